@@ -1,0 +1,78 @@
+"""The errors that a user can meet. Each says what is wrong, where, and what to do about it.
+
+Every error carries the exit code of the command (see docs/architecture.md). Anything that is not a
+`DlrunError` is a bug of ours and keeps its traceback (exit code 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+
+class DlrunError(Exception):
+    """Anything a user can meet and mend. `exit_code` is what the command returns."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a configuration: `key` (dotted), what is wrong, and what would be right."""
+
+    key: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.message}" + (f" {self.hint}" if self.hint else "")
+
+
+class ConfigError(DlrunError):
+    """Every problem of a configuration at once."""
+
+    def __init__(self, problems: Problem | Sequence[Problem]) -> None:
+        self.problems = [problems] if isinstance(problems, Problem) else list(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class DataError(DlrunError):
+    """Data that is missing, damaged or cannot be used; the message names file, line and remedy."""
+
+
+class RunError(DlrunError):
+    """A run directory or checkpoint that cannot be used as asked."""
+
+
+class CheckFailed(DlrunError):
+    """A check that was asked for (verify-resume, export) found a difference, or a sweep has failed jobs."""
+
+    exit_code = 3
+
+
+class TrainingFailed(DlrunError):
+    """Training itself failed: diverged, out of memory, disk full."""
+
+    exit_code = 4
+
+
+class Diverged(TrainingFailed):
+    """The loss of `step` (1 = the first) was not finite."""
+
+    def __init__(self, step: int, loss: float) -> None:
+        self.step, self.loss = step, loss
+        super().__init__(
+            f"the loss of step {step} is {loss}: training diverged. Try a smaller optimizer.lr, "
+            "trainer.clip_norm=1, or scaled inputs; `dlrun replay` runs that step again and names the layer."
+        )
+
+
+class ComponentError(TrainingFailed):
+    """An exception inside a component of the user's; its own traceback is shown."""
+
+
+def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
+    """`Did you mean X?` with the nearest of `known` (or the empty string when nothing is near)."""
+    near = get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.6)
+    return f"Did you mean {prefix}{near[0]}?" if near else ""
