@@ -1,0 +1,317 @@
+"""The loop. `fit` is a generator: it trains a chunk of steps, yields, and goes on when it is asked for more.
+
+It yields only where `state.state_dict()` is a complete checkpoint. The caller (`run.runner`) draws the bar, writes
+checkpoints, answers signals and stops there; nothing is called back. Within a chunk nothing is read from the
+device: losses and counts stay tensors until the chunk ends.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dlrun.engine.state import Best, Plan, Sums, TrainState, better
+from dlrun.errors import Diverged
+
+GROUP = 32  # batches whose outputs are counted at once
+GROUP_ELEMENTS = 4_000_000  # but no more numbers than these are held back
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """The loss of one optimizer step (1 = the first) and the learning rate it used."""
+
+    step: int
+    loss: float
+    lr: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A chunk of steps is done. `loss` is the mean of the unfinished epoch so far."""
+
+    epoch: int  # epochs finished
+    batch: int  # batches done of the unfinished epoch
+    batches: int
+    step: int
+    loss: float
+    metrics: dict[str, float]
+    seconds: float  # of training in this epoch
+    samples: int  # in this epoch
+    rows: list[StepRow] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """An epoch is done and, if it was its turn, evaluated. `row` is a line of metrics.csv."""
+
+    row: dict[str, float]
+    is_best: bool
+    evaluated: bool
+    partial: bool  # cut short by max_steps: no checkpoint may be taken of it
+    seconds: dict[str, float]  # train, wait, eval
+
+
+def fit(state: TrainState, data: dict[str, Any], plan: Plan) -> Iterator[Progress | EpochRecord]:
+    """Train until the plan is fulfilled. `data` maps `train` and the parts evaluated each time to their batches."""
+    while not is_finished(state, plan):
+        yield from train_epoch(state, data["train"], plan)
+        while (record := end_epoch(state, data, plan)) is None:  # evaluation gave way to a stop
+            yield progress(state, len(data["train"]), [])
+        yield record
+
+
+def is_finished(state: TrainState, plan: Plan) -> bool:
+    """No more to train: the last epoch or step is done, or something said stop."""
+    if plan.max_steps is not None and state.step >= plan.max_steps:
+        return True
+    return state.epoch >= plan.epochs or state.stop_reason is not None
+
+
+def train_epoch(state: TrainState, batches: Any, plan: Plan) -> Iterator[Progress]:
+    """The rest of the present epoch, chunk by chunk, from the cursor on."""
+    state.train_mode()
+    chunk = Chunk(state)
+    count = len(batches)
+    source = iter(batches.epoch(state.epoch, start=state.cursor))
+    while state.cursor < count:
+        started = perf_counter()
+        batch = next(source)
+        chunk.waited += perf_counter() - started
+
+        lr = state.optimizer.param_groups[0]["lr"]
+        scale, update = accumulation(batches, state.cursor, plan.accumulate)
+        loss, output = plan.step(state, batch, scale, update)
+        chunk.add(loss, output, batch.target, lr, scale, update)
+
+        state.cursor += 1
+        if update:
+            state.step += 1
+            if state.schedule is not None and state.schedule.interval == "step":
+                state.schedule.step()
+        over = plan.max_steps is not None and state.step >= plan.max_steps
+        if over or state.cursor == count or chunk.is_due(plan, update):
+            rows = chunk.read(plan.log_every)
+            yield progress(state, count, rows)
+            if over:
+                return
+            state.train_mode()
+            chunk = Chunk(state)
+
+
+def accumulation(batches: Any, index: int, accumulate: int) -> tuple[float, bool]:
+    """This batch's share of the optimizer step that it belongs to, and whether it ends that step."""
+    if accumulate == 1:
+        return 1.0, True
+    first = index - index % accumulate
+    last = min(first + accumulate, len(batches)) - 1
+    total = sum(batches.sizes(i) for i in range(first, last + 1))
+    return batches.sizes(index) / total, index == last
+
+
+class Chunk:
+    """Some steps whose losses and outputs are still on the device."""
+
+    def __init__(self, state: TrainState) -> None:
+        self.state = state
+        self.started = perf_counter()
+        self.waited = 0.0
+        self.first_step = state.step
+        self.losses: list[Tensor] = []
+        self.facts: list[tuple[float, float, bool, Any, int]] = []  # lr, scale, update, denominator, samples
+        self.outputs: list[Tensor] = []
+        self.targets: list[Tensor] = []
+        self.held = 0
+        self.counts: Tensor | None = None
+
+    def add(
+        self, loss: Tensor, output: Tensor, target: Tensor, lr: float, scale: float, update: bool
+    ) -> None:
+        """Remember one step; nothing is read back."""
+        self.losses.append(loss)
+        self.facts.append((lr, scale, update, self.state.loss.denominator(target), len(target)))
+        self.outputs.append(output)
+        self.targets.append(target)
+        self.held += output.numel()
+        if len(self.outputs) == GROUP or self.held > GROUP_ELEMENTS:
+            self.count()
+
+    def count(self) -> None:
+        """Turn the outputs held back into the metric's counts."""
+        metric = self.state.metric
+        if not self.outputs:
+            return
+        if metric.countable:  # integers: the sum does not depend on how batches are cut
+            pairs = [(torch.cat(self.outputs), torch.cat(self.targets))]
+        else:
+            pairs = list(zip(self.outputs, self.targets, strict=True))
+        for output, target in pairs:
+            counts = metric.train_counts(output, target)
+            self.counts = counts if self.counts is None else self.counts + counts
+        self.outputs, self.targets, self.held = [], [], 0
+
+    def is_due(self, plan: Plan, update: bool) -> bool:
+        """Half a second has passed, a checkpoint is due at this step, or a stop was asked for."""
+        if update and plan.checkpoint_steps is not None and self.state.step % plan.checkpoint_steps == 0:
+            return True
+        return plan.stop() or perf_counter() - self.started >= plan.chunk_seconds
+
+    def read(self, log_every: int) -> list[StepRow]:
+        """Read the chunk from the device into the epoch's sums. Raises `Diverged` at a loss that is not finite."""
+        self.count()
+        sums, step, rows = self.state.sums, self.first_step, []
+        losses = torch.stack(self.losses).tolist()
+        reduction = self.state.loss.reduction
+        for loss, (lr, scale, update, denominator, samples) in zip(losses, self.facts, strict=True):
+            if not math.isfinite(loss):
+                raise Diverged(step + 1, loss)
+            weight = float(denominator)
+            sums.loss += loss * weight if reduction == "mean" else loss
+            sums.weight += weight
+            sums.samples += samples
+            sums.update_loss += loss * scale
+            if update:
+                step += 1
+                if step % log_every == 0 or step == 1:
+                    rows.append(StepRow(step, sums.update_loss, float(lr)))
+                sums.update_loss = 0.0
+        if self.counts is not None:
+            old = sums.counts or [0.0] * self.counts.numel()
+            sums.counts = [a + b for a, b in zip(old, self.counts.flatten().tolist(), strict=True)]
+        sums.seconds += perf_counter() - self.started
+        sums.waited += self.waited
+        return rows
+
+
+def train_metrics(state: TrainState) -> dict[str, float]:
+    """The metrics of the unfinished epoch so far."""
+    counts = state.sums.counts
+    if counts is None:
+        return {}
+    return state.metric.train_result(torch.tensor(counts, dtype=torch.float64))
+
+
+def progress(state: TrainState, batches: int, rows: list[StepRow]) -> Progress:
+    """Where training stands."""
+    sums = state.sums
+    mean = sums.loss / sums.weight if sums.weight else math.nan
+    done = (state.epoch, state.cursor, batches, state.step)
+    return Progress(*done, mean, train_metrics(state), sums.seconds, sums.samples, rows)
+
+
+def end_epoch(state: TrainState, data: dict[str, Any], plan: Plan) -> EpochRecord | None:
+    """Evaluate if it is due, choose the best, step the schedule, start the next epoch. None: a stop came first."""
+    partial = state.cursor < len(data["train"])
+    last = partial or state.epoch + 1 >= plan.epochs
+    last = last or (plan.max_steps is not None and state.step >= plan.max_steps)
+    sums = state.sums
+    row: dict[str, float] = {"epoch": state.epoch + 1, "step": state.step}
+    row["train_loss"] = sums.loss / sums.weight
+    row |= {f"train_{name}": value for name, value in train_metrics(state).items()}
+    last = last or reached(row["train_loss"], plan)
+
+    evaluated = last or (state.epoch + 1) % plan.eval_every == 0
+    started = perf_counter()
+    for part in [part for part in data if part != "train"] if evaluated else []:
+        result = evaluate(state, data[part], plan)
+        if result is None:
+            return None
+        row |= {f"{part}_{name}": value for name, value in result.metrics.items()}
+    eval_seconds = perf_counter() - started
+
+    row["lr"] = float(state.optimizer.param_groups[0]["lr"])
+    row["epoch_seconds"] = sums.seconds + eval_seconds
+    row["samples_per_second"] = sums.samples / sums.seconds
+    is_best = select(state, row, plan)
+    if reached(row["train_loss"], plan):
+        state.stop_reason = f"the training loss reached trainer.stop_at_loss={plan.stop_at_loss}"
+    seconds = {"train": sums.seconds, "wait": sums.waited, "eval": eval_seconds}
+    if not partial:
+        schedule_epoch(state, row, plan)
+        state.epoch, state.cursor, state.sums = state.epoch + 1, 0, Sums()
+    state.history.rows.append(row)
+    return EpochRecord(row, is_best, evaluated, partial, seconds)
+
+
+def reached(loss: float, plan: Plan) -> bool:
+    return plan.stop_at_loss is not None and loss <= plan.stop_at_loss
+
+
+def schedule_epoch(state: TrainState, row: dict[str, float], plan: Plan) -> None:
+    """Step a schedule that goes by epochs, or by the monitored metric where that was evaluated."""
+    if state.schedule is None or state.schedule.interval == "step":
+        return
+    if state.schedule.interval == "epoch":
+        state.schedule.step()
+    elif plan.monitor in row:
+        state.schedule.step(row[plan.monitor])
+
+
+def select(state: TrainState, row: dict[str, float], plan: Plan) -> bool:
+    """Keep the weights if the monitored metric is the best so far; count evaluations without improvement."""
+    value = row.get(plan.monitor)
+    if value is None:
+        return False
+    improved = state.best is None or better(value, state.best.value, plan.mode, plan.min_delta)
+    is_best = state.best is None or better(value, state.best.value, plan.mode)
+    if is_best:
+        state.best = Best(value, int(row["epoch"]), dict(row))
+        state.keep_best_weights()
+    state.without_improvement = 0 if improved else state.without_improvement + 1
+    if plan.patience is not None and state.without_improvement >= plan.patience:
+        state.stop_reason = f"{plan.monitor} did not improve in {plan.patience} evaluations"
+    return is_best
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The metrics of one part, and the counts that they come from (the confusion matrix, say)."""
+
+    metrics: dict[str, float]
+    counts: Tensor
+
+
+@torch.inference_mode()
+def evaluate(state: TrainState, batches: Any, plan: Plan | None = None) -> Evaluation | None:
+    """Loss and metrics over one part, each sample weighing the same; None if a stop was asked for meanwhile.
+
+    Runs in eval mode (trap T14) without gradients (T04), and leaves every module's mode as it was.
+    """
+    with eval_mode(state.model):
+        losses, weights, counts = [], [], None
+        for batch in batches.epoch(0):
+            if plan is not None and plan.stop():
+                return None
+            output = state.model(*batch.inputs)
+            losses.append(state.loss(output, batch.target))
+            weights.append(state.loss.denominator(batch.target))
+            new = state.metric.counts(output, batch.target)
+            counts = new if counts is None else counts + new
+    assert counts is not None, "a part without batches is refused when the data is built"
+    values = torch.stack(losses).double().tolist()
+    total_weight = sum(float(weight) for weight in weights)
+    if state.loss.reduction == "mean":
+        values = [value * float(weight) for value, weight in zip(values, weights, strict=True)]
+    metrics = {"loss": sum(values) / total_weight} | state.metric.result(counts.cpu())
+    return Evaluation(metrics, counts.cpu())
+
+
+class eval_mode:  # noqa: N801 (reads as a statement)
+    """`with eval_mode(model):` puts every module in eval mode, and back as it was."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.training = [module for module in model.modules() if module.training]
+        self.model = model
+
+    def __enter__(self) -> None:
+        self.model.eval()
+
+    def __exit__(self, *exception: object) -> None:
+        for module in self.training:
+            module.training = True

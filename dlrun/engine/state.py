@@ -1,0 +1,201 @@
+"""What training carries from step to step. `state_dict()` is a complete checkpoint at every yield of `fit`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dlrun.spec import DataSpec
+
+FORMAT = 1  # of checkpoints; a reader refuses one that is newer than itself
+
+
+@dataclass
+class Sums:
+    """The totals of the unfinished epoch: plain numbers, read from the device at chunk boundaries.
+
+    Losses are added one by one in double precision, so the totals do not depend on where a chunk ended.
+    """
+
+    loss: float = 0.0  # sum of what the losses were means of
+    weight: float = 0.0  # what `loss` is divided by
+    samples: int = 0
+    seconds: float = 0.0  # training alone: no evaluation, no checkpoint, no printing
+    waited: float = 0.0  # seconds of these spent on getting batches
+    update_loss: float = 0.0  # the loss of the unfinished optimizer step, while gradients accumulate
+    counts: list[float] | None = None  # the metric's counts
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+@dataclass
+class Best:
+    """The best evaluation so far by the monitored metric."""
+
+    value: float
+    epoch: int  # 1 = the first
+    row: dict[str, float]
+
+
+class History:
+    """One row of plain numbers an epoch. In a checkpoint it is one float64 tensor, so that 10,000 rows stay cheap."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        columns = list(dict.fromkeys(key for row in self.rows for key in row))
+        nan = float("nan")
+        values = [[row.get(column, nan) for column in columns] for row in self.rows]
+        kept = [[column in row for column in columns] for row in self.rows]
+        return {
+            "columns": columns,
+            "values": torch.tensor(values, dtype=torch.float64),
+            "kept": torch.tensor(kept, dtype=torch.bool),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        columns = state["columns"]
+        rows = zip(state["values"].tolist(), state["kept"].tolist(), strict=True)
+        self.rows = [_row(columns, values, kept) for values, kept in rows]
+
+
+def _row(columns: Sequence[str], values: Sequence[float], kept: Sequence[bool]) -> dict[str, float]:
+    row = {column: value for column, value, keep in zip(columns, values, kept, strict=True) if keep}
+    return {key: int(value) if key in ("epoch", "step") else value for key, value in row.items()}
+
+
+@dataclass
+class TrainState:
+    """The model and everything that changes while it learns."""
+
+    model: nn.Module
+    loss: Any  # objectives.losses.Loss
+    metric: Any  # objectives.metrics.Metric
+    optimizer: torch.optim.Optimizer
+    spec: DataSpec
+    device: torch.device
+    schedule: Any = None  # objectives.schedulers.Schedule or None
+    scaler: torch.amp.GradScaler | None = None
+    frozen: tuple[nn.Module, ...] = ()  # modules whose weights are all frozen: they stay in eval mode
+    epoch: int = 0  # epochs finished
+    step: int = 0  # optimizer steps done
+    cursor: int = 0  # batches done of the unfinished epoch
+    sums: Sums = field(default_factory=Sums)
+    history: History = field(default_factory=History)
+    best: Best | None = None
+    best_weights: dict[str, Tensor] | None = None
+    without_improvement: int = 0  # evaluations since the best one
+    stop_reason: str | None = None  # why training is over before its last epoch
+
+    def train_mode(self) -> None:
+        """`train()`, but frozen modules keep their BatchNorm statistics and no dropout (trap T52)."""
+        self.model.train()
+        for module in self.frozen:
+            module.eval()
+
+    def keep_best_weights(self) -> None:
+        """Hold a copy of the weights in memory; they are written with the next checkpoint."""
+        self.best_weights = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain Python only, so that it loads with `weights_only=True`."""
+        from dlrun.objectives.light import optimizer_state_dict
+
+        accumulated = {
+            name: p.grad.detach().clone() for name, p in self.model.named_parameters() if p.grad is not None
+        }
+        return {
+            "format": FORMAT,
+            "model": self.model.state_dict(),
+            "optimizer": optimizer_state_dict(self.optimizer),
+            "scheduler": None if self.schedule is None else self.schedule.state_dict(),
+            "scaler": None if self.scaler is None else self.scaler.state_dict(),
+            "rng": [rng_state(self.device)],
+            "grads": accumulated or None,
+            "sums": self.sums.state_dict(),
+            "stopper": {"without_improvement": self.without_improvement, "reason": self.stop_reason},
+            "epoch": self.epoch,
+            "step": self.step,
+            "cursor": self.cursor,
+            "best": None if self.best is None else dict(vars(self.best)),
+            "history": self.history.state_dict(),
+            "spec": self.spec.to_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on exactly where `state_dict()` was taken."""
+        from dlrun.objectives.light import load_optimizer_state_dict
+
+        self.model.load_state_dict(state["model"])
+        load_optimizer_state_dict(self.optimizer, state["optimizer"])
+        if self.schedule is not None:
+            self.schedule.load_state_dict(state["scheduler"])
+        if self.scaler is not None and state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        for name, parameter in self.model.named_parameters():
+            grad = (state["grads"] or {}).get(name)
+            parameter.grad = None if grad is None else grad.to(parameter.device)
+        self.sums = Sums(**state["sums"])
+        self.without_improvement = state["stopper"]["without_improvement"]
+        self.stop_reason = state["stopper"]["reason"]
+        self.epoch, self.step, self.cursor = state["epoch"], state["step"], state["cursor"]
+        self.best = None if state["best"] is None else Best(**state["best"])
+        self.history.load_state_dict(state["history"])
+        load_rng_state(state["rng"][0], self.device)
+
+
+def rng_state(device: torch.device) -> dict[str, Any]:
+    """The states of all random generators that a step may draw from, as tensors and plain Python."""
+    version, words, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state()  # type: ignore[misc]
+    keys64 = torch.from_numpy(np.asarray(keys).astype(np.int64))
+    return {
+        "python": [version, list(words), gauss],
+        "numpy": [str(name), keys64, int(position), int(has_gauss), float(cached)],
+        "torch": torch.get_rng_state(),
+        "device": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }
+
+
+def load_rng_state(state: dict[str, Any], device: torch.device) -> None:
+    """The inverse of `rng_state`. A checkpoint of another kind of device keeps this device's generator."""
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["torch"].cpu())
+    if device.type == "cuda" and state["device"] is not None:
+        torch.cuda.set_rng_state(state["device"].cpu(), device)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train, when to evaluate and stop: plain values, decided before the first step."""
+
+    step: Callable[..., tuple[Tensor, Tensor]]
+    epochs: int
+    max_steps: int | None = None
+    accumulate: int = 1
+    eval_every: int = 1  # epochs
+    stop_at_loss: float | None = None
+    patience: int | None = None
+    min_delta: float = 0.0
+    monitor: str = "val_loss"
+    mode: str = "min"
+    checkpoint_steps: int | None = None  # a chunk ends at every multiple of it
+    log_every: int = 1  # optimizer steps between rows of steps.csv
+    chunk_seconds: float = 0.5
+    stop: Callable[[], bool] = lambda: False  # asked after every batch
+
+
+def better(new: float, old: float, mode: str, min_delta: float = 0.0) -> bool:
+    """Is `new` better than `old` by more than `min_delta`?"""
+    return new < old - min_delta if mode == "min" else new > old + min_delta

@@ -1,0 +1,98 @@
+"""The plain step: what one step of training is. Every fast step must give the same numbers."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class PlainStep:
+    """Forward, loss, backward, clip, update; in full or mixed precision.
+
+    Args:
+        clip_norm: the largest norm of all gradients together, or None.
+        precision: fp32, or bf16 / fp16 for autocast (https://pytorch.org/docs/stable/amp.html).
+        device_type: cpu, cuda or mps.
+    """
+
+    name = "plain"
+
+    def __init__(
+        self, *, clip_norm: float | None = None, precision: str = "fp32", device_type: str = "cpu"
+    ) -> None:
+        self.clip_norm = clip_norm
+        self.precision = precision
+        self.device_type = device_type
+
+    def __call__(
+        self, state: Any, batch: Any, scale: float = 1.0, update: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """One batch. Returns its loss (0-d) and the model's output, both detached and still on the device.
+
+        `scale` is the batch's share of an accumulated step; `update` says that this batch ends it.
+        """
+        with autocast(self.device_type, self.precision):
+            output = state.model(*batch.inputs)
+            loss = state.loss(output, batch.target)
+        scaled = loss if scale == 1.0 else loss * scale
+        if state.scaler is not None:
+            scaled = state.scaler.scale(scaled)
+        scaled.backward()
+        if update:
+            self.update(state)
+        return loss.detach(), output.detach()
+
+    def update(self, state: Any) -> None:
+        """Clip the accumulated gradients, step the optimizer, and clear them."""
+        if state.scaler is not None:
+            state.scaler.unscale_(state.optimizer)
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(state.model.parameters(), self.clip_norm)
+        if state.scaler is not None:
+            state.scaler.step(state.optimizer)
+            state.scaler.update()
+        else:
+            state.optimizer.step()
+        state.optimizer.zero_grad(set_to_none=True)
+
+
+class ClosureStep:
+    """For optimizers that evaluate the loss several times a step (LBFGS): they are handed a closure."""
+
+    name = "closure"
+
+    def __init__(self, *, clip_norm: float | None = None) -> None:
+        self.clip_norm = clip_norm
+
+    def __call__(
+        self, state: Any, batch: Any, scale: float = 1.0, update: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """One batch, with `torch.optim.Optimizer.step(closure)`; returns the loss and output before the step."""
+        first: list[tuple[Tensor, Tensor]] = []
+
+        def closure() -> Tensor:
+            state.optimizer.zero_grad(set_to_none=True)
+            output = state.model(*batch.inputs)
+            loss: Tensor = state.loss(output, batch.target)
+            loss.backward()
+            if self.clip_norm is not None:
+                nn.utils.clip_grad_norm_(state.model.parameters(), self.clip_norm)
+            if not first:
+                first.append((loss.detach(), output.detach()))
+            return loss
+
+        state.optimizer.step(closure)
+        state.optimizer.zero_grad(set_to_none=True)
+        return first[0]
+
+
+def autocast(device_type: str, precision: str) -> AbstractContextManager[Any]:
+    """Mixed precision for the forward pass, or nothing at all in fp32."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device_type, dtype=PRECISIONS[precision])
