@@ -60,18 +60,23 @@ class EpochRecord:
 
 def fit(state: TrainState, data: dict[str, Any], plan: Plan) -> Iterator[Progress | EpochRecord]:
     """Train until the plan is fulfilled. `data` maps `train` and the parts evaluated each time to their batches."""
-    while not is_finished(state, plan):
+    while not is_finished(state, plan) or state.cursor > 0:
         yield from train_epoch(state, data["train"], plan)
         while (record := end_epoch(state, data, plan)) is None:  # evaluation gave way to a stop
             yield progress(state, len(data["train"]), [])
         yield record
+        if record.partial:
+            return
 
 
 def is_finished(state: TrainState, plan: Plan) -> bool:
     """No more to train: the last epoch or step is done, or something said stop."""
-    if plan.max_steps is not None and state.step >= plan.max_steps:
-        return True
-    return state.epoch >= plan.epochs or state.stop_reason is not None
+    return state.epoch >= plan.epochs or state.stop_reason is not None or out_of_steps(state, plan)
+
+
+def out_of_steps(state: TrainState, plan: Plan) -> bool:
+    """The limit of steps is reached."""
+    return plan.max_steps is not None and state.step >= plan.max_steps
 
 
 def train_epoch(state: TrainState, batches: Any, plan: Plan) -> Iterator[Progress]:
@@ -80,7 +85,7 @@ def train_epoch(state: TrainState, batches: Any, plan: Plan) -> Iterator[Progres
     chunk = Chunk(state)
     count = len(batches)
     source = iter(batches.epoch(state.epoch, start=state.cursor))
-    while state.cursor < count:
+    while state.cursor < count and not out_of_steps(state, plan):
         started = perf_counter()
         batch = next(source)
         chunk.waited += perf_counter() - started
@@ -95,12 +100,9 @@ def train_epoch(state: TrainState, batches: Any, plan: Plan) -> Iterator[Progres
             state.step += 1
             if state.schedule is not None and state.schedule.interval == "step":
                 state.schedule.step()
-        over = plan.max_steps is not None and state.step >= plan.max_steps
-        if over or state.cursor == count or chunk.is_due(plan, update):
+        if out_of_steps(state, plan) or state.cursor == count or chunk.is_due(plan, update):
             rows = chunk.read(plan.log_every)
             yield progress(state, count, rows)
-            if over:
-                return
             state.train_mode()
             chunk = Chunk(state)
 
@@ -208,8 +210,7 @@ def progress(state: TrainState, batches: int, rows: list[StepRow]) -> Progress:
 def end_epoch(state: TrainState, data: dict[str, Any], plan: Plan) -> EpochRecord | None:
     """Evaluate if it is due, choose the best, step the schedule, start the next epoch. None: a stop came first."""
     partial = state.cursor < len(data["train"])
-    last = partial or state.epoch + 1 >= plan.epochs
-    last = last or (plan.max_steps is not None and state.step >= plan.max_steps)
+    last = state.epoch + 1 >= plan.epochs or out_of_steps(state, plan)
     sums = state.sums
     row: dict[str, float] = {"epoch": state.epoch + 1, "step": state.step}
     row["train_loss"] = sums.loss / sums.weight
@@ -258,11 +259,13 @@ def select(state: TrainState, row: dict[str, float], plan: Plan) -> bool:
     value = row.get(plan.monitor)
     if value is None:
         return False
-    improved = state.best is None or better(value, state.best.value, plan.mode, plan.min_delta)
     is_best = state.best is None or better(value, state.best.value, plan.mode)
+    old = state.patience_value
+    improved = old is None or better(value, old, plan.mode, plan.min_delta)
     if is_best:
         state.best = Best(value, int(row["epoch"]), dict(row))
         state.keep_best_weights()
+    state.patience_value = value if improved else old
     state.without_improvement = 0 if improved else state.without_improvement + 1
     if plan.patience is not None and state.without_improvement >= plan.patience:
         state.stop_reason = f"{plan.monitor} did not improve in {plan.patience} evaluations"

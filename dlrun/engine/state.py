@@ -92,7 +92,8 @@ class TrainState:
     history: History = field(default_factory=History)
     best: Best | None = None
     best_weights: dict[str, Tensor] | None = None
-    without_improvement: int = 0  # evaluations since the best one
+    patience_value: float | None = None  # the last value that counted as an improvement
+    without_improvement: int = 0  # evaluations since then
     stop_reason: str | None = None  # why training is over before its last epoch
 
     def train_mode(self) -> None:
@@ -121,7 +122,11 @@ class TrainState:
             "rng": [rng_state(self.device)],
             "grads": accumulated or None,
             "sums": self.sums.state_dict(),
-            "stopper": {"without_improvement": self.without_improvement, "reason": self.stop_reason},
+            "stopper": {
+                "value": self.patience_value,
+                "without_improvement": self.without_improvement,
+                "reason": self.stop_reason,
+            },
             "epoch": self.epoch,
             "step": self.step,
             "cursor": self.cursor,
@@ -144,6 +149,7 @@ class TrainState:
             grad = (state["grads"] or {}).get(name)
             parameter.grad = None if grad is None else grad.to(parameter.device)
         self.sums = Sums(**state["sums"])
+        self.patience_value = state["stopper"]["value"]
         self.without_improvement = state["stopper"]["without_improvement"]
         self.stop_reason = state["stopper"]["reason"]
         self.epoch, self.step, self.cursor = state["epoch"], state["step"], state["cursor"]

@@ -1,0 +1,20 @@
+"""metrics.jsonl: one JSON object an epoch, for other programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+
+from dlrun.run.rundir import RunDir
+
+
+def jsonl(run: RunDir, history: list[dict[str, float]]) -> Callable[[Mapping[str, float]], None]:
+    """Begin (again) with the rows of `history`; returns the function that takes each further row."""
+    path = run.file("metrics.jsonl")
+    path.write_text("".join(json.dumps(row) + "\n" for row in history), encoding="utf-8")
+
+    def write(row: Mapping[str, float]) -> None:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(dict(row)) + "\n")
+
+    return write

@@ -1,0 +1,27 @@
+"""Event files for TensorBoard, in RUN/tensorboard (https://pytorch.org/docs/stable/tensorboard.html)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from dlrun.errors import ConfigError, Problem
+from dlrun.run.rundir import RunDir
+
+
+def tensorboard(run: RunDir, history: list[dict[str, float]]) -> Callable[[Mapping[str, float]], None]:
+    """Go on after the steps of `history`; returns the function that takes each further row."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        problem = Problem("logger", "tensorboard is not installed.", "Run `pip install tensorboard`.")
+        raise ConfigError(problem) from None
+    purge = int(history[-1]["step"]) + 1 if history else None
+    writer = SummaryWriter(str(run.file("tensorboard")), purge_step=purge)
+
+    def write(row: Mapping[str, float]) -> None:
+        for name, value in row.items():
+            if name not in ("epoch", "step"):
+                writer.add_scalar(name, value, int(row["step"]))
+        writer.flush()
+
+    return write
