@@ -1,0 +1,180 @@
+"""What a data set is: parts of rows as stored, and a specification of what they mean.
+
+`Data` is what every dataset function returns. Rows are kept as they were stored (uint8 images stay uint8);
+`preprocess.prepare` turns them into model inputs, a batch or a whole part at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dlrun.errors import DataError
+from dlrun.spec import IGNORE_INDEX, DataSpec
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of one split: `inputs` and `target`, N rows each, as stored.
+
+    Rows that stay on disk come from `dataset`, map-style, whose items are `(input, ..., target)` as stored;
+    then `inputs` is empty and `target` (N, ...) holds what is known of the targets without reading a row.
+    """
+
+    inputs: tuple[Tensor, ...]
+    target: Tensor
+    dataset: Dataset[Any] | None = None
+
+    @property
+    def samples(self) -> int:
+        """The number of rows, N."""
+        return self.target.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensors that are in memory."""
+        return sum(tensor.nbytes for tensor in (*self.inputs, self.target))
+
+    def take(self, rows: Tensor | Sequence[int]) -> Part:
+        """The given rows, in the given order, in memory (a part on disk is refused with `TypeError`)."""
+        if self.dataset is not None:
+            raise TypeError("the rows of this part are on disk: split their paths instead")
+        index = torch.as_tensor(rows, dtype=torch.int64)
+        return Part(tuple(tensor[index] for tensor in self.inputs), self.target[index])
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How rows reach the device: `in_memory` true, false or auto; `workers` a number of processes or auto."""
+
+    in_memory: bool | str = "auto"
+    workers: int | str = "auto"
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set: its `spec`, its parts, and `notes` for the run's header (sources, leaks that were found)."""
+
+    spec: DataSpec
+    train: Part
+    val: Part | None = None
+    test: Part | None = None
+    notes: tuple[str, ...] = ()
+    loading: Loading = Loading()
+
+    def parts(self) -> dict[str, Part]:
+        """The parts that exist, by name: train, val, test."""
+        named = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: part for name, part in named.items() if part is not None}
+
+
+def from_parts(
+    name: str,
+    task: str,
+    kind: str,
+    train: Part,
+    val: Part | None = None,
+    test: Part | None = None,
+    *,
+    input_shape: tuple[int, ...] | None = None,
+    labels: Sequence[str] = (),
+    fixed_labels: bool = False,
+    vocabulary: Sequence[str] = (),
+    feature_names: Sequence[str] = (),
+    target_names: Sequence[str] = (),
+    preprocessing: dict[str, Any] | None = None,
+    notes: Sequence[str] = (),
+    loading: Loading | None = None,
+) -> Data:
+    """`Data` from finished parts: makes the spec from the training part and checks every part.
+
+    `input_shape` is needed only when the rows are on disk. `fixed_labels` says that the classes are known
+    beforehand (MNIST's ten digits): a class that only val or test holds is then a note, else a `DataError`.
+    Raises `DataError` for empty parts, unequal rows, NaN or infinite numbers, and targets that no label has.
+    """
+    shape = input_shape or tuple(train.inputs[0].shape[1:])
+    spec = DataSpec(
+        name=name,
+        task=task,
+        input_kind=kind,
+        input_shape=shape,
+        num_outputs=_num_outputs(task, shape, train.target, labels),
+        labels=tuple(labels),
+        vocabulary=tuple(vocabulary),
+        feature_names=tuple(feature_names),
+        target_names=tuple(target_names),
+        preprocessing=preprocessing or {},
+    )
+    lines = list(notes)
+    for part_name, part in (("train", train), ("val", val), ("test", test)):
+        if part is not None:
+            check_part(spec, part_name, part)
+            lines += check_classes(spec, part_name, part, train, fixed_labels)
+    return Data(spec, train, val, test, tuple(lines), loading or Loading())
+
+
+def _num_outputs(task: str, shape: tuple[int, ...], target: Tensor, labels: Sequence[str]) -> int:
+    if task == "reconstruction":
+        return math.prod(shape)
+    if task in ("regression", "multilabel") or (task == "classification" and target.is_floating_point()):
+        return target.shape[1]
+    return len(labels)
+
+
+def check_part(spec: DataSpec, name: str, part: Part) -> None:
+    """Raise `DataError` for what would hurt later: no rows, unequal counts, bad numbers, unknown targets."""
+    if part.samples == 0:
+        raise DataError(f"dataset {spec.name}: the {name} part is empty.")
+    counts = {tensor.shape[0] for tensor in (*part.inputs, part.target)}
+    if len(counts) > 1:
+        raise DataError(f"dataset {spec.name}: inputs and targets of {name} have {sorted(counts)} rows.")
+    for tensor in part.inputs:
+        _check_finite(tensor, f"dataset {spec.name}: {name} inputs", spec.feature_names)
+    _check_finite(part.target, f"dataset {spec.name}: {name} targets", spec.target_names)
+    if spec.task == "labelling" or (spec.task == "classification" and spec.num_outputs > 1):
+        _check_range(spec, name, part.target)
+
+
+def _check_finite(values: Tensor, where: str, names: Sequence[str]) -> None:
+    if not values.is_floating_point() or bool(torch.isfinite(values).all()):
+        return
+    flat = values.reshape(values.shape[0], -1)
+    bad = ~torch.isfinite(flat)
+    column = int(bad.sum(0).argmax())
+    label = repr(names[column]) if column < len(names) else f"number {column + 1}"
+    if bool(torch.isnan(flat[:, column]).all()):
+        raise DataError(f"{where}: column {label} is NaN in every row. Leave it out.")
+    rows = bad.any(1).nonzero()[:10, 0] + 1
+    raise DataError(
+        f"{where}: {int(bad.any(1).sum())} rows hold NaN or infinite values, most in column {label} "
+        f"(first rows: {', '.join(str(int(r)) for r in rows)}). Fill or drop them."
+    )
+
+
+def _check_range(spec: DataSpec, name: str, target: Tensor) -> None:
+    known = target[target != IGNORE_INDEX]
+    if known.numel() and (int(known.min()) < 0 or int(known.max()) >= spec.num_outputs):
+        raise DataError(
+            f"dataset {spec.name}: targets of {name} go from {int(known.min())} to {int(known.max())}, "
+            f"but there are {spec.num_outputs} classes (0 to {spec.num_outputs - 1})."
+        )
+
+
+def check_classes(spec: DataSpec, name: str, part: Part, train: Part, fixed: bool) -> list[str]:
+    """Classes of `part` that `train` lacks: a `DataError`, or a note when the labels are fixed beforehand."""
+    if spec.task != "classification" or part is train:
+        return []
+    missing = sorted(set(part.target.unique().tolist()) - set(train.target.unique().tolist()))
+    if not missing:
+        return []
+    names = ", ".join(spec.labels[int(c)] if int(c) < len(spec.labels) else str(c) for c in missing[:10])
+    line = f"the {name} part holds classes that train lacks: {names}"
+    if fixed:
+        return [line]
+    raise DataError(f"dataset {spec.name}: {line}. Nothing could be learnt about them.")

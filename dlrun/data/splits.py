@@ -1,0 +1,85 @@
+"""Splitting rows into parts: seeded, disjoint, complete, and stratified where there are classes.
+
+Every split is made here and named once, so that no row can be in two parts (traps T12, T22).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dlrun.data.seeds import generator
+from dlrun.errors import DataError
+
+
+def split(
+    count: int,
+    fraction: float,
+    seed: int,
+    stream: str,
+    target: Tensor | None = None,
+    names: Sequence[str] = (),
+) -> tuple[Tensor, Tensor]:
+    """Row numbers (rest, taken), both in a random order; `taken` holds `round(count * fraction)` of them.
+
+    With `target` (count,) of class numbers each class gives its share (largest remainders), and at least one
+    row to either side. `stream` is the part's name ("test", "val"): parts are drawn independently. A fraction
+    of 0 takes nothing and keeps the file's order. Raises `DataError` if a side or a class comes out empty.
+    """
+    if fraction == 0:
+        return torch.arange(count), torch.arange(0)
+    wanted = round(count * fraction)
+    if not 0 < wanted < count:
+        raise DataError(
+            f"{fraction:g} of {count} rows is {wanted} for {stream}: one of the two parts is empty."
+        )
+    order = torch.randperm(count, generator=generator(seed, f"split:{stream}"))
+    if target is None:
+        return order[wanted:], order[:wanted]
+    labels = target.reshape(count)[order]
+    classes, counts = labels.unique(return_counts=True)
+    shares = _shares(counts.tolist(), wanted, fraction, stream, [_name(c, names) for c in classes.tolist()])
+    taken = torch.zeros(count, dtype=torch.bool)
+    for label, share in zip(classes, shares, strict=True):
+        taken[(labels == label).nonzero()[:share, 0]] = True
+    return order[~taken], order[taken]
+
+
+def _name(label: float, names: Sequence[str]) -> str:
+    return names[int(label)] if int(label) < len(names) else str(int(label))
+
+
+def _shares(counts: list[int], wanted: int, fraction: float, stream: str, names: list[str]) -> list[int]:
+    """How many rows each class gives: as near to its quota as whole numbers can be, and none left empty."""
+    lonely = [name for name, n in zip(names, counts, strict=True) if n < 2]
+    if lonely:
+        raise DataError(
+            f"cannot take a part for {stream}: only one row in {', '.join(lonely[:10])}. "
+            "A class needs a row on either side: drop it, or use a fraction of 0."
+        )
+    rest = sum(counts) - wanted
+    if min(wanted, rest) < len(counts):
+        raise DataError(
+            f"{fraction:g} of {sum(counts)} rows leaves {min(wanted, rest)} rows on one side of the {stream} "
+            f"split for {len(counts)} classes: change the fraction, or use 0."
+        )
+    shares = [min(max(int(n * fraction), 1), n - 1) for n in counts]
+    while sum(shares) != wanted:
+        step = 1 if sum(shares) < wanted else -1
+        room = [i for i, n in enumerate(counts) if 1 <= shares[i] + step <= n - 1]
+        shares[max(room, key=lambda i: step * (counts[i] * fraction - shares[i]))] += step
+    return shares
+
+
+def file_order(count: int, val_fraction: float, test_fraction: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Row numbers (train, val, test), cut in the order of the file, with the notes' `[:n + 1]`.
+
+    60/20/20 of 569 rows become 342/113/114, as printed (trap T22). Disjoint and complete, but neither
+    shuffled nor stratified: a sorted file gives parts that differ.
+    """
+    cut = int(count * (1 - test_fraction))
+    end = min(int(count * (1 - test_fraction) * (1 - val_fraction)) + 1, cut) if val_fraction else cut
+    rows = torch.arange(count)
+    return rows[:end], rows[end:cut], rows[cut:]
