@@ -1,7 +1,7 @@
 """Models of dense layers: linear, polynomial, and the multilayer perceptron.
 
-Each flattens its input to (N, F) and gives (N, K), or the input's shape for a reconstruction. The last layer is
-`head`, what comes before it `body`.
+Each flattens its input to (N, F) and gives (N, K), or the input's shape for a reconstruction. The last layer
+is `head`, what comes before it `body`.
 """
 
 from __future__ import annotations
@@ -53,9 +53,10 @@ def linear(spec: DataSpec, bias: bool = True, output_activation: str | None = No
 
 
 def polynomial(spec: DataSpec, degree: int = 2, bias: bool = True, init: str = "default") -> nn.Module:
-    """A linear layer on the powers x, x^2, ..., x^degree of every feature (no mixed products). (N, ...) to (N, K).
+    """A linear layer on the powers x, ..., x^degree of every feature, unmixed. (N, ...) to (N, K).
 
-    `init="uniform"` draws weights and bias from [0, 1), as the notes' descent by hand does; `default` is torch's.
+    `init="uniform"` draws weights and bias from [0, 1), as the notes' descent by hand does; `default` is
+    torch's.
     """
     check(spec, "polynomial", KINDS)
     head = nn.Linear(prod(spec.input_shape) * degree, spec.num_outputs, bias=bias)
@@ -75,8 +76,8 @@ def mlp(
 ) -> nn.Module:
     """A multilayer perceptron (Rumelhart, Hinton and Williams 1986). (N, ...) to (N, K).
 
-    Each hidden layer is linear, batch norm (Ioffe and Szegedy 2015, before the activation), activation, dropout.
-    `activation` and `batch_norm` are one value for all hidden layers, or a list with one a layer.
+    Each hidden layer is linear, batch norm (Ioffe and Szegedy 2015, before the activation), activation,
+    dropout. `activation` and `batch_norm` are one value for all hidden layers, or a list with one a layer.
     """
     check(spec, "mlp", KINDS, TASKS)
     size = prod(spec.input_shape)

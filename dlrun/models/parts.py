@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from math import prod
-from typing import TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dlrun.errors import ConfigError, Problem, did_you_mean
 from dlrun.spec import DataSpec
-
-T = TypeVar("T")
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -46,10 +44,10 @@ def output_activation(name: str | None) -> nn.Module:
     return nn.Identity() if name is None else activation(name, "model.output_activation")
 
 
-def by_layer(value: T | Sequence[T], count: int, key: str) -> list[T]:
+def by_layer(value: Any, count: int, key: str) -> list[Any]:
     """One value for all of `count` layers, or a list with one a layer. Raises `ConfigError` at `key`."""
     if isinstance(value, str) or not isinstance(value, Sequence):
-        return [value] * count  # type: ignore[list-item]
+        return [value] * count
     if len(value) != count:
         message = f"has {len(value)} entries for {count} layers."
         raise ConfigError(Problem(key, message, "Give one value for all layers, or one a layer."))
@@ -75,7 +73,7 @@ def outputs(spec: DataSpec) -> int:
 
 
 def output_layers(spec: DataSpec, name: str | None) -> nn.Module:
-    """After the last linear layer: the output activation, and for a reconstruction the input's shape again."""
+    """What follows the last linear layer: the activation, and for a reconstruction the input's shape."""
     last = output_activation(name)
     if spec.task != "reconstruction":
         return last
@@ -114,7 +112,7 @@ def dense_head(
 
 
 def conv_size(size: int, kernel: int, stride: int = 1, padding: int = 0) -> int:
-    """The size after a convolution or pooling without dilation: floor((size + 2 padding - kernel) / stride) + 1."""
+    """The size after a convolution or pooling: floor((size + 2 padding - kernel) / stride) + 1."""
     return (size + 2 * padding - kernel) // stride + 1
 
 
