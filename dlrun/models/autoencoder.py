@@ -54,7 +54,7 @@ class Interpolate(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """`encoder`: convolutions; `pool`: 2x2 max pooling after each; `up` and `decoder`: the way back, mirrored."""
+    """`encoder`: convolutions, with `pool` after each; `up` and `decoder`: the way back, mirrored."""
 
     def __init__(
         self, encoder: list[nn.Module], up: list[nn.Module], decoder: list[nn.Module], output: nn.Module
@@ -139,7 +139,7 @@ class _Transposed(nn.ConvTranspose2d):
 
 
 def _sizes(size: Sequence[int], count: int) -> list[tuple[int, int]]:
-    """Height and width before each of `count` poolings. Raises `ConfigError` when one meets a single pixel."""
+    """Height and width before each of `count` poolings. Raises `ConfigError` when one meets a pixel."""
     sizes = [(size[0] >> i, size[1] >> i) for i in range(count)]
     if any(min(s) < 2 for s in sizes):
         message = f"{count} poolings halve a {size[0]}x{size[1]} image to nothing."

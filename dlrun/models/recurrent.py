@@ -35,7 +35,7 @@ class OneHot(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """`embedding` (or one-hot, or nothing for sequences), `rnn`, `head` (nothing where the state is the logits)."""
+    """`embedding` (or one-hot, or nothing for sequences), `rnn`, `head` (nothing if the state is the output)."""
 
     def __init__(self, embedding: nn.Module, rnn: nn.RNNBase, head: nn.Module, every_step: bool) -> None:
         super().__init__()
@@ -175,8 +175,7 @@ class _Plan:
         """The network on torch's own `cell`."""
         if dropout and num_layers == 1:
             message = "acts between the layers, and a single layer has none."
-            raise ConfigError(Problem("model.dropout", message, "Set model.num_layers=2, or
-            model.dropout=0."))
+            raise ConfigError(Problem("model.dropout", message, "Use model.num_layers=2 or dropout=0."))
         if bidirectional and self.state_is_output:
             message = "makes the state twice as wide as the outputs, which output=hidden makes it be."
             raise ConfigError(Problem("model.bidirectional", message, "Use model.output=auto."))
