@@ -57,7 +57,11 @@ class Autoencoder(nn.Module):
     """`encoder`: convolutions, with `pool` after each; `up` and `decoder`: the way back, mirrored."""
 
     def __init__(
-        self, encoder: list[nn.Module], up: list[nn.Module], decoder: list[nn.Module], output: nn.Module
+        self,
+        encoder: Sequence[nn.Module],
+        up: Sequence[nn.Module],
+        decoder: Sequence[nn.Module],
+        output: nn.Module,
     ) -> None:
         super().__init__()
         self.encoder = nn.ModuleList(encoder)
@@ -133,9 +137,8 @@ class _Transposed(nn.ConvTranspose2d):
 
     def __init__(self, inputs: int, outputs: int, size: tuple[int, int]) -> None:
         # (n - 1) * 2 - 2 padding + 3 + output_padding: 2 n from padding 1 and 1, 2 n + 1 from 0 and 0.
-        odd = [s % 2 == 1 for s in size]
-        padding = [0 if o else 1 for o in odd]
-        super().__init__(inputs, outputs, 3, stride=2, padding=tuple(padding), output_padding=tuple(padding))
+        padding = (1 - size[0] % 2, 1 - size[1] % 2)
+        super().__init__(inputs, outputs, 3, stride=2, padding=padding, output_padding=padding)
 
 
 def _sizes(size: Sequence[int], count: int) -> list[tuple[int, int]]:

@@ -8,6 +8,7 @@ Cho et al. 2014 (gru: torch applies the reset gate after the matrix product, som
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +36,7 @@ class OneHot(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """`embedding` (or one-hot, or nothing for sequences), `rnn`, `head` (nothing if the state is the output)."""
+    """`embedding` (one-hot, or nothing for sequences), `rnn`, `head` (nothing if the state is the output)."""
 
     def __init__(self, embedding: nn.Module, rnn: nn.RNNBase, head: nn.Module, every_step: bool) -> None:
         super().__init__()
@@ -170,7 +171,12 @@ class _Plan:
         return nn.Identity() if self.state_is_output else nn.Linear(width, self.num_outputs)
 
     def build(
-        self, cell: type[nn.RNNBase], num_layers: int, bidirectional: bool, dropout: float, **kwargs: str
+        self,
+        cell: Callable[..., nn.RNNBase],
+        num_layers: int,
+        bidirectional: bool,
+        dropout: float,
+        **kwargs: str,
     ) -> Recurrent:
         """The network on torch's own `cell`."""
         if dropout and num_layers == 1:
