@@ -1,0 +1,239 @@
+"""Family names and their country: a name is a row of character codes, its country the class.
+
+The experiment is the PyTorch tutorial's "NLP From Scratch: Classifying Names with a Character-Level RNN"
+(docs.pytorch.org/tutorials/intermediate/char_rnn_classification_tutorial.html). Labels and vocabulary are
+fitted on the training part and kept in the spec (T29, T30); codes are right-padded with 0, and 1 stands for a
+character that training never showed (T34).
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dlrun.data import name_files
+from dlrun.data.base import Data, Part, from_parts
+from dlrun.data.name_files import Row
+from dlrun.data.splits import split
+from dlrun.errors import ConfigError, DataError, Problem, did_you_mean
+from dlrun.spec import DataSpec
+
+PADDING, UNKNOWN = "", "\N{REPLACEMENT CHARACTER}"  # what the codes 0 and 1 show as
+FILES = ("names_train.csv.gz", "names_test.csv.gz")
+# Letters that Unicode does not decompose, though everybody writes them so where only ASCII is at hand.
+PLAIN = str.maketrans(
+    dict(zip("łŁøØđĐðÐıħĦ’ʼʻ‘‐", "lLoOdDdDihH''''-", strict=True))
+    | {"ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "þ": "th", "Þ": "Th"}
+)
+
+
+def names(
+    *,
+    seed: int,
+    root: Path,
+    source: str = "auto",
+    train_path: str | None = None,
+    test_path: str | None = None,
+    test_fraction: float = 0.2,
+    val_fraction: float = 0.1,
+    ascii: bool = True,
+    vocabulary: str = "train",
+) -> Data:
+    """Names as text of kind classification: codes (N, T) and lengths (N,), the number of the country (N,).
+
+    `vocabulary` is `train` (the characters of the training part) or `ascii` (128 codes, as the notes' `ord`).
+    Raises `ConfigError` for paths and sources that exclude each other, `DataError` for a file's faults.
+    """
+    train, test, origin = _rows(root, source, train_path, test_path)
+    train, test = _folded(train, ascii), _folded(test, ascii)
+    if not test and test_fraction:
+        train, test = _cut(train, test_fraction, seed, "test")
+    train, val = _cut(train, val_fraction, seed, "val") if val_fraction else (train, [])
+
+    labels = sorted({row.country for row in train})
+    if len(labels) < 2:
+        raise DataError(
+            f"dataset names: every name of {origin} is from {labels[0]}. Nothing could be learnt."
+        )
+    known = _vocabulary(train, vocabulary)
+    parts = {"train": train, "val": val, "test": test}
+    counts = ", ".join(f"{len(rows)} {part}" for part, rows in parts.items() if rows)
+    notes = [f"names: {counts}, from {origin}", *_findings(train, test), *_unknown(known, parts)]
+    return from_parts(
+        "names",
+        "classification",
+        "text",
+        _part(train, known, labels),
+        _part(val, known, labels) if val else None,
+        _part(test, known, labels) if test else None,
+        labels=labels,
+        vocabulary=known,
+        preprocessing={"ascii": ascii},
+        notes=notes,
+    )
+
+
+def encode(names: Sequence[str], spec: DataSpec) -> tuple[Tensor, Tensor]:
+    """Codes (N, T) and lengths (N,), both int64, in the order given (T33); T is the longest length here.
+
+    The spec's own rules are applied: folded to ASCII or not, code 1 for a character that it does not know.
+    Raises `DataError` for an empty list and for names with nothing in them, by their position.
+    """
+    blank = [str(place) for place, name in enumerate(names, start=1) if not name.strip()]
+    if blank or not names:
+        raise DataError(
+            f"names to encode: number {', '.join(blank[:10])} is empty." if blank else "no names given."
+        )
+    ready = [_fold(name, spec.preprocessing.get("ascii", False)) for name in names]
+    codes, lengths = _codes(ready, spec.vocabulary)
+    return codes.to(torch.int64), lengths
+
+
+def decode(codes: Tensor, spec: DataSpec) -> list[str]:
+    """The names of codes (N, T), for showing: padding leaves no trace, an unknown character shows as �."""
+    return ["".join(spec.vocabulary[code] for code in row) for row in codes.tolist()]
+
+
+def _rows(
+    root: Path, source: str, train_path: str | None, test_path: str | None
+) -> tuple[list[Row], list[Row], str]:
+    """The rows of train, of test (empty where the source has one list only), and where they are from."""
+    if test_path and not train_path:
+        raise ConfigError(Problem("dataset.test_path", "goes with dataset.train_path, which is not given."))
+    if train_path:
+        if source != "auto":
+            raise ConfigError(
+                Problem("dataset.source", f"{source} does not go with dataset.train_path: give one.")
+            )
+        paths = [Path(path).expanduser() for path in (train_path, test_path) if path]
+        found = [name_files.read_csv(path) for path in paths]
+        return found[0], _matching(found), " and ".join(str(path) for path in paths)
+    folder = root / "names"
+    there = [name for name in FILES if (folder / name).is_file()] if source == "auto" else []
+    if len(there) == 1:
+        lacking = next(name for name in FILES if name not in there)
+        raise DataError(f"{folder} holds {there[0]} but no {lacking}. Add it, or use dataset.source=builtin.")
+    if there:
+        found = [name_files.read_csv(folder / name) for name in FILES]
+        return found[0], _matching(found), f"{folder} ({FILES[0]}, {FILES[1]})"
+    if source == "pytorch":
+        return _tutorial(folder)
+    why = f": there is no {FILES[0]} in {folder}" if source == "auto" else ""
+    return name_files.read_builtin(), [], f"the built-in corpus (dataset.source=builtin{why})"
+
+
+def _tutorial(folder: Path) -> tuple[list[Row], list[Row], str]:
+    """The tutorial's names: `Country.txt` files put into `folder`, else its archive, downloaded once."""
+    if any(folder.glob("*.txt")):
+        return name_files.read_folder(folder), [], f"the PyTorch tutorial's names in {folder}"
+    path = folder / "data.zip"
+    return name_files.read_archive(path), [], f"the PyTorch tutorial's archive {path}"
+
+
+def _matching(files: list[list[Row]]) -> list[Row]:
+    """The test rows. Their countries must be among those of train: `DataError` names the first other one."""
+    train, test = files[0], files[1] if len(files) > 1 else []
+    known = {row.country for row in train}
+    strange = [row for row in test if row.country not in known]
+    if not strange:
+        return test
+    lines = ", ".join(str(row.line) for row in strange if row.country == strange[0].country)
+    others = sorted({row.country for row in strange} - {strange[0].country})
+    raise DataError(
+        f"dataset names: the test file has the country {strange[0].country!r} (line {lines}), which train "
+        f"lacks. {did_you_mean(strange[0].country, known)}".rstrip()
+        + (f" Also: {', '.join(others[:9])}." if others else "")
+    )
+
+
+def _cut(rows: list[Row], fraction: float, seed: int, stream: str) -> tuple[list[Row], list[Row]]:
+    """(rest, taken): seeded, stratified by country. A country with one row stays in the rest."""
+    counts = Counter(row.country for row in rows)
+    single = [row for row in rows if counts[row.country] == 1]
+    several = [row for row in rows if counts[row.country] > 1]
+    order = sorted({row.country for row in several})
+    number = {country: i for i, country in enumerate(order)}
+    target = torch.tensor([number[row.country] for row in several], dtype=torch.int64)
+    rest, taken = split(len(several), fraction, seed, stream, target, order)
+    return [several[i] for i in rest.tolist()] + single, [several[i] for i in taken.tolist()]
+
+
+def _folded(rows: list[Row], ascii: bool) -> list[Row]:
+    return [row if row.name.isascii() else row._replace(name=_fold(row.name, ascii)) for row in rows]
+
+
+def _fold(name: str, ascii: bool) -> str:
+    """The name, composed, without surrounding blanks; with `ascii`, letters lose their marks.
+
+    Only what ends in ASCII is replaced: the marks of other scripts are letters, no ornaments.
+    """
+    text = unicodedata.normalize("NFC", name.strip())
+    if not ascii or text.isascii():
+        return text
+    out: list[str] = []
+    for char in text.translate(PLAIN):
+        parts = unicodedata.normalize("NFKD", char)
+        plain = "".join(part for part in parts if not unicodedata.combining(part))
+        if plain.isascii() and (plain or (out and out[-1].isascii())):
+            out.append(plain)
+        else:
+            out.append(char)
+    return "".join(out).strip() or text
+
+
+def _vocabulary(train: list[Row], kind: str) -> list[str]:
+    """The character of each code; 0 is the padding and 1 unknown."""
+    if kind == "ascii":
+        return [PADDING, UNKNOWN, *(chr(code) for code in range(2, 128))]
+    return [PADDING, UNKNOWN, *sorted({char for row in train for char in row.name} - {UNKNOWN})]
+
+
+def _part(rows: list[Row], vocabulary: Sequence[str], labels: Sequence[str]) -> Part:
+    number = {label: i for i, label in enumerate(labels)}
+    target = torch.tensor([number[row.country] for row in rows], dtype=torch.int64)
+    return Part(_codes([row.name for row in rows], vocabulary), target)
+
+
+def _codes(texts: Sequence[str], vocabulary: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Codes (N, T), right-padded with 0, uint8 where they fit, and lengths (N,) int64."""
+    number = {char: code for code, char in enumerate(vocabulary) if code > 1}
+    longest = max(len(text) for text in texts)
+    padded = [[number.get(char, 1) for char in text] + [0] * (longest - len(text)) for text in texts]
+    dtype = torch.uint8 if len(vocabulary) <= 256 else torch.int32
+    return torch.tensor(padded, dtype=dtype), torch.tensor([len(text) for text in texts], dtype=torch.int64)
+
+
+def _findings(train: list[Row], test: list[Row]) -> list[str]:
+    """What limits or flatters the accuracy: test names seen in training, names of several countries (T37)."""
+    notes = []
+    seen = {row.name for row in train}
+    both = sum(row.name in seen for row in test)
+    if both:
+        notes.append(f"names: {both / len(test):.1%} of the test names ({both}) occur in train as well")
+    countries: dict[str, set[str]] = {}
+    for row in train + test:
+        countries.setdefault(row.name, set()).add(row.country)
+    several = sum(len(found) > 1 for found in countries.values())
+    if several:
+        notes.append(
+            f"names: {several} names belong to two or more countries: no model gets all of them right"
+        )
+    return notes
+
+
+def _unknown(vocabulary: Sequence[str], parts: dict[str, list[Row]]) -> list[str]:
+    """A note for each part with characters that have no code, with how many and which."""
+    notes = []
+    for part, rows in parts.items():
+        strange = Counter(char for row in rows for char in row.name) - Counter()
+        for char in vocabulary[1:]:
+            strange.pop(char, None)
+        if strange:
+            which = " ".join(char for char, _ in strange.most_common(10))
+            notes.append(f"names: {strange.total()} characters of {part} are unknown (code 1): {which}")
+    return notes
