@@ -59,7 +59,7 @@ class Loading:
 
 @dataclass(frozen=True)
 class Data:
-    """A data set: its `spec`, its parts, and `notes` for the run's header (sources, leaks that were found)."""
+    """A data set: its `spec`, its parts, and `notes` for the header (sources, leaks that were found)."""
 
     spec: DataSpec
     train: Part
@@ -110,6 +110,7 @@ def from_parts(
         feature_names=tuple(feature_names),
         target_names=tuple(target_names),
         preprocessing=preprocessing or {},
+        other_shapes=tuple(tuple(x.shape[1:]) for x in train.inputs[1:]) if kind == "multi" else (),
     )
     lines = list(notes)
     for part_name, part in (("train", train), ("val", val), ("test", test)):
