@@ -169,11 +169,11 @@ class Chunk:
         self.count()
         sums, step, rows = self.state.sums, self.first_step, []
         losses = torch.stack(self.losses).tolist()
+        weights = read_all([denominator for *_, denominator, _ in self.facts])
         reduction = self.state.loss.reduction
-        for loss, (lr, scale, update, denominator, samples) in zip(losses, self.facts, strict=True):
+        for loss, weight, (lr, scale, update, _, samples) in zip(losses, weights, self.facts, strict=True):
             if not math.isfinite(loss):
                 raise Diverged(step + 1, loss)
-            weight = float(denominator)
             sums.loss += loss * weight if reduction == "mean" else loss
             sums.weight += weight
             sums.samples += samples
@@ -189,6 +189,13 @@ class Chunk:
         sums.seconds += perf_counter() - self.started
         sums.waited += self.waited
         return rows
+
+
+def read_all(values: list[Any]) -> list[float]:
+    """Numbers, or 0-d tensors that are read from the device all at once, as floats."""
+    if isinstance(values[0], Tensor):
+        return torch.stack(values).double().tolist()
+    return [float(value) for value in values]
 
 
 def train_metrics(state: TrainState) -> dict[str, float]:
@@ -297,11 +304,10 @@ def evaluate(state: TrainState, batches: Any, plan: Plan | None = None) -> Evalu
             new = state.metric.counts(output, batch.target)
             counts = new if counts is None else counts + new
     assert counts is not None, "a part without batches is refused when the data is built"
-    values = torch.stack(losses).double().tolist()
-    total_weight = sum(float(weight) for weight in weights)
+    values, divisors = read_all(losses), read_all(weights)
     if state.loss.reduction == "mean":
-        values = [value * float(weight) for value, weight in zip(values, weights, strict=True)]
-    metrics = {"loss": sum(values) / total_weight} | state.metric.result(counts.cpu())
+        values = [value * divisor for value, divisor in zip(values, divisors, strict=True)]
+    metrics = {"loss": sum(values) / sum(divisors)} | state.metric.result(counts.cpu())
     return Evaluation(metrics, counts.cpu())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -200,6 +200,10 @@ class Plan:
     log_every: int = 1  # optimizer steps between rows of steps.csv
     chunk_seconds: float = 0.5
     stop: Callable[[], bool] = lambda: False  # asked after every batch
+
+    def with_stop(self, stop: Callable[[], bool]) -> Plan:
+        """The same plan, asking `stop` after every batch."""
+        return replace(self, stop=stop)
 
 
 def better(new: float, old: float, mode: str, min_delta: float = 0.0) -> bool:

@@ -6,9 +6,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from dlrun.engine.loop import EpochRecord, Progress
+if TYPE_CHECKING:
+    from dlrun.engine.loop import EpochRecord, Progress
 
 
 class Screen:

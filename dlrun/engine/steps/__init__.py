@@ -1,0 +1,38 @@
+"""Which step a run takes. The plain one is always right; a fast one is chosen where its rule holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from dlrun.engine.steps.plain import ClosureStep, PlainStep
+from dlrun.errors import ConfigError, Problem
+
+
+def choose_step(
+    state: Any,
+    *,
+    clip_norm: float | None,
+    precision: str,
+    fast: bool,
+    compile: bool,
+    accumulate: int,
+    batches: Any,
+) -> tuple[Any, list[str]]:
+    """The step for this model, optimizer and device, and the words that name it in the run's header."""
+    if isinstance(state.optimizer, torch.optim.LBFGS):
+        refuse_with_closure(precision, accumulate)
+        return ClosureStep(clip_norm=clip_norm), ["closure"]
+    return PlainStep(clip_norm=clip_norm, precision=precision, device_type=state.device.type), ["plain"]
+
+
+def refuse_with_closure(precision: str, accumulate: int) -> None:
+    """LBFGS evaluates the loss itself: it cannot share a step between batches, nor scale gradients."""
+    problems = []
+    if accumulate > 1:
+        problems.append(Problem("trainer.accumulate", "LBFGS cannot accumulate.", "Use trainer.batch_size=full."))
+    if precision != "fp32":
+        problems.append(Problem("device.precision", "LBFGS runs in fp32 only."))
+    if problems:
+        raise ConfigError(problems)

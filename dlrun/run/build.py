@@ -1,0 +1,277 @@
+"""From a checked configuration to the components of a run: the only place that unpacks the configuration.
+
+Everything that can be known to be wrong is found here, before the first step and before anything is written.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dlrun.config.registry import DATASETS, LOSSES, METRICS, MODELS, OPTIMIZERS, SCHEDULERS
+from dlrun.config.schema import Config
+from dlrun.data.base import Data, Part
+from dlrun.data.batches import batches_for
+from dlrun.data.paths import data_root
+from dlrun.data.seeds import derive
+from dlrun.engine.device import choose_device, seed_everything, set_up
+from dlrun.engine.state import Plan, TrainState
+from dlrun.engine.steps import choose_step
+from dlrun.errors import ConfigError, DlrunError, Problem
+from dlrun.objectives.groups import Trainable
+from dlrun.objectives.losses import loss_for
+from dlrun.objectives.metrics import metric_for
+from dlrun.run.weights import freeze
+
+BINARY_LOSSES = ("bce", "bce_with_logits")
+MAX_STEP_ROWS = 10_000  # of steps.csv
+EVAL_SHARE = 0.1  # of an epoch's time that evaluation may take when eval_every is auto
+
+
+@dataclass
+class Built:
+    """Everything a run needs, ready for the first step."""
+
+    config: Config
+    data: Data
+    state: TrainState
+    plan: Plan
+    batches: dict[str, Any]  # train, and the parts that are evaluated each time
+    test: Any = None  # batches of the test part that is evaluated once, at the end
+    engine: list[str] = field(default_factory=list)  # words for the header
+    auto: dict[str, Any] = field(default_factory=dict)  # what `auto` became
+    notes: list[str] = field(default_factory=list)
+
+
+def build(config: Config) -> Built:
+    """Data, model, loss, optimizer, schedule and plan. Raises `ConfigError` or `DataError`."""
+    set_up(threads=config.device.threads, deterministic=config.device.deterministic)
+    device = choose_device(config.device.name)
+    data = build_data(config)
+    loss_name, loss = build_loss(config, data)
+    data = fit_to_loss(data, loss_name)
+    model = build_model(config, data)
+    batches, notes = build_batches(config, data, device)
+    auto = {"device": str(device), "loss": loss_name}
+    frozen = freeze(model, config.freeze)
+    check_shapes(config, model, loss, batches["train"])
+    model.to(device)
+    loss.to(device)
+    state = TrainState(
+        model=model,
+        loss=loss,
+        metric=METRICS.get(metric_for(data.spec))(data.spec, loss),
+        optimizer=build_optimizer(config, model),
+        spec=data.spec,
+        device=device,
+        scaler=torch.amp.GradScaler(device.type) if config.device.precision == "fp16" else None,
+        frozen=frozen,
+    )
+    state.schedule = build_schedule(config, state, len(batches["train"]))
+    test = batches.pop("test", None) if "val" in batches else None
+    step, engine = choose_step(
+        state,
+        clip_norm=config.trainer.clip_norm,
+        precision=config.device.precision,
+        fast=config.device.fast and not config.trainer.detect_anomaly,
+        compile=config.device.compile,
+        accumulate=config.trainer.accumulate,
+        batches=batches["train"],
+    )
+    plan = build_plan(config, state, batches, step, auto)
+    seed_everything(derive(config.seed, "noise"))
+    kind = "resident" if getattr(batches["train"], "resident", True) else "dataloader"
+    return Built(config, data, state, plan, batches, test, [kind, *engine], auto, [*data.notes, *notes])
+
+
+def arguments(config: Config, group: str) -> dict[str, Any]:
+    """A component's keyword arguments: its section without the name."""
+    section = config.section(group)
+    section.pop("name")
+    return section
+
+
+def build_data(config: Config) -> Data:
+    """The data set, with its parts. Raises `DataError`."""
+    options = arguments(config, "dataset")
+    root = data_root(options.pop("root", None))
+    data = DATASETS.get(config.dataset.name)(seed=config.seed, root=root, **options)
+    if not isinstance(data, Data):
+        what = f"the dataset function returned a {type(data).__name__}, not a dlrun.data.base.Data."
+        raise ConfigError(Problem("dataset", what))
+    return data
+
+
+def build_loss(config: Config, data: Data) -> tuple[str, Any]:
+    """The loss by name, or the one that the data's task asks for."""
+    name = config.loss.name
+    if name == "auto":
+        name = loss_for(data.spec)
+    make = LOSSES.get(name)
+    options = arguments(config, "loss")
+    if "class_counts" in inspect.signature(make).parameters:
+        options["class_counts"] = class_counts(data)
+    return name, make(**options)
+
+
+def class_counts(data: Data) -> list[int] | None:
+    """Rows of each class in the training part (None where there are no classes)."""
+    target = data.train.target
+    if data.spec.task != "classification" or target.is_floating_point():
+        return None
+    return torch.bincount(target.long(), minlength=len(data.spec.labels)).tolist()
+
+
+def fit_to_loss(data: Data, loss_name: str) -> Data:
+    """Two classes under a binary loss are one output and a target (N, 1) of 0 and 1."""
+    spec = data.spec
+    if spec.task != "classification" or loss_name not in BINARY_LOSSES or spec.num_outputs == 1:
+        return data
+    if spec.num_outputs != 2:
+        what = f"{loss_name} wants two classes, and {spec.name} has {spec.num_outputs}."
+        raise ConfigError(Problem("loss", what, "Did you mean loss=cross_entropy?"))
+    parts: dict[str, Any] = {name: one_column(part) for name, part in data.parts().items()}
+    return replace(data, spec=spec.replace(num_outputs=1), **parts)
+
+
+def one_column(part: Part) -> Part:
+    return part if part.dataset is not None else replace(part, target=part.target.float().reshape(-1, 1))
+
+
+def build_model(config: Config, data: Data) -> nn.Module:
+    """The model, its initial weights drawn from their own stream."""
+    seed_everything(derive(config.seed, "weights"))
+    model = MODELS.get(config.model.name)(data.spec, **arguments(config, "model"))
+    if not isinstance(model, nn.Module):
+        what = f"{config.model.name} returned a {type(model).__name__}, not a torch.nn.Module."
+        raise ConfigError(Problem("model", what))
+    return model
+
+
+def build_batches(config: Config, data: Data, device: torch.device) -> tuple[dict[str, Any], list[str]]:
+    """Batches of every part, and notes on how they are read."""
+    trainer = config.trainer
+    size = data.train.samples if trainer.batch_size == "full" else min(trainer.batch_size, data.train.samples)
+    notes: list[str] = []
+    options = {"seed": config.seed, "device": device, "max_batches": trainer.max_batches, "loading": data.loading}
+    made: dict[str, Any] = {}
+    for name, part in data.parts().items():
+        training = name == "train"
+        made[name], note = batches_for(
+            part,
+            data.spec,
+            batch_size=size if training or trainer.max_batches else max(size, eval_size(part)),
+            shuffle=trainer.shuffle and training,
+            overfit=trainer.overfit and training,
+            training=training,
+            **options,
+        )
+        notes += [note] if note else []
+    if trainer.overfit:
+        made = {"train": made["train"]}
+    return made, notes
+
+
+def eval_size(part: Part) -> int:
+    """Samples a batch in evaluation: large, but no more than about four million numbers."""
+    numbers = sum(math.prod(tensor.shape[1:]) for tensor in part.inputs) or 4096
+    return max(1, min(1024, 4_000_000 // max(1, numbers)))
+
+
+def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer over the parameters that learn, in their groups."""
+    return OPTIMIZERS.get(config.optimizer.name)(Trainable(model), **arguments(config, "optimizer"))
+
+
+def build_schedule(config: Config, state: TrainState, steps_per_epoch: int) -> Any:
+    """The learning-rate schedule, or None."""
+    trainer = config.trainer
+    updates = math.ceil(steps_per_epoch / trainer.accumulate)
+    epochs = trainer.epochs
+    if trainer.max_steps is not None:
+        epochs = min(epochs, math.ceil(trainer.max_steps / updates))
+    make = SCHEDULERS.get(config.scheduler.name)
+    return make(state.optimizer, epochs=epochs, steps_per_epoch=updates, **arguments(config, "scheduler"))
+
+
+def check_shapes(config: Config, model: nn.Module, loss: Any, batches: Any) -> None:
+    """One batch through model and loss, in eval mode, without gradients: shapes that do not fit are found here."""
+    batch = next(iter(batches.epoch(0)))
+    training, device = model.training, next(model.parameters(), torch.zeros(1)).device
+    inputs, target = [x.to(device)[:2] for x in batch.inputs], batch.target.to(device)[:2]
+    model.eval()
+    try:
+        with torch.inference_mode():
+            output = model(*inputs)
+            if not isinstance(output, Tensor):
+                raise ValueError(f"the model returned a {type(output).__name__}, not a tensor")
+            loss.check(output, target)
+    except DlrunError:
+        raise
+    except (RuntimeError, ValueError, IndexError) as error:
+        if config.model.name in MODELS.plugins or config.loss.name in LOSSES.plugins:
+            raise
+        given = ", ".join(str(tuple(x.shape[1:])) for x in inputs)
+        reason = str(error).strip().splitlines()[0]
+        what = f"{config.model.name} cannot take this data ({config.dataset.name}: {given} a sample): {reason}."
+        raise ConfigError(Problem("model", what)) from error
+    finally:
+        model.train(training)
+
+
+def build_plan(config: Config, state: TrainState, batches: dict[str, Any], step: Any, auto: dict[str, Any]) -> Plan:
+    """How long to train and when to evaluate: every `auto` decided, and noted in `auto`."""
+    trainer, checkpoint = config.trainer, config.checkpoint
+    monitor, mode = choose_monitor(config, state, batches)
+    updates = math.ceil(len(batches["train"]) / trainer.accumulate)
+    total = min(trainer.epochs * updates, trainer.max_steps or math.inf)
+    every = trainer.eval_every if trainer.eval_every != "auto" else auto_eval_every(batches)
+    log_every = trainer.log_every if trainer.log_every != "auto" else max(1, math.ceil(total / MAX_STEP_ROWS))
+    auto |= {"trainer.eval_every": every, "trainer.log_every": log_every}
+    auto |= {"checkpoint.monitor": monitor, "checkpoint.mode": mode}
+    return Plan(
+        step=step,
+        epochs=trainer.epochs,
+        max_steps=trainer.max_steps,
+        accumulate=trainer.accumulate,
+        eval_every=every,
+        stop_at_loss=trainer.stop_at_loss,
+        patience=trainer.early_stop.patience,
+        min_delta=trainer.early_stop.min_delta,
+        monitor=monitor,
+        mode=mode,
+        checkpoint_steps=checkpoint.every_steps,
+        log_every=log_every,
+    )
+
+
+def choose_monitor(config: Config, state: TrainState, batches: dict[str, Any]) -> tuple[str, str]:
+    """The metric that selects the best weights, and whether less or more of it is better."""
+    checkpoint = config.checkpoint
+    part = next(part for part in ("val", "test", "train") if part in batches)
+    monitor = f"{part}_loss" if checkpoint.monitor == "auto" else checkpoint.monitor
+    known = [f"{name}_{metric}" for name in batches for metric in ("loss", *state.metric.names)]
+    if monitor not in known:
+        raise ConfigError(Problem("checkpoint.monitor", f"there is no metric {monitor!r}.", f"Allowed: {', '.join(known)}."))
+    if checkpoint.mode != "auto":
+        return monitor, checkpoint.mode
+    return monitor, "min" if monitor.endswith(("_loss", "_mae")) else "max"
+
+
+def auto_eval_every(batches: dict[str, Any]) -> int:
+    """Epochs between evaluations, so that they take about a tenth of the time: from sizes alone, never from a clock.
+
+    A training step costs about twice its overhead and three times the arithmetic of an evaluation batch.
+    """
+
+    def cost(source: Any, overhead: float, work: float) -> float:
+        return len(source) * overhead + source.samples * work
+
+    train = cost(batches["train"], 100.0, 3.0)
+    parts = sum(cost(source, 60.0, 0.7) for name, source in batches.items() if name != "train")
+    return max(1, math.ceil(parts / (EVAL_SHARE * train) * 0.5))

@@ -1,0 +1,194 @@
+"""The end of a run: the test result of the selected weights, the summary, the figures, the closing table."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dlrun.data.baseline import baseline
+from dlrun.engine.loop import Evaluation, evaluate, eval_mode
+from dlrun.engine.state import better
+from dlrun.run import environment
+from dlrun.run.rundir import write_atomic, write_json
+from dlrun.run.screen import duration, shorter
+
+CONSTANT = 1e-4  # outputs whose standard deviation over the samples is smaller are called constant
+LOOKED_AT = 2_000  # samples of which outputs are looked at one by one
+
+
+def close_run(session: Any) -> dict[str, Any]:
+    """Evaluate the selected weights, write summary.json and the figures, print the table. Returns the summary."""
+    part, batches = judged(session)
+    last = {name: value.clone() for name, value in session.state.model.state_dict().items()}
+    if session.state.best_weights is not None:
+        session.state.model.load_state_dict(session.state.best_weights)
+    started = time.perf_counter()
+    result = evaluate(session.state, batches)
+    assert result is not None, "no stop is asked for here"
+    session.eval_seconds += time.perf_counter() - started
+    looked = look(session.state, batches)
+    summary = summarize(session, part, result)
+    remarks = find_remarks(session, summary, looked)
+    summary["remarks"] = remarks
+    write_json(session.run.summary, summary)
+    draw(session, part, result, looked)
+    session.state.model.load_state_dict(last)
+    print_closing(session, summary)
+    return summary
+
+
+def judged(session: Any) -> tuple[str, Any]:
+    """The part that the result is told of: test, else validation, else train."""
+    batches = session.built.batches
+    if session.built.test is not None:
+        return "test", session.built.test
+    part = next(name for name in ("test", "val", "train") if name in batches)
+    return part, batches[part]
+
+
+def summarize(session: Any, part: str, result: Evaluation) -> dict[str, Any]:
+    """The nested values of summary.json."""
+    state, plan, built = session.state, session.plan, session.built
+    best = None if state.best is None else dict(state.best.row)
+    rows = state.history.rows
+    train_seconds = sum(row["samples_per_second"] and samples(session, row) / row["samples_per_second"] for row in rows)
+    summary: dict[str, Any] = {
+        "monitor": plan.monitor,
+        "mode": plan.mode,
+        "stopped": "pruned" if session.pruned else state.stop_reason,
+        "best": best,
+        "last": dict(rows[-1]) if rows else None,
+        "baseline": baseline(built.data),
+        "counts": {
+            **{name: p.samples for name, p in built.data.parts().items()},
+            "parameters": sum(p.numel() for p in state.model.parameters()),
+            "epochs": len(rows),
+            "steps": state.step,
+        },
+        "times": {
+            "train_seconds": train_seconds,
+            "eval_seconds": session.eval_seconds,
+            "total_seconds": time.monotonic() - session.started,
+            "samples_per_second": rows[-1]["samples_per_second"] if rows else None,
+            "peak_memory_mib": environment.peak_memory_mib(),
+        },
+    }
+    if part == "test":
+        summary["test"] = {"of": "last" if state.best is None else "best", **result.metrics}
+    return summary
+
+
+def samples(session: Any, row: dict[str, float]) -> float:
+    """Training samples of one epoch (the last may have been cut short)."""
+    return float(session.built.batches["train"].samples)
+
+
+def look(state: Any, batches: Any) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+    """Inputs, outputs and targets of the first samples, on the CPU."""
+    inputs: list[tuple[Tensor, ...]] = []
+    outputs, targets, seen = [], [], 0
+    with eval_mode(state.model), torch.inference_mode():
+        for batch in batches.epoch(0):
+            outputs.append(state.model(*batch.inputs).float().cpu())
+            inputs.append(tuple(x.cpu() for x in batch.inputs))
+            targets.append(batch.target.cpu())
+            seen += len(batch.target)
+            if seen >= LOOKED_AT:
+                break
+    if state.spec.input_kind == "text":  # batches are trimmed to their own lengths; nothing here draws them
+        return (), torch.cat([o.flatten(1)[:, : outputs[0].flatten(1).shape[1]] for o in outputs[:1]]), targets[0]
+    return tuple(torch.cat(x) for x in zip(*inputs, strict=True)), torch.cat(outputs), torch.cat(targets)
+
+
+def find_remarks(session: Any, summary: dict[str, Any], looked: tuple[Any, Tensor, Tensor]) -> list[str]:
+    """What a careful reader would want to be told: constant outputs, nothing gained over the baseline."""
+    outputs = looked[1]
+    remarks = []
+    if len(outputs) > 1 and float(outputs.flatten(1).std(0).max()) < CONSTANT:
+        remarks.append("the outputs are constant: the model gives the same answer to every sample")
+    for metric, base in summary["baseline"].items():
+        reached = summary.get("test", summary["last"] or {}).get(metric)
+        mode = "min" if metric in ("loss", "mae") else "max"
+        if isinstance(base, float) and isinstance(reached, float) and not better(reached, base, mode):
+            remarks.append(f"no better than the baseline: {metric} {reached:.4f} against {base:.4f}")
+    return remarks
+
+
+def draw(session: Any, part: str, result: Evaluation, looked: tuple[Any, Tensor, Tensor]) -> None:
+    """curves.png, and what the task has: confusion matrix, fit, worst mistakes, reconstructions."""
+    from dlrun.report.curves import draw_curves
+
+    state, run = session.state, session.run
+    draw_curves(run.path)
+    matrix = state.metric.confusion(result.counts)
+    if matrix is not None:
+        from dlrun.report.confusion import write_confusion
+
+        labels = list(state.spec.labels) or [str(i) for i in range(len(matrix))]
+        write_confusion(run.path, matrix, labels)
+    inputs, outputs, targets = looked
+    draw_samples(session, inputs, outputs, targets)
+
+
+def draw_samples(session: Any, inputs: tuple[Tensor, ...], outputs: Tensor, targets: Tensor) -> None:
+    """The figure that shows single samples, where the task has one."""
+    state, run = session.state, session.run
+    spec = state.spec
+    if spec.task == "reconstruction":
+        from dlrun.report.mistakes import draw_reconstructions
+
+        draw_reconstructions(run.path, inputs[0].numpy(), outputs.reshape(inputs[0].shape).numpy())
+    elif spec.task == "classification" and spec.input_kind == "image" and outputs.shape[1] > 1:
+        from dlrun.report.mistakes import draw_mistakes
+
+        chances, predicted = outputs.softmax(1).max(1)
+        draw_mistakes(
+            run.path, inputs[0].numpy(), targets.numpy(), predicted.numpy(), chances.numpy(), list(spec.labels)
+        )
+    elif spec.input_shape == (1,) and outputs.shape[1] == 1:
+        draw_line(session)
+
+
+def draw_line(session: Any) -> None:
+    """fit.csv and fit.png of data with one feature and one output: the points, and the fitted curve."""
+    from dlrun.data.preprocess import prepare
+    from dlrun.report.fits import draw_fit
+
+    state, part = session.state, session.built.data.train
+    points = torch.sort(part.inputs[0].flatten().float())
+    span = float(points.values[-1] - points.values[0]) or 1.0
+    grid = torch.linspace(float(points.values[0]) - 0.2 * span, float(points.values[-1]) + 0.2 * span, 200)
+    rows = torch.cat([points.values, grid])[:, None]
+    inputs, _ = prepare(state.spec, (rows,), torch.zeros(len(rows), 1))
+    with eval_mode(state.model), torch.inference_mode():
+        outputs = state.model(*(x.to(state.device) for x in inputs)).cpu()
+    logistic = state.spec.task == "classification"
+    if logistic and not state.loss.probabilities:
+        outputs = outputs.sigmoid()
+    known = part.target.flatten().float()[points.indices].tolist() + [None] * len(grid)
+    lines = ["x,y,prediction"]
+    for x, y, prediction in zip(rows.flatten().tolist(), known, outputs.flatten().tolist(), strict=True):
+        lines.append(f"{x!r},{'' if y is None else repr(y)},{prediction!r}")
+    write_atomic(session.run.file("fit.csv"), ("\n".join(lines) + "\n").encode())
+    draw_fit(session.run.path, logistic=logistic)
+
+
+def print_closing(session: Any, summary: dict[str, Any]) -> None:
+    """Best and last metrics, the test result, the baseline beside them, time, where things are."""
+    from dlrun.report.tables import closing_table
+
+    screen = session.screen
+    screen.line()
+    for line in closing_table(summary):
+        screen.line(line)
+    if summary["stopped"]:
+        screen.line(f"  stopped early: {summary['stopped']}")
+    for remark in summary["remarks"]:
+        screen.line(f"  remark: {remark}", style="yellow")
+    times = summary["times"]
+    words = f"  {duration(times['total_seconds'])} in all, {duration(times['train_seconds'])} of them training"
+    screen.line(f"{words}, {times['samples_per_second'] or 0:,.0f} samples a second")
+    screen.line(f"Finished: {shorter(session.run.path)}", style="green", always=True)

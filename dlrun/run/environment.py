@@ -1,0 +1,66 @@
+"""What else decided a run: versions, code, machine. Written to environment.json, never read back by training."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+PACKAGES = ("dlrun", "torch", "torchvision", "hydra-core", "omegaconf", "numpy", "scikit-learn", "pandas")
+
+
+def describe(argv: Sequence[str]) -> dict[str, Any]:
+    """Versions, git commit, host facts and the command, as plain values."""
+    return {
+        "argv": list(argv),
+        "python": platform.python_version(),
+        "versions": {name: found for name in PACKAGES if (found := package_version(name))},
+        "git": git_state(),
+        "host": {
+            "name": platform.node(),
+            "system": f"{platform.system()} {platform.release()}",
+            "machine": platform.machine(),
+            "cpus": os.cpu_count(),
+            "memory_gib": round(memory_bytes() / 2**30, 1),
+        },
+        "executable": os.path.basename(sys.executable),
+        "working_directory": os.getcwd(),
+    }
+
+
+def package_version(name: str) -> str | None:
+    """The installed version, or None."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def git_state() -> dict[str, Any] | None:
+    """The commit of the folder that the command ran in, and whether the tree is dirty (None outside git)."""
+    try:
+        words = ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+        answer = subprocess.run(words, capture_output=True, text=True, timeout=5, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    lines = answer.splitlines()
+    facts = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# branch."))
+    dirty = any(not line.startswith("#") for line in lines)
+    return {"commit": facts.get("branch.oid"), "branch": facts.get("branch.head"), "dirty": dirty}
+
+
+def memory_bytes() -> int:
+    """The machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def peak_memory_mib() -> float:
+    """The most memory that this process has held so far."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -1,0 +1,62 @@
+"""Trained weights to start from: a run, a checkpoint file, or an experiment that is trained first if need be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dlrun.config.schema import Config
+from dlrun.errors import RunError
+from dlrun.run import checkpoint as files
+from dlrun.run.rundir import RunDir, all_runs, find_run, read_json
+from dlrun.run.screen import Screen, shorter
+from dlrun.run.weights import load_weights, weights_of
+
+PREFIX = "experiment:"
+SHARED = ("trainer=", "trainer.max_batches=", "device=", "device.", "dataset.root=", "seed=")
+
+
+def load_initial(session: Any) -> str:
+    """Load what `init_from` names into the model; returns a line that says what was loaded, skipped and missing."""
+    word = session.config.init_from
+    path = trained(session, word.removeprefix(PREFIX)) if word.startswith(PREFIX) else file_of(word)
+    values = files.read_unchecked(path)
+    report = load_weights(session.state.model, weights_of(values))
+    return f"  start: {shorter(path)}: {report.words()}"
+
+
+def file_of(word: str) -> Path:
+    """The checkpoint that a path or a run's name stands for. Raises `RunError`."""
+    from dlrun.run.runner import OUTPUTS
+
+    path = Path(word).expanduser()
+    return path if path.is_file() else weights_file(find_run(word, OUTPUTS))
+
+
+def weights_file(run: RunDir) -> Path:
+    """best.pt of a run, or its last.pt."""
+    for path in (run.best, run.last):
+        if path.exists():
+            return path
+    raise RunError(f"{run.path} has no checkpoint to start from.")
+
+
+def trained(session: Any, experiment: str) -> Path:
+    """The weights of a finished run of that experiment: one that is there, or one trained now in RUN/init."""
+    from dlrun.config.compose import compose
+    from dlrun.run.runner import OUTPUTS, train
+
+    words = [word for word in session.overrides if word.startswith(SHARED)]
+    config: Config = compose([f"experiment={experiment}", *words])
+    for path in all_runs(OUTPUTS) if OUTPUTS.is_dir() else ():
+        run = RunDir(path)
+        same = read_json(run.environment).get("identity") == config.identity
+        if same and run.read_status().get("state") == "finished":
+            return weights_file(run)
+    place = session.run.path / "init"
+    session.screen.line(f"  first: experiment {experiment} is trained in {shorter(place)}")
+    config = compose([f"experiment={experiment}", *words, f"run.dir='{place}'", "resume=auto"])
+    outcome = train(config, argv=session.argv, screen=Screen(quiet=True, terminal=False))
+    if outcome.exit_code != 0:
+        raise RunError(f"experiment {experiment}, which init_from needs, did not finish: see {place}/train.log.")
+    return weights_file(RunDir(place))

@@ -1,0 +1,81 @@
+"""What training writes as it goes: metrics.csv, steps.csv, the user's logger, and lines on the screen."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from dlrun.engine.loop import EpochRecord, Progress
+from dlrun.run.loggers import make_logger
+from dlrun.run.rundir import Table, rewrite_table
+
+LINES = 50  # printed when print_every is auto
+WASTE = 0.4  # share of the training time spent waiting for batches that is worth a word
+
+
+class Logs:
+    """`with Logs(session) as logs:` opens the tables, first bringing them to where the state stands."""
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+        state, config = session.state, session.config
+        self.epochs = session.plan.epochs
+        auto = max(1, math.ceil(self.epochs / LINES))
+        self.print_every = auto if config.trainer.print_every == "auto" else config.trainer.print_every
+        self.columns = columns(state.metric, session.built.batches)
+        rewrite_table(session.run.metrics, self.columns, state.history.rows)
+        self.metrics = Table(session.run.metrics, self.columns)
+        self.step_table = Table(session.run.steps, ["step", "loss", "lr"])
+        self.logger = make_logger(config.logger.name, session.run, state.history.rows)
+        self.first_epoch = state.epoch
+
+    def __enter__(self) -> Logs:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.metrics.close()
+        self.step_table.close()
+
+    def flush(self) -> None:
+        """Everything up to here is in the files."""
+        self.metrics.flush()
+        self.step_table.flush()
+
+    def steps(self, event: Progress) -> None:
+        """Some more rows of steps.csv."""
+        self.step_table.add({"step": row.step, "loss": row.loss, "lr": row.lr} for row in event.rows)
+
+    def epoch(self, record: EpochRecord) -> None:
+        """One more row of metrics.csv, and now and then a line on the screen."""
+        self.metrics.add([record.row])
+        self.logger(record.row)
+        epoch, state = int(record.row["epoch"]), self.session.state
+        last = epoch == self.epochs or state.stop_reason is not None or record.partial
+        if epoch % self.print_every == 0 or epoch == 1 or last:
+            self.session.screen.epoch(record, self.epochs)
+        if epoch == self.first_epoch + 1 and (advice := doctor(record, self.session)):
+            self.session.screen.line(advice, style="yellow")
+
+
+def columns(metric: Any, batches: dict[str, Any]) -> list[str]:
+    """The columns of metrics.csv for this task and these parts."""
+    names = [f"train_{name}" for name in ("loss", *metric.train_names)]
+    for part in batches:
+        if part != "train":
+            names += [f"{part}_{name}" for name in ("loss", *metric.names)]
+    return ["epoch", "step", *names, "lr", "epoch_seconds", "samples_per_second"]
+
+
+def doctor(record: EpochRecord, session: Any) -> str | None:
+    """Where the time of the first epoch went, in one line, if something is wasted."""
+    train, wait, evaluation = (record.seconds[key] for key in ("train", "wait", "eval"))
+    if train + evaluation < 1.0:
+        return None
+    if wait / train > WASTE:
+        remedy = "more dataset.workers, or dataset.in_memory=true if memory allows"
+        if session.built.engine[0] == "resident":
+            remedy = "a larger trainer.batch_size"
+        return f"  data loading takes {wait / train:.0%} of the training time: try {remedy}"
+    if evaluation > train:
+        return f"  evaluation takes {evaluation / train:.1f} times as long as training: try a larger trainer.eval_every"
+    return None

@@ -1,0 +1,105 @@
+"""The beginning of a run: the files that say what it is, and the header that a person reads."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+from collections.abc import Sequence
+from os import getpid
+from typing import Any
+
+from dlrun.engine.device import device_words
+from dlrun.run import environment
+from dlrun.run.rundir import write_atomic, write_json
+from dlrun.run.screen import shorter
+
+
+def write_facts(session: Any, overrides: Sequence[str], *, resumed: bool) -> None:
+    """config.yaml, overrides.txt, environment.json and status.json."""
+    from dlrun.config.plugins import loaded
+    from dlrun.run.runner import now
+
+    run, config, built = session.run, session.config, session.built
+    write_atomic(run.config, config.to_yaml().encode())
+    if not resumed:
+        write_atomic(run.file("overrides.txt"), "".join(f"{word}\n" for word in overrides).encode())
+    plugins = loaded()
+    for plugin in plugins:
+        copy_plugin(run, plugin)
+    facts = environment.describe(session.argv) | {
+        "seed": config.seed,
+        "identity": config.identity,
+        "device": device_words(session.state.device),
+        "engine": built.engine,
+        "auto": built.auto,
+        "plugins": [{"name": p.name, "sha256": p.sha256} for p in plugins],
+        "notes": built.notes,
+    }
+    write_json(run.environment, facts)
+    started = run.read_status().get("started") if resumed else None
+    name = config.run.name or run.path.name
+    run.write_status(
+        state="running", name=name, pid=getpid(), host=socket.gethostname(), started=started or now(),
+        ended=None, error=None, exit_code=None,
+    )  # fmt: skip
+
+
+def copy_plugin(run: Any, plugin: Any) -> None:
+    """A copy of a plug-in's file for reading; nothing imports it from here."""
+    if plugin.path is None or not plugin.path.is_file():
+        return
+    folder = run.file("plugins")
+    folder.mkdir(exist_ok=True)
+    write_atomic(folder / f"{plugin.path.name}.txt", plugin.path.read_bytes())
+
+
+def print_header(session: Any) -> None:
+    """Run name, device, engine, parameters, data sizes, directory."""
+    screen, built, state, config = session.screen, session.built, session.state, session.config
+    rows = [
+        ("model", f"{config.model.name}, {parameter_words(state.model)}"),
+        ("data", f"{config.dataset.name}: {data_words(built)}"),
+        ("training", training_words(session)),
+        ("device", device_words(state.device)),
+        ("engine", ", ".join(built.engine)),
+        ("directory", shorter(session.run.path)),
+    ]
+    screen.line(f"dlrun  {config.run.name or session.run.path.name}", style="bold")
+    screen.pairs(rows)
+    for note in built.notes:
+        screen.line(f"  note: {note}")
+    if "test" in built.batches:
+        screen.line(f"  note: no validation part: the best epoch is selected on test ({session.plan.monitor})")
+    screen.line()
+
+
+def parameter_words(model: Any) -> str:
+    """12,345 parameters (of which 678 learn)."""
+    total = sum(p.numel() for p in model.parameters())
+    learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return f"{total:,} parameters" + ("" if total == learning else f" ({learning:,} learn)")
+
+
+def data_words(built: Any) -> str:
+    """1,149 train, 288 validation, 360 test."""
+    names = {"train": "train", "val": "validation", "test": "test"}
+    parts = built.data.parts()
+    return ", ".join(f"{part.samples:,} {names[name]}" for name, part in parts.items())
+
+
+def training_words(session: Any) -> str:
+    """adam, lr 0.001, 10 epochs of 18 batches of 64, loss cross_entropy."""
+    config, plan, batches = session.config, session.plan, session.built.batches["train"]
+    words = [config.optimizer.name, f"lr {config.optimizer.lr:g}"]
+    if config.scheduler.name != "none":
+        words.append(f"{config.scheduler.name} schedule")
+    size = f"{len(batches)} batch{'es' if len(batches) > 1 else ''} of {batches.batch_size}"
+    epochs = f"{plan.epochs:,} epoch{'s' if plan.epochs > 1 else ''} of {size}"
+    if plan.max_steps is not None:
+        epochs += f", at most {plan.max_steps:,} steps"
+    return ", ".join([*words, epochs, f"loss {session.built.auto['loss']}"])
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """The command as it can be typed again."""
+    return shlex.join(argv)

@@ -1,0 +1,170 @@
+"""Going on with a run, from its own configuration and its newest whole checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dlrun.config.schema import Config
+from dlrun.errors import RunError
+from dlrun.run.rundir import RunDir, find_run
+from dlrun.run.runner import OUTPUTS, Outcome, Session
+from dlrun.run.screen import Screen, shorter
+from dlrun.run.signals import Interrupted, Signals
+
+FREE = ("device", "logger", "checkpoint", "run", "resume", "plugins", "sweep")
+LENGTHS = ("trainer.epochs", "trainer.max_steps")
+QUIET = ("trainer.print_every", "dataset.root", "dataset.workers", "dataset.in_memory")
+
+
+def resume_command(
+    run: str, overrides: list[str], force: list[str], *, argv: Sequence[str], quiet: bool
+) -> int:
+    """`dlrun resume RUN [OVERRIDES] [--force KEY=VALUE ...]`. Returns the exit code."""
+    directory = find_run(run, OUTPUTS)
+    own = stored_config(directory)
+    config = own.with_overrides([*overrides, *force]) if overrides or force else own
+    forced = {word.lstrip("+~").split("=", 1)[0] for word in force}
+    return resume(directory, config, screen=Screen(quiet=quiet), argv=argv, forced=forced).exit_code
+
+
+def stored_config(run: RunDir) -> Config:
+    """The run's own config.yaml. Raises `RunError` when it is not there."""
+    if not run.config.is_file():
+        raise RunError(f"{run.path} holds no run (there is no config.yaml in it).")
+    return Config.from_yaml(run.config)
+
+
+def resume(
+    run: RunDir,
+    config: Config,
+    *,
+    screen: Screen,
+    argv: Sequence[str] = (),
+    forced: set[str] | None = None,
+    on_epoch: Callable[[dict[str, float]], bool] | None = None,
+) -> Outcome:
+    """Go on in `run` with `config`, which may differ from the run's own only in what does not change the past."""
+    own = stored_config(run)
+    refuse_changes(own, config, forced or set())
+    if done := already_finished(run, own, config):
+        screen.line(done, always=True)
+        from dlrun.run.rundir import read_json
+
+        return Outcome(run, 0, read_json(run.summary))
+    with Signals() as signals:
+        try:
+            from dlrun.run import checkpoint as files
+            from dlrun.run.build import build
+
+            lock(run)
+            built = build(config)
+            values, skipped = None, []
+            if files.candidates(run):
+                values, path, skipped = files.newest(run, str(built.state.device))
+        except Interrupted as interrupted:
+            return Outcome(run, interrupted.exit_code)
+        except BaseException:
+            run.unlock()
+            raise
+        for reason in skipped:
+            screen.line(f"skipped: {reason}", style="yellow")
+        if values is None:
+            screen.line("there is no checkpoint yet: the run starts again from the beginning")
+        else:
+            screen.line(f"resuming from {shorter(path)} (epoch {values['epoch'] + 1}, step {values['step']})")
+            note_changes(screen, values, built)
+            if isinstance(values.get("stopper"), dict) and forced:
+                values["stopper"]["reason"] = None
+        session = Session(run, built, screen, signals, argv=argv, on_epoch=on_epoch)
+        return session.go(checkpoint=values)
+
+
+def lock(run: RunDir) -> None:
+    """Lock the directory; a read-only one is a `RunError`."""
+    try:
+        run.lock()
+        if run.put_back():
+            raise RunError(f"{run.path}: the run that replaced another never began; the replaced one is back.")
+    except OSError as error:
+        raise RunError(f"cannot write to {run.path}: {error.strerror or error}.") from error
+
+
+def already_finished(run: RunDir, own: Config, config: Config) -> str | None:
+    """A line that says so, if there is nothing left to train."""
+    status = run.read_status()
+    if status.get("state") not in ("finished", "pruned"):
+        return None
+    if any(config.get(key) != own.get(key) for key in LENGTHS):
+        return None
+    return f"{shorter(run.path)} is finished ({status.get('epoch')} epochs); nothing to do."
+
+
+def refuse_changes(own: Config, config: Config, forced: set[str]) -> None:
+    """Raise `RunError` listing the keys that may not change in the middle of a run."""
+    old, new = flat(own.to_dict()), flat(config.to_dict())
+    changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    refused = [key for key in changed if not allowed(key, old.get(key), new.get(key), own) and not within(key, forced)]
+    if refused:
+        lines = [f"  {key}: {old.get(key)} in the run, {new.get(key)} now{why(key, own)}" for key in sorted(refused)]
+        text = "these settings may not change in the middle of a run:\n" + "\n".join(lines)
+        raise RunError(f"{text}\nStart a new run, or insist with `dlrun resume RUN --force KEY=VALUE`.")
+
+
+def within(key: str, forced: set[str]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in forced)
+
+
+def allowed(key: str, old: Any, new: Any, own: Config) -> bool:
+    """May this key change?"""
+    if key.split(".")[0] in FREE or key in QUIET:
+        return True
+    if key in LENGTHS:
+        return longer(old, new) and not length_matters(own)
+    return False
+
+
+def longer(old: Any, new: Any) -> bool:
+    """Is the new limit no shorter (None is no limit)?"""
+    return new is None or (old is not None and new >= old)
+
+
+def length_matters(own: Config) -> bool:
+    """Does the schedule depend on how long the run is? (A cosine past its end would raise the rate again.)"""
+    from dlrun.objectives.lengths import depends_on_length
+
+    return depends_on_length(own.scheduler.name)
+
+
+def why(key: str, own: Config) -> str:
+    if key in LENGTHS and length_matters(own):
+        return f" (the {own.scheduler.name} schedule depends on the length)"
+    return ""
+
+
+def note_changes(screen: Screen, values: dict[str, Any], built: Any) -> None:
+    """Say when the result can no longer equal an uninterrupted run's bit for bit."""
+    before = values.get("engine") or []
+    if before != built.engine:
+        line = f"the engine was {', '.join(before)} and is {', '.join(built.engine)} now: equal, but not bit for bit"
+        screen.line(line, style="yellow")
+    import torch
+
+    threads = values.get("threads")
+    if threads is not None and threads != torch.get_num_threads():
+        line = f"there were {threads} threads and are {torch.get_num_threads()} now: equal, but not bit for bit"
+        screen.line(line, style="yellow")
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted keys."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            result |= flat(value, f"{prefix}{key}.")
+        else:
+            result[f"{prefix}{key}"] = value
+    return result
+
+

@@ -1,0 +1,60 @@
+"""Signals that end a run early: the first asks for a tidy end, a second Ctrl-C ends at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
+
+
+class Interrupted(Exception):  # noqa: N818 (not an error: somebody asked for it)
+    """A signal came where there is nothing to save yet."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(signal.Signals(number).name)
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[signal.Signals(self.number)]
+
+
+class Signals:
+    """`with Signals() as signals:` notes SIGINT, SIGTERM and SIGUSR1 (which SLURM sends before its limit).
+
+    Until `hold()` a signal raises `Interrupted` where it arrives; afterwards it only sets `number`, which the loop
+    looks at after every batch. A second SIGINT ends the process at once: files are whole at every moment.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self.held = False
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> Signals:
+        if threading.current_thread() is threading.main_thread():
+            self.before = {number: signal.signal(number, self._arrived) for number in EXIT_CODES}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def hold(self) -> None:
+        """From now on there is something to save: only note what arrives."""
+        self.held = True
+
+    def stop(self) -> bool:
+        """Was a stop asked for?"""
+        return self.number is not None
+
+    def _arrived(self, number: int, frame: FrameType | None) -> None:
+        if not self.held:
+            raise Interrupted(number)
+        if self.number is not None and number == signal.SIGINT:
+            os._exit(EXIT_CODES[signal.SIGINT])
+        self.number = number

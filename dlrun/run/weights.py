@@ -1,0 +1,93 @@
+"""Starting from trained weights: what is loaded, what is frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import Tensor, nn
+
+from dlrun.errors import ConfigError, Problem, did_you_mean
+
+
+@dataclass
+class Loaded:
+    """What `load_weights` did, by parameter and buffer name."""
+
+    loaded: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)  # in the file, but of another shape or not in the model
+    missing: list[str] = field(default_factory=list)  # in the model, but not in the file
+
+    def words(self) -> str:
+        """One line for the header."""
+        parts = [f"{len(self.loaded)} tensors loaded"]
+        if self.skipped:
+            parts.append(f"{len(self.skipped)} skipped ({some(self.skipped)})")
+        if self.missing:
+            parts.append(f"{len(self.missing)} not in the file ({some(self.missing)})")
+        return ", ".join(parts)
+
+
+def some(names: list[str], count: int = 4) -> str:
+    """The first few names."""
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
+
+
+def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> Loaded:
+    """Copy every tensor whose name and shape fit; `module.` prefixes of DataParallel are taken off (trap T51).
+
+    Raises `ConfigError` when nothing fits.
+    """
+    weights = {name.removeprefix("module."): value for name, value in weights.items() if isinstance(value, Tensor)}
+    own = model.state_dict()
+    report = Loaded()
+    fitting = {}
+    for name, value in weights.items():
+        if name in own and own[name].shape == value.shape:
+            fitting[name] = value
+            report.loaded.append(name)
+        else:
+            shape = f" {tuple(value.shape)} for {tuple(own[name].shape)}" if name in own else ""
+            report.skipped.append(name + shape)
+    report.missing = [name for name in own if name not in fitting and name not in weights]
+    if not fitting:
+        raise ConfigError(Problem("init_from", "no tensor fits this model by name and shape.", report.words()))
+    model.load_state_dict(fitting, strict=False)
+    return report
+
+
+def weights_of(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """The model's tensors in one of our checkpoints, or in a plain `state_dict` file."""
+    inner = checkpoint.get("model", checkpoint)
+    return inner if isinstance(inner, dict) else checkpoint
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Does a glob match a parameter's name, or the name of a module that holds it?"""
+    parts = name.split(".")
+    return any(fnmatchcase(".".join(parts[:i]), pattern) for i in range(1, len(parts) + 1))
+
+
+def freeze(model: nn.Module, patterns: list[str]) -> tuple[nn.Module, ...]:
+    """Freeze the parameters that match. Returns the modules that hold frozen parameters only.
+
+    Those stay in eval mode: their BatchNorm statistics do not move either (trap T52).
+    """
+    names = [name for name, _ in model.named_parameters()]
+    for pattern in patterns:
+        if not any(matches(name, pattern) for name in names):
+            modules = {name.rsplit(".", 1)[0] for name in names}
+            hint = did_you_mean(pattern, [*names, *modules]) or f"Parameters: {some(names, 8)}."
+            raise ConfigError(Problem("freeze", f"{pattern!r} matches no parameter.", hint))
+    for name, parameter in model.named_parameters():
+        if any(matches(name, pattern) for pattern in patterns):
+            parameter.requires_grad_(False)
+    if names and not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError(Problem("freeze", "every parameter is frozen: nothing would learn."))
+    return tuple(module for module in model.modules() if all_frozen(module))
+
+
+def all_frozen(module: nn.Module) -> bool:
+    parameters = list(module.parameters())
+    return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
