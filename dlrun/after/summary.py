@@ -1,0 +1,84 @@
+"""The layers of a model as a table: names, output shapes, parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Row:
+    """One module that computes or owns parameters.
+
+    `output_shape` has the batch first; None for a module that is never called, such as a `ParameterList`.
+    `parameters` are its own, without its children's; a shared tensor counts at the first module that has it.
+    """
+
+    name: str
+    type: str
+    output_shape: tuple[int, ...] | None
+    parameters: int
+    trainable: int
+
+
+def layer_table(model: nn.Module, inputs: Sequence[Tensor]) -> list[Row]:
+    """One row a layer, in the order of the forward pass; the sums of the rows are the model's own sums.
+
+    One forward of `inputs` in eval mode and without gradients; modes, statistics and hooks are as before.
+    Whatever the forward raises passes through.
+    """
+    import torch
+
+    modules = {name: m for name, m in model.named_modules() if _has_row(m)}
+    shapes: dict[str, tuple[int, ...] | None] = {}
+    handles = [m.register_forward_hook(_recorder(shapes, name)) for name, m in modules.items()]
+    modes = [(m, m.training) for m in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            model(*inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, training in modes:
+            module.training = training
+    seen: set[int] = set()
+    names = [*shapes, *(name for name in modules if name not in shapes)]
+    return [_row(name, modules[name], shapes.get(name), seen) for name in names]
+
+
+def _has_row(module: nn.Module) -> bool:
+    """Leaves, and modules with parameters of their own."""
+    return not any(True for _ in module.children()) or any(True for _ in module.parameters(recurse=False))
+
+
+def _recorder(shapes: dict[str, tuple[int, ...] | None], name: str) -> Any:
+    """A forward hook that notes the shape of the (first) output under `name`, once."""
+
+    def record(module: nn.Module, inputs: Any, output: Any) -> None:
+        shapes.setdefault(name, _shape(output))
+
+    return record
+
+
+def _shape(output: Any) -> tuple[int, ...] | None:
+    """The shape of a tensor, of a packed sequence (batch, longest, features), or of the first of a tuple."""
+    from torch import Tensor
+    from torch.nn.utils.rnn import PackedSequence
+
+    if isinstance(output, Tensor):
+        return tuple(output.shape)
+    if isinstance(output, PackedSequence):
+        return (int(output.batch_sizes[0]), len(output.batch_sizes), *output.data.shape[1:])
+    return _shape(output[0]) if isinstance(output, (tuple, list)) and output else None
+
+
+def _row(name: str, module: nn.Module, shape: tuple[int, ...] | None, seen: set[int]) -> Row:
+    own = [p for p in module.parameters(recurse=False) if id(p) not in seen]
+    seen.update(id(p) for p in own)
+    trainable = sum(p.numel() for p in own if p.requires_grad)
+    return Row(name, type(module).__name__, shape, sum(p.numel() for p in own), trainable)
