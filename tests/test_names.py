@@ -169,6 +169,34 @@ def test_a_cached_archive_is_read_in_place(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "names").iterdir()] == ["data.zip"], "nothing is unpacked"
 
 
+def test_the_archive_is_downloaded_once_and_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "root"
+    served = archive(tmp_path / "mirror" / "names" / "data.zip", tutorial())
+    monkeypatch.setenv("DLRUN_MIRROR", (tmp_path / "mirror").as_uri())
+    sound = served.read_bytes()
+    served.write_bytes(sound[:-30])
+    with pytest.raises(DataError, match="not a sound zip archive"):
+        load(root, source="pytorch")
+    assert not list(root.rglob("*.zip")), "what was bad is not kept"
+    served.write_bytes(sound)
+    first = load(root, source="pytorch", test_fraction=0.0)
+    served.unlink()
+    assert pairs(load(root, source="pytorch", test_fraction=0.0), first.train) == pairs(first, first.train)
+    assert first.train.samples == 180
+    assert "downloading" in capsys.readouterr().err
+
+
+def test_a_download_that_fails_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlrun.data.download.PAUSE_SECONDS", 0.0)
+    monkeypatch.setenv("DLRUN_MIRROR", (tmp_path / "nothing").as_uri())
+    with pytest.raises(DataError, match="works offline") as error:
+        load(tmp_path, source="pytorch")
+    for word in (str(tmp_path / "names" / "data.zip"), name_files.ARCHIVE_URL, "by hand", "builtin"):
+        assert word in str(error.value)
+
+
 def test_an_archive_cannot_write_outside(tmp_path: Path) -> None:
     path = archive(tmp_path / "in" / "data.zip", tutorial(), folder="../../names/")
     assert len(name_files.read_archive(path)) == 180

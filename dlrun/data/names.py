@@ -18,7 +18,9 @@ from torch import Tensor
 
 from dlrun.data import name_files
 from dlrun.data.base import Data, Part, from_parts
+from dlrun.data.download import fetch
 from dlrun.data.name_files import Row
+from dlrun.data.paths import resolve
 from dlrun.data.splits import split
 from dlrun.errors import ConfigError, DataError, Problem, did_you_mean
 from dlrun.spec import DataSpec
@@ -110,7 +112,7 @@ def _rows(
             raise ConfigError(
                 Problem("dataset.source", f"{source} does not go with dataset.train_path: give one.")
             )
-        paths = [Path(path).expanduser() for path in (train_path, test_path) if path]
+        paths = [resolve(path) for path in (train_path, test_path) if path]
         found = [name_files.read_csv(path) for path in paths]
         return found[0], _matching(found), " and ".join(str(path) for path in paths)
     folder = root / "names"
@@ -132,7 +134,25 @@ def _tutorial(folder: Path) -> tuple[list[Row], list[Row], str]:
     if any(folder.glob("*.txt")):
         return name_files.read_folder(folder), [], f"the PyTorch tutorial's names in {folder}"
     path = folder / "data.zip"
-    return name_files.read_archive(path), [], f"the PyTorch tutorial's archive {path}"
+    fresh = not path.exists()
+    if fresh:
+        _download(path)
+    try:
+        return name_files.read_archive(path), [], f"the PyTorch tutorial's archive {path}"
+    except DataError:
+        if fresh:
+            path.unlink()
+        raise
+
+
+def _download(path: Path) -> None:
+    try:
+        fetch("names/data.zip", [name_files.ARCHIVE_URL], path)
+    except DataError as error:
+        raise DataError(
+            f"dataset names: {path} is missing; {error}. Put {name_files.ARCHIVE_URL} there by hand, or the "
+            f"*.txt files of its data/names folder into {path.parent}. dataset.source=builtin works offline."
+        ) from error
 
 
 def _matching(files: list[list[Row]]) -> list[Row]:
