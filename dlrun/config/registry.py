@@ -132,6 +132,7 @@ METRICS = Table(
     "metric",
     {
         "classification": "dlrun.objectives.metrics:Classification",
+        "multilabel": "dlrun.objectives.metrics:Multilabel",
         "regression": "dlrun.objectives.metrics:Regression",
     },
 )

@@ -1,0 +1,64 @@
+"""What every loss is: one number for a batch, and what it is a mean of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from dlrun.errors import ConfigError, Problem, did_you_mean
+
+REDUCTIONS = ("mean", "sum")
+
+
+class Loss(nn.Module):
+    """A loss and what its mean is a mean of. `probabilities`: outputs are in [0, 1], not logits."""
+
+    probabilities = False
+    ignore_index: int | None = None
+
+    def __init__(self, name: str, reduction: str) -> None:
+        super().__init__()
+        if reduction not in REDUCTIONS:
+            what = f"{reduction!r} cannot be trained on: a step needs one number."
+            hint = did_you_mean(reduction, REDUCTIONS) or "Allowed: mean, sum."
+            raise ConfigError(Problem("loss.reduction", what, hint))
+        self.name = name
+        self.reduction: Any = reduction
+
+    def denominator(self, target: Tensor) -> int | Tensor:
+        """What the mean of this batch is divided by, up to a factor that is the same for every batch."""
+        return target.shape[0]
+
+    def check(self, output: Tensor, target: Tensor) -> None:
+        """Raise `ConfigError` unless output and target fit this loss: nothing broadcasts silently."""
+        raise NotImplementedError
+
+    def refuse(self, what: str, hint: str = "", key: str = "loss") -> NoReturn:
+        """Raise the `ConfigError`."""
+        raise ConfigError(Problem(key, f"{self.name}: {what}", hint))
+
+    def check_same_shape(self, output: Tensor, target: Tensor) -> None:
+        """Output and target must have one shape and be floats."""
+        if output.shape != target.shape:
+            shapes = f"the output is {tuple(output.shape)} and the target {tuple(target.shape)}"
+            self.refuse(f"{shapes}: they must have the same shape.", _hint_for(target))
+        if not target.is_floating_point():
+            self.refuse(f"the target is {target.dtype}, not a float.", _hint_for(target))
+
+
+def _hint_for(target: Tensor) -> str:
+    integers = not target.is_floating_point()
+    return "For classes as integers use loss=cross_entropy." if integers else ""
+
+
+def weights_tensor(weight: Sequence[float] | None) -> Tensor | None:
+    """One weight a class or label, as the loss keeps them."""
+    return None if weight is None else torch.tensor(list(weight), dtype=torch.float32)
+
+
+def divide(total: Tensor, denominator: Tensor) -> Tensor:
+    """total / denominator, and 0 / 0 = 0 with a gradient of 0 (torch's own mean is NaN there)."""
+    return total / (denominator + (denominator == 0))

@@ -1,0 +1,236 @@
+"""Metrics as counts that add up: over batches, over chunks, over ranks. Nothing is averaged before the end.
+
+A metric is made from `(spec, loss)` and has
+
+    names           what `result` holds
+    countable       are the training counts integers that may be taken of several batches at once?
+    train_counts    (output, target) -> Tensor, the cheap counts of the training loop
+    train_result    (their sum) -> dict[str, float]
+    counts          (output, target) -> Tensor, the full counts of an evaluation
+    result          (their sum) -> dict[str, float]
+    confusion       (their sum) -> rows of true classes by columns of predicted ones, or None
+
+All counts stay on the device of the output; nothing in them waits for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dlrun.errors import ConfigError, Problem
+from dlrun.spec import IGNORE_INDEX, DataSpec
+
+NAN = float("nan")
+
+
+def metric_for(spec: DataSpec) -> str:
+    """The name of the metric of a task, in the table METRICS."""
+    if spec.task == "multilabel":
+        return "multilabel"
+    return "regression" if spec.task in ("regression", "reconstruction") else "classification"
+
+
+class Classification:
+    """Accuracy, macro F1 and the confusion matrix of one class a position.
+
+    Output (N, C, ...) logits or log-probabilities, target (N, ...) int64; or, with one output, (N, 1) and a
+    target (N, 1) of 0 and 1: class 1 from a probability of 0.5 (a logit of 0) on. Positions whose target is
+    the loss's `ignore_index` (-100 where it names none) count nothing.
+    """
+
+    names = ("accuracy", "macro_f1")
+
+    def __init__(self, spec: DataSpec, loss: Any = None) -> None:
+        self.binary = spec.num_outputs == 1
+        self.classes = 2 if self.binary else spec.num_outputs
+        self.threshold = 0.5 if getattr(loss, "probabilities", False) else 0.0
+        ignore = getattr(loss, "ignore_index", None)
+        self.ignore_index = IGNORE_INDEX if ignore is None else ignore
+        # Padded batches differ in length, so their outputs cannot be joined.
+        self.countable = spec.task != "labelling"
+
+    def predict(self, output: Tensor) -> Tensor:
+        """The predicted classes (N, ...) int64, shaped like the target."""
+        return (output >= self.threshold).long() if self.binary else output.argmax(1)
+
+    def train_counts(self, output: Tensor, target: Tensor) -> Tensor:
+        """(2,) int64: correct positions, positions."""
+        valid = target != self.ignore_index
+        right = (self.predict(output) == target) & valid
+        return torch.stack([right.sum(), valid.sum()])
+
+    def train_result(self, counts: Tensor) -> dict[str, float]:
+        """The accuracy."""
+        right, positions = counts.tolist()
+        return {"accuracy": _ratio(right, positions)}
+
+    def counts(self, output: Tensor, target: Tensor) -> Tensor:
+        """(C x C,) int64: positions of true class t and predicted class p, at t x C + p."""
+        predicted, target = self.predict(output).flatten(), target.flatten().long()
+        size = self.classes * self.classes
+        # Ignored positions fall into one more bin: selecting the others would have to wait for the device.
+        bins = torch.where(target != self.ignore_index, target * self.classes + predicted, size)
+        zeros = torch.zeros(size + 1, dtype=torch.int64, device=output.device)
+        return zeros.index_add_(0, bins, torch.ones_like(bins))[:size]
+
+    def result(self, counts: Tensor) -> dict[str, float]:
+        """Accuracy, and F1 averaged over the classes that occur or were predicted (as in scikit-learn)."""
+        matrix = counts.reshape(self.classes, self.classes).double().cpu()
+        true_positives, rows, columns = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+        accuracy = _ratio(true_positives.sum().item(), matrix.sum().item())
+        return {"accuracy": accuracy, "macro_f1": _macro_f1(true_positives, rows, columns)}
+
+    def confusion(self, counts: Tensor) -> list[list[int]]:
+        """C rows of true classes by C columns of predicted ones."""
+        return counts.reshape(self.classes, self.classes).tolist()
+
+
+class Multilabel:
+    """Labels that are each 0 or 1: output and target (N, K). Targets that are NaN or below 0 are unknown.
+
+    `accuracy` is over labels, `subset_accuracy` over samples with every known label right, `macro_f1` the
+    mean over the labels that occur or were predicted.
+    """
+
+    names = ("accuracy", "subset_accuracy", "macro_f1")
+    countable = True
+
+    def __init__(self, spec: DataSpec, loss: Any = None) -> None:
+        self.labels = spec.num_outputs
+        self.threshold = 0.5 if getattr(loss, "probabilities", False) else 0.0
+
+    def train_counts(self, output: Tensor, target: Tensor) -> Tensor:
+        """(2,) int64: labels that are right, labels that are known."""
+        known = target >= 0  # false for NaN too
+        right = ((output >= self.threshold) == (target > 0.5)) & known
+        return torch.stack([right.sum(), known.sum()])
+
+    def train_result(self, counts: Tensor) -> dict[str, float]:
+        """The accuracy over labels."""
+        right, labels = counts.tolist()
+        return {"accuracy": _ratio(right, labels)}
+
+    def counts(self, output: Tensor, target: Tensor) -> Tensor:
+        """(4 K + 3,) int64: K each of true positives, positives, predicted positives and right labels; then
+        known labels, samples with every known label right, and samples."""
+        known = target >= 0
+        true, predicted = (target > 0.5) & known, (output >= self.threshold) & known
+        right = true == predicted  # unknown ones are right, so they spoil no sample
+        samples = torch.full_like(right[:, 0].sum(), right.shape[0])
+        by_label = [(true & predicted).sum(0), true.sum(0), predicted.sum(0), (right & known).sum(0)]
+        return torch.cat(
+            [*by_label, known.sum().reshape(1), right.all(1).sum().reshape(1), samples.reshape(1)]
+        )
+
+    def result(self, counts: Tensor) -> dict[str, float]:
+        """All three metrics."""
+        by_label, (known, subsets, samples) = counts[:-3].double().cpu(), counts[-3:].tolist()
+        true_positives, positives, predicted, right = by_label.reshape(4, self.labels)
+        return {
+            "accuracy": _ratio(right.sum().item(), known),
+            "subset_accuracy": _ratio(subsets, samples),
+            "macro_f1": _macro_f1(true_positives, positives, predicted),
+        }
+
+    def confusion(self, counts: Tensor) -> list[list[int]] | None:
+        """None: labels that do not exclude each other have no one matrix."""
+        return None
+
+
+class Regression:
+    """Mean absolute error and R2 of output and target (N, K); for reconstructions (N, ...) the error alone.
+
+    The counts are sums in float64 (float32 on devices that have none), so they add up to rounding. R2 takes
+    the sum of squares about the mean as sum(t^2) - sum(t)^2 / n: keep targets near a scale of 1.
+    """
+
+    countable = False  # sums of floats depend on how batches are cut, in the last digits
+
+    def __init__(self, spec: DataSpec, loss: Any = None) -> None:
+        self.reconstruction = spec.task == "reconstruction"
+        self.names = ("mae",) if self.reconstruction else ("mae", "r2")
+
+    def counts(self, output: Tensor, target: Tensor) -> Tensor:
+        """(1 + 4 K,): samples, and by output the sums of |error|, error^2, target and target^2."""
+        dtype = _float_type(output)
+        output, target = output.flatten(1).to(dtype), target.flatten(1).to(dtype)
+        errors = output - target
+        if self.reconstruction:
+            return torch.stack([torch.full_like(errors[0, 0], errors.numel()), errors.abs().sum()])
+        sums = torch.stack([errors.abs(), errors * errors, target, target * target]).sum(1)
+        return torch.cat([torch.full_like(sums[:1, 0], len(target)), sums.flatten()])
+
+    def result(self, counts: Tensor) -> dict[str, float]:
+        """Averages over the outputs. R2 is NaN for fewer than two samples, 1 or 0 for constant targets."""
+        n, sums = counts[0].item(), counts[1:].double().cpu()
+        if self.reconstruction:
+            return {"mae": _ratio(sums.item(), n)}
+        absolute, squared, total, squares = sums.reshape(4, -1)
+        mae = _ratio(absolute.mean().item(), n)
+        if n < 2:
+            return {"mae": mae, "r2": NAN}
+        spread = squares - total * total / n
+        constant = spread <= 1e-12 * squares  # nothing but rounding is left
+        r2 = torch.where(constant, (squared == 0).double(), 1 - squared / torch.where(constant, 1.0, spread))
+        return {"mae": mae, "r2": r2.mean().item()}
+
+    def train_counts(self, output: Tensor, target: Tensor) -> Tensor:
+        """The same sums as `counts`."""
+        return self.counts(output, target)
+
+    def train_result(self, counts: Tensor) -> dict[str, float]:
+        """The same metrics as `result`."""
+        return self.result(counts)
+
+    def confusion(self, counts: Tensor) -> list[list[int]] | None:
+        """None: there are no classes."""
+        return None
+
+
+class Together:
+    """The metric of the task and those of a user, evaluated side by side; training counts the first alone."""
+
+    def __init__(self, main: Any, users: Sequence[Any]) -> None:
+        self.metrics = (main, *users)
+        self.names = tuple(name for metric in self.metrics for name in metric.names)
+        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        if twice:
+            raise ConfigError(Problem("metric", f"two metrics are named {twice[0]!r}."))
+        self.countable = main.countable
+        self.train_counts, self.train_result = main.train_counts, main.train_result
+        self.sizes: list[int] = []
+
+    def counts(self, output: Tensor, target: Tensor) -> Tensor:
+        """All counts in one row, in float64, which holds integers exactly up to 2^53."""
+        rows = [metric.counts(output, target).flatten() for metric in self.metrics]
+        self.sizes = [row.numel() for row in rows]
+        return torch.cat([row.to(_float_type(row)) for row in rows])
+
+    def result(self, counts: Tensor) -> dict[str, float]:
+        """The results of all."""
+        parts = zip(self.metrics, counts.split(self.sizes), strict=True)
+        return {name: float(value) for metric, part in parts for name, value in metric.result(part).items()}
+
+    def confusion(self, counts: Tensor) -> list[list[int]] | None:
+        """The first one's."""
+        return self.metrics[0].confusion(counts[: self.sizes[0]].long())
+
+
+def _float_type(tensor: Tensor) -> torch.dtype:
+    """The widest floats of the tensor's device."""
+    return torch.float32 if tensor.device.type == "mps" else torch.float64
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else NAN
+
+
+def _macro_f1(true_positives: Tensor, rows: Tensor, columns: Tensor) -> float:
+    """The mean of 2 TP / (true + predicted) over the classes with any of either."""
+    total = rows + columns
+    occurs = total > 0
+    return (2 * true_positives[occurs] / total[occurs]).mean().item()

@@ -1,0 +1,56 @@
+"""What a schedule is to the engine: a scheduler of torch, and when to step it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from torch.optim import Optimizer
+
+Interval = Literal["epoch", "step", "metric"]
+
+
+class Schedule:
+    """A scheduler of torch that acts on every parameter group, and when to step it.
+
+    `interval` says when `step` is due: after an `epoch`, after an optimizer `step`, or after an evaluation,
+    with the monitored `metric`. `last` is the number of steps after which it rests (None: never): a cosine
+    must not rise again. `auto_mode`: a plateau that waits to be told by `set_mode` which way is better.
+    """
+
+    def __init__(
+        self, scheduler: Any, interval: Interval, *, last: int | None = None, auto_mode: bool = False
+    ) -> None:
+        self.scheduler = scheduler
+        self.interval = interval
+        self.last = last
+        self.auto_mode = auto_mode
+        # A fast step updates the weights itself; torch watches optimizer.step() and would warn at first.
+        scheduler.optimizer._opt_called = True
+
+    def step(self, metric: float | None = None) -> None:
+        """The next rate; `metric` is the value of the monitored metric, for the interval `metric`."""
+        if self.interval == "metric":
+            self.scheduler.step(metric)
+        elif self.last is None or self.scheduler.last_epoch < self.last:
+            self.scheduler.step()
+
+    def set_mode(self, mode: str) -> None:
+        """Tell a plateau of `mode: auto`, before its first step, if less or more is better (min, max)."""
+        if self.auto_mode:
+            worst = math.inf if mode == "min" else -math.inf
+            self.scheduler.load_state_dict({"mode": mode, "best": worst})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain Python only. Milestones are configuration, and torch keeps them as a Counter: left out."""
+        state = self.scheduler.state_dict()
+        return {key: value for key, value in state.items() if key != "milestones"}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken; the optimizer's own state holds the rates."""
+        self.scheduler.load_state_dict(dict(state))
+
+
+def current_lr(optimizer: Optimizer) -> float:
+    """The learning rate of the first group: the one that `optimizer.lr` set, unless `groups` cover all."""
+    return float(optimizer.param_groups[0]["lr"])
