@@ -1,0 +1,95 @@
+"""dlrun from Python: compose a configuration, train it, look at a run. For notebooks, tests and other programs.
+
+    import dlrun
+
+    config = dlrun.compose(["model=mlp", "dataset=digits", "trainer.epochs=3"])
+    run = dlrun.train(config)
+    print(run.summary["test"]["accuracy"], run.path)
+    model = dlrun.load_run(run.path).model()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlrun.config.schema import Config
+from dlrun.errors import TrainingFailed
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk."""
+
+    path: Path
+
+    @property
+    def config(self) -> Config:
+        """The configuration that it ran with."""
+        return Config.from_yaml(self.path / "config.yaml")
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """summary.json: best, last, test, baseline, counts, times (empty while the run is not finished)."""
+        from dlrun.run.rundir import RunDir, read_json
+
+        return read_json(RunDir(self.path).summary)
+
+    @property
+    def metrics(self) -> Any:
+        """metrics.csv as a pandas DataFrame, one row an epoch."""
+        import pandas
+
+        return pandas.read_csv(self.path / "metrics.csv")
+
+    def model(self, checkpoint: str = "best", device: str = "cpu") -> Any:
+        """The trained model, a plain `torch.nn.Module` in eval mode. `checkpoint`: best or last.
+
+        Raises `RunError` when that checkpoint is missing or damaged.
+        """
+        from dlrun.config.registry import MODELS
+        from dlrun.run import checkpoint as files
+        from dlrun.run.build import arguments
+        from dlrun.run.rundir import RunDir
+        from dlrun.spec import DataSpec
+
+        run = RunDir(self.path)
+        path = run.best if checkpoint == "best" and run.best.exists() else run.last
+        values = files.read(path, device)
+        config = self.config
+        model = MODELS.get(config.model.name)(DataSpec.from_dict(values["spec"]), **arguments(config, "model"))
+        model.load_state_dict(values["model"])
+        return model.to(device).eval()
+
+
+def compose(overrides: Sequence[str] = (), **options: Any) -> Config:
+    """A checked, frozen configuration. Raises `ConfigError` with every problem at once."""
+    from dlrun.config.compose import compose as compose_config
+
+    return compose_config(list(overrides), **options)
+
+
+def train(config: Config | Sequence[str]) -> Run:
+    """Train a configuration (or a list of overrides) to a finished run; prints nothing.
+
+    Raises `ConfigError` or `DataError` before the first step, and `TrainingFailed` when the run itself fails.
+    """
+    from dlrun.run import runner
+
+    frozen = config if isinstance(config, Config) else compose(config)
+    words = [] if isinstance(config, Config) else list(config)
+    outcome = runner.train(frozen, overrides=words)
+    if outcome.exit_code != 0 or outcome.run is None:
+        path = "before it began" if outcome.run is None else f"see {outcome.run.log}"
+        raise TrainingFailed(f"the run ended with exit code {outcome.exit_code}: {path}.")
+    return Run(outcome.run.path)
+
+
+def load_run(run: str | Path) -> Run:
+    """A run by path, by `run.name`, or `last`. Raises `RunError` when there is none."""
+    from dlrun.run.rundir import find_run
+    from dlrun.run.runner import OUTPUTS
+
+    return Run(find_run(str(run), OUTPUTS).path)
