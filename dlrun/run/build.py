@@ -25,7 +25,7 @@ from dlrun.engine.steps import choose_step
 from dlrun.errors import ConfigError, DlrunError, Problem
 from dlrun.objectives.groups import Trainable
 from dlrun.objectives.losses import loss_for
-from dlrun.objectives.metrics import metric_for
+from dlrun.objectives.metrics import Together, metric_for
 from dlrun.run.weights import freeze
 
 BINARY_LOSSES = ("bce", "bce_with_logits")
@@ -65,7 +65,7 @@ def build(config: Config) -> Built:
     state = TrainState(
         model=model,
         loss=loss,
-        metric=METRICS.get(metric_for(data.spec))(data.spec, loss),
+        metric=build_metric(data, loss),
         optimizer=build_optimizer(config, model),
         spec=data.spec,
         device=device,
@@ -84,6 +84,8 @@ def build(config: Config) -> Built:
         batches=batches["train"],
     )
     plan = build_plan(config, state, batches, step, auto)
+    if state.schedule is not None:
+        state.schedule.set_mode(plan.mode)
     seed_everything(derive(config.seed, "noise"))
     kind = "resident" if getattr(batches["train"], "resident", True) else "dataloader"
     return Built(config, data, state, plan, batches, test, [kind, *engine], auto, [*data.notes, *notes])
@@ -181,6 +183,13 @@ def eval_size(part: Part) -> int:
     """Samples a batch in evaluation: large, but no more than about four million numbers."""
     numbers = sum(math.prod(tensor.shape[1:]) for tensor in part.inputs) or 4096
     return max(1, min(1024, 4_000_000 // max(1, numbers)))
+
+
+def build_metric(data: Data, loss: Any) -> Any:
+    """The metric of the data's task, and beside it those that plug-ins registered."""
+    metric = METRICS.get(metric_for(data.spec))(data.spec, loss)
+    users = [make(data.spec, loss) for make in METRICS.plugins.values()]
+    return Together(metric, users) if users else metric
 
 
 def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:

@@ -132,9 +132,9 @@ def longer(old: Any, new: Any) -> bool:
 
 def length_matters(own: Config) -> bool:
     """Does the schedule depend on how long the run is? (A cosine past its end would raise the rate again.)"""
-    from dlrun.objectives.lengths import depends_on_length
+    from dlrun.objectives.length import depends_on_length
 
-    return depends_on_length(own.scheduler.name)
+    return depends_on_length(own.scheduler.name, own.section("scheduler"))
 
 
 def why(key: str, own: Config) -> str:
