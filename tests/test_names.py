@@ -147,6 +147,12 @@ def test_own_file_alone_gives_its_test_part(tmp_path: Path) -> None:
     assert load(tmp_path, train_path=str(path), test_fraction=0.0).test is None
 
 
+def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path: Path) -> None:
+    path = tmp_path / "excel.csv"
+    path.write_bytes(b"\xef\xbb\xbfName, Country\r\nNov\xc3\xa1k,Czech\r\n")
+    assert name_files.read_csv(path) == [name_files.Row("Novák", "Czech", 2)]
+
+
 def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     write_csv(tmp_path / "mine.csv", SMALL)
@@ -217,6 +223,18 @@ def test_bad_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(name_files, "LARGEST_MEMBER", 100)
     with pytest.raises(DataError, match=r"Greek\.txt is far too large"):
         name_files.read_archive(archive(tmp_path / "c.zip", tutorial(Greek="Pappas\n" * 30)))
+
+
+def test_any_damage_to_an_archive_gives_rows_or_a_data_error(tmp_path: Path) -> None:
+    sound = archive(tmp_path / "data.zip", tutorial()).read_bytes()
+    refused = 0
+    for place in range(0, len(sound), 7):
+        (tmp_path / "data.zip").write_bytes(sound[:place] + bytes([sound[place] ^ 0xFF]) + sound[place + 1 :])
+        try:
+            assert len(name_files.read_archive(tmp_path / "data.zip")) >= 180
+        except DataError:
+            refused += 1
+    assert refused > 100
 
 
 # --- complaints
@@ -327,6 +345,11 @@ def test_t34_letters_beyond_ascii(tmp_path: Path) -> None:
     assert kept.test is not None
     assert [name for name, _ in pairs(plain, plain.test)] == ["��k�", "Dvorak"]
     assert [name for name, _ in pairs(kept, kept.test)] == ["��k�", "Dvořák"], "decomposed é is é"
+    assert name_files.read_csv(test)[1].name == "Dvořák"
+    assert decode(encode(["Dvor\u030ca\u0301k"], kept.spec)[0], kept.spec) == ["Dvořák"]
+    assert decode(encode(["k\u0311k"], plain.spec)[0], plain.spec) == ["kk"], (
+        "a mark that no letter composes with"
+    )
     assert any("3 characters of test are unknown (code 1): L u ☃" in note for note in plain.notes)
 
 
