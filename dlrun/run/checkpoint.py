@@ -11,6 +11,7 @@ import io
 import os
 import pickle
 import struct
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,9 @@ def read_unchecked(path: Path, device: str = "cpu") -> dict[str, Any]:
     import torch
 
     try:
-        values = torch.load(path, map_location=device, weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the file is unusual is said better below
+            values = torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         raise RunError(
             f"{path} holds more than tensors and plain values (a whole pickled model, say). Loading it would run "

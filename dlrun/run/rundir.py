@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from dlrun.errors import RunError
 
@@ -30,7 +30,7 @@ class RunDir:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self._lock: IO[str] | None = None
+        self._lock: int | None = None  # a file descriptor
 
     def file(self, name: str) -> Path:
         """A path in the run directory."""
@@ -78,23 +78,21 @@ class RunDir:
 
     def lock(self) -> None:
         """Hold the directory until this process ends. Raises `RunError` when another process has it."""
-        handle = open(self.path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 (held for life)
+        handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            handle.seek(0)
-            owner = handle.read().strip()
-            handle.close()
+            owner = os.read(handle, 200).decode(errors="replace")
+            os.close(handle)
             raise RunError(f"{self.path} is in use by another dlrun process ({owner}).") from None
-        handle.truncate(0)
-        handle.write(f"pid {os.getpid()} on {socket.gethostname()}")
-        handle.flush()
+        os.truncate(handle, 0)
+        os.write(handle, f"pid {os.getpid()} on {socket.gethostname()}".encode())
         self._lock = handle
 
     def unlock(self) -> None:
         """Let the directory go."""
         if self._lock is not None:
-            self._lock.close()
+            os.close(self._lock)
             self._lock = None
 
     def read_status(self) -> dict[str, Any]:

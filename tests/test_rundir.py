@@ -1,0 +1,123 @@
+"""Run directories: never shared, never overwritten unasked, found by path, name or `last`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from dlrun.errors import RunError
+from dlrun.run.rundir import (
+    RunDir,
+    Table,
+    claim,
+    cut_steps,
+    find_run,
+    fresh_dir,
+    read_json,
+    rewrite_table,
+    write_json,
+)
+
+
+def make_run(path: Path, state: str, **fields: str) -> RunDir:
+    path.mkdir(parents=True)
+    (path / "config.yaml").write_text("seed: 0\n")
+    write_json(path / "status.json", {"state": state} | fields)
+    return RunDir(path)
+
+
+def test_runs_of_the_same_second_get_directories_of_their_own(tmp_path: Path) -> None:
+    moment = datetime(2026, 11, 21, 9, 5, 3)
+    paths = [fresh_dir(tmp_path, "mlp-digits", moment).path for _ in range(3)]
+    names = ["09-05-03-mlp-digits", "09-05-03-mlp-digits-2", "09-05-03-mlp-digits-3"]
+    assert [path.relative_to(tmp_path) for path in paths] == [Path("2026-11-21") / name for name in names]
+
+
+def test_a_folder_that_is_no_run_is_never_touched(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(RunError, match="holds no dlrun run"):
+        claim(tmp_path, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_finished_run_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    make_run(tmp_path / "run", "finished")
+    with pytest.raises(RunError, match="run.overwrite=true"):
+        claim(tmp_path / "run", overwrite=False)
+    claim(tmp_path / "run", overwrite=True).unlock()
+
+
+@pytest.mark.parametrize("state", ["running", "interrupted", "failed"])
+def test_an_unfinished_run_is_offered_to_go_on(tmp_path: Path, state: str) -> None:
+    make_run(tmp_path / "run", state)
+    with pytest.raises(RunError, match="dlrun resume"):
+        claim(tmp_path / "run", overwrite=False)
+
+
+def test_a_replaced_run_comes_back_until_the_new_one_has_a_checkpoint(tmp_path: Path) -> None:
+    make_run(tmp_path / "run", "finished", name="old")
+    run = claim(tmp_path / "run", overwrite=True)
+    run.write_status(state="running", name="new")
+    assert run.put_back()
+    assert run.read_status()["name"] == "old"
+    run.unlock()
+
+    run = claim(tmp_path / "run", overwrite=True)
+    run.write_status(state="running", name="new")
+    run.checkpoints.mkdir()
+    run.last.touch()
+    assert not run.put_back()
+    assert run.read_status()["name"] == "new"
+
+
+def test_two_processes_cannot_hold_one_directory(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    run.lock()
+    code = f"from dlrun.run.rundir import RunDir; RunDir({str(tmp_path)!r}).lock()"
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "in use by another dlrun process (pid" in other.stderr
+    run.unlock()
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_stale_lock_file_holds_nobody(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text("pid 1 on elsewhere")
+    RunDir(tmp_path).lock()
+
+
+def test_runs_are_found_by_path_name_and_last(tmp_path: Path) -> None:
+    make_run(tmp_path / "2026-01-01" / "a", "finished", name="first", started="2026-01-01T00:00:00")
+    make_run(tmp_path / "2026-01-02" / "b", "finished", name="second", started="2026-01-02T00:00:00")
+    assert find_run("first", tmp_path).path.name == "a"
+    assert find_run("last", tmp_path).path.name == "b"
+    assert find_run(str(tmp_path / "2026-01-01" / "a"), tmp_path).path.name == "a"
+    with pytest.raises(RunError, match="no run 'third'"):
+        find_run("third", tmp_path)
+
+
+def test_json_is_whole_and_numbers_that_are_not_finite_are_null(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"loss": float("nan"), "rows": [1.5, float("inf")]})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"loss": None, "rows": [1.5, None]}
+    (tmp_path / "a.json").write_text('{"loss": 1')
+    assert read_json(tmp_path / "a.json") == {}
+
+
+def test_tables_grow_by_rows_and_are_cut_to_the_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "steps.csv"
+    table = Table(path, ["step", "loss", "lr"])
+    table.add({"step": step, "loss": step / 3, "lr": None} for step in (1, 2, 3))
+    table.close()
+    with open(path, "a") as file:
+        file.write("4,0.1")  # the process died in the middle of a line
+    cut_steps(path, last_step=2)
+    assert path.read_text() == f"step,loss,lr\n1,{1 / 3!r},\n2,{2 / 3!r},\n"
+
+
+def test_a_table_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    rewrite_table(tmp_path / "m.csv", ["epoch", "val_loss"], [{"epoch": 1}, {"epoch": 2, "val_loss": 0.5}])
+    assert (tmp_path / "m.csv").read_text() == "epoch,val_loss\n1,\n2,0.5\n"
