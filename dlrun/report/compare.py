@@ -1,0 +1,240 @@
+"""Compare runs, sweeps and folders of them: one code path for `dlrun compare` and for the end of a sweep.
+
+`compare(paths)` reads; `write_results(folder, jobs)` writes results.csv and comparison.png, and is what sweeps call.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from dlrun.report import stats
+from dlrun.report.curves import metric_names
+from dlrun.report.jobs import RESULTS, Job, JobRow, collect, short_names, varied_keys
+from dlrun.report.read import best_row, component, mode_of
+from dlrun.report.remarks import remarks
+from dlrun.report.tables import Table, format_number, format_seconds, format_value, show
+from dlrun.run.rundir import write_atomic
+
+FIGURE = "comparison.png"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was compared, and what came of it.
+
+    `keys` are the settings that differ (`seed` last), `groups` the rows that differ only in the seed, best first by
+    `metric`; `folder` is where results.csv and comparison.png were written (None: nowhere).
+    """
+
+    jobs: list[Job]
+    keys: list[str]
+    metric: str
+    mode: str
+    groups: list[stats.Group]
+    remarks: list[str]
+    target: float | None = None
+    folder: Path | None = None
+    short: dict[str, str] = field(default_factory=dict)
+
+    def label(self, group: stats.Group) -> str:
+        """A group in a few words: `adam lr=0.1`; a run's name where no setting differs."""
+        words = []
+        for key, value in group.keys.items():
+            name = self.short.get(key, key)
+            if value == "":  # other components have this key
+                continue
+            choice = isinstance(value, str) and "." not in name
+            words.append(value if choice else f"{name}={format_value(value)}")
+        run = group.rows[0].source.run
+        return " ".join(words) or (run.name if len(group.rows) == 1 else run.title)
+
+    def test_names(self) -> list[str]:
+        """The test metrics worth a column: the ranked one's own and the most telling other."""
+        names = {name for group in self.groups for row in group.rows for name in row.tests}
+        own = self.metric.split("_", 1)[-1]
+        order = [own, "accuracy", "r2", "macro_f1", "mae", "loss"]
+        return [name for name in dict.fromkeys(order) if name in names][:2]
+
+    def differences(self) -> list[str]:
+        """One line a key: in what they differ, and the values."""
+        lines = []
+        for key in self.keys:
+            values = list(dict.fromkeys(format_value(job.setting(key)) for job in self.jobs))
+            more = f", ... ({len(values)} values)" if len(values) > 8 else ""
+            lines.append(f"{key}: {', '.join(values[:8])}{more}")
+        return lines
+
+    def table(self) -> Table:
+        """The groups, best first, with n, spread and interval, and the test result beside the ranked metric."""
+        from dlrun.report.grouped import grouped_table
+
+        return grouped_table(self)
+
+
+def compare(paths: Sequence[Path | str], output: Path | None = None) -> Comparison:
+    """Compare what lies in these paths; writes results.csv and comparison.png into `output`, if given.
+
+    Raises `RunError` for a path that does not exist or holds no run.
+    """
+    jobs = collect([Path(path) for path in paths])
+    return _write(_compare(jobs), output) if output else _compare(jobs)
+
+
+def write_results(folder: Path, jobs: Sequence[JobRow], target: float | None = None) -> Comparison:
+    """results.csv (one row a job) and comparison.png of a sweep's jobs, in its folder.
+
+    Args:
+        folder: the sweep's folder, which exists.
+        jobs: all its jobs, those that have not begun, too.
+        target: a value of the monitored metric: report the time to reach it (default: the jobs' sweep.target).
+    """
+    return _write(_compare([Job(row) for row in jobs], target), folder)
+
+
+def compare_command(paths: Sequence[Path | str], output: Path | None = None) -> int:
+    """`dlrun compare`: print what differs, the table and the remarks; write the files. Returns the exit code.
+
+    Without `output`, the files go into the folder that was compared if it is a sweep's, else into a new folder
+    outputs/comparisons/TIME.
+    """
+    folder = output or _default_output([Path(path) for path in paths])
+    print_comparison(compare(paths, folder))
+    return 0
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """The words of a comparison on the screen."""
+    if comparison.keys:
+        print("\n".join(["They differ in", *(f"  {line}" for line in comparison.differences()), ""]))
+    else:
+        print("No setting differs.\n")
+    sys.stdout.flush()
+    show(comparison.table())
+    for remark in comparison.remarks:
+        print(f"note: {remark}")
+    if comparison.folder is not None:
+        print(f"\n{comparison.folder}/: {RESULTS}, {FIGURE}")
+
+
+def _default_output(paths: Sequence[Path]) -> Path:
+    if len(paths) == 1 and (paths[0] / "jobs").is_dir():
+        return paths[0]
+    return Path("outputs") / "comparisons" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+
+
+def _compare(jobs: list[Job], target: float | None = None) -> Comparison:
+    keys = varied_keys(jobs)
+    metric, mode, notes = choose_metric(jobs)
+    if target is None:
+        target = next(
+            (value for job in jobs if isinstance(value := job.run.flat.get("sweep.target"), int | float)),
+            None,
+        )
+    rows = [_row(job, keys, metric, mode, target) for job in jobs]
+    ranked = stats.rank(stats.group(rows), mode)
+    comparison = Comparison(jobs, keys, metric, mode, ranked, notes, target, short=short_names(keys))
+    again = stats.repeated(rows)
+    if again:
+        notes.append(f"{again} run(s) repeat the settings and the seed of another: only the newest counts.")
+    notes += remarks(ranked, metric, mode, comparison.label, target)
+    return comparison
+
+
+def choose_metric(jobs: Sequence[Job]) -> tuple[str, str, list[str]]:
+    """The metric to rank by (what most runs monitored), min or max, and remarks on what cannot be compared."""
+    runs = [job.run for job in jobs if job.run.metrics or job.run.summary]
+    metric = Counter(run.monitor for run in runs).most_common(1)[0][0] if runs else "val_loss"
+    mode = next((run.mode for run in runs if run.monitor == metric), mode_of(metric))
+    notes = []
+    if len({component(run.config, "dataset") for run in runs if run.config}) > 1:
+        notes.append(f"the runs are on different data sets: {metric} does not compare between them.")
+    losses = {repr(run.config.get("loss")) for run in runs if run.config}
+    if len(losses) > 1 and metric.endswith("_loss"):
+        part = metric.split("_", 1)[0]
+        shared = [
+            name for name in metric_names(runs[0].metrics) if all(f"{part}_{name}" in r.metrics for r in runs)
+        ]
+        if shared:
+            notes.append(
+                f"the loss functions differ, so {metric} does not compare: ranked by {part}_{shared[0]}."
+            )
+            metric = f"{part}_{shared[0]}"
+            mode = mode_of(metric)
+        else:
+            notes.append(f"the loss functions differ: {metric} does not compare between them.")
+    return metric, mode, notes
+
+
+def _row(job: Job, keys: Sequence[str], metric: str, mode: str, target: float | None) -> stats.Row:
+    run = job.run
+    best = run.best() if run.monitor == metric else best_row(run.metrics, metric, mode)
+    times = [run.metrics.get(name, []) for name in ("epoch", "epoch_seconds", metric)]
+    return stats.Row(
+        keys={key: job.setting(key) for key in keys if key != "seed"},
+        seed=job.setting("seed"),
+        value=best.get(metric),
+        tests=run.part("test"),
+        status=job.status,
+        diverged=job.diverged,
+        seconds=run.seconds,
+        reached=None if target is None else stats.time_to_target(*times, mode, target),
+        source=job,
+    )
+
+
+def _write(comparison: Comparison, folder: Path) -> Comparison:
+    from dlrun.report.panels import draw_comparison
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / RESULTS, results_csv(comparison, folder).encode())
+    draw_comparison(comparison, folder / FIGURE)
+    return Comparison(**{**vars(comparison), "folder": folder})
+
+
+def results_csv(comparison: Comparison, folder: Path) -> str:
+    """One line a job: settings, status, every metric (best, last, test), seconds, the path from the folder, the command."""
+    lines = [_line(job, comparison.keys, folder) for job in comparison.jobs]
+    fixed = [*comparison.keys, "status"]
+    metrics = [
+        name for line in lines for name in line if name.split(".")[0] in ("best", "last", "test", "baseline")
+    ]
+    metrics = sorted(
+        dict.fromkeys(metrics),
+        key=lambda name: ("best", "last", "test", "baseline").index(name.split(".")[0]),
+    )
+    text = io.StringIO()
+    columns = [*fixed, *metrics, "seconds", "path", "command", "error"]
+    writer = csv.DictWriter(text, list(dict.fromkeys(columns)), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def _line(job: Job, keys: Sequence[str], folder: Path) -> dict[str, Any]:
+    run = job.run
+    line: dict[str, Any] = {key: format_value(job.setting(key)) for key in keys}
+    parts = {
+        "best": run.best(),
+        "last": run.last(),
+        "test": run.part("test"),
+        "baseline": run.part("baseline"),
+    }
+    metrics = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
+    of = run.summary.get("test")
+    if isinstance(of, dict) and of.get("of"):
+        metrics["test.of"] = of["of"]
+    error = job.error.strip().splitlines()[-1:]
+    where = {
+        "seconds": "" if run.seconds is None else round(run.seconds, 3),
+        "path": os.path.relpath(run.path, folder),
+    }
+    return line | metrics | {"status": job.status, "command": job.command, "error": "".join(error)} | where

@@ -1,0 +1,125 @@
+"""confusion.csv and confusion.png: what was taken for what, readable for two classes and for a hundred."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlrun.report import style
+from dlrun.run.rundir import write_atomic
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+
+COUNTS_UP_TO = 30  # classes; beyond, cells are too small for numbers
+
+
+def write_confusion(run_dir: Path | str, matrix: Any, labels: Sequence[str] = ()) -> Path:
+    """Write RUN/confusion.csv (counts) and RUN/confusion.png (colours are shares of the true class).
+
+    Args:
+        run_dir: the run directory.
+        matrix: (K, K) counts, rows the true class, columns the predicted one (nested lists, numpy or torch).
+        labels: K class names; their numbers when there are none.
+
+    Returns the path of the figure.
+    """
+    import numpy as np
+
+    counts = np.asarray(matrix).astype(np.int64)
+    names = [str(label) for label in labels] or [str(i) for i in range(len(counts))]
+    folder = Path(run_dir)
+    write_atomic(folder / "confusion.csv", _as_csv(counts, names).encode())
+    return _draw(folder / "confusion.png", counts, names)
+
+
+def read_confusion(run_dir: Path | str) -> tuple[np.ndarray, list[str]]:
+    """The (K, K) counts and the K labels of RUN/confusion.csv."""
+    import numpy as np
+
+    with open(Path(run_dir) / "confusion.csv", newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    return np.array([[int(cell) for cell in row[1:]] for row in rows], dtype=np.int64), header[1:]
+
+
+def shares(counts: np.ndarray) -> np.ndarray:
+    """(K, K) share of each true class that was taken for each class; nan in the row of a class without samples."""
+    import numpy as np
+
+    totals = counts.sum(axis=1, keepdims=True)
+    return np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
+
+
+def _as_csv(counts: np.ndarray, names: Sequence[str]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["true \\ predicted", *names])
+    writer.writerows([name, *row] for name, row in zip(names, counts.tolist(), strict=True))
+    return text.getvalue()
+
+
+def _draw(path: Path, counts: np.ndarray, names: Sequence[str]) -> Path:
+    import matplotlib
+    import matplotlib.colors
+
+    classes = len(names)
+    short = [style.plain(name, 16) for name in names]
+    long = max(len(name) for name in short) > 3 or classes > 20
+    cell = 0.42 if classes <= COUNTS_UP_TO else 0.16  # inches
+    size = 9 if classes <= 20 else 7
+    margin = 0.6 + (0.011 * size * max(len(name) for name in short) if long else 0.1)  # room for names
+    plot = max(3.4, cell * classes)
+    figure = style.new_figure(margin + plot + 0.3, margin + plot + 0.4, layout=None)
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((margin / width, margin / height, plot / width, plot / height))
+    colours = matplotlib.colormaps["Blues"].with_extremes(bad="#eeeeee")
+    norm = matplotlib.colors.PowerNorm(0.5, 0, 1)  # rare confusions are what one looks for
+    axes.imshow(shares(counts), cmap=colours, norm=norm, interpolation="nearest")
+    style.dress(axes, _verdict(counts, names), "predicted", "true")
+    axes.grid(False)
+    axes.set_xticks(range(classes), short, rotation=90 if long else 0, fontsize=size)
+    axes.set_yticks(range(classes), short, fontsize=size)
+    axes.tick_params(length=0)
+    if classes <= COUNTS_UP_TO:
+        _write_counts(axes, counts)
+    else:
+        _rule(axes, classes)
+    return style.save(figure, path)
+
+
+def _write_counts(axes: Axes, counts: np.ndarray) -> None:
+    dark = shares(counts) > 0.3
+    size = 10 if len(counts) <= 12 else 8 if len(counts) <= 20 else 6.5
+    for (row, column), count in _nonzero(counts):
+        colour = "white" if dark[row, column] else style.INK
+        axes.text(column, row, f"{count}", ha="center", va="center", fontsize=size, color=colour)
+
+
+def _rule(axes: Axes, classes: int) -> None:
+    """Thin lines every ten classes, to follow a row to its name."""
+    for edge in range(10, classes, 10):
+        axes.axhline(edge - 0.5, color=style.GRID, linewidth=0.6)
+        axes.axvline(edge - 0.5, color=style.GRID, linewidth=0.6)
+
+
+def _nonzero(counts: np.ndarray) -> list[tuple[tuple[int, int], int]]:
+    import numpy as np
+
+    return [((int(r), int(c)), int(counts[r, c])) for r, c in np.argwhere(counts)]
+
+
+def _verdict(counts: np.ndarray, names: Sequence[str]) -> str:
+    """How many are right, and which two classes are confused most."""
+    total = int(counts.sum())
+    right = int(counts.trace())
+    words = f"{right} of {total} right ({right / total:.1%})" if total else "no samples"
+    wrong = sorted(((n, r, c) for (r, c), n in _nonzero(counts) if r != c), reverse=True)
+    if wrong and len(names) > 4:  # below, the title would be wider than the figure
+        count, row, column = wrong[0]
+        words += f"; {style.plain(names[row], 16)} taken for {style.plain(names[column], 16)} {count} times"
+        words = words.replace(r"\$", "$")  # the title is made plain as a whole
+    return words

@@ -1,0 +1,77 @@
+"""fit.png: the line, polynomial or logistic curve that a model of one feature learned, with its points."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dlrun.report import style
+from dlrun.report.read import Run, finite, read_columns
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def draw_fit(run_dir: Path | str) -> Path | None:
+    """Draw RUN/fit.png from RUN/fit.csv; None when there is no fit.csv or nothing in it.
+
+    fit.csv has the columns `x`, `y` and `prediction`. A row without `y` is a point of the curve alone (so that it
+    is smooth, and goes beyond the data); one without `prediction` is a point of the data alone. Targets that are
+    all 0 or 1 with predictions between are drawn as a logistic curve, with the line of one half and the boundary.
+    """
+    run = Run(run_dir)
+    columns = read_columns(run.path / "fit.csv")
+    if not {"x", "y", "prediction"} <= set(columns) or not finite(columns["prediction"]):
+        return None
+    figure = style.new_figure(6.4, 4.2)
+    axes = figure.subplots()
+    curve = sorted(zip(*style.joined(columns["x"], columns["prediction"]), strict=True))
+    points = list(zip(*style.joined(columns["x"], columns["y"]), strict=True))
+    logistic = _is_logistic([y for _, y in points], [y for _, y in curve])
+    style.dress(axes, "", "x", "probability" if logistic else "y")
+    axes.plot([x for x, _ in points], [y for _, y in points], "o", color=style.COLOURS[0], alpha=_alpha(len(points)),
+              markersize=5 if len(points) < 100 else 3, label="data", zorder=2)  # fmt: skip
+    word = "probability of 1" if logistic else "prediction"
+    axes.plot(
+        [x for x, _ in curve],
+        [y for _, y in curve],
+        color=style.COLOURS[1],
+        linewidth=2,
+        label=word,
+        zorder=3,
+    )
+    if logistic:
+        _draw_boundary(axes, curve)
+    style.headline(figure, run.title)
+    style.legend(axes, loc="best")
+    return style.save(figure, run.path / "fit.png")
+
+
+def boundaries(curve: list[tuple[float, float]], level: float = 0.5) -> list[float]:
+    """Where a curve (x ascending) crosses the level, by linear interpolation."""
+    found = []
+    for (x0, y0), (x1, y1) in zip(curve, curve[1:], strict=False):
+        if (y0 - level) * (y1 - level) < 0:
+            found.append(x0 + (level - y0) * (x1 - x0) / (y1 - y0))
+        elif y1 == level:
+            found.append(x1)
+    return found
+
+
+def _is_logistic(targets: list[float], predictions: list[float]) -> bool:
+    return bool(targets) and set(targets) <= {0.0, 1.0} and all(0 <= p <= 1 for p in predictions)
+
+
+def _draw_boundary(axes: Axes, curve: list[tuple[float, float]]) -> None:
+    axes.axhline(0.5, color=style.FAINT, linewidth=1, linestyle="--", label="0.5")
+    axes.set_ylim(-0.06, 1.06)
+    for x in boundaries(curve)[:3]:
+        axes.axvline(x, color=style.FAINT, linewidth=0.8, linestyle=":")
+        axes.annotate(
+            f"x = {x:.3g}", (x, 0.5), (6, -14), textcoords="offset points", fontsize=9, color=style.INK
+        )
+
+
+def _alpha(count: int) -> float:
+    return min(1.0, max(0.25, 10 / math.sqrt(count + 1)))

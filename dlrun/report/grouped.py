@@ -1,0 +1,68 @@
+"""The table of a comparison: one line a group, best first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dlrun.report.stats import Group, Interval
+from dlrun.report.tables import Table, format_number, format_seconds, format_value
+
+if TYPE_CHECKING:
+    from dlrun.report.compare import Comparison
+
+
+def grouped_table(comparison: Comparison) -> Table:
+    """Settings, n, the ranked metric with its spread, test metrics, time; columns that would be empty are left out."""
+    groups = comparison.groups
+    columns = [*_settings(comparison), ("n", [str(len(group.counted)) for group in groups])]
+    values = [group.value for group in groups]
+    columns.append((comparison.metric, [format_number(v.mean if v else None) for v in values]))
+    columns += _spread(values)
+    for name in comparison.test_names():
+        tests = [group.test(name) for group in groups]
+        columns.append((f"test_{name}", [_with_spread(value) for value in tests]))
+    columns.append(("time", [format_seconds(group.seconds) for group in groups]))
+    if comparison.target is not None:
+        columns.append(
+            (f"to {comparison.metric} {format_number(comparison.target)}", [_reached(g) for g in groups])
+        )
+    columns.append(("not counted", [_not_counted(group) for group in groups]))
+    columns = [(header, cells) for header, cells in columns if any(cells)]
+    rows = list(zip(*(cells for _, cells in columns), strict=True))
+    return Table([header for header, _ in columns], rows)
+
+
+def _settings(comparison: Comparison) -> list[tuple[str, list[str]]]:
+    keys = [key for key in comparison.keys if key != "seed"]
+    if not keys:
+        return [("run", [comparison.label(group) for group in comparison.groups])]
+    short = comparison.short
+    return [(short[key], [format_value(group.keys[key]) for group in comparison.groups]) for key in keys]
+
+
+def _spread(values: list[Interval | None]) -> list[tuple[str, list[str]]]:
+    std = ["" if v is None or v.std is None else format_number(v.std) for v in values]
+    span = [
+        "" if v is None or v.low is None else f"{format_number(v.low)} to {format_number(v.high)}" for v in values
+    ]  # fmt: skip
+    return [("std", std), ("95 % interval", span)]
+
+
+def _with_spread(value: Interval | None) -> str:
+    if value is None:
+        return ""
+    return format_number(value.mean) + (f" ± {format_number(value.std)}" if value.std is not None else "")
+
+
+def _reached(group: Group) -> str:
+    if group.reached is None:
+        return "-"
+    count, epochs, seconds = group.reached
+    share = "" if count == len(group.rows) else f" ({count} of {len(group.rows)})"
+    return f"{epochs:.3g} epochs, {format_seconds(seconds)}{share}"
+
+
+def _not_counted(group: Group) -> str:
+    """Why rows are missing from n: `2 diverged, 1 failed`."""
+    words = ["diverged" if row.diverged else row.status for row in group.rows if not row.counts]
+    return ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))

@@ -1,0 +1,191 @@
+"""The runs of a comparison: where they are, what a sweep knows of them, and in which settings they differ."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dlrun.errors import RunError
+from dlrun.report.read import Run, expect_folder, find_runs, is_run
+
+IGNORED = (
+    "run.",
+    "resume",
+    "logger.",
+    "checkpoint.",
+    "sweep.",
+    "device.name",
+)  # what does not change results
+RESULTS = "results.csv"
+MISSING = object()
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """One job as a sweep knows it. Everything that its run directory says is read from there.
+
+    Args:
+        path: the run directory; it need not exist yet.
+        keys: the swept keys and values, as on the command line (`optimizer`: `momentum`, `seed`: 0).
+        status: the sweep's word (waiting, running, finished, failed, interrupted); it counts where the directory says
+            nothing or is dead.
+        error: why it failed, when the run could not say so itself ("killed by signal 11").
+        command: how to run it alone; read from overrides.txt when empty.
+    """
+
+    path: Path
+    keys: Mapping[str, Any] = field(default_factory=dict)
+    status: str = ""
+    error: str = ""
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A `JobRow` and its run directory, together."""
+
+    row: JobRow
+
+    @cached_property
+    def run(self) -> Run:
+        return Run(self.row.path)
+
+    @cached_property
+    def status(self) -> str:
+        state = self.run.state
+        return self.row.status or state if state in ("unknown", "dead") else state
+
+    @property
+    def error(self) -> str:
+        """Why it failed: the run's own word or, where it died without one, the sweep's."""
+        return (self.run.error or self.row.error) if self.status in ("failed", "dead", "interrupted") else ""
+
+    @property
+    def diverged(self) -> bool:
+        text = self.error.lower()
+        return self.status == "failed" and ("diverged" in text or "not finite" in text)
+
+    @property
+    def command(self) -> str:
+        return self.row.command or self.run.command
+
+    def setting(self, key: str) -> Any:
+        """The job's value of a key: as swept, else from its command or configuration.
+
+        For a group it is the option or, where the command chose none, the component; "" where there is no such key.
+        """
+        if key in self.row.keys:
+            return self.row.keys[key]
+        known = {**self.run.flat, **self.choices}
+        return known.get(key, known.get(f"{key}.name", ""))
+
+    @cached_property
+    def choices(self) -> dict[str, str]:
+        return self.run.choices
+
+
+def collect(paths: Sequence[Path]) -> list[Job]:
+    """The jobs of runs, sweeps and folders of them, each once. Raises `RunError` when a path holds none."""
+    found: dict[Path, Job] = {}
+    for path in paths:
+        rows = rows_of(expect_folder(path))
+        if not rows:
+            raise RunError(f"there is no run in {path} (no folder with a status.json).")
+        for row in rows:
+            found.setdefault(row.path.resolve(), Job(row))
+    return list(found.values())
+
+
+def rows_of(folder: Path) -> list[JobRow]:
+    """The jobs of a folder: those that its results.csv knows (also without a directory), then all other runs in it."""
+    if is_run(folder):
+        return [JobRow(folder)]
+    rows = read_results(folder / RESULTS)
+    known = {row.path.resolve() for row in rows}
+    return rows + [JobRow(path) for path in find_runs(folder) if path.resolve() not in known]
+
+
+def read_results(path: Path) -> list[JobRow]:
+    """The jobs in a results.csv: keys are its columns before `status`. Empty when there is no such file."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            table = list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error):
+        return []
+    rows = []
+    for line in table:
+        names = list(line)
+        if "status" not in names or not line.get("path"):
+            continue
+        keys = {name: parse(line[name] or "") for name in names[: names.index("status")]}
+        words = {name: line.get(name) or "" for name in ("status", "error", "command")}
+        rows.append(JobRow(path.parent / line["path"], keys, **words))
+    return rows
+
+
+def parse(text: str) -> Any:
+    """A value as `tables.format_value` writes it."""
+    if text in ("null", "true", "false"):
+        return {"null": None, "true": True, "false": False}[text]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def varied_keys(jobs: Sequence[Job]) -> list[str]:
+    """The keys in which the jobs differ, swept ones first; `seed` last.
+
+    Within a group (`model`), what follows from the choice of the component is not listed: a key is, when the command
+    set it or when it differs between jobs with the same component.
+    """
+    given = list(dict.fromkeys(key for job in jobs for key in job.row.keys))
+    configs = [job for job in jobs if job.run.flat]
+    given += [name for name in _chosen_groups(configs) if name not in given]
+    order = dict.fromkeys(key for job in configs for key in job.run.flat)
+    differ = [
+        key for key in order if not key.startswith(IGNORED) and key not in given and _differs(configs, key)
+    ]
+    told = _overridden(configs)
+    keys = given + [key for key in differ if not _follows(configs, key, given, told)]
+    return [key for key in keys if key != "seed"] + [key for key in keys if key == "seed"]
+
+
+def _chosen_groups(jobs: Sequence[Job]) -> list[str]:
+    """Groups of which the commands chose different options (`optimizer=sgd,momentum`: both are named sgd)."""
+    names = dict.fromkeys(name for job in jobs for name in job.choices if not f"{name}.".startswith(IGNORED))
+    return [name for name in names if len({repr(job.setting(name)) for job in jobs}) > 1]
+
+
+def _differs(jobs: Sequence[Job], key: str) -> bool:
+    return len({repr(job.run.flat.get(key, MISSING)) for job in jobs}) > 1
+
+
+def _overridden(jobs: Iterable[Job]) -> set[str]:
+    return {key for job in jobs for key in job.run.overridden or ()}
+
+
+def _follows(jobs: Sequence[Job], key: str, given: Sequence[str], told: set[str]) -> bool:
+    """Whether the value of a key is settled by the choice of a component (or an experiment)."""
+    section = key.split(".", 1)[0]
+    choice = next((name for name in (section, "experiment") if name in given), f"{section}.name")
+    if key == choice or key in told:
+        return False
+    values: dict[str, set[str]] = {}
+    for job in jobs:
+        values.setdefault(repr(job.setting(choice)), set()).add(repr(job.run.flat.get(key, MISSING)))
+    return len(values) > 1 and all(len(some) == 1 for some in values.values())
+
+
+def short_names(keys: Sequence[str]) -> dict[str, str]:
+    """Keys without their group where that is clear: `optimizer.lr` is `lr`, `model.name` is `model`."""
+    short = {
+        key: key.removesuffix(".name") if key.endswith(".name") else key.rsplit(".", 1)[-1] for key in keys
+    }
+    return {key: name if list(short.values()).count(name) == 1 else key for key, name in short.items()}

@@ -1,0 +1,197 @@
+"""comparison.png: who is best and by how much, how they learned, and how much the swept numbers matter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dlrun.report import style
+from dlrun.report.read import Columns, Run
+from dlrun.report.remarks import is_lr
+from dlrun.report.sensitivity import draw_heat_map, draw_lr, heat_map_keys
+from dlrun.report.stats import Group, partition
+from dlrun.report.tables import format_number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from dlrun.report.compare import Comparison
+
+LINES = 8  # groups in colour; the others are grey
+RANKED = 20  # groups in the ranking
+SMOOTH_FROM = 200  # steps from which a running mean is drawn over raw losses
+NOTES_LIMIT = (
+    0.2  # the upper end of the loss axis, where the losses that matter lie below (the notes' figure)
+)
+Panel = Callable[["Axes", "Comparison"], None]
+
+
+def draw_comparison(comparison: Comparison, path: Path) -> Path:
+    """Draw the panels that the comparison has something for, two a row; returns the path."""
+    panels = choose_panels(comparison)
+    rows = math.ceil(len(panels) / 2)
+    figure = style.new_figure(11.5 if len(panels) > 1 else 6.5, 3.9 * rows + 0.3)
+    grid = figure.subplots(rows, min(2, len(panels)), squeeze=False).ravel()
+    counted = sum(len(group.counted) for group in comparison.groups)
+    runs = (
+        f"{counted} runs" if counted == len(comparison.jobs) else f"{counted} of {len(comparison.jobs)} runs"
+    )
+    style.headline(figure, f"{runs}, best by {comparison.metric}: {comparison.label(comparison.groups[0])}")
+    for axes, panel in zip(grid, panels, strict=False):
+        panel(axes, comparison)
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
+    return style.save(figure, path)
+
+
+def choose_panels(comparison: Comparison) -> list[Panel]:
+    """What is worth drawing of these groups."""
+    if all(group.value is None for group in comparison.groups):
+        return [lambda axes, _: style.blank(axes, "no finished run yet")]
+    panels: list[Panel] = [draw_ranking, draw_learning]
+    if optimizer_key(comparison) and len(_by_optimizer(comparison)) > 1 and _have_steps(comparison):
+        panels.append(draw_steps)
+    if any(
+        is_lr(key) and len({repr(g.keys[key]) for g in comparison.groups}) > 1
+        for key in comparison.groups[0].keys
+    ):
+        panels.append(draw_lr)
+    if heat_map_keys(comparison):
+        panels.append(draw_heat_map)
+    return panels
+
+
+def optimizer_key(comparison: Comparison) -> str | None:
+    """The key that chooses the optimizer, if it varies."""
+    return next((key for key in ("optimizer", "optimizer.name") if key in comparison.keys), None)
+
+
+def _ranked(comparison: Comparison) -> list[Group]:
+    return [group for group in comparison.groups if group.value is not None]
+
+
+def draw_ranking(axes: Axes, comparison: Comparison) -> None:
+    """Each group's mean with its 95 % interval, its runs as small dots; best on top."""
+    shown = _ranked(comparison)[:RANKED]
+    style.dress(axes, f"{comparison.metric}: mean, 95 % interval, each run", comparison.metric)
+    for place, group in enumerate(shown):
+        value = group.value
+        assert value is not None
+        colour = style.COLOURS[place % len(style.COLOURS)] if place < LINES else style.FAINT
+        values = [row.value for row in group.counted if row.value is not None]
+        if value.low is not None:
+            axes.plot([value.low, value.high], [place, place], color=colour, linewidth=2, alpha=0.6)
+            axes.plot(values, [place] * len(values), "|", color=colour, markersize=8)
+        axes.plot([value.mean], [place], "o", color=colour, markersize=6)
+    labels = [f"{style.plain(comparison.label(group), 34)} (n={len(group.counted)})" for group in shown]
+    axes.set_yticks(range(len(shown)), labels)
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    lows = [group.value.low for group in shown if group.value is not None and group.value.low is not None]
+    if style.prefers_log([*lows, *(group.value.mean for group in shown if group.value is not None)]):
+        axes.set_xscale("log")
+
+
+def draw_learning(axes: Axes, comparison: Comparison) -> None:
+    """The monitored metric by epoch: the mean of each group, with a band of one standard deviation over its seeds."""
+    metric, shown = comparison.metric, _ranked(comparison)
+    bands = any(len(group.counted) > 1 for group in shown)
+    style.dress(
+        axes, f"{metric} by epoch" + (": mean ± one standard deviation" if bands else ""), "epoch", metric
+    )
+    drawn: list[float] = []
+    for place in reversed(range(len(shown))):
+        columns = [row.source.run.metrics for row in shown[place].counted]
+        x, mean, std = mean_curve(columns, "epoch", metric)
+        if not x:
+            continue
+        look = style.line_style(place) if place < LINES else {"color": "#cccccc"}
+        name = style.plain(comparison.label(shown[place]), 34) if place < LINES else None
+        mark = style.marker(len(x)) if place < LINES else ""
+        axes.plot(
+            x, mean, label=name, linewidth=1.6 if place < LINES else 0.8, marker=mark, markersize=3, **look
+        )
+        if place < LINES and any(std):
+            low, high = ([m + sign * s for m, s in zip(mean, std, strict=True)] for sign in (-1, 1))
+            axes.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0)
+        drawn += mean
+    if style.prefers_log(drawn) and not metric.endswith("accuracy"):
+        axes.set_yscale("log")
+    style.whole_ticks(axes)
+    _legend_best_first(axes, len(shown))
+
+
+def mean_curve(
+    runs: Sequence[Columns], across: str, name: str
+) -> tuple[list[float], list[float], list[float]]:
+    """x, mean and sample standard deviation (0 for one run) at the points that all runs have."""
+    found: dict[float, list[float]] = {}
+    for columns in runs:
+        for x, y in zip(*style.joined(columns.get(across, []), columns.get(name, [])), strict=True):
+            found.setdefault(x, []).append(y)
+    points = sorted((x, values) for x, values in found.items() if len(values) == len(runs))
+    means = [math.fsum(values) / len(values) for _, values in points]
+    spread = [
+        math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)) if len(values) > 1 else 0.0
+        for (_, values), mean in zip(points, means, strict=True)
+    ]
+    return [x for x, _ in points], means, spread
+
+
+def _by_optimizer(comparison: Comparison) -> list[Group]:
+    """The best group of each optimizer, best first."""
+    key = optimizer_key(comparison)
+    return [some[0] for some in partition(_ranked(comparison), lambda group: group.keys.get(key or ""))]
+
+
+def _have_steps(comparison: Comparison) -> bool:
+    return all(_step_curve(group)[0] for group in _by_optimizer(comparison))
+
+
+def _step_curve(group: Group) -> tuple[list[float], list[float]]:
+    runs: list[Run] = [row.source.run for row in group.counted]
+    return mean_curve([run.steps for run in runs], "step", "loss")[:2]
+
+
+def draw_steps(axes: Axes, comparison: Comparison) -> None:
+    """Training loss against steps, one line an optimizer (each at its best settings, mean over seeds)."""
+    chosen = _by_optimizer(comparison)
+    more = " (each optimizer at its best)" if len(chosen) < len(_ranked(comparison)) else ""
+    curves = [_step_curve(group) for group in chosen]
+    style.dress(axes, f"Training loss by step{more}", "Steps", "Loss")
+    tails = []
+    for place, (group, (x, y)) in enumerate(zip(chosen, curves, strict=True)):
+        look = style.line_style(place)
+        smooth = style.running_mean(y, max(5, len(y) // 60)) if len(y) >= SMOOTH_FROM else y
+        if smooth is not y:
+            axes.plot(x, y, color=look["color"], linewidth=0.5, alpha=0.25)
+        name = style.plain(str(group.keys.get(optimizer_key(comparison) or "")))
+        tail = smooth[len(smooth) // 2 :]
+        axes.plot(x, smooth, label=f"{name}: {format_number(tail[-1])}", linewidth=1.4, **look)
+        tails.append(max(tail))
+    _limit_loss(axes, tails, [value for _, y in curves for value in y])
+    style.whole_ticks(axes)
+    style.legend(axes, title="at the end", title_fontsize=8)
+
+
+def _limit_loss(axes: Axes, tails: Sequence[float], values: Sequence[float]) -> None:
+    """0 to 0.2 as in the notes, if the second halves of most curves lie there; else a log scale where that helps."""
+    below = sum(tail < NOTES_LIMIT for tail in tails)
+    if below * 3 >= len(tails) * 2 and NOTES_LIMIT / 50 < max(t for t in [*tails, 0] if t < NOTES_LIMIT):
+        axes.set_ylim(0, NOTES_LIMIT)
+    elif style.prefers_log(values):
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0 if min(values) >= 0 else None)
+
+
+def _legend_best_first(axes: Axes, count: int) -> None:
+    handles, names = axes.get_legend_handles_labels()
+    if count > LINES:
+        from matplotlib.lines import Line2D
+
+        handles, names = [Line2D([], [], color="#cccccc"), *handles], [f"{count - LINES} others", *names]
+    if handles:
+        box = axes.legend(handles[::-1], names[::-1], fontsize=8, frameon=False, labelcolor=style.INK)
+        box.set_in_layout(False)

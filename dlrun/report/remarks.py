@@ -1,0 +1,148 @@
+"""What a careful reader would say about a comparison: each remark is a sentence, made from ranked groups alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from dlrun.report.stats import Group, Interval, frozen, numeric, partition
+from dlrun.report.tables import format_number, format_value
+
+Label = Callable[[Group], str]
+SMALL = 0.10  # of the better value: a lead below this is called small
+MANY = 10  # settings from which choosing the best flatters it noticeably
+
+
+def remarks(
+    ranked: Sequence[Group], metric: str, mode: str, label: Label, target: float | None = None
+) -> list[str]:
+    """All remarks on groups in the order of `stats.rank`.
+
+    Args:
+        ranked: best first, groups without a value last.
+        metric: the name of the metric that they are ranked by.
+        mode: min or max.
+        label: names a group.
+        target: a value of the metric, when the time to reach it was asked for.
+    """
+    known = [one for one in ranked if one.value is not None]
+    found = [
+        on_support(known, metric, label),
+        *on_edges(ranked),
+        on_failures(ranked, label),
+        on_choice(known),
+    ]
+    found.append(on_selection(metric))
+    found.append(on_target(ranked, metric, mode, target))
+    return [text for text in found if text]
+
+
+def on_support(known: Sequence[Group], metric: str, label: Label) -> str:
+    """Whether the lead of the best group is more than chance."""
+    if len(known) < 2 or known[0].value is None or known[1].value is None:
+        return ""
+    best, second = known[0].value, known[1].value
+    if min(best.n, second.n) == 1:
+        return _on_one_seed(best, second, f"{label(known[0])} over {label(known[1])}", metric)
+    close = [one for one in known[1:] if one.value is not None and best.overlaps(one.value)]
+    if not close:
+        return ""
+    names = "; ".join(label(one) for one in close[:3]) + (
+        f" and {len(close) - 3} more" if len(close) > 3 else ""
+    )
+    return (
+        f"the 95 % intervals of {metric} overlap between the best, {label(known[0])}, and {names}: "
+        "these runs do not tell them apart; more seeds would."
+    )
+
+
+def _on_one_seed(best: Interval, second: Interval, names: str, metric: str) -> str:
+    lead = abs(best.mean - second.mean)
+    share = lead / abs(best.mean) if best.mean else float("inf")
+    if share < SMALL:
+        return (
+            f"one seed: a difference this small is not supported ({names}: {format_number(lead)} of {metric}, "
+            f"{share:.1%}); repeat with seed=0,1,2."
+        )
+    return f"one seed: how much of the lead of {names} is chance, cannot be said; repeat with seed=0,1,2."
+
+
+def on_edges(ranked: Sequence[Group]) -> list[str]:
+    """Numbers whose best value is the smallest or largest that was tried: the best may lie beyond."""
+    keys = [key for key in ranked[0].keys if any(numeric(one.keys[key]) for one in ranked)] if ranked else []
+    found = []
+    for key in keys:
+        if is_lr(key):
+            parts = partition(
+                ranked, lambda one: [one.keys.get(name) for name in ("optimizer", "optimizer.name")]
+            )
+            found += [_on_edge(part, key, 2, several=len(parts) > 1) for part in parts]
+        else:
+            found.append(_on_edge(ranked, key, 3))
+    return [text for text in found if text]
+
+
+def _on_edge(groups: Sequence[Group], key: str, least: int, *, several: bool = False) -> str:
+    """The remark on one key, with the other settings as in the best group. Diverged settings count as tried."""
+    best = groups[0]
+    if best.value is None or not numeric(best.keys[key]):
+        return ""
+    others = frozen({name: value for name, value in best.keys.items() if name != key})
+    beside = [one for one in groups if frozen({k: v for k, v in one.keys.items() if k != key}) == others]
+    tried = sorted({one.keys[key] for one in beside if numeric(one.keys[key])})
+    value = best.keys[key]
+    if len(tried) < least or tried[0] < value < tried[-1]:
+        return ""
+    what = "learning rate" if is_lr(key) else key
+    of = f" of {best.keys.get('optimizer', best.keys.get('optimizer.name'))}" if several else ""
+    way = "smaller" if value == tried[0] else "larger"
+    span = f"{format_value(tried[0])} to {format_value(tried[-1])}"
+    return f"best {what}{of} lies at the edge of the grid: {format_value(value)} of {span}; try {way} ones."
+
+
+def is_lr(key: str) -> bool:
+    """Whether a key is a learning rate."""
+    return key == "lr" or key.endswith(".lr")
+
+
+def on_failures(ranked: Sequence[Group], label: Label) -> str:
+    """How many diverged, failed or did not finish, and what that does to the means."""
+    rows = [row for one in ranked for row in one.rows]
+    diverged = [one for one in ranked if one.diverged]
+    failed = sum(row.status in ("failed", "dead") and not row.diverged for row in rows)
+    open_ = sum(row.status in ("running", "waiting", "interrupted", "unknown") for row in rows)
+    words = []
+    if diverged:
+        names = "; ".join(f"{label(one)}: {one.diverged} of {len(one.rows)}" for one in diverged[:4])
+        more = f"; and {len(diverged) - 4} more settings" if len(diverged) > 4 else ""
+        words.append(f"{sum(one.diverged for one in diverged)} of {len(rows)} diverged ({names}{more})")
+    if failed:
+        words.append(f"{failed} of {len(rows)} failed")
+    if open_:
+        words.append(f"{open_} of {len(rows)} not finished")
+    return ", ".join(words) + "; they are left out of the means." if words else ""
+
+
+def on_choice(known: Sequence[Group]) -> str:
+    """The best of many is partly the luckiest."""
+    if len(known) < MANY:
+        return ""
+    return f"the best of {len(known)} settings was chosen by this metric: expect a little less of it on new data."
+
+
+def on_selection(metric: str) -> str:
+    """What the ranking rests on, when it is not the validation part."""
+    if metric.startswith("test_"):
+        return f"ranked by {metric}: the test part chose the best epoch and the best setting, so it flatters both."
+    if metric.startswith("train_"):
+        return f"ranked by {metric}: it says how well the training data is fitted, not new data."
+    return ""
+
+
+def on_target(ranked: Sequence[Group], metric: str, mode: str, target: float | None) -> str:
+    """Whether a target was reached at all; by whom and when is in the table."""
+    if target is None:
+        return ""
+    goal = f"{metric} {'>=' if mode == 'max' else '<='} {format_number(target)}"
+    rows = [row for one in ranked for row in one.rows]
+    reached = sum(row.reached is not None for row in rows)
+    return f"{goal} was reached by {reached} of {len(rows)} runs." if reached else f"no run reached {goal}."

@@ -1,0 +1,113 @@
+"""How much swept numbers matter: the learning rate by optimizer, and a heat map of two numbers."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from dlrun.report import style
+from dlrun.report.remarks import is_lr
+from dlrun.report.stats import Group, numeric, partition, rank
+from dlrun.report.tables import format_number, format_value
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from dlrun.report.compare import Comparison
+
+
+def draw_lr(axes: Axes, comparison: Comparison) -> None:
+    """The monitored metric against the learning rate, a line an optimizer; diverged rates are crosses on top.
+
+    Where other settings vary, too, each point is the best of them.
+    """
+    key = next(key for key in comparison.groups[0].keys if is_lr(key))
+    usable = [group for group in comparison.groups if numeric(group.keys[key])]
+    parts = partition(
+        usable, lambda group: [group.keys.get(name) for name in ("optimizer", "optimizer.name")]
+    )
+    parts.sort(key=lambda part: str(_name(part[0])))
+    drawn = []
+    for place, part in enumerate(parts):
+        best = [rank(same, comparison.mode)[0] for same in partition(part, lambda group: group.keys[key])]
+        drawn += _draw_part(axes, best, key, style.line_style(place), _name(part[0]))
+    others = [name for name in comparison.groups[0].keys if name not in (key, "optimizer", "optimizer.name")]
+    style.dress(axes, "learning rate" + (", the rest at its best" if others else ""), key, comparison.metric)
+    if all(group.keys[key] > 0 for group in usable):
+        axes.set_xscale("log")
+    if style.prefers_log(drawn) and not comparison.metric.endswith("accuracy"):
+        axes.set_yscale("log")
+    style.legend(axes)
+
+
+def _name(group: Group) -> str | None:
+    named = group.keys.get("optimizer", group.keys.get("optimizer.name"))
+    return None if named is None else style.plain(str(named))
+
+
+def _draw_part(
+    axes: Axes, groups: Sequence[Group], key: str, look: dict[str, Any], name: str | None
+) -> list[float]:
+    """One optimizer's line; returns the values drawn."""
+    ordered = sorted(groups, key=lambda group: group.keys[key])
+    known = [(group.keys[key], group.value) for group in ordered if group.value is not None]
+    x, mean = [lr for lr, _ in known], [value.mean for _, value in known]
+    axes.plot(x, mean, marker="o", markersize=5, linewidth=1.6, label=name, **look)
+    spread = [(lr, value) for lr, value in known if value.std is not None]
+    if spread:
+        deviations = [value.std or 0.0 for _, value in spread]
+        centres = [value.mean for _, value in spread]
+        axes.errorbar(
+            [lr for lr, _ in spread], centres, deviations, fmt="none", ecolor=look["color"], capsize=3
+        )
+    lost = [group.keys[key] for group in ordered if group.diverged]
+    if lost:
+        top = axes.get_xaxis_transform()
+        axes.plot(lost, [0.97] * len(lost), "x", color=look["color"], markersize=8, mew=2, transform=top)
+        axes.plot([], [], "x", color=look["color"], mew=2, label=f"{name or ''} diverged".strip())
+    return mean
+
+
+def heat_map_keys(comparison: Comparison) -> tuple[str, str] | None:
+    """Two swept numbers with at least two values each and most of their combinations tried."""
+    groups = comparison.groups
+    keys = [key for key in groups[0].keys if all(numeric(group.keys[key]) for group in groups)]
+    for first, second in itertools.combinations(keys, 2):
+        across, down = ({group.keys[key] for group in groups} for key in (first, second))
+        cells = {(group.keys[first], group.keys[second]) for group in groups}
+        if len(across) > 1 and len(down) > 1 and 2 * len(cells) > len(across) * len(down):
+            return first, second
+    return None
+
+
+def draw_heat_map(axes: Axes, comparison: Comparison) -> None:
+    """The monitored metric for each pair of two swept numbers (the best of any other settings); lost cells crossed."""
+    import matplotlib
+    import numpy as np
+
+    keys = heat_map_keys(comparison)
+    assert keys is not None
+    across, down = (sorted({group.keys[key] for group in comparison.groups}) for key in keys)
+    cells = np.full((len(down), len(across)), np.nan)
+    for same in partition(comparison.groups, lambda group: [group.keys[key] for key in keys]):
+        best = rank(same, comparison.mode)[0]
+        if best.value is not None:
+            cells[down.index(best.keys[keys[1]]), across.index(best.keys[keys[0]])] = best.value.mean
+    name = "viridis" if comparison.mode == "max" else "viridis_r"
+    colours = matplotlib.colormaps[name].with_extremes(bad="#eeeeee")
+    finite = cells[np.isfinite(cells)]
+    log = style.prefers_log(finite.tolist())
+    norm = matplotlib.colors.LogNorm() if log else matplotlib.colors.Normalize()
+    norm.autoscale(finite)
+    axes.imshow(cells, cmap=colours, norm=norm, aspect="auto", origin="lower")
+    style.dress(axes, f"{comparison.metric} (bright is better)", *keys)
+    axes.grid(False)
+    axes.set_xticks(range(len(across)), [format_value(value) for value in across])
+    axes.set_yticks(range(len(down)), [format_value(value) for value in down])
+    if cells.size <= 120:
+        for (row, column), value in np.ndenumerate(cells):
+            text = format_number(float(value)) if np.isfinite(value) else "×"
+            dark = np.isfinite(value) and norm(value) > 0.5 if name == "viridis_r" else norm(value) < 0.5
+            axes.text(column, row, text, ha="center", va="center", fontsize=8,
+                      color="white" if dark and np.isfinite(value) else style.INK)  # fmt: skip

@@ -1,0 +1,137 @@
+"""One look for all figures: the object API of matplotlib on the Agg canvas, no global state, small files.
+
+Colours are Okabe and Ito's, which colour-blind people can tell apart (https://jfly.uni-koeln.de/color/).
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlrun.run.rundir import write_atomic
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, FAINT, GRID = "#222222", "#6b6b6b", "#dddddd"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#4D4D4D")
+PART_COLOURS = {"train": COLOURS[0], "val": COLOURS[1], "test": COLOURS[2]}
+PART_NAMES = {"train": "train", "val": "validation", "test": "test"}
+DASHES = ("-", "--", ":")
+DPI = 100
+LOG_RATIO = 30.0  # a curve that spans more than this is drawn on a log scale
+
+
+def new_figure(width: float, height: float, layout: str | None = "constrained") -> Figure:
+    """An empty figure of `width` x `height` inches; without a layout, axes are placed by hand (and faster)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def dress(axes: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> None:
+    """Title at the left, quiet frame, light grid."""
+    entitle(axes, title)
+    axes.set_xlabel(plain(xlabel), fontsize=9, color=FAINT)
+    axes.set_ylabel(plain(ylabel), fontsize=9, color=FAINT)
+    axes.tick_params(labelsize=8, colors=FAINT, which="both")
+    axes.grid(True, color=GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(GRID)
+
+
+def entitle(axes: Axes, text: str) -> None:
+    """The title of a panel, at the left."""
+    axes.set_title(plain(text), loc="left", fontsize=10, color=INK)
+
+
+def headline(figure: Figure, text: str, colour: str = INK) -> None:
+    """The figure's title, at the left."""
+    figure.suptitle(plain(text, 130), x=0.01, ha="left", fontsize=11, fontweight="bold", color=colour)
+
+
+def legend(axes: Axes, **options: Any) -> None:
+    """A small legend, if there is anything to name."""
+    if axes.get_legend_handles_labels()[0]:
+        box = axes.legend(**({"fontsize": 8, "frameon": False, "labelcolor": INK} | options))
+        box.set_in_layout(False)  # a long name must not squeeze the plot
+
+
+def whole_ticks(axes: Axes) -> None:
+    """Epochs and steps are counted in whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+
+
+def blank(axes: Axes, text: str) -> None:
+    """Words where a plot would be."""
+    axes.set_axis_off()
+    axes.text(
+        0.5, 0.5, plain(text), ha="center", va="center", color=FAINT, fontsize=11, transform=axes.transAxes
+    )
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write the figure as PNG, atomically. The file is the same whenever the figure is."""
+    import warnings
+
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():  # a class name in a script that the font lacks is drawn as boxes
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.savefig(buffer, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 9})
+    write_atomic(path, buffer.getvalue())
+    return path
+
+
+def plain(text: str, limit: int = 80) -> str:
+    """Text that matplotlib draws as it is: no formulas between dollars, one line, shortened in the middle."""
+    words = " ".join(str(text).split())
+    if len(words) > limit:
+        half = (limit - 1) // 2
+        words = f"{words[: limit - 1 - half]}…{words[-half:]}"
+    return words.replace("$", r"\$")
+
+
+def line_style(index: int) -> dict[str, Any]:
+    """A colour and a dash for the line of that number."""
+    return {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index // len(COLOURS) % len(DASHES)]}
+
+
+def prefers_log(values: Iterable[float]) -> bool:
+    """Whether positive values span so much that a linear scale would hide the small ones."""
+    kept = sorted(value for value in values if math.isfinite(value))
+    if len(kept) < 3 or kept[0] <= 0:
+        return False
+    return kept[-1] / kept[0] > LOG_RATIO
+
+
+def marker(count: int) -> str:
+    """Dots on the points while there are few."""
+    return "o" if count <= 25 else ""
+
+
+def joined(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float]]:
+    """The points where both are finite: a line drawn through them bridges what was not evaluated."""
+    pairs = [(a, b) for a, b in zip(x, y, strict=False) if math.isfinite(a) and math.isfinite(b)]
+    return [a for a, _ in pairs], [b for _, b in pairs]
+
+
+def running_mean(values: Sequence[float], window: int) -> list[float]:
+    """The centred mean over `window` neighbours, fewer at the ends."""
+    total, sums = 0.0, [0.0]
+    for value in values:
+        total += value
+        sums.append(total)
+    half = window // 2
+    edges = [(max(0, i - half), min(len(values), i + half + 1)) for i in range(len(values))]
+    return [(sums[high] - sums[low]) / (high - low) for low, high in edges]

@@ -1,0 +1,179 @@
+"""Tables for people: rich on a terminal, aligned plain lines when piped or logged. Rich is imported only there."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from dlrun.report.read import numbers
+
+STATUS_STYLES = {
+    "finished": "green", "running": "cyan", "failed": "red", "dead": "red", "interrupted": "yellow", "waiting": "dim",
+}  # fmt: skip
+PARTS = (
+    ("best", "train"),
+    ("best", "val"),
+    ("best", "test"),
+    ("last", "train"),
+    ("last", "val"),
+    ("last", "test"),
+)
+SHOWN_FILES = ("curves.png", "confusion.png", "mistakes.png", "checkpoints/best.pt", "checkpoints/last.pt")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells of text under headers, with a title above and notes below. `str(table)` is the plain form."""
+
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    title: str = ""
+    notes: Sequence[str] = field(default_factory=tuple)
+
+    def __str__(self) -> str:
+        widths = [max(len(row[i]) for row in (self.headers, *self.rows)) for i in range(len(self.headers))]
+        right = self._numeric()
+        lines = [self.title] if self.title else []
+        for row in (self.headers, *self.rows):
+            cells = [c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)]
+            lines.append("  ".join(cells).rstrip())
+        return "\n".join([*lines, *self.notes])
+
+    def _numeric(self) -> list[bool]:
+        columns = list(zip(*self.rows, strict=True)) or [() for _ in self.headers]
+        return [all(_is_numeric(cell) for cell in column) and any(column) for column in columns]
+
+    def rich(self) -> Any:
+        """The same as a rich renderable."""
+        from rich import box
+        from rich.console import Group
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        table = RichTable(
+            box=box.SIMPLE_HEAD, title=Text(self.title) if self.title else None, title_justify="left"
+        )
+        for header, right in zip(self.headers, self._numeric(), strict=True):
+            table.add_column(Text(header), justify="right" if right else "left", overflow="fold")
+        for row in self.rows:
+            table.add_row(*(Text(cell, style=STATUS_STYLES.get(cell, "")) for cell in row))
+        return Group(table, *(Text(note) for note in self.notes))
+
+
+def show(table: Table, file: IO[str] | None = None) -> None:
+    """Print a table to a file (standard output): rich if it is a terminal, else plain."""
+    out = file or sys.stdout
+    if out.isatty() and os.environ.get("TERM") != "dumb":
+        from rich.console import Console
+
+        Console(file=out, highlight=False).print(table.rich())
+    else:
+        print(table, file=out)
+
+
+def closing_table(summary: Mapping[str, Any], run_dir: Path | None = None) -> Table:
+    """The end of a run: best and last metrics, the test result and the baseline beside them, time, and what is where.
+
+    Args:
+        summary: what summary.json holds.
+        run_dir: where the run is, to name the files that are there.
+    """
+    columns = _closing_columns(summary)
+    names = list(dict.fromkeys(name for _, values in columns for name in values))
+    rows = [[name, *(format_number(values.get(name)) for _, values in columns)] for name in names]
+    headers = ["", *(header for header, _ in columns)]
+    return Table(headers, rows, notes=tuple(line for line in (_effort(summary), _places(run_dir)) if line))
+
+
+def _closing_columns(summary: Mapping[str, Any]) -> list[tuple[str, dict[str, float]]]:
+    columns = []
+    for moment, part in PARTS:
+        values = numbers(summary.get(moment))
+        epoch = f" (epoch {values['epoch']:.0f})" if "epoch" in values else ""
+        columns.append((f"{part}, {moment}{epoch}", _of_part(values, part)))
+    test, baseline = summary.get("test"), summary.get("baseline")
+    of = test.get("of") if isinstance(test, Mapping) else None
+    columns.append((f"test of {of}" if of else "test", numbers(test)))
+    columns.append((baseline_name(baseline), numbers(baseline)))
+    return [(header, values) for header, values in columns if values]
+
+
+def _of_part(values: Mapping[str, float], part: str) -> dict[str, float]:
+    prefix = f"{part}_"
+    return {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
+
+
+def baseline_name(baseline: Any) -> str:
+    """What the baseline does: always the majority class, or always the mean value."""
+    if not isinstance(baseline, Mapping):
+        return "baseline"
+    named = baseline.get("of") or baseline.get("name")
+    return str(named) if named else "majority class" if "accuracy" in baseline else "mean value"
+
+
+def _effort(summary: Mapping[str, Any]) -> str:
+    times, counts = numbers(summary.get("times")), numbers(summary.get("counts"))
+    words = []
+    if "total_seconds" in times:
+        words.append(f"{format_seconds(times['total_seconds'])} in all")
+    words += [f"{format_seconds(times[f'{key}_seconds'])} {word}" for key, word in
+              (("train", "training"), ("eval", "evaluating")) if f"{key}_seconds" in times]  # fmt: skip
+    if "samples_per_second" in times:
+        words.append(f"{times['samples_per_second']:,.0f} samples/s")
+    words += [f"{counts[key]:,.0f} {key}" for key in ("epochs", "steps", "parameters") if key in counts]
+    return " · ".join(words)
+
+
+def _places(run_dir: Path | None) -> str:
+    if run_dir is None:
+        return ""
+    there = [name for name in SHOWN_FILES if (run_dir / name).exists()]
+    return f"{run_dir}/" + (f": {', '.join(there)}" if there else "")
+
+
+def _is_numeric(cell: str) -> bool:
+    return (
+        not cell
+        or cell[0].isdigit()
+        or (cell[0] in "-±+<" and any(c.isdigit() for c in cell))
+        or cell == "nan"
+    )
+
+
+def format_number(value: float | None) -> str:
+    """Four significant figures, without a needless exponent; nothing for None."""
+    if value is None:
+        return ""
+    if math.isfinite(value) and 1e-3 <= abs(value) < 1e4:
+        return f"{value:.4f}" if abs(value) < 10 else f"{value:.4g}"
+    return f"{value:.4g}"
+
+
+def format_seconds(seconds: float | None) -> str:
+    """12.3 s, 4 min 05 s, 2 h 03 min; nothing for None."""
+    if seconds is None:
+        return ""
+    if seconds < 59.95:
+        return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def format_value(value: Any) -> str:
+    """A configuration value as one writes it on the command line."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(format_value(item) for item in value)}]"
+    return str(value)
