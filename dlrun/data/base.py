@@ -171,11 +171,16 @@ def check_classes(spec: DataSpec, name: str, part: Part, train: Part, fixed: boo
     """Classes of `part` that `train` lacks: a `DataError`, or a note when the labels are fixed beforehand."""
     if spec.task != "classification" or part is train:
         return []
-    missing = sorted(set(part.target.unique().tolist()) - set(train.target.unique().tolist()))
+    missing = sorted(_classes(part.target) - _classes(train.target))
     if not missing:
         return []
-    names = ", ".join(spec.labels[int(c)] if int(c) < len(spec.labels) else str(c) for c in missing[:10])
+    names = ", ".join(spec.labels[c] if c < len(spec.labels) else str(c) for c in missing[:10])
     line = f"the {name} part holds classes that train lacks: {names}"
     if fixed:
         return [line]
     raise DataError(f"dataset {spec.name}: {line}. Nothing could be learnt about them.")
+
+
+def _classes(target: Tensor) -> set[int]:
+    counts = torch.bincount(target.reshape(-1).to(torch.int64))
+    return set(counts.nonzero()[:, 0].tolist())

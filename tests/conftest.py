@@ -1,0 +1,27 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def mnist_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with a small MNIST and FashionMNIST: scikit-learn's digits enlarged, 1000 + 200 rows."""
+    import numpy as np
+    from sklearn.datasets import load_digits
+
+    from dlrun.data.idx import write_idx
+
+    digits = load_digits()
+    small = (digits.images * (255 / 16)).astype(np.uint8)
+    images = np.pad(small.repeat(3, axis=1).repeat(3, axis=2), ((0, 0), (2, 2), (2, 2)))
+    root = tmp_path_factory.mktemp("data")
+    for folder in ("MNIST", "FashionMNIST"):
+        raw = root / folder / "raw"
+        for name, rows in (("train", slice(0, 1000)), ("t10k", slice(1000, 1200))):
+            write_idx(raw / f"{name}-images-idx3-ubyte", images[rows])
+            write_idx(raw / f"{name}-labels-idx1-ubyte", digits.target[rows].astype(np.uint8))
+    return root
