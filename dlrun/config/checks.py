@@ -1,0 +1,222 @@
+"""Everything that the YAML files can tell is wrong with a configuration, all at once and without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from dlrun.config import yamls
+from dlrun.config.contract import Mismatch, show
+from dlrun.config.menu import COMPONENTS, GROUPS, Key, Menu, Option
+from dlrun.errors import Problem, did_you_mean
+
+NEEDED = [group for group in GROUPS if group != "experiment"]
+MISSING = "???"  # OmegaConf's word for a value that must be given
+
+
+def check(
+    values: dict[str, Any], menu: Menu, raws: dict[str, str] | None = None, skip: frozenset[str] = frozenset()
+) -> tuple[dict[str, Any], list[Problem]]:
+    """The values in the types of their contracts and in the menu's order, with defaults filled in; and every problem.
+
+    `raws` are values as they were typed, by key. The groups in `skip` are known to be wrong already.
+    """
+    sections, problems = _sections(values, menu, skip)
+    clean: dict[str, Any] = {}
+    for group, option in sections.items():
+        section = values.get(group)
+        if not isinstance(section, dict):
+            problems.append(Problem(group, f"is a section with keys, not {show(section)}."))
+            continue
+        checked = _Section(option.keys, f"{group}.", raws or {}, menu)
+        clean[group] = checked.check(section)
+        problems += checked.problems
+    rest = {key: value for key, value in values.items() if key not in GROUPS}
+    top = _Section(menu.primary, "", raws or {}, menu)
+    clean |= top.check(rest)
+    problems += top.problems
+    if not problems and not skip:
+        problems += list(_combinations(clean, sections))
+    return clean, problems
+
+
+def _sections(values: dict[str, Any], menu: Menu, skip: frozenset[str]) -> tuple[dict[str, Option], list[Problem]]:
+    """The menu of each section, by the component that it names."""
+    found, problems = {}, []
+    for group in NEEDED:
+        if group in skip:
+            continue
+        section = values.get(group)
+        if section is None:
+            problems.append(Problem(group, "is missing.", f"Choose one with {group}=OPTION."))
+            continue
+        name = section.get("name", "") if isinstance(section, dict) else ""
+        option = menu.section(group, name if isinstance(name, str) else "")
+        if option is None:
+            names = sorted({menu.full(o).component for o in menu.options(group).values()} - {""})
+            hint = did_you_mean(str(name), names) or f"Allowed: {', '.join(names)}."
+            problems.append(Problem(f"{group}.name", f"there is no {group} {show(name)!r}.", hint))
+            continue
+        found[group] = option
+    return found, problems
+
+
+class _Section:
+    """The keys of one section (or the keys of no group, with an empty prefix) held against the menu."""
+
+    def __init__(self, keys: dict[str, Key], prefix: str, raws: dict[str, str], menu: Menu) -> None:
+        self.keys, self.prefix, self.raws, self.menu = keys, prefix, raws, menu
+        self.problems: list[Problem] = []
+        self.inner = {".".join(parts[:i]) for key in keys for parts in [key.split(".")] for i in range(1, len(parts))}
+
+    def check(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The clean section; problems are collected."""
+        given = dict(self._flat(values, ""))
+        clean: dict[str, Any] = {}
+        for key, info in self.keys.items():
+            value = given.pop(key, MISSING) if key in given else self._default(info)
+            _put(clean, key, self._value(info, value))
+        for key, value in given.items():
+            self.problems += [self._unknown(dotted) for dotted in _leaves(key, value)]
+        return clean
+
+    def _flat(self, values: dict[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+        """Dotted keys with their values, down to where the menu has a contract."""
+        for key, value in values.items():
+            dotted = f"{path}{key}"
+            if dotted in self.inner and isinstance(value, dict):
+                yield from self._flat(value, f"{dotted}.")
+            elif dotted in self.inner:
+                message = f"is a section with keys, not {show(value)}."
+                self.problems.append(Problem(self.prefix + dotted, message))
+            else:
+                yield dotted, value
+
+    def _default(self, info: Key) -> Any:
+        return yamls.loads(info.default, info.source)
+
+    def _value(self, info: Key, value: Any) -> Any:
+        """The value as its contract has it; a mismatch is noted."""
+        dotted = self.prefix + info.key
+        group = self.prefix.rstrip(".")
+        if value == MISSING:
+            self.problems.append(Problem(dotted, "needs a value.", f"It is {info.help}." if info.help else ""))
+            return value
+        if info.key == "name" and group in COMPONENTS:
+            return value  # it chose this section
+        if info.contract is None:
+            return value
+        raw = self.raws.get(dotted)
+        if raw is not None and info.contract.takes_text and not isinstance(value, (str, list, dict, type(None))):
+            value = raw.strip()  # `run.name=007` and `run.name=1e3` are texts
+        try:
+            return info.contract.accept(value)
+        except Mismatch as mismatch:
+            hint = did_you_mean(str(value), info.contract.words) if isinstance(value, str) else ""
+            if isinstance(value, str) and value.lower() in ("yes", "no", "on", "off") and info.contract.has("bool"):
+                hint = "Write true or false."
+            if info.contract.takes_text and isinstance(value, (int, float)):
+                hint = f'To mean the text, write it in quotes: "{show(value)}".'
+            if info.contract.has("list") and not isinstance(value, (list, dict)):
+                hint = hint or f"A list is written {dotted}=[{show(value)}]."
+            got = repr(value) if isinstance(value, str) else show(value)
+            self.problems.append(Problem(dotted, f"{mismatch}, not {_short(got)}.", hint))
+            return value
+
+    def _unknown(self, key: str) -> Problem:
+        """An unknown key, with the key that was meant or the options that have one of this name."""
+        group = self.prefix.rstrip(".")
+        dotted = self.prefix + key
+        own = [self.prefix + k for k in self.keys if k != "name"]
+        if group in COMPONENTS:
+            having = [n for n, o in self.menu.options(group).items() if key in self.menu.full(o).keys]
+            name = self.keys["name"].default if "name" in self.keys else ""
+            keys = f"Its keys: {', '.join(k for k in self.keys if k != 'name')}." if own else "It has no keys."
+            hint = did_you_mean(dotted, own) or ("" if having else keys)
+            if having:
+                hint = f"{hint} {key} belongs to {', '.join(f'{group}={n}' for n in having)}.".strip()
+            return Problem(dotted, f"unknown key: {name} has none of this name." if having else "unknown key.", hint)
+        if group:
+            return Problem(dotted, "unknown key.", did_you_mean(dotted, own) or f"Its keys: {', '.join(self.keys)}.")
+        return Problem(dotted, "unknown key.", nearest_key(dotted, self.menu))
+
+
+def nearest_key(dotted: str, menu: Menu) -> str:
+    """`Did you mean ...?` among all keys and groups there are; `lr` means optimizer.lr."""
+    known = {**dict.fromkeys(GROUPS), **dict.fromkeys(menu.primary)}
+    for group in GROUPS:
+        for option in menu.options(group).values() if group != "experiment" else ():
+            known.update(dict.fromkeys(f"{group}.{key}" for key in option.keys))
+    same = [key for key in known if key.split(".")[-1] == dotted]
+    if same:
+        return f"Did you mean {' or '.join(same[:3])}?"
+    return did_you_mean(dotted, known) or "`dlrun --help` lists the groups and keys."
+
+
+def _leaves(key: str, value: Any) -> list[str]:
+    """The dotted keys below an unknown one, as they were given."""
+    if not isinstance(value, dict) or not value:
+        return [key]
+    return [leaf for inner, item in value.items() for leaf in _leaves(f"{key}.{inner}", item)]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
+    *above, last = dotted.split(".")
+    for part in above:
+        values = values.setdefault(part, {})
+    values[last] = value
+
+
+# --- what does not go together ----------------------------------------------------------------------------------------
+
+
+def _combinations(values: dict[str, Any], sections: dict[str, Option]) -> Iterator[Problem]:
+    """Contradictions between sections. Each names the key to change."""
+    kind, task = _gives(values, sections)
+    model, loss = values["model"]["name"], values["loss"]["name"]
+    takes = _words(sections["model"].headers.get("takes", ""))
+    if kind and takes and kind not in takes:
+        message = f"{model} takes {' or '.join(takes)}; dataset={values['dataset']['name']} gives {kind} data."
+        yield Problem("model", message, "Choose another model or dataset (`dlrun list models` says what each takes).")
+    for group, name in (("model", model), ("loss", loss)):
+        tasks = _words(sections[group].headers.get("for", ""))
+        if task and tasks and task not in tasks:
+            message = f"{name} is for {' or '.join(tasks)}; dataset={values['dataset']['name']} is {task}."
+            hint = "loss=auto takes the one that fits." if group == "loss" else "Choose another model or dataset."
+            yield Problem(group, message, hint)
+    norm = values["model"].get("batch_norm", False)
+    if values["trainer"]["batch_size"] == 1 and (any(norm) if isinstance(norm, list) else norm):
+        message = "one sample has no variance, so batch norm cannot work on a batch of one."
+        yield Problem("trainer.batch_size", message, "Use at least 2, or model.batch_norm=false.")
+    yield from _selection(values)
+    if values["run"]["overwrite"] and values["resume"] == "auto":
+        yield Problem("run.overwrite", "contradicts resume=auto: go on with the run that is there, or replace it?")
+
+
+def _selection(values: dict[str, Any]) -> Iterator[Problem]:
+    """A metric of the validation part selects the best epoch, but there is no such part."""
+    monitor = values["checkpoint"]["monitor"]
+    if str(monitor).startswith("val_") and values["dataset"].get("val_fraction") == 0:
+        message = f"is {monitor}, but dataset.val_fraction=0 leaves no validation part."
+        yield Problem("checkpoint.monitor", message, "Give dataset.val_fraction a value above 0.")
+
+
+def _gives(values: dict[str, Any], sections: dict[str, Option]) -> tuple[str, str]:
+    """The kind of input and the task of the data set; empty where only the data can tell."""
+    words = sections["dataset"].headers.get("gives", "").split()
+    found = []
+    for word in [*words, "", ""][:2]:
+        if word.startswith("{"):
+            word = str(values["dataset"].get(word.strip("{}"), ""))
+            word = "" if word in ("auto", "null", "None") else word
+        found.append(word)
+    return found[0], found[1]
+
+
+def _words(text: str) -> list[str]:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    return [] if words == ["any"] else words

@@ -1,0 +1,220 @@
+"""What a key accepts: the contract in parentheses at the end of its YAML comment.
+
+    lr: 0.01          # learning rate (float > 0)
+    clip_norm: null   # largest gradient norm (float > 0 or null)
+    mode: min         # which way is better (min | max)
+
+A contract is a list of alternatives, joined by ` or ` or ` | `. An alternative is a type (`int`, `float`, `bool`,
+`str`, `path`, `dict`, `any`, `list`, `list[CONTRACT]`) with constraints joined by commas (`> 0`, `<= 1`), or a
+literal word (`null`, `auto`, `relu`). Nothing here needs more than the standard library.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+TYPES = ("int", "float", "bool", "str", "path", "dict", "any", "list")
+COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+LITERALS = {"null": None, "true": True, "false": False}
+ALTERNATIVE = re.compile(r"^(?P<type>[a-z]+)\s*(?:\[(?P<of>.*)\])?\s*(?P<rest>(?:[<>].*)?)$")
+
+
+class Mismatch(ValueError):
+    """A value that a contract does not accept; the text says what would be right."""
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """One type with its constraints, or one literal value (`type` is then `literal`)."""
+
+    type: str
+    literal: Any = None
+    of: Contract | None = None
+    bounds: tuple[tuple[str, float], ...] = ()
+
+    def __str__(self) -> str:
+        if self.type == "literal":
+            return show(self.literal)
+        inner = f"[{self.of}]" if self.of else ""
+        bounds = ", ".join(f"{sign} {limit:.12g}" for sign, limit in self.bounds)
+        return f"{self.type}{inner} {bounds}".strip()
+
+    def accept(self, value: Any) -> Any:
+        """The value in this type (`1` as a float, `1e3` as an int). Raises `Mismatch`."""
+        value = getattr(self, f"_{self.type}")(value)
+        if isinstance(value, (int, float)) and not all(COMPARE[sign](value, limit) for sign, limit in self.bounds):
+            raise Mismatch("out of range")
+        return value
+
+    def _literal(self, value: Any) -> Any:
+        if type(value) is not type(self.literal) or value != self.literal:
+            raise Mismatch("another word")
+        return value
+
+    def _int(self, value: Any) -> int:
+        if isinstance(value, float) and math.isfinite(value) and value == int(value):
+            return int(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise Mismatch("not an int")
+        return value
+
+    def _float(self, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise Mismatch("not a number")
+        if isinstance(value, int) and abs(value) > 2**1023 or not math.isfinite(value):
+            raise Mismatch("not finite")
+        return float(value)
+
+    def _bool(self, value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise Mismatch("not a bool")
+        return value
+
+    def _str(self, value: Any) -> str:
+        if not isinstance(value, str):
+            raise Mismatch("not text")
+        return value
+
+    def _path(self, value: Any) -> str:
+        text = self._str(value)
+        if "\0" in text:
+            raise Mismatch("not a path")
+        return expand_user(text)
+
+    def _dict(self, value: Any) -> dict[Any, Any]:
+        if not isinstance(value, dict):
+            raise Mismatch("not a dict")
+        return value
+
+    def _list(self, value: Any) -> list[Any]:
+        if not isinstance(value, list):
+            raise Mismatch("not a list")
+        return [self.of.accept(item) for item in value] if self.of else value
+
+    def _any(self, value: Any) -> Any:
+        return value
+
+
+@dataclass(frozen=True)
+class Contract:
+    """Alternatives, the first that accepts a value wins."""
+
+    alternatives: tuple[Alternative, ...]
+
+    def __str__(self) -> str:
+        words = [str(a) for a in self.alternatives if a.type == "literal"]
+        types = [str(a) for a in self.alternatives if a.type != "literal"]
+        return " or ".join([*types, *words]) if types else " | ".join(words)
+
+    def accept(self, value: Any) -> Any:
+        """The value as the first alternative that fits has it. Raises `Mismatch`."""
+        exact = [a for a in self.alternatives if a.type in ("literal", type(value).__name__)]
+        for alternative in [*exact, *self.alternatives]:
+            try:
+                return alternative.accept(value)
+            except Mismatch:
+                continue
+        raise Mismatch(f"must be {self}")
+
+    @property
+    def words(self) -> list[str]:
+        """The literal words that may be written."""
+        return [show(a.literal) for a in self.alternatives if a.type == "literal"]
+
+    def has(self, *types: str) -> bool:
+        """Is one of these types among the alternatives?"""
+        return any(a.type in types for a in self.alternatives)
+
+    @property
+    def takes_text(self) -> bool:
+        """May any text be written here (so that `7` means the text 7)?"""
+        return self.has("str", "path")
+
+
+def expand_user(text: str) -> str:
+    """`~` and `~name` at the beginning of a path become the home directory, if there is one."""
+    if not text.startswith("~"):
+        return text
+    try:
+        return str(Path(text).expanduser())
+    except RuntimeError:
+        return text
+
+
+def show(value: Any) -> str:
+    """A value as it is written on the command line or in YAML."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(show(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{show(k)}: {show(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, float):
+        return f"{value:.12g}" if float(f"{value:.12g}") == value else repr(value)
+    return str(value)
+
+
+@lru_cache(maxsize=None)
+def parse_contract(text: str) -> Contract | None:
+    """The contract that a text states, or `None` when it is not one (a remark in parentheses, say)."""
+    alternatives = [_parse_alternative(part) for part in _split(text)]
+    if not alternatives or any(alternative is None for alternative in alternatives):
+        return None
+    return Contract(tuple(a for a in alternatives if a is not None))
+
+
+def _split(text: str) -> list[str]:
+    """Cut at ` or ` and `|` outside of brackets."""
+    parts, depth, start, i = [], 0, 0, 0
+    while i < len(text):
+        depth += (text[i] == "[") - (text[i] == "]")
+        joint = " or " if text.startswith(" or ", i) else "|" if text[i] == "|" else ""
+        if joint and depth == 0:
+            parts.append(text[start:i])
+            start = i + len(joint)
+        i += len(joint) or 1
+    return [part.strip() for part in [*parts, text[start:]]]
+
+
+def _parse_alternative(text: str) -> Alternative | None:
+    match = ALTERNATIVE.match(text)
+    if match and match["type"] in TYPES:
+        bounds = _parse_bounds(match["rest"])
+        of = parse_contract(match["of"]) if match["of"] is not None else None
+        broken = bounds is None or (match["of"] is not None and (of is None or match["type"] != "list"))
+        return None if broken else Alternative(match["type"], of=of, bounds=bounds or ())
+    if re.fullmatch(r"[A-Za-z0-9_.+-]+", text):
+        return Alternative("literal", LITERALS.get(text, _number(text)))
+    return None
+
+
+def _parse_bounds(text: str) -> tuple[tuple[str, float], ...] | None:
+    bounds = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        match = re.fullmatch(r"([<>]=?)\s*([-+.\deE]+)", part)
+        if not match:
+            return None
+        limit = float(match[2])
+        bounds.append((match[1], int(limit) if limit.is_integer() else limit))
+    return tuple(bounds)
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,184 @@
+"""`dlrun explain`: what a key is, what it accepts, and which file or word set its present value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dlrun.config.checks import nearest_key
+from dlrun.config.compose import Draft, layers_of
+from dlrun.config.contract import Mismatch, show
+from dlrun.config.menu import COMPONENTS, GROUPS, Key, Menu, Option
+from dlrun.config.schema import flatten
+from dlrun.errors import ConfigError, Problem, did_you_mean
+
+COMMAND_LINE = "the command line"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Someone who set a value: a file, or a word of the command line."""
+
+    source: str
+    value: Any
+
+
+def provenance(draft: Draft) -> dict[str, list[Origin]]:
+    """For each dotted key everyone who set it, in order: the last one's value holds. Raises `ConfigError`."""
+    origins: dict[str, list[Origin]] = {}
+    for layer in layers_of(draft.menu, draft.choices):
+        _record(origins, layer.source, layer.values, "")
+    for word in draft.words:
+        if not word.is_group and not word.is_sweep:
+            values = word.value if isinstance(word.value, Mapping) and word.value else None
+            if values is None:
+                _add(origins, word.key, Origin(f"{COMMAND_LINE}: {word.text}", word.value))
+            else:
+                _record(origins, f"{COMMAND_LINE}: {word.text}", values, f"{word.key}.")
+    return origins
+
+
+def _record(origins: dict[str, list[Origin]], source: str, values: Mapping[str, Any], prefix: str) -> None:
+    for key, value in flatten(values, prefix):
+        _add(origins, key, Origin(source, value))
+
+
+def _add(origins: dict[str, list[Origin]], key: str, origin: Origin) -> None:
+    for other in [k for k in origins if k.startswith(f"{key}.")]:
+        del origins[other]  # a plain value replaces a whole section
+    origins.setdefault(key, []).append(origin)
+
+
+def explain(word: str, draft: Draft) -> str:
+    """What KEY, GROUP or GROUP=OPTION is, as text. Raises `ConfigError` when it is nothing."""
+    left, equals, right = word.partition("=")
+    if left in GROUPS:
+        return _explain_option(left, right, draft.menu) if equals else _explain_group(left, draft)
+    return _explain_key(left, draft)
+
+
+def _explain_group(group: str, draft: Draft) -> str:
+    usual, text = draft.menu.groups[group]
+    chosen = draft.choices.get(group, usual)
+    lines = [f"{group}: {text}", f"  now     {group}={chosen}", f"  usual   {group}={usual}", "", "options:"]
+    return "\n".join([*lines, *list_options(group, draft.menu)])
+
+
+def list_options(group: str, menu: Menu) -> list[str]:
+    """One line an option: its name and what it is; what models take, and what to expect of experiments."""
+    options = menu.options(group)
+    width = max((len(name) for name in options), default=0)
+    lines = []
+    for name, option in options.items():
+        full = menu.full(option)
+        notes = [f"{word}: {full.headers[word]}" for word in ("takes", "gives", "for") if word in full.headers]
+        note = f"  [{'; '.join(notes)}]" if notes else ""
+        lines.append(f"  {name:<{width}}  {option.description}{note}".rstrip())
+        if "expect" in option.headers:
+            lines.append(f"  {'':<{width}}  expect: {option.headers['expect']}")
+    return lines or ["  (none)"]
+
+
+def _explain_option(group: str, name: str, menu: Menu) -> str:
+    options = menu.options(group)
+    if name not in options:
+        hint = did_you_mean(name, options) or f"Allowed: {', '.join(options)}."
+        raise ConfigError(Problem(group, f"there is no option {name!r}.", hint))
+    option = menu.full(options[name])
+    lines = [f"{group}={name}: {option.description}", f"  file      {option.source}"]
+    if option.command:
+        lines.append(f"  example   {option.command}")
+    lines += [f"  {word:<8}  {text}" for word, text in option.headers.items()]
+    if group == "experiment":
+        text = option.path.read_text(encoding="utf-8") if option.path else ""
+        body = [line for line in text.splitlines() if not line.startswith("#")]
+        return "\n".join([*lines, "", *(f"  {line}".rstrip() for line in body)])
+    keys = [key for key in option.keys.values() if not (key.key == "name" and group in COMPONENTS)]
+    return "\n".join([*lines, "", *key_table(keys, f"{group}.")]) if keys else "\n".join([*lines, "", "  It has no keys."])
+
+
+def key_table(keys: list[Key], prefix: str) -> list[str]:
+    """One line a key: name=default, what it means, what it accepts."""
+    left = [f"{prefix}{key.key}={key.default}" for key in keys]
+    width = min(max(map(len, left), default=0), 44)
+    lines = []
+    for text, key in zip(left, keys, strict=True):
+        contract = f"({key.contract})" if key.contract else ""
+        lines.append(f"  {text:<{width}}  {' '.join(filter(None, [key.help, contract]))}".rstrip())
+    return lines
+
+
+def _explain_key(dotted: str, draft: Draft) -> str:
+    """A key: its meaning, type and default, and the story of its value."""
+    menu = draft.menu
+    group, _, rest = dotted.partition(".")
+    values = draft.values()
+    info, owner = _find(dotted, values, menu)
+    if info is None:
+        below = [key for key in menu.primary if key.startswith(f"{dotted}.")]
+        if below:
+            return "\n".join([f"{dotted}: a section of keys", *key_table([menu.primary[k] for k in below], "")])
+        inner = _subsection(dotted, values, menu)
+        if inner:
+            return "\n".join([f"{dotted}: a section of keys", *key_table(inner, f"{group}.")])
+        raise ConfigError(Problem(dotted, "unknown key.", nearest_key(dotted, menu)))
+    lines = [f"{dotted}: {info.help}" if info.help else dotted]
+    present = _get(values, dotted)
+    origins = provenance(draft).get(dotted, [])
+    if owner is not None and group in COMPONENTS and _component(values, group) != menu.full(owner).component:
+        others = [n for n, o in menu.options(group).items() if rest in menu.full(o).keys]
+        lines.append(f"  belongs   to {', '.join(f'{group}={n}' for n in others)}; now {group}={_component(values, group)}")
+        origins = []
+    else:
+        lines.append(f"  value     {show(present)}{_wrong(info, present)}")
+    lines.append(f"  accepts   {info.contract or 'anything'}")
+    lines.append(f"  default   {info.default}  ({info.source})")
+    if origins:
+        lines.append("  set by")
+        for i, origin in enumerate(origins):
+            replaced = f", replacing {show(origins[i - 1].value)}" if i else ""
+            lines.append(f"    {origin.source} -> {show(origin.value)}{replaced}")
+    return "\n".join(lines)
+
+
+def _find(dotted: str, values: dict[str, Any], menu: Menu) -> tuple[Key | None, Option | None]:
+    """The menu's line for a key: that of the present component, else that of the first option that has one."""
+    if dotted in menu.primary:
+        return menu.primary[dotted], None
+    group, _, rest = dotted.partition(".")
+    if group not in GROUPS or group == "experiment":
+        return None, None
+    present = menu.section(group, _component(values, group))
+    for option in [*([present] if present else []), *map(menu.full, menu.options(group).values())]:
+        if rest in option.keys:
+            return option.keys[rest], option
+    return None, None
+
+
+def _subsection(dotted: str, values: dict[str, Any], menu: Menu) -> list[Key]:
+    group, _, rest = dotted.partition(".")
+    present = menu.section(group, _component(values, group)) if group in GROUPS and group != "experiment" else None
+    return [key for name, key in present.keys.items() if name.startswith(f"{rest}.")] if present else []
+
+
+def _component(values: dict[str, Any], group: str) -> str:
+    section = values.get(group)
+    return str(section.get("name", "")) if isinstance(section, dict) else ""
+
+
+def _get(values: Any, dotted: str) -> Any:
+    for part in dotted.split("."):
+        values = values.get(part) if isinstance(values, dict) else None
+    return values
+
+
+def _wrong(info: Key, value: Any) -> str:
+    """A remark when the present value is not one that the key accepts."""
+    if info.contract is None or (isinstance(value, str) and "${" in value):
+        return ""
+    try:
+        info.contract.accept(value)
+    except Mismatch as mismatch:
+        return f"   <- {mismatch}"
+    return ""
