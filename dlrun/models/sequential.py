@@ -184,7 +184,7 @@ def _layer(entry: Entry, shape: Shape, spec: DataSpec, before: str) -> tuple[nn.
         return _branches(entry, shape, spec, before)
     if needed := misfit(entry.kind, entry.arguments, shape):
         raise ConfigError(Problem(entry.where, f"{entry} takes {needed}, and {given}."))
-    out = entry.arguments.get("out", entry.arguments.get(out_argument(entry.kind), 1))
+    out = entry.arguments.get("out", entry.arguments.get(str(out_argument(entry.kind)), 1))
     if out != "auto" and (isinstance(out, bool) or not isinstance(out, int) or out < 1):
         raise ConfigError(Problem(entry.where, f"{entry} has out={out!r}.", "Allowed: int >= 1 or auto."))
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Any
 
@@ -43,20 +42,19 @@ def torchvision_model(
     architecture, images that are too small for it, and weights that belong to another one.
     """
     check(spec, "torchvision", ("image",), VECTOR_TASKS)
-    network = _build(arch, spec.num_outputs, image_size)
-    name, first = next((n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d))
-    if first.in_channels != spec.input_shape[0]:
-        _replace(network, name, _with_channels(first, spec.input_shape[0]))
-    if weights is not None:
-        _load(network, Path(weights), f"{name}.weight")
-    model = Fitted(network, image_size)
     try:
+        network = _build(arch, spec.num_outputs, image_size)
+        first = _fit_channels(network, spec.input_shape[0])
+        model = Fitted(network, image_size)
         shape_after(model, spec.input_shape)
     except (RuntimeError, AssertionError, ValueError) as error:
         size = "x".join(map(str, spec.input_shape[1:]))
         reason = str(error).strip().splitlines()[0].rstrip(".")
         message = f"{arch} cannot take images of {image_size or size}: {reason}."
-        raise ConfigError(Problem("model.arch", message, "Set model.image_size=224.")) from error
+        hint = "Set model.image_size=224." if image_size is None else "Set another model.image_size."
+        raise ConfigError(Problem("model.arch", message, hint)) from error
+    if weights is not None:
+        _load(network, Path(weights), first)
     return model
 
 
@@ -69,17 +67,20 @@ def _build(arch: str, outputs: int, image_size: int | None) -> nn.Module:
         hint = did_you_mean(arch, names) or f"Some are: {', '.join(names[::8])}."
         raise ConfigError(Problem("model.arch", f"torchvision has no classification model {arch!r}.", hint))
     options: dict[str, Any] = {"num_classes": outputs}
-    builder = models.get_model_builder(arch)
     if arch in ("googlenet", "inception_v3"):
         options |= {"aux_logits": False, "init_weights": True}
     if image_size is not None and arch.startswith("vit_"):
         options["image_size"] = image_size
-    return inspect.unwrap(builder)(weights=None, **options)
+    return models.get_model(arch, weights=None, **options)
 
 
-def _with_channels(conv: nn.Conv2d, channels: int) -> nn.Conv2d:
-    """The same convolution, freshly initialised, for another number of input channels."""
-    return nn.Conv2d(
+def _fit_channels(network: nn.Module, channels: int) -> str:
+    """Fits the first convolution to the input, by a fresh one where needed. Returns its weight's name."""
+    name, conv = next((n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d))
+    if conv.in_channels == channels:
+        return f"{name}.weight"
+    parent, _, child = name.rpartition(".")
+    fitted = nn.Conv2d(
         channels,
         conv.out_channels,
         kernel_size=conv.kernel_size,  # type: ignore[arg-type]
@@ -89,12 +90,8 @@ def _with_channels(conv: nn.Conv2d, channels: int) -> nn.Conv2d:
         bias=conv.bias is not None,
         padding_mode=conv.padding_mode,
     )
-
-
-def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
-    """Puts `module` where the submodule `name` (dotted) was."""
-    parent, _, child = name.rpartition(".")
-    setattr(network.get_submodule(parent), child, module)
+    setattr(network.get_submodule(parent), child, fitted)
+    return f"{name}.weight"
 
 
 def _load(network: nn.Module, path: Path, first: str) -> None:
