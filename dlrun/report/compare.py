@@ -1,6 +1,7 @@
 """Compare runs, sweeps and folders of them: one code path for `dlrun compare` and for the end of a sweep.
 
-`compare(paths)` reads; `write_results(folder, jobs)` writes results.csv and comparison.png, and is what sweeps call.
+`compare(paths)` reads; `write_results(folder, jobs)` writes results.csv and comparison.png, and is what
+sweeps call.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dlrun.report.curves import metric_names
 from dlrun.report.jobs import RESULTS, Job, JobRow, collect, short_names, varied_keys
 from dlrun.report.read import best_row, component, mode_of
 from dlrun.report.remarks import remarks
-from dlrun.report.tables import Table, format_number, format_seconds, format_value, show
+from dlrun.report.tables import Table, format_value, show
 from dlrun.run.rundir import write_atomic
 
 FIGURE = "comparison.png"
@@ -31,8 +32,8 @@ FIGURE = "comparison.png"
 class Comparison:
     """What was compared, and what came of it.
 
-    `keys` are the settings that differ (`seed` last), `groups` the rows that differ only in the seed, best first by
-    `metric`; `folder` is where results.csv and comparison.png were written (None: nowhere).
+    `keys` are the settings that differ (`seed` last), `groups` the rows that differ only in the seed, best
+    first by `metric`; `folder` is where results.csv and comparison.png were written (None: nowhere).
     """
 
     jobs: list[Job]
@@ -74,7 +75,7 @@ class Comparison:
         return lines
 
     def table(self) -> Table:
-        """The groups, best first, with n, spread and interval, and the test result beside the ranked metric."""
+        """The groups, best first, with n, spread and interval, and test metrics beside the ranked one."""
         from dlrun.report.grouped import grouped_table
 
         return grouped_table(self)
@@ -95,7 +96,8 @@ def write_results(folder: Path, jobs: Sequence[JobRow], target: float | None = N
     Args:
         folder: the sweep's folder, which exists.
         jobs: all its jobs, those that have not begun, too.
-        target: a value of the monitored metric: report the time to reach it (default: the jobs' sweep.target).
+        target: a value of the monitored metric: report the time to reach it (default: the jobs'
+            sweep.target).
     """
     return _write(_compare([Job(row) for row in jobs], target), folder)
 
@@ -103,8 +105,8 @@ def write_results(folder: Path, jobs: Sequence[JobRow], target: float | None = N
 def compare_command(paths: Sequence[Path | str], output: Path | None = None) -> int:
     """`dlrun compare`: print what differs, the table and the remarks; write the files. Returns the exit code.
 
-    Without `output`, the files go into the folder that was compared if it is a sweep's, else into a new folder
-    outputs/comparisons/TIME.
+    Without `output`, the files go into the folder that was compared if it is a sweep's, else into a new
+    folder outputs/comparisons/TIME.
     """
     folder = output or _default_output([Path(path) for path in paths])
     print_comparison(compare(paths, folder))
@@ -150,7 +152,7 @@ def _compare(jobs: list[Job], target: float | None = None) -> Comparison:
 
 
 def choose_metric(jobs: Sequence[Job]) -> tuple[str, str, list[str]]:
-    """The metric to rank by (what most runs monitored), min or max, and remarks on what cannot be compared."""
+    """The metric to rank by (what most runs monitored), min or max, and what cannot be compared."""
     runs = [job.run for job in jobs if job.run.metrics or job.run.summary]
     metric = Counter(run.monitor for run in runs).most_common(1)[0][0] if runs else "val_loss"
     mode = next((run.mode for run in runs if run.monitor == metric), mode_of(metric))
@@ -177,7 +179,7 @@ def choose_metric(jobs: Sequence[Job]) -> tuple[str, str, list[str]]:
 def _row(job: Job, keys: Sequence[str], metric: str, mode: str, target: float | None) -> stats.Row:
     run = job.run
     best = run.best() if run.monitor == metric else best_row(run.metrics, metric, mode)
-    times = [run.metrics.get(name, []) for name in ("epoch", "epoch_seconds", metric)]
+    epochs, seconds, values = (run.metrics.get(name, []) for name in ("epoch", "epoch_seconds", metric))
     return stats.Row(
         keys={key: job.setting(key) for key in keys if key != "seed"},
         seed=job.setting("seed"),
@@ -186,7 +188,7 @@ def _row(job: Job, keys: Sequence[str], metric: str, mode: str, target: float | 
         status=job.status,
         diverged=job.diverged,
         seconds=run.seconds,
-        reached=None if target is None else stats.time_to_target(*times, mode, target),
+        reached=None if target is None else stats.time_to_target(epochs, seconds, values, mode, target),
         source=job,
     )
 
@@ -201,7 +203,7 @@ def _write(comparison: Comparison, folder: Path) -> Comparison:
 
 
 def results_csv(comparison: Comparison, folder: Path) -> str:
-    """One line a job: settings, status, every metric (best, last, test), seconds, the path from the folder, the command."""
+    """One line a job: settings, status, metrics (best, last, test), seconds, path from the folder, command."""
     lines = [_line(job, comparison.keys, folder) for job in comparison.jobs]
     fixed = [*comparison.keys, "status"]
     metrics = [

@@ -47,7 +47,7 @@ def read_confusion(run_dir: Path | str) -> tuple[np.ndarray, list[str]]:
 
 
 def shares(counts: np.ndarray) -> np.ndarray:
-    """(K, K) share of each true class that was taken for each class; nan in the row of a class without samples."""
+    """(K, K) share of each true class that was taken for each class; nan where a class has no samples."""
     import numpy as np
 
     totals = counts.sum(axis=1, keepdims=True)
@@ -71,7 +71,7 @@ def _draw(path: Path, counts: np.ndarray, names: Sequence[str]) -> Path:
     long = max(len(name) for name in short) > 3 or classes > 20
     cell = 0.42 if classes <= COUNTS_UP_TO else 0.16  # inches
     size = 9 if classes <= 20 else 7
-    margin = 0.6 + (0.011 * size * max(len(name) for name in short) if long else 0.1)  # room for names
+    margin = 0.6 + (0.009 * size * max(len(name) for name in short) if long else 0.1)  # room for names
     plot = max(3.4, cell * classes)
     figure = style.new_figure(margin + plot + 0.3, margin + plot + 0.4, layout=None)
     width, height = figure.get_size_inches()

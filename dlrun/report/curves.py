@@ -23,7 +23,8 @@ SMOOTH_FROM = 60  # rows of steps.csv from which a running mean is drawn over th
 def draw_curves(run_dir: Path | str) -> Path:
     """Draw RUN/curves.png from metrics.csv (and steps.csv where there are few epochs); returns its path.
 
-    Epochs that were not evaluated are bridged; the best epoch is marked; scales are logarithmic where that helps.
+    Epochs that were not evaluated are bridged; the best epoch is marked; scales are logarithmic where that
+    helps.
     """
     run = Run(run_dir)
     by_step = len(run.metrics.get("epoch", [])) <= FEW_EPOCHS and len(run.steps.get("step", [])) > 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
 def draw_fit(run_dir: Path | str) -> Path | None:
     """Draw RUN/fit.png from RUN/fit.csv; None when there is no fit.csv or nothing in it.
 
-    fit.csv has the columns `x`, `y` and `prediction`. A row without `y` is a point of the curve alone (so that it
-    is smooth, and goes beyond the data); one without `prediction` is a point of the data alone. Targets that are
-    all 0 or 1 with predictions between are drawn as a logistic curve, with the line of one half and the boundary.
+    fit.csv has the columns `x`, `y` and `prediction`. A row without `y` is a point of the curve alone (so
+    that it is smooth, and goes beyond the data); one without `prediction` is a point of the data alone.
+    Targets that are all 0 or 1 with predictions between are drawn as a logistic curve, with the line of one
+    half and the boundary.
     """
     run = Run(run_dir)
     columns = read_columns(run.path / "fit.csv")
@@ -30,17 +32,12 @@ def draw_fit(run_dir: Path | str) -> Path | None:
     points = list(zip(*style.joined(columns["x"], columns["y"]), strict=True))
     logistic = _is_logistic([y for _, y in points], [y for _, y in curve])
     style.dress(axes, "", "x", "probability" if logistic else "y")
-    axes.plot([x for x, _ in points], [y for _, y in points], "o", color=style.COLOURS[0], alpha=_alpha(len(points)),
-              markersize=5 if len(points) < 100 else 3, label="data", zorder=2)  # fmt: skip
+    size = 5 if len(points) < 100 else 3
+    x, y = zip(*points, strict=True) if points else ((), ())
+    axes.plot(x, y, "o", color=style.COLOURS[0], alpha=_alpha(len(points)), markersize=size, label="data")
+    x, y = zip(*curve, strict=True)
     word = "probability of 1" if logistic else "prediction"
-    axes.plot(
-        [x for x, _ in curve],
-        [y for _, y in curve],
-        color=style.COLOURS[1],
-        linewidth=2,
-        label=word,
-        zorder=3,
-    )
+    axes.plot(x, y, color=style.COLOURS[1], linewidth=2, label=word, zorder=3)
     if logistic:
         _draw_boundary(axes, curve)
     style.headline(figure, run.title)
@@ -51,7 +48,7 @@ def draw_fit(run_dir: Path | str) -> Path | None:
 def boundaries(curve: list[tuple[float, float]], level: float = 0.5) -> list[float]:
     """Where a curve (x ascending) crosses the level, by linear interpolation."""
     found = []
-    for (x0, y0), (x1, y1) in zip(curve, curve[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(curve):
         if (y0 - level) * (y1 - level) < 0:
             found.append(x0 + (level - y0) * (x1 - x0) / (y1 - y0))
         elif y1 == level:

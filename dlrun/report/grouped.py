@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def grouped_table(comparison: Comparison) -> Table:
-    """Settings, n, the ranked metric with its spread, test metrics, time; columns that would be empty are left out."""
+    """Settings, n, the ranked metric with its spread, test metrics, time; no column that would be empty."""
     groups = comparison.groups
     columns = [*_settings(comparison), ("n", [str(len(group.counted)) for group in groups])]
     values = [group.value for group in groups]

@@ -31,8 +31,8 @@ class JobRow:
     Args:
         path: the run directory; it need not exist yet.
         keys: the swept keys and values, as on the command line (`optimizer`: `momentum`, `seed`: 0).
-        status: the sweep's word (waiting, running, finished, failed, interrupted); it counts where the directory says
-            nothing or is dead.
+        status: the sweep's word (waiting, running, finished, failed, interrupted); it counts where the
+            directory says nothing or is dead.
         error: why it failed, when the run could not say so itself ("killed by signal 11").
         command: how to run it alone; read from overrides.txt when empty.
     """
@@ -76,7 +76,8 @@ class Job:
     def setting(self, key: str) -> Any:
         """The job's value of a key: as swept, else from its command or configuration.
 
-        For a group it is the option or, where the command chose none, the component; "" where there is no such key.
+        For a group it is the option or, where the command chose none, the component; "" where there is no
+        such key.
         """
         if key in self.row.keys:
             return self.row.keys[key]
@@ -101,7 +102,7 @@ def collect(paths: Sequence[Path]) -> list[Job]:
 
 
 def rows_of(folder: Path) -> list[JobRow]:
-    """The jobs of a folder: those that its results.csv knows (also without a directory), then all other runs in it."""
+    """The jobs of a folder: those that its results.csv knows (directory or not), then all other runs in it."""
     if is_run(folder):
         return [JobRow(folder)]
     rows = read_results(folder / RESULTS)
@@ -142,8 +143,8 @@ def parse(text: str) -> Any:
 def varied_keys(jobs: Sequence[Job]) -> list[str]:
     """The keys in which the jobs differ, swept ones first; `seed` last.
 
-    Within a group (`model`), what follows from the choice of the component is not listed: a key is, when the command
-    set it or when it differs between jobs with the same component.
+    Within a group (`model`), what follows from the choice of the component is not listed: a key is, when the
+    command set it or when it differs between jobs with the same component.
     """
     given = list(dict.fromkeys(key for job in jobs for key in job.row.keys))
     configs = [job for job in jobs if job.run.flat]

@@ -55,7 +55,7 @@ def draw_mistakes(
 
 
 def draw_reconstructions(run_dir: Path | str, inputs: Any, outputs: Any, limit: int = 12) -> Path:
-    """Write RUN/reconstructions.png: each input above the model's output, on one grey scale; returns its path.
+    """Write RUN/reconstructions.png: each input above the output, on one grey scale; returns its path.
 
     Args:
         run_dir: the run directory.
@@ -76,8 +76,8 @@ def draw_reconstructions(run_dir: Path | str, inputs: Any, outputs: Any, limit: 
 def to_pixels(images: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
     """(N, C, H, W) or (N, H, W) of any range as (N, H, W, 3) in [0, 1].
 
-    uint8 is divided by 255; floats are stretched from `low`..`high` (the smallest and largest value of them all) unless
-    they lie within [0, 1] already. One channel is grey; of more than three, the mean is shown.
+    uint8 is divided by 255; floats are stretched from `low`..`high` (the smallest and largest value of them
+    all) unless they lie within [0, 1] already. One channel is grey; of more than three, the mean is shown.
     """
     import numpy as np
 

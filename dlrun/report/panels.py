@@ -75,17 +75,22 @@ def _ranked(comparison: Comparison) -> list[Group]:
 def draw_ranking(axes: Axes, comparison: Comparison) -> None:
     """Each group's mean with its 95 % interval, its runs as small dots; best on top."""
     shown = _ranked(comparison)[:RANKED]
-    style.dress(axes, f"{comparison.metric}: mean, 95 % interval, each run", comparison.metric)
+    several = any(len(group.counted) > 1 for group in shown)
+    title = "mean, 95 % interval, each run" if several else "best on top, one run each"
+    style.dress(axes, f"{comparison.metric}: {title}", comparison.metric)
     for place, group in enumerate(shown):
         value = group.value
         assert value is not None
         colour = style.COLOURS[place % len(style.COLOURS)] if place < LINES else style.FAINT
         values = [row.value for row in group.counted if row.value is not None]
-        if value.low is not None:
+        if value.low is not None and value.high is not None:
             axes.plot([value.low, value.high], [place, place], color=colour, linewidth=2, alpha=0.6)
             axes.plot(values, [place] * len(values), "|", color=colour, markersize=8)
         axes.plot([value.mean], [place], "o", color=colour, markersize=6)
-    labels = [f"{style.plain(comparison.label(group), 34)} (n={len(group.counted)})" for group in shown]
+    names = [style.plain(comparison.label(group), 34) for group in shown]
+    labels = [
+        f"{name} (n={len(g.counted)})" if several else name for name, g in zip(names, shown, strict=True)
+    ]
     axes.set_yticks(range(len(shown)), labels)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     lows = [group.value.low for group in shown if group.value is not None and group.value.low is not None]
@@ -94,7 +99,7 @@ def draw_ranking(axes: Axes, comparison: Comparison) -> None:
 
 
 def draw_learning(axes: Axes, comparison: Comparison) -> None:
-    """The monitored metric by epoch: the mean of each group, with a band of one standard deviation over its seeds."""
+    """The monitored metric by epoch: each group's mean, with a band of one standard deviation over seeds."""
     metric, shown = comparison.metric, _ranked(comparison)
     bands = any(len(group.counted) > 1 for group in shown)
     style.dress(
@@ -176,9 +181,9 @@ def draw_steps(axes: Axes, comparison: Comparison) -> None:
 
 
 def _limit_loss(axes: Axes, tails: Sequence[float], values: Sequence[float]) -> None:
-    """0 to 0.2 as in the notes, if the second halves of most curves lie there; else a log scale where that helps."""
+    """0 to 0.2 as in the notes, if the second halves of most curves lie there; else log where that helps."""
     below = sum(tail < NOTES_LIMIT for tail in tails)
-    if below * 3 >= len(tails) * 2 and NOTES_LIMIT / 50 < max(t for t in [*tails, 0] if t < NOTES_LIMIT):
+    if below * 3 >= len(tails) * 2 and max(t for t in [*tails, 0] if t < NOTES_LIMIT) > NOTES_LIMIT / 50:
         axes.set_ylim(0, NOTES_LIMIT)
     elif style.prefers_log(values):
         axes.set_yscale("log")

@@ -1,6 +1,7 @@
 """Read run directories, of any age and in any condition, as plain values.
 
-A missing or damaged file reads as an empty one: a report draws what is there. Nothing here imports numpy or torch.
+A missing or damaged file reads as an empty one: a report draws what is there. Nothing here imports numpy or
+torch.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        """running, finished, failed, interrupted; dead when it says running and nobody holds its lock; unknown."""
+        """running, finished, failed, interrupted; dead: it says running, and nobody holds its lock; unknown."""
         return state_of(self.path, self.status)
 
     @property
@@ -156,7 +157,7 @@ def is_run(folder: Path) -> bool:
 
 
 def find_runs(folder: Path) -> list[Path]:
-    """The run directories in a folder (or the folder itself), by name; hidden folders and runs in runs left out."""
+    """The run directories in a folder (or the folder itself), by name; not in hidden folders, nor in runs."""
     return list(_walk(folder))
 
 
@@ -189,7 +190,7 @@ def state_of(path: Path, status: Mapping[str, Any]) -> str:
 
 
 def lock_is_free(path: Path) -> bool:
-    """Whether no process holds the run's lock. The probe is shared, so that two of them do not see each other."""
+    """Whether no process holds the run's lock. The probe is shared: two of them do not see each other."""
     try:
         with open(path / ".lock", "rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -224,7 +225,8 @@ def read_lines(path: Path) -> list[str] | None:
 def read_columns(path: Path) -> Columns:
     """A CSV file of numbers by column. What is missing or no number is nan.
 
-    A last line without its newline was cut while being written: its last number may lack digits, so it is dropped.
+    A last line without its newline was cut while being written: its last number may lack digits, so it is
+    dropped.
     """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")

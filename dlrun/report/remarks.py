@@ -1,4 +1,4 @@
-"""What a careful reader would say about a comparison: each remark is a sentence, made from ranked groups alone."""
+"""What a careful reader would say of a comparison: each remark is a sentence, from ranked groups alone."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def _on_one_seed(best: Interval, second: Interval, names: str, metric: str) -> s
     share = lead / abs(best.mean) if best.mean else float("inf")
     if share < SMALL:
         return (
-            f"one seed: a difference this small is not supported ({names}: {format_number(lead)} of {metric}, "
-            f"{share:.1%}); repeat with seed=0,1,2."
+            f"one seed: a difference this small is not supported ({names}: {format_number(lead)} of "
+            f"{metric}, {share:.1%}); repeat with seed=0,1,2."
         )
     return f"one seed: how much of the lead of {names} is chance, cannot be said; repeat with seed=0,1,2."
 
@@ -82,7 +82,7 @@ def on_edges(ranked: Sequence[Group]) -> list[str]:
 
 
 def _on_edge(groups: Sequence[Group], key: str, least: int, *, several: bool = False) -> str:
-    """The remark on one key, with the other settings as in the best group. Diverged settings count as tried."""
+    """The remark on one key, the other settings as in the best group. Diverged settings count as tried."""
     best = groups[0]
     if best.value is None or not numeric(best.keys[key]):
         return ""
@@ -126,13 +126,13 @@ def on_choice(known: Sequence[Group]) -> str:
     """The best of many is partly the luckiest."""
     if len(known) < MANY:
         return ""
-    return f"the best of {len(known)} settings was chosen by this metric: expect a little less of it on new data."
+    return f"the best of {len(known)} settings was chosen by this metric: expect a little less on new data."
 
 
 def on_selection(metric: str) -> str:
     """What the ranking rests on, when it is not the validation part."""
     if metric.startswith("test_"):
-        return f"ranked by {metric}: the test part chose the best epoch and the best setting, so it flatters both."
+        return f"ranked by {metric}: the test part chose the best epoch and setting, so it flatters both."
     if metric.startswith("train_"):
         return f"ranked by {metric}: it says how well the training data is fitted, not new data."
     return ""

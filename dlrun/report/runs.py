@@ -1,4 +1,4 @@
-"""`dlrun runs`: what lies under outputs, a thousand runs in under a second (no torch, no pandas, no YAML parser)."""
+"""`dlrun runs`: what lies under outputs, a thousand runs in under a second (no torch, no YAML parser)."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def runs_command(filters: Sequence[str], sort: str | None, limit: int | None, ro
     """Print the runs under `root`; returns the exit code.
 
     Args:
-        filters: each a word that is part of the name, path, status, model or dataset, or KEY=GLOB on a column, a
-            configuration key (`optimizer.lr=0.1`, `optimizer=ad*`) or a summary key. All must hold.
+        filters: each a word that is part of the name, path, status, model or dataset, or KEY=GLOB on a
+            column, a configuration key (`optimizer.lr=0.1`, `optimizer=ad*`) or a summary key. All must hold.
         sort: a column, configuration key or summary key; `-KEY` the other way round; None: the newest first.
             `metric` puts the best first.
         limit: show only so many.
@@ -183,7 +183,8 @@ def _started(path: Path, status: dict[str, Any]) -> float:
 def scan_config(path: Path) -> dict[str, str]:
     """The dotted keys of a config.yaml that dlrun wrote, with their values as text.
 
-    Reads lines, not YAML: fifty times faster, and enough for plain block mappings with scalars and lists of scalars.
+    Reads lines, not YAML: fifty times faster, and enough for plain block mappings with scalars and lists of
+    scalars.
     """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")

@@ -27,11 +27,13 @@ def draw_lr(axes: Axes, comparison: Comparison) -> None:
     parts = partition(
         usable, lambda group: [group.keys.get(name) for name in ("optimizer", "optimizer.name")]
     )
-    parts.sort(key=lambda part: str(_name(part[0])))
     drawn = []
     for place, part in enumerate(parts):
         best = [rank(same, comparison.mode)[0] for same in partition(part, lambda group: group.keys[key])]
-        drawn += _draw_part(axes, best, key, style.line_style(place), _name(part[0]))
+        shift = 1.04 ** (
+            place - (len(parts) - 1) / 2
+        )  # of the error bars, so that they do not hide each other
+        drawn += _draw_part(axes, best, key, style.line_style(place), _name(part[0]), shift)
     others = [name for name in comparison.groups[0].keys if name not in (key, "optimizer", "optimizer.name")]
     style.dress(axes, "learning rate" + (", the rest at its best" if others else ""), key, comparison.metric)
     if all(group.keys[key] > 0 for group in usable):
@@ -47,7 +49,7 @@ def _name(group: Group) -> str | None:
 
 
 def _draw_part(
-    axes: Axes, groups: Sequence[Group], key: str, look: dict[str, Any], name: str | None
+    axes: Axes, groups: Sequence[Group], key: str, look: dict[str, Any], name: str | None, shift: float
 ) -> list[float]:
     """One optimizer's line; returns the values drawn."""
     ordered = sorted(groups, key=lambda group: group.keys[key])
@@ -59,7 +61,7 @@ def _draw_part(
         deviations = [value.std or 0.0 for _, value in spread]
         centres = [value.mean for _, value in spread]
         axes.errorbar(
-            [lr for lr, _ in spread], centres, deviations, fmt="none", ecolor=look["color"], capsize=3
+            [lr * shift for lr, _ in spread], centres, deviations, fmt="none", ecolor=look["color"], capsize=3
         )
     lost = [group.keys[key] for group in ordered if group.diverged]
     if lost:
@@ -82,7 +84,7 @@ def heat_map_keys(comparison: Comparison) -> tuple[str, str] | None:
 
 
 def draw_heat_map(axes: Axes, comparison: Comparison) -> None:
-    """The monitored metric for each pair of two swept numbers (the best of any other settings); lost cells crossed."""
+    """The monitored metric by two swept numbers (other settings at their best); lost cells are crossed."""
     import matplotlib
     import numpy as np
 

@@ -16,9 +16,9 @@ from typing import Any
 class Row:
     """One run in a comparison.
 
-    `keys` are the settings that were varied, without the seed; `value` is the monitored metric at the best epoch;
-    `tests` are test metrics; `reached` is (epochs, seconds) until the target was first reached; `source` is whatever
-    the row was made from, for the caller to find again.
+    `keys` are the settings that were varied, without the seed; `value` is the monitored metric at the best
+    epoch; `tests` are test metrics; `reached` is (epochs, seconds) until the target was first reached;
+    `source` is whatever the row was made from, for the caller to find again.
     """
 
     keys: Mapping[str, Any]

@@ -9,7 +9,7 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from dlrun.run.rundir import write_atomic
 
@@ -26,8 +26,8 @@ DPI = 100
 LOG_RATIO = 30.0  # a curve that spans more than this is drawn on a log scale
 
 
-def new_figure(width: float, height: float, layout: str | None = "constrained") -> Figure:
-    """An empty figure of `width` x `height` inches; without a layout, axes are placed by hand (and faster)."""
+def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
+    """An empty figure of `width` x `height` inches; without a layout, axes are placed by hand, faster."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

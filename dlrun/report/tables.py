@@ -1,4 +1,4 @@
-"""Tables for people: rich on a terminal, aligned plain lines when piped or logged. Rich is imported only there."""
+"""Tables for people: rich on a terminal (imported only there), aligned plain lines when piped or logged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import IO, Any
 from dlrun.report.read import numbers
 
 STATUS_STYLES = {
-    "finished": "green", "running": "cyan", "failed": "red", "dead": "red", "interrupted": "yellow", "waiting": "dim",
+    "finished": "green", "running": "cyan", "failed": "red", "dead": "red", "interrupted": "yellow",
+    "waiting": "dim",
 }  # fmt: skip
 PARTS = (
     ("best", "train"),
@@ -77,7 +78,7 @@ def show(table: Table, file: IO[str] | None = None) -> None:
 
 
 def closing_table(summary: Mapping[str, Any], run_dir: Path | None = None) -> Table:
-    """The end of a run: best and last metrics, the test result and the baseline beside them, time, and what is where.
+    """The end of a run: best and last metrics, test result and baseline beside them, time, what is where.
 
     Args:
         summary: what summary.json holds.

@@ -1,0 +1,189 @@
+"""report.html of a run or of a sweep: one file that opens anywhere, offline."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dlrun.report import page
+from dlrun.report.compare import FIGURE, Comparison, compare
+from dlrun.report.jobs import Job
+from dlrun.report.read import Run, expect_folder, is_run, number, read_lines
+from dlrun.report.stats import numeric
+from dlrun.report.tables import closing_table, format_number, format_seconds, format_value
+from dlrun.run.rundir import write_atomic
+
+REPORT = "report.html"
+FIGURES = {
+    "curves.png": "Loss, metric and learning rate by epoch",
+    "fit.png": "The fitted curve and the data",
+    "confusion.png": "Confusion matrix: true classes by predicted classes",
+    "mistakes.png": "The surest mistakes",
+    "reconstructions.png": "Inputs and their reconstructions",
+}
+
+
+def write_report(folder: Path | str, comparison: Comparison | None = None) -> Path:
+    """Write report.html into a run directory or a folder of runs (a sweep); returns its path.
+
+    Args:
+        folder: what to report on. Missing figures are drawn.
+        comparison: what `compare.write_results` returned for this folder, if the caller has it.
+
+    Raises `RunError` when the folder does not exist or holds no run.
+    """
+    folder = expect_folder(Path(folder))
+    if is_run(folder):
+        text = run_page(Run(folder))
+    else:
+        text = sweep_page(folder, comparison or compare([folder], folder))
+    write_atomic(folder / REPORT, text.encode())
+    return folder / REPORT
+
+
+def report_command(path: Path | str) -> int:
+    """`dlrun report RUN_OR_SWEEP`: write the report, name it; returns the exit code."""
+    print(write_report(path))
+    return 0
+
+
+def run_page(run: Run) -> str:
+    """The page of one run."""
+    if not (run.path / "curves.png").exists():
+        from dlrun.report.curves import draw_curves
+
+        draw_curves(run.path)
+    words = [run.state, str(run.status.get("started") or ""), format_seconds(run.seconds), str(run.path)]
+    failure = run.error or (run.traceback() if run.state in ("failed", "dead") else "")
+    sections = [
+        page.section("What went wrong", page.pre(failure) + _log_of(run)) if failure else "",
+        page.section("Result", _result(run.summary)),
+        page.section("Figures", "".join(page.image(run.path / name, alt) for name, alt in FIGURES.items())),
+        page.section("Repeat it", page.pre(run.command)),
+        page.section("Configuration", _text(run.path / "config.yaml")),
+        page.section("Environment", page.details("environment.json", page.pre(_json(run.environment)))),
+    ]
+    return page.page(run.title, " · ".join(word for word in words if word), sections)
+
+
+def sweep_page(folder: Path, comparison: Comparison) -> str:
+    """The page of a comparison."""
+    jobs = comparison.jobs
+    states = [job.status for job in jobs]
+    facts = [f"{len(jobs)} runs", *(f"{states.count(state)} {state}" for state in dict.fromkeys(states))]
+    seconds = sum(job.run.seconds or 0.0 for job in jobs)
+    failures = "".join(_failure(job, comparison) for job in jobs if job.status in ("failed", "dead"))
+    sections = [
+        page.section("Best first", _groups(comparison)),
+        page.section("To bear in mind", page.bullets(comparison.remarks)),
+        page.section("Figures", page.image(folder / FIGURE, _describe(comparison))),
+        page.section("Failures", failures),
+        page.section("Every run", _jobs(comparison, folder)),
+    ]
+    title = f"Sweep {folder.resolve().name}" if (folder / "jobs").is_dir() else folder.resolve().name
+    return page.page(title, " · ".join([*facts, f"{format_seconds(seconds)} of computing"]), sections)
+
+
+def _groups(comparison: Comparison) -> str:
+    table = comparison.table()
+    rows = []
+    for group, cells in zip(comparison.groups, table.rows, strict=True):
+        counted = {"n": float(len(group.counted)), "time": group.seconds}
+        rows.append(
+            [
+                _sorted_cell(text, counted.get(header))
+                for header, text in zip(table.headers, cells, strict=True)
+            ]
+        )
+    caption = (
+        f"Runs that differ only in the seed, together; ranked by {comparison.metric} ({comparison.mode})"
+    )
+    return page.table(table.headers, rows, caption)
+
+
+def _sorted_cell(text: str, value: float | None) -> str:
+    """A cell that sorts by the number that it begins with."""
+    found = value if value is not None else number(text.split(" ", 1)[0])
+    return page.cell(text, found) if found == found else page.cell(text)
+
+
+def _jobs(comparison: Comparison, folder: Path) -> str:
+    """Every job: settings, status, metrics, time, and the command that repeats it."""
+    keys, short = comparison.keys, comparison.short
+    tests = comparison.test_names()
+    headers = [
+        *(short[key] for key in keys),
+        "status",
+        comparison.metric,
+        *(f"test_{name}" for name in tests),
+        "time",
+    ]
+    rows = []
+    rows_of = {id(row.source): row for group in comparison.groups for row in group.rows}
+    for job in comparison.jobs:
+        row = rows_of.get(id(job))
+        best = row.value if row else job.run.best().get(comparison.metric)
+        values = [best, *(job.run.part("test").get(name) for name in tests)]
+        rows.append([
+            *(_setting_cell(job.setting(key)) for key in keys),
+            page.cell(job.status, kind=job.status),
+            *(page.cell(format_number(value), value) for value in values),
+            page.cell(format_seconds(job.run.seconds), job.run.seconds),
+            page.cell(_relative(job.run.path, folder)),
+            page.code_cell(job.command),
+        ])  # fmt: skip
+    return page.table(
+        [*headers, "directory", "repeat with"], rows, "One line a run; press a heading to sort by it"
+    )
+
+
+def _setting_cell(value: Any) -> str:
+    return page.cell(format_value(value), value) if numeric(value) else page.cell(format_value(value))
+
+
+def _failure(job: Job, comparison: Comparison) -> str:
+    """A failed job, to unfold: error, traceback, command."""
+    names = " ".join(f"{comparison.short[key]}={format_value(job.setting(key))}" for key in comparison.keys)
+    error = job.error or "the process ended without a word"
+    last = error.strip().splitlines()[-1]
+    body = page.pre(error) + _log_of(job.run) + page.pre(job.command)
+    return page.details(f"{names or job.run.name}: {last}", body)
+
+
+def _log_of(run: Run) -> str:
+    """What train.log says of the failure, unless the error itself says it already."""
+    log = run.traceback()
+    return "" if not log or log in run.error else f"<p>train.log:</p>{page.pre(log)}"
+
+
+def _result(summary: Mapping[str, Any]) -> str:
+    table = closing_table(summary)
+    rows = [[_sorted_cell(text, None) for text in cells] for cells in table.rows]
+    if not rows:
+        return ""
+    return page.table(
+        ["metric", *table.headers[1:]], rows, "Best, last and test", sortable=False
+    ) + page.bullets([note for note in table.notes if note])
+
+
+def _describe(comparison: Comparison) -> str:
+    """The figure in words, for those who cannot see it: the ranking."""
+    known = [group for group in comparison.groups if group.value is not None]
+    words = [
+        f"{comparison.label(g)}: {format_number(g.value.mean)}" for g in known[:10] if g.value is not None
+    ]
+    return f"Comparison by {comparison.metric}, best first. " + "; ".join(words)
+
+
+def _text(path: Path) -> str:
+    return page.details(path.name, page.pre("\n".join(read_lines(path) or [])))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) if value else ""
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)

@@ -1,0 +1,136 @@
+"""The frame of report.html: one self-contained page, readable without JavaScript, sortable with it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1c1c1c; --faint: #5f5f5f; --line: #d8d8d8; --back: #fff;
+  --tint: #f5f7fa; --good: #00694d; --bad: #b3261e; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e8e8e8; --faint: #a8a8a8; --line: #444;
+  --back: #181a1b; --tint: #24282b; --good: #5fd3ab; --bad: #ff9b93; } }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--back); margin: 0 auto;
+  max-width: 76rem; padding: 1rem 1.5rem 4rem; }
+h1 { font-size: 1.5rem; margin: .5rem 0 0; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
+p.facts { color: var(--faint); margin: .2rem 0 1rem; }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
+caption { text-align: left; color: var(--faint); padding-bottom: .3rem; }
+th, td { padding: .3rem .7rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
+thead th { background: var(--tint); white-space: nowrap; } td.number { text-align: right; white-space: nowrap;
+  font-variant-numeric: tabular-nums; } tbody tr:hover { background: var(--tint); }
+thead th.number { text-align: right; }
+th button { font: inherit; font-weight: 600; color: inherit; background: none; border: 0; padding: 0;
+  cursor: pointer; }
+th[aria-sort=ascending] button::after { content: " \\25B2"; }
+th[aria-sort=descending] button::after { content: " \\25BC"; }
+code, pre { font: .85rem/1.45 ui-monospace, monospace; } td code { white-space: nowrap; }
+pre { background: var(--tint); padding: .8rem; overflow-x: auto; border-radius: 4px; }
+figure { margin: 1rem 0; } img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
+.finished { color: var(--good); } .failed, .dead { color: var(--bad); font-weight: 600; }
+summary { cursor: pointer; padding: .2rem 0; } ul { padding-left: 1.2rem; }
+"""
+
+SCRIPT = """
+document.querySelectorAll("table.sortable").forEach(function (table) {
+  table.querySelectorAll("thead th").forEach(function (head, column) {
+    var button = document.createElement("button");
+    button.type = "button";
+    button.textContent = head.textContent;
+    head.textContent = "";
+    head.appendChild(button);
+    button.addEventListener("click", function () {
+      var down = head.getAttribute("aria-sort") === "ascending";
+      table.querySelectorAll("thead th").forEach(function (other) { other.removeAttribute("aria-sort"); });
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      var body = table.tBodies[0];
+      Array.from(body.rows).sort(function (a, b) {
+        return compare(key(a.cells[column]), key(b.cells[column]), down);
+      }).forEach(function (row) { body.appendChild(row); });
+    });
+  });
+});
+function key(cell) { return cell.dataset.value !== undefined ? cell.dataset.value : cell.textContent.trim(); }
+function compare(a, b, down) {
+  if (a === "" || b === "") return (a === "") - (b === "");
+  var order = isNaN(a) || isNaN(b) ? a.localeCompare(b, undefined, { numeric: true }) : a - b;
+  return down ? -order : order;
+}
+"""
+
+NUMBER = 'class="number"'
+
+
+def page(title: str, facts: str, sections: Sequence[str]) -> str:
+    """The whole document. `title` and `facts` are text; `sections` are HTML."""
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{STYLE}</style>\n</head>\n'
+        f'<body>\n<header><h1>{escape(title)}</h1>\n<p class="facts">{escape(facts)}</p></header>\n<main>\n'
+        + "\n".join(section for section in sections if section)
+        + f"\n</main>\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
+    )
+
+
+def section(title: str, body: str) -> str:
+    """A part of the page with its heading; nothing when the body (HTML) is empty."""
+    return f"<section>\n<h2>{escape(title)}</h2>\n{body}\n</section>" if body else ""
+
+
+def table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], caption: str, *, sortable: bool = True
+) -> str:
+    """A table whose headers are text and whose cells are made by `cell`."""
+    numeric = [any(NUMBER in row[i] for row in rows) for i in range(len(headers))]
+    heads = "".join(
+        f'<th scope="col"{" class=number" if right else ""}>{escape(header)}</th>'
+        for header, right in zip(headers, numeric, strict=True)
+    )
+    body = "\n".join(f"<tr>{''.join(row)}</tr>" for row in rows)
+    kind = ' class="sortable"' if sortable else ""
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table{kind}>'
+        f"<caption>{escape(caption)}</caption>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
+    )
+
+
+def cell(text: str, value: float | None = None, *, kind: str = "") -> str:
+    """A cell: the text, and the number that it is sorted by, if any."""
+    if value is not None:
+        return f'<td {NUMBER} data-value="{value!r}">{escape(text)}</td>'
+    return f'<td class="{escape(kind)}">{escape(text)}</td>' if kind else f"<td>{escape(text)}</td>"
+
+
+def code_cell(text: str) -> str:
+    """A cell that holds a command."""
+    return f"<td><code>{escape(text)}</code></td>" if text else "<td></td>"
+
+
+def pre(text: str) -> str:
+    """Text as it is."""
+    return f"<pre>{escape(text)}</pre>" if text.strip() else ""
+
+
+def details(title: str, body: str, *, opened: bool = False) -> str:
+    """Something to unfold: `title` is text, `body` is HTML."""
+    return (
+        f"<details{' open' if opened else ''}><summary>{escape(title)}</summary>\n{body}\n</details>"
+        if body
+        else ""
+    )
+
+
+def bullets(lines: Sequence[str]) -> str:
+    """A list of sentences."""
+    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>" if lines else ""
+
+
+def image(path: Path, alternative: str) -> str:
+    """A PNG file, embedded; nothing when there is none."""
+    try:
+        data = base64.b64encode(path.read_bytes()).decode()
+    except OSError:
+        return ""
+    return f'<figure><img src="data:image/png;base64,{data}" alt="{escape(alternative)}"></figure>'
