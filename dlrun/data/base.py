@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +24,15 @@ class Part:
     """The rows of one split: `inputs` and `target`, N rows each, as stored.
 
     Rows that stay on disk come from `dataset`, map-style, whose items are `(input, ..., target)` as stored;
-    then `inputs` is empty and `target` (N, ...) holds what is known of the targets without reading a row.
+    then `inputs` is empty and `target` (N, ...) holds what is known of the targets without reading a row. A
+    dataset whose rows are the same each time says so by an attribute `fixed = True`, and may be kept in
+    memory. `augment` changes the first input of a row at random, as stored, each time it is used.
     """
 
     inputs: tuple[Tensor, ...]
     target: Tensor
     dataset: Dataset[Any] | None = None
+    augment: Callable[[Tensor], Tensor] | None = None
 
     @property
     def samples(self) -> int:
@@ -46,7 +49,7 @@ class Part:
         if self.dataset is not None:
             raise TypeError("the rows of this part are on disk: split their paths instead")
         index = torch.as_tensor(rows, dtype=torch.int64)
-        return Part(tuple(tensor[index] for tensor in self.inputs), self.target[index])
+        return Part(tuple(tensor[index] for tensor in self.inputs), self.target[index], augment=self.augment)
 
 
 @dataclass(frozen=True)

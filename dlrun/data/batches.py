@@ -1,0 +1,201 @@
+"""Batches of rows that are in memory, and the choice between memory and disk.
+
+The hot path of training: an epoch's order is a function of (seed, epoch); some batches are gathered and
+prepared at a time, then sliced. Nothing is done by row in Python, nothing by batch but slicing, and nothing
+waits for a GPU. Batch sizes count rows; only the last batch of a part may be smaller.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from dlrun.data.base import Loading, Part
+from dlrun.data.memory import SHARE, fits
+from dlrun.data.preprocess import Preparation
+from dlrun.data.seeds import permutation
+from dlrun.spec import DataSpec
+
+GATHER = 32  # batches gathered at a time
+PREPARE_ONCE_BYTES = 64 * 2**20  # parts whose prepared form is no larger are prepared once, not each epoch
+
+
+class Batch(NamedTuple):
+    """Rows ready for the model: `model(*inputs)`, `loss(output, target)`."""
+
+    inputs: tuple[Tensor, ...]
+    target: Tensor
+
+
+class Batches(Protocol):
+    """A source of batches. `epoch(epoch, start)` skips `start` batches without computing them."""
+
+    samples: int
+    batch_size: int
+    resident: bool
+
+    def __len__(self) -> int: ...
+    def sizes(self, i: int) -> int: ...
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]: ...
+
+
+class Sizes:
+    """The arithmetic that all sources share: how many batches there are, and of how many rows."""
+
+    def __init__(self, rows: int, batch_size: int, max_batches: int | None) -> None:
+        self.rows = rows
+        self.batch_size = batch_size
+        self.count = math.ceil(rows / batch_size)
+        if max_batches is not None:
+            self.count = min(self.count, max_batches)
+        self.samples = min(rows, self.count * batch_size)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def sizes(self, i: int) -> int:
+        """The rows of batch `i`."""
+        return min(self.batch_size, self.samples - i * self.batch_size)
+
+
+class ResidentBatches(Sizes):
+    """Batches of a part whose tensors are in memory: on the device where they fit, as stored or prepared.
+
+    With `shuffle` each epoch has an order of its own, from (seed, epoch); without, batches are plain slices.
+    """
+
+    resident = True
+
+    def __init__(
+        self,
+        part: Part,
+        spec: DataSpec,
+        *,
+        batch_size: int,
+        shuffle: bool = False,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        max_batches: int | None = None,
+    ) -> None:
+        super().__init__(part.samples, batch_size, max_batches)
+        self.device = torch.device(device)
+        self.shuffle, self.seed = shuffle, seed
+        self.text = spec.input_kind == "text" and self.device.type == "cpu"
+        self.preparation = Preparation(spec, self.device)
+        home = (
+            self.device
+            if self.device.type == "cpu" or fits(part.nbytes, self.device)
+            else torch.device("cpu")
+        )
+        self.inputs = tuple(tensor.to(home) for tensor in part.inputs)
+        self.target = part.target.to(home)
+        numbers = sum(tensor.numel() for tensor in (*part.inputs, part.target))
+        self.once = home == self.device and 4 * numbers <= PREPARE_ONCE_BYTES
+        if self.once:
+            self.inputs, self.target = self.preparation(self.inputs, self.target)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from number `start` on."""
+        order = None
+        if self.shuffle:
+            order = permutation(self.seed, epoch, self.rows, self.target.device)
+        for first in range(start, self.count, GATHER):
+            begin = first * self.batch_size
+            end = min((first + GATHER) * self.batch_size, self.samples)
+            yield from self._sliced(*self._gather(order, begin, end))
+
+    def _gather(self, order: Tensor | None, begin: int, end: int) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Rows `begin` to `end` of the epoch, prepared, on the device."""
+        if order is None:
+            inputs, target = tuple(tensor[begin:end] for tensor in self.inputs), self.target[begin:end]
+        else:
+            rows = order[begin:end]
+            inputs = tuple(tensor.index_select(0, rows) for tensor in self.inputs)
+            target = inputs[0] if self.target is self.inputs[0] else self.target.index_select(0, rows)
+        if self.once:
+            return inputs, target
+        if target.device != self.device:
+            inputs = tuple(_sent(tensor, self.device) for tensor in inputs)
+            target = _sent(target, self.device)
+        return self.preparation(inputs, target)
+
+    def _sliced(self, inputs: tuple[Tensor, ...], target: Tensor) -> Iterator[Batch]:
+        columns = [tensor.split(self.batch_size) for tensor in inputs]
+        for *rows, wanted in zip(*columns, target.split(self.batch_size), strict=True):
+            batch = Batch(tuple(rows), wanted)
+            yield trimmed(batch) if self.text else batch
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """To a GPU without waiting for it."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def trimmed(batch: Batch) -> Batch:
+    """A text batch without the columns that are padding in every row. On a GPU this would wait for it."""
+    codes, lengths = batch.inputs[:2]
+    longest = int(lengths.max())
+    if longest == codes.shape[1]:
+        return batch
+    target = batch.target
+    if (
+        target.ndim == 2 and target.shape[1] == codes.shape[1] and not target.is_floating_point()
+    ):  # by position
+        target = target[:, :longest]
+    return Batch((codes[:, :longest], lengths, *batch.inputs[2:]), target)
+
+
+def batches_for(
+    part: Part,
+    spec: DataSpec,
+    *,
+    batch_size: int,
+    shuffle: bool = False,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    max_batches: int | None = None,
+    overfit: bool = False,
+    loading: Loading | None = None,
+) -> tuple[Batches, str]:
+    """Batches of a part, and a line for the header on how they are read ("" when there is nothing to say).
+
+    `overfit`: the first batch for ever, an epoch of one step. Rows on disk are read into memory when
+    `loading.in_memory` is true, or auto, they fit `SHARE` of what is free, and are the same each time. Rows
+    that stay on disk (or `in_memory` false), and augmented ones, come through `DataLoader`, made by
+    `loading.workers` processes.
+    """
+    loading = loading or Loading()
+    part, note = _placed(part, loading)
+    options: dict[str, Any] = {
+        "batch_size": batch_size,
+        "shuffle": shuffle and not overfit,
+        "seed": seed,
+        "device": device,
+        "max_batches": 1 if overfit else max_batches,
+    }
+    if part.dataset is None and part.augment is None and loading.in_memory is not False:
+        return ResidentBatches(part, spec, **options), note
+    from dlrun.data.loader import LoaderBatches, worker_count
+
+    workers = worker_count(loading.workers, part.samples)
+    what = "augmented" if part.augment else "read"
+    note = note or f"{part.samples} rows {what} by DataLoader in {workers or 'no'} extra processes"
+    return LoaderBatches(part, spec, workers=workers, **options), note
+
+
+def _placed(part: Part, loading: Loading) -> tuple[Part, str]:
+    """The part, its rows read into memory if they shall be there; a note when they do not fit."""
+    fixed = getattr(part.dataset, "fixed", False)
+    if part.dataset is None or loading.in_memory is False or not (fixed or loading.in_memory is True):
+        return part, ""
+    from dlrun.data.loader import read_all, read_bytes, worker_count
+
+    size = read_bytes(part)
+    if loading.in_memory is True or fits(size):
+        return read_all(part, worker_count(loading.workers, part.samples)), ""
+    share = f"{size / 2**20:,.0f} MiB are more than {SHARE:.0%} of the free memory"
+    return part, f"{share}: {part.samples} rows are read from disk each epoch"

@@ -1,0 +1,245 @@
+"""Batches of rows that are read, or made, anew each epoch: from disk, or by augmentation, through `DataLoader`.
+
+Every random draw for a row comes from (seed, epoch, index), whatever process makes it, so the number of
+workers changes nothing but the speed, and an epoch can be continued anywhere.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from dlrun.data.base import Part
+from dlrun.data.batches import Batch, Sizes, trimmed
+from dlrun.data.preprocess import Preparation
+from dlrun.data.seeds import derive, forked, permutation
+from dlrun.errors import DataError, DlrunError, TrainingFailed
+from dlrun.spec import DataSpec
+
+Key = tuple[int, int]  # epoch and row: all that the randomness of an item depends on
+MOST_WORKERS = 4  # that `auto` starts
+WORTH_WORKERS = 1000  # rows: for less, starting processes costs more than they save
+READ_ROWS = 256  # rows at a time when a whole part is read into memory
+
+
+class TensorRows(Dataset[tuple[Tensor, ...]]):
+    """Rows in memory in the form of rows on disk: `(input, ..., target)` by index."""
+
+    fixed = True
+
+    def __init__(self, inputs: tuple[Tensor, ...], target: Tensor) -> None:
+        self.columns = (*inputs, target)
+
+    def __len__(self) -> int:
+        return self.columns[-1].shape[0]
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        return tuple(column[index] for column in self.columns)
+
+
+class SeededRows(Dataset[Any]):
+    """The rows of a part, each made with generators seeded by (seed, epoch, index).
+
+    An error that a user can meet is handed back as a value: raised in a worker it would reach the user as
+    that worker's traceback.
+    """
+
+    def __init__(self, part: Part, seed: int) -> None:
+        self.rows = part.dataset if part.dataset is not None else TensorRows(part.inputs, part.target)
+        self.augment = part.augment
+        self.seed = seed
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, ...] | DlrunError:
+        epoch, index = key
+        try:
+            with forked(derive(self.seed, f"augment:{epoch}:{index}")):
+                first, *others = self.rows[index]
+                if self.augment is not None:
+                    first = self.augment(first)
+            return tuple(torch.as_tensor(value) for value in (first, *others))
+        except DlrunError as error:
+            return error
+
+
+class KeyBatches:
+    """The batch sampler: the keys of the epoch that is to come, changed between epochs."""
+
+    def __init__(self) -> None:
+        self.keys: Sequence[list[Key]] = []
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return iter(self.keys)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+def collate(items: list[tuple[Tensor, ...] | DlrunError]) -> Batch | DlrunError:
+    """Rows stacked into a batch as stored, or the first error among them."""
+    rows = []
+    for item in items:
+        if isinstance(item, DlrunError):
+            return item
+        rows.append(item)
+    try:
+        *inputs, target = (torch.stack(column) for column in zip(*rows, strict=True))
+    except (RuntimeError, ValueError) as error:
+        return DataError(f"the rows of a batch do not have the same shape: {error}")
+    return Batch(tuple(inputs), target)
+
+
+def quiet_worker(_: int) -> None:
+    """Signals to the whole process group are the main process's business: it finishes its step with us."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def open_loader(rows: SeededRows, keys: KeyBatches, workers: int, pin: bool) -> DataLoader[Any]:
+    """A loader whose workers stay from epoch to epoch. It leaves the global generator alone."""
+    with quietly():
+        return DataLoader(
+            rows,
+            batch_sampler=keys,
+            collate_fn=collate,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            worker_init_fn=quiet_worker,
+            pin_memory=pin,
+            generator=torch.Generator(),
+        )
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without DataLoader's warning about more workers than cores, which are the user's own choice."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        yield
+
+
+def stream(loader: DataLoader[Any]) -> Iterator[Batch]:
+    """The loader's batches; errors that came as values are raised here."""
+    with quietly():
+        batches = iter(loader)
+    try:
+        for batch in batches:
+            if isinstance(batch, DlrunError):
+                raise batch
+            yield batch
+    except RuntimeError as error:
+        if "DataLoader worker" in str(error) and ("exited" in str(error) or "killed" in str(error)):
+            raise TrainingFailed(
+                f"a process that reads data died ({error}). Often that is memory: try dataset.workers=0."
+            ) from error
+        raise
+
+
+class LoaderBatches(Sizes):
+    """Batches read by `DataLoader`, prepared on the device; see `batches.Batches`.
+
+    Workers start with the first epoch and stay; an epoch that is left early, `close()` and the end of this
+    object stop them.
+    """
+
+    resident = False
+
+    def __init__(
+        self,
+        part: Part,
+        spec: DataSpec,
+        *,
+        batch_size: int,
+        shuffle: bool = False,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        max_batches: int | None = None,
+        workers: int = 0,
+    ) -> None:
+        super().__init__(part.samples, batch_size, max_batches)
+        self.device = torch.device(device)
+        self.shuffle, self.seed, self.workers = shuffle, seed, workers
+        self.text = spec.input_kind == "text" and self.device.type == "cpu"
+        self.preparation = Preparation(spec, self.device)
+        self.source = SeededRows(part, seed)
+        self._open: tuple[DataLoader[Any], KeyBatches] | None = None
+        self._running: object = None
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from number `start` on; what lies before is not read."""
+        if self._running is not None:
+            self._open = None  # an epoch that was never finished owns those workers, and ends them
+        if self._open is None:
+            keys = KeyBatches()
+            self._open = open_loader(self.source, keys, self.workers, self.device.type == "cuda"), keys
+        self._running = token = object()
+        loader, keys = self._open
+        keys.keys = self._keys(epoch, start)
+        try:
+            for batch in stream(loader):
+                yield self._ready(batch)
+        except BaseException:
+            if self._running is token:
+                self._open = None
+            raise
+        finally:
+            if self._running is token:
+                self._running = None
+
+    def close(self) -> None:
+        """Stop the workers; the next epoch starts new ones."""
+        self._open = None
+
+    def _keys(self, epoch: int, start: int) -> list[list[Key]]:
+        if self.shuffle:
+            order = permutation(self.seed, epoch, self.rows)[: self.samples].tolist()
+        else:
+            order = list(range(self.samples))
+        size = self.batch_size
+        return [[(epoch, i) for i in order[b * size : (b + 1) * size]] for b in range(start, self.count)]
+
+    def _ready(self, batch: Batch) -> Batch:
+        def send(tensor: Tensor) -> Tensor:
+            return tensor.to(self.device, non_blocking=True)
+
+        ready = Batch(*self.preparation(tuple(send(tensor) for tensor in batch.inputs), send(batch.target)))
+        return trimmed(ready) if self.text else ready
+
+
+def worker_count(workers: int | str, rows: int) -> int:
+    """How many processes read: `auto` is one a core up to `MOST_WORKERS`, none for few rows.
+
+    A process that may not have children (a daemon, such as a sweep's worker) reads by itself.
+    """
+    if multiprocessing.current_process().daemon:
+        return 0
+    if workers != "auto":
+        return int(workers)
+    affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    return min(MOST_WORKERS, cores) if cores > 1 and rows >= WORTH_WORKERS else 0
+
+
+def read_bytes(part: Part) -> int:
+    """How much memory the part's rows would take, judged by the first."""
+    assert part.dataset is not None
+    return part.samples * sum(torch.as_tensor(value).nbytes for value in part.dataset[0])
+
+
+def read_all(part: Part, workers: int = 0) -> Part:
+    """The part with its rows in memory; its augmentation stays to be done."""
+    keys = KeyBatches()
+    rows = range(part.samples)
+    keys.keys = [[(0, i) for i in rows[at : at + READ_ROWS]] for at in rows[::READ_ROWS]]
+    plain = SeededRows(Part((), part.target, part.dataset), 0)
+    batches = list(stream(open_loader(plain, keys, workers, pin=False)))
+    inputs = tuple(torch.cat(column) for column in zip(*(batch.inputs for batch in batches), strict=True))
+    return Part(inputs, torch.cat([batch.target for batch in batches]), None, part.augment)
