@@ -1,4 +1,4 @@
-"""`dlrun verify-resume`: prove for a configuration that an interrupted run ends as an uninterrupted one, bit for bit."""
+"""`dlrun verify-resume`: prove that an interrupted run ends as an uninterrupted one, bit for bit."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def verify_command(config: Config, *, quiet: bool) -> int:
     if differences:
         listed = "\n".join(f"  {line}" for line in differences[:10])
         raise CheckFailed(f"after {kills} interruptions the result differs:\n{listed}")
-    print(f"exact: after {kills} interruptions weights, optimizer, random state and metrics are equal bit for bit")
+    print(
+        f"exact: after {kills} interruptions weights, optimizer, random state and metrics are equal bit for bit"
+    )
     return 0
 
 
@@ -114,9 +116,15 @@ def differing(a: Any, b: Any, where: str = "") -> list[str]:
     if isinstance(a, dict) and isinstance(b, dict):
         if a.keys() != b.keys():
             return [f"{where}: keys differ"]
-        return [line for key in a for line in differing(a[key], b[key], f"{where}.{key}" if where else str(key))]
+        return [
+            line for key in a for line in differing(a[key], b[key], f"{where}.{key}" if where else str(key))
+        ]
     if isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
-        return [line for i, (x, y) in enumerate(zip(a, b, strict=True)) for line in differing(x, y, f"{where}[{i}]")]
+        return [
+            line
+            for i, (x, y) in enumerate(zip(a, b, strict=True))
+            for line in differing(x, y, f"{where}[{i}]")
+        ]
     return [] if a == b else [f"{where}: {a!r} and {b!r}"]
 
 

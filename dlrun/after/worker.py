@@ -1,4 +1,4 @@
-"""`python -m dlrun.after.worker CONFIG.yaml RUN_DIR`: start a frozen configuration in that directory, or go on there."""
+"""`python -m dlrun.after.worker CONFIG.yaml RUN_DIR`: begin a frozen configuration, or go on with it."""
 
 from __future__ import annotations
 

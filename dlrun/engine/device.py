@@ -33,10 +33,14 @@ def check_cuda(name: str, number: int) -> None:
     """Raise `ConfigError` unless that GPU is there."""
     if not torch.cuda.is_available():
         why = "this torch is built without CUDA" if torch.version.cuda is None else "no GPU was found"
-        raise ConfigError(Problem("device.name", f"{name} is not available: {why}.", "Try device=auto or device=cpu."))
+        raise ConfigError(
+            Problem("device.name", f"{name} is not available: {why}.", "Try device=auto or device=cpu.")
+        )
     if number >= torch.cuda.device_count():
         raise ConfigError(
-            Problem("device.name", f"{name} is not there: this machine has {torch.cuda.device_count()} GPU(s).")
+            Problem(
+                "device.name", f"{name} is not there: this machine has {torch.cuda.device_count()} GPU(s)."
+            )
         )
 
 

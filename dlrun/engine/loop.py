@@ -311,7 +311,7 @@ def evaluate(state: TrainState, batches: Any, plan: Plan | None = None) -> Evalu
     return Evaluation(metrics, counts.cpu())
 
 
-class eval_mode:  # noqa: N801 (reads as a statement)
+class eval_mode:
     """`with eval_mode(model):` puts every module in eval mode, and back as it was."""
 
     def __init__(self, model: nn.Module) -> None:

@@ -161,7 +161,7 @@ class TrainState:
 def rng_state(device: torch.device) -> dict[str, Any]:
     """The states of all random generators that a step may draw from, as tensors and plain Python."""
     version, words, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()  # type: ignore[misc]
+    name, keys, position, has_gauss, cached = np.random.get_state()
     keys64 = torch.from_numpy(np.asarray(keys).astype(np.int64))
     return {
         "python": [version, list(words), gauss],

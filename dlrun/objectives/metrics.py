@@ -3,6 +3,7 @@
 A metric is made from `(spec, loss)` and has
 
     names           what `result` holds
+    train_names     what `train_result` holds
     countable       are the training counts integers that may be taken of several batches at once?
     train_counts    (output, target) -> Tensor, the cheap counts of the training loop
     train_result    (their sum) -> dict[str, float]
@@ -43,6 +44,7 @@ class Classification:
     """
 
     names = ("accuracy", "macro_f1")
+    train_names = ("accuracy",)
 
     def __init__(self, spec: DataSpec, loss: Any = None) -> None:
         self.binary = spec.num_outputs == 1
@@ -97,6 +99,7 @@ class Multilabel:
     """
 
     names = ("accuracy", "subset_accuracy", "macro_f1")
+    train_names = ("accuracy",)
     countable = True
 
     def __init__(self, spec: DataSpec, loss: Any = None) -> None:
@@ -153,6 +156,7 @@ class Regression:
     def __init__(self, spec: DataSpec, loss: Any = None) -> None:
         self.reconstruction = spec.task == "reconstruction"
         self.names = ("mae",) if self.reconstruction else ("mae", "r2")
+        self.train_names = self.names
 
     def counts(self, output: Tensor, target: Tensor) -> Tensor:
         """(1 + 4 K,): samples, and by output the sums of |error|, error^2, target and target^2."""

@@ -86,8 +86,10 @@ def build(config: Config) -> Built:
     plan = build_plan(config, state, batches, step, auto)
     if state.schedule is not None:
         state.schedule.set_mode(plan.mode)
+    if state.schedule is not None:
+        state.schedule.set_mode(plan.mode)
     seed_everything(derive(config.seed, "noise"))
-    kind = "resident" if getattr(batches["train"], "resident", True) else "dataloader"
+    kind = "resident" if batches["train"].resident else "dataloader"
     return Built(config, data, state, plan, batches, test, [kind, *engine], auto, [*data.notes, *notes])
 
 
@@ -160,7 +162,12 @@ def build_batches(config: Config, data: Data, device: torch.device) -> tuple[dic
     trainer = config.trainer
     size = data.train.samples if trainer.batch_size == "full" else min(trainer.batch_size, data.train.samples)
     notes: list[str] = []
-    options = {"seed": config.seed, "device": device, "max_batches": trainer.max_batches, "loading": data.loading}
+    options = {
+        "seed": config.seed,
+        "device": device,
+        "max_batches": trainer.max_batches,
+        "loading": data.loading,
+    }
     made: dict[str, Any] = {}
     for name, part in data.parts().items():
         training = name == "train"
@@ -170,7 +177,6 @@ def build_batches(config: Config, data: Data, device: torch.device) -> tuple[dic
             batch_size=size if training or trainer.max_batches else max(size, eval_size(part)),
             shuffle=trainer.shuffle and training,
             overfit=trainer.overfit and training,
-            training=training,
             **options,
         )
         notes += [note] if note else []
@@ -190,6 +196,12 @@ def build_metric(data: Data, loss: Any) -> Any:
     metric = METRICS.get(metric_for(data.spec))(data.spec, loss)
     users = [make(data.spec, loss) for make in METRICS.plugins.values()]
     return Together(metric, users) if users else metric
+
+
+def metric_name(config: Config, data: Data) -> str:
+    """The metric by name, or the one of the data's task."""
+    name: str = config.trainer.metric
+    return metric_for(data.spec) if name == "auto" else name
 
 
 def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
@@ -227,13 +239,17 @@ def check_shapes(config: Config, model: nn.Module, loss: Any, batches: Any) -> N
             raise
         given = ", ".join(str(tuple(x.shape[1:])) for x in inputs)
         reason = str(error).strip().splitlines()[0]
-        what = f"{config.model.name} cannot take this data ({config.dataset.name}: {given} a sample): {reason}."
+        what = (
+            f"{config.model.name} cannot take this data ({config.dataset.name}: {given} a sample): {reason}."
+        )
         raise ConfigError(Problem("model", what)) from error
     finally:
         model.train(training)
 
 
-def build_plan(config: Config, state: TrainState, batches: dict[str, Any], step: Any, auto: dict[str, Any]) -> Plan:
+def build_plan(
+    config: Config, state: TrainState, batches: dict[str, Any], step: Any, auto: dict[str, Any]
+) -> Plan:
     """How long to train and when to evaluate: every `auto` decided, and noted in `auto`."""
     trainer, checkpoint = config.trainer, config.checkpoint
     monitor, mode = choose_monitor(config, state, batches)
@@ -266,7 +282,9 @@ def choose_monitor(config: Config, state: TrainState, batches: dict[str, Any]) -
     monitor = f"{part}_loss" if checkpoint.monitor == "auto" else checkpoint.monitor
     known = [f"{name}_{metric}" for name in batches for metric in ("loss", *state.metric.names)]
     if monitor not in known:
-        raise ConfigError(Problem("checkpoint.monitor", f"there is no metric {monitor!r}.", f"Allowed: {', '.join(known)}."))
+        raise ConfigError(
+            Problem("checkpoint.monitor", f"there is no metric {monitor!r}.", f"Allowed: {', '.join(known)}.")
+        )
     if checkpoint.mode != "auto":
         return monitor, checkpoint.mode
     return monitor, "min" if monitor.endswith(("_loss", "_mae")) else "max"

@@ -21,7 +21,7 @@ NAME = "crash.pt"
 LIMIT = 20_000  # steps that are repeated at most
 
 
-class Found(Exception):  # noqa: N818 (a result that travels up through the loop)
+class Found(Exception):
     """The step that goes wrong."""
 
     def __init__(self, capsule: dict[str, Any]) -> None:

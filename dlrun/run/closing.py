@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from dlrun.data.baseline import baseline
-from dlrun.engine.loop import Evaluation, evaluate, eval_mode
+from dlrun.engine.loop import Evaluation, eval_mode, evaluate
 from dlrun.engine.state import better
 from dlrun.run import environment
 from dlrun.run.rundir import write_atomic, write_json
-from dlrun.run.screen import duration, shorter
+from dlrun.run.screen import shorter
 
 CONSTANT = 1e-4  # outputs whose standard deviation over the samples is smaller are called constant
 LOOKED_AT = 2_000  # samples of which outputs are looked at one by one
@@ -54,7 +54,9 @@ def summarize(session: Any, part: str, result: Evaluation) -> dict[str, Any]:
     state, plan, built = session.state, session.plan, session.built
     best = None if state.best is None else dict(state.best.row)
     rows = state.history.rows
-    train_seconds = sum(row["samples_per_second"] and samples(session, row) / row["samples_per_second"] for row in rows)
+    train_seconds = sum(
+        row["samples_per_second"] and samples(session, row) / row["samples_per_second"] for row in rows
+    )
     summary: dict[str, Any] = {
         "monitor": plan.monitor,
         "mode": plan.mode,
@@ -99,7 +101,11 @@ def look(state: Any, batches: Any) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
             if seen >= LOOKED_AT:
                 break
     if state.spec.input_kind == "text":  # batches are trimmed to their own lengths; nothing here draws them
-        return (), torch.cat([o.flatten(1)[:, : outputs[0].flatten(1).shape[1]] for o in outputs[:1]]), targets[0]
+        return (
+            (),
+            torch.cat([o.flatten(1)[:, : outputs[0].flatten(1).shape[1]] for o in outputs[:1]]),
+            targets[0],
+        )
     return tuple(torch.cat(x) for x in zip(*inputs, strict=True)), torch.cat(outputs), torch.cat(targets)
 
 
@@ -146,7 +152,12 @@ def draw_samples(session: Any, inputs: tuple[Tensor, ...], outputs: Tensor, targ
 
         chances, predicted = outputs.softmax(1).max(1)
         draw_mistakes(
-            run.path, inputs[0].numpy(), targets.numpy(), predicted.numpy(), chances.numpy(), list(spec.labels)
+            run.path,
+            inputs[0].numpy(),
+            targets.numpy(),
+            predicted.numpy(),
+            chances.numpy(),
+            list(spec.labels),
         )
     elif spec.input_shape == (1,) and outputs.shape[1] == 1:
         draw_line(session)
@@ -173,7 +184,7 @@ def draw_line(session: Any) -> None:
     for x, y, prediction in zip(rows.flatten().tolist(), known, outputs.flatten().tolist(), strict=True):
         lines.append(f"{x!r},{'' if y is None else repr(y)},{prediction!r}")
     write_atomic(session.run.file("fit.csv"), ("\n".join(lines) + "\n").encode())
-    draw_fit(session.run.path, logistic=logistic)
+    draw_fit(session.run.path)
 
 
 def print_closing(session: Any, summary: dict[str, Any]) -> None:
@@ -182,13 +193,10 @@ def print_closing(session: Any, summary: dict[str, Any]) -> None:
 
     screen = session.screen
     screen.line()
-    for line in closing_table(summary):
-        screen.line(line)
+    for line in str(closing_table(summary, session.run.path)).splitlines():
+        screen.line(f"  {line}")
     if summary["stopped"]:
         screen.line(f"  stopped early: {summary['stopped']}")
     for remark in summary["remarks"]:
         screen.line(f"  remark: {remark}", style="yellow")
-    times = summary["times"]
-    words = f"  {duration(times['total_seconds'])} in all, {duration(times['train_seconds'])} of them training"
-    screen.line(f"{words}, {times['samples_per_second'] or 0:,.0f} samples a second")
     screen.line(f"Finished: {shorter(session.run.path)}", style="green", always=True)

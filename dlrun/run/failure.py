@@ -44,7 +44,11 @@ def explain(session: Any, error: Exception) -> tuple[int, str, bool]:
         kept = f" The last checkpoint is whole: {last}." if last.exists() else ""
         return 4, f"cannot write to {session.run.path}: {error.strerror}.{kept}", False
     if out_of_memory(error):
-        return 4, f"out of memory. Try a smaller trainer.batch_size with trainer.accumulate. ({first_line(error)})", False
+        return (
+            4,
+            f"out of memory. Try a smaller trainer.batch_size with trainer.accumulate. ({first_line(error)})",
+            False,
+        )
     if "detect_anomaly" in str(error) or "returned nan values" in str(error):
         return 4, f"anomaly: {first_line(error)}", True
     if from_plugin(error):
@@ -82,4 +86,6 @@ def save_capsule(session: Any, error: Exception) -> None:
 
     path = capture(session)
     if path is not None:
-        session.screen.line(f"The step is kept in {path.name}: `dlrun replay {session.run.path}` runs it again.")
+        session.screen.line(
+            f"The step is kept in {path.name}: `dlrun replay {session.run.path}` runs it again."
+        )

@@ -58,5 +58,7 @@ def trained(session: Any, experiment: str) -> Path:
     config = compose([f"experiment={experiment}", *words, f"run.dir='{place}'", "resume=auto"])
     outcome = train(config, argv=session.argv, screen=Screen(quiet=True, terminal=False))
     if outcome.exit_code != 0:
-        raise RunError(f"experiment {experiment}, which init_from needs, did not finish: see {place}/train.log.")
+        raise RunError(
+            f"experiment {experiment}, which init_from needs, did not finish: see {place}/train.log."
+        )
     return weights_file(RunDir(place))

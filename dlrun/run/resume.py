@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from dlrun.config.schema import Config
-from dlrun.errors import RunError
+from dlrun.errors import ConfigError, RunError
 from dlrun.run.rundir import RunDir, find_run
 from dlrun.run.runner import OUTPUTS, Outcome, Session
 from dlrun.run.screen import Screen, shorter
@@ -24,7 +23,7 @@ def resume_command(
     """`dlrun resume RUN [OVERRIDES] [--force KEY=VALUE ...]`. Returns the exit code."""
     directory = find_run(run, OUTPUTS)
     own = stored_config(directory)
-    config = own.with_overrides([*overrides, *force]) if overrides or force else own
+    config = with_overrides(own, [*overrides, *force])
     forced = {word.lstrip("+~").split("=", 1)[0] for word in force}
     return resume(directory, config, screen=Screen(quiet=quiet), argv=argv, forced=forced).exit_code
 
@@ -34,6 +33,25 @@ def stored_config(run: RunDir) -> Config:
     if not run.config.is_file():
         raise RunError(f"{run.path} holds no run (there is no config.yaml in it).")
     return Config.from_yaml(run.config)
+
+
+def with_overrides(own: Config, words: Sequence[str]) -> Config:
+    """The run's own configuration with these words set on it. Raises `ConfigError`."""
+    from dlrun.config.compose import base, prepare, put, read
+
+    if not words:
+        return own
+    menu = prepare(words)
+    draft = read(words, menu).single()
+    problems, values = list(draft.problems), own.to_dict()
+    for word in draft.words:
+        if word.is_group:
+            values[word.key] = base(menu, ((word.key, word.value),))[word.key]
+        elif problem := put(values, word, menu):
+            problems.append(problem)
+    if problems:
+        raise ConfigError(problems)
+    return Config.checked(values, menu)
 
 
 def resume(
@@ -60,7 +78,8 @@ def resume(
 
             lock(run)
             built = build(config)
-            values, skipped = None, []
+            values: dict[str, Any] | None = None
+            skipped: list[str] = []
             if files.candidates(run):
                 values, path, skipped = files.newest(run, str(built.state.device))
         except Interrupted as interrupted:
@@ -86,7 +105,9 @@ def lock(run: RunDir) -> None:
     try:
         run.lock()
         if run.put_back():
-            raise RunError(f"{run.path}: the run that replaced another never began; the replaced one is back.")
+            raise RunError(
+                f"{run.path}: the run that replaced another never began; the replaced one is back."
+            )
     except OSError as error:
         raise RunError(f"cannot write to {run.path}: {error.strerror or error}.") from error
 
@@ -103,11 +124,18 @@ def already_finished(run: RunDir, own: Config, config: Config) -> str | None:
 
 def refuse_changes(own: Config, config: Config, forced: set[str]) -> None:
     """Raise `RunError` listing the keys that may not change in the middle of a run."""
-    old, new = flat(own.to_dict()), flat(config.to_dict())
+    old, new = own.flat(), config.flat()
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-    refused = [key for key in changed if not allowed(key, old.get(key), new.get(key), own) and not within(key, forced)]
+    refused = [
+        key
+        for key in changed
+        if not allowed(key, old.get(key), new.get(key), own) and not within(key, forced)
+    ]
     if refused:
-        lines = [f"  {key}: {old.get(key)} in the run, {new.get(key)} now{why(key, own)}" for key in sorted(refused)]
+        lines = [
+            f"  {key}: {old.get(key)} in the run, {new.get(key)} now{why(key, own)}"
+            for key in sorted(refused)
+        ]
         text = "these settings may not change in the middle of a run:\n" + "\n".join(lines)
         raise RunError(f"{text}\nStart a new run, or insist with `dlrun resume RUN --force KEY=VALUE`.")
 
@@ -153,18 +181,7 @@ def note_changes(screen: Screen, values: dict[str, Any], built: Any) -> None:
 
     threads = values.get("threads")
     if threads is not None and threads != torch.get_num_threads():
-        line = f"there were {threads} threads and are {torch.get_num_threads()} now: equal, but not bit for bit"
+        line = (
+            f"there were {threads} threads and are {torch.get_num_threads()} now: equal, but not bit for bit"
+        )
         screen.line(line, style="yellow")
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as dotted keys."""
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            result |= flat(value, f"{prefix}{key}.")
-        else:
-            result[f"{prefix}{key}"] = value
-    return result
-
-

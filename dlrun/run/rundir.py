@@ -150,9 +150,9 @@ def claim(path: Path, *, overwrite: bool) -> RunDir:
     """The directory that the user named: new or empty, or a run that may be replaced. Locked; raises `RunError`."""
     if path.exists() and not path.is_dir():
         raise RunError(f"run.dir={path} is a file, not a directory.")
-    if path.is_dir() and any(path.iterdir()) and not (path / "status.json").exists():
-        if not (path / ASIDE).is_dir() and {entry.name for entry in path.iterdir()} != {".lock"}:
-            raise RunError(f"{path} is not empty and holds no dlrun run; it is left alone. Choose another run.dir.")
+    present = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    if present - {".lock"} and not present & {"status.json", ASIDE}:
+        raise RunError(f"{path} is not empty and holds no dlrun run; it is left alone. Choose another run.dir.")
     path.mkdir(parents=True, exist_ok=True)
     run = RunDir(path)
     run.lock()
@@ -195,7 +195,9 @@ def find_run(word: str, outputs: Path) -> RunDir:
     from dlrun.errors import did_you_mean
 
     hint = did_you_mean(word, [run.name for run in runs])
-    raise RunError(f"there is no run {word!r}, neither as a path nor by name under {outputs}/. {hint}".strip())
+    raise RunError(
+        f"there is no run {word!r}, neither as a path nor by name under {outputs}/. {hint}".strip()
+    )
 
 
 def all_runs(outputs: Path) -> Iterator[Path]:

@@ -88,8 +88,9 @@ def run_frozen(
         from dlrun.run.resume import resume
 
         return resume(run, config, screen=screen, argv=argv, on_epoch=on_epoch)
-    placed = config.replace({"run.dir": str(run.path)})
-    return train(placed, screen=screen, overrides=overrides, argv=argv, on_epoch=on_epoch)
+    values = config.to_dict()
+    values["run"] |= {"dir": str(run.path), "overwrite": False}
+    return train(Config.checked(values), screen=screen, overrides=overrides, argv=argv, on_epoch=on_epoch)
 
 
 def open_run(config: Config) -> RunDir:
@@ -199,7 +200,9 @@ class Session:
 
         logs = Logs(self)
         batches = len(self.built.batches["train"])
-        anomaly = torch.autograd.set_detect_anomaly(True) if self.config.trainer.detect_anomaly else nullcontext()
+        anomaly = (
+            torch.autograd.set_detect_anomaly(True) if self.config.trainer.detect_anomaly else nullcontext()
+        )
         self.screen.start_bar(batches * self.plan.epochs, self.state.epoch * batches + self.state.cursor)
         try:
             with anomaly, logs:
@@ -226,7 +229,10 @@ class Session:
     def maybe_save(self, logs: Any, *, stepped: bool) -> None:
         """Write a checkpoint if one is due by steps, epochs or minutes."""
         options, state = self.config.checkpoint, self.state
-        due = options.every_minutes is not None and time.monotonic() - self.saved_at >= 60 * options.every_minutes
+        due = (
+            options.every_minutes is not None
+            and time.monotonic() - self.saved_at >= 60 * options.every_minutes
+        )
         if stepped and options.every_steps is not None:
             due = due or state.step % options.every_steps == 0
         if not stepped and options.every_epochs is not None:
@@ -243,7 +249,10 @@ class Session:
             self.save_best(files, self.state.state_dict())
             return
         logs.flush()
-        values = self.state.state_dict() | {"config": self.config.to_dict(), "engine": list(self.built.engine)}
+        values = self.state.state_dict() | {
+            "config": self.config.to_dict(),
+            "engine": list(self.built.engine),
+        }
         self.save_best(files, values)
         files.write_last(self.run, values, self.config.checkpoint.keep)
         self.run.write_status(epoch=self.state.epoch, step=self.state.step)
@@ -274,7 +283,9 @@ class Session:
 
         number = signal.Signals(self.signals.number or signal.SIGINT)
         code = EXIT_CODES[number]
-        self.run.write_status(state="interrupted", ended=now(), exit_code=code, error=f"stopped by {number.name}")
+        self.run.write_status(
+            state="interrupted", ended=now(), exit_code=code, error=f"stopped by {number.name}"
+        )
         place = f"epoch {self.state.epoch + 1}, step {self.state.step}"
         self.screen.line(f"Stopped by {number.name} in {place}.", style="yellow", always=True)
         self.screen.line(f"Go on with:  dlrun resume {shorter(self.run.path)}", always=True)

@@ -59,7 +59,11 @@ class Screen:
             return
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        words = TextColumn("[bold]{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[facts]}")
+        words = (
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[facts]}"),
+        )
         self.bar = Progress(*words, TimeRemainingColumn(compact=True), refresh_per_second=5)
         self.task = self.bar.add_task("training", total=steps, completed=done, facts="")
         self.bar.start()
@@ -69,7 +73,11 @@ class Screen:
         if self.bar is None:
             return
         speed = progress.samples / progress.seconds if progress.seconds else 0.0
-        facts = [f"loss {progress.loss:.4f}", *(f"{k} {v:.4f}" for k, v in progress.metrics.items()), f"{speed:,.0f}/s"]
+        facts = [
+            f"loss {progress.loss:.4f}",
+            *(f"{k} {v:.4f}" for k, v in progress.metrics.items()),
+            f"{speed:,.0f}/s",
+        ]
         title = f"epoch {min(progress.epoch + 1, epochs)}/{epochs}"
         self.bar.update(self.task, completed=batches_done, description=title, facts="  ".join(facts))
 
@@ -77,7 +85,9 @@ class Screen:
         """The line of one epoch."""
         row = record.row
         words = [f"epoch {int(row['epoch']):>{len(str(epochs))}}/{epochs}"]
-        shown = [key for key in row if key not in ("epoch", "step", "lr", "epoch_seconds", "samples_per_second")]
+        shown = [
+            key for key in row if key not in ("epoch", "step", "lr", "epoch_seconds", "samples_per_second")
+        ]
         words += [f"{key} {row[key]:.4f}" for key in shown]
         words += [f"lr {row['lr']:.3g}", f"{row['samples_per_second']:,.0f}/s"]
         self.line("  ".join(words) + ("  *" if record.is_best else ""))

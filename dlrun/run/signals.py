@@ -11,7 +11,7 @@ from typing import Any
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
 
 
-class Interrupted(Exception):  # noqa: N818 (not an error: somebody asked for it)
+class Interrupted(Exception):
     """A signal came where there is nothing to save yet."""
 
     def __init__(self, number: int) -> None:

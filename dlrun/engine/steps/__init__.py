@@ -31,7 +31,9 @@ def refuse_with_closure(precision: str, accumulate: int) -> None:
     """LBFGS evaluates the loss itself: it cannot share a step between batches, nor scale gradients."""
     problems = []
     if accumulate > 1:
-        problems.append(Problem("trainer.accumulate", "LBFGS cannot accumulate.", "Use trainer.batch_size=full."))
+        problems.append(
+            Problem("trainer.accumulate", "LBFGS cannot accumulate.", "Use trainer.batch_size=full.")
+        )
     if precision != "fp32":
         problems.append(Problem("device.precision", "LBFGS runs in fp32 only."))
     if problems:

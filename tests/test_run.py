@@ -1,0 +1,222 @@
+"""One run, from words to a finished directory."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+import dlrun
+from dlrun import cli
+from dlrun.errors import ConfigError, RunError, TrainingFailed
+from dlrun.run.rundir import read_json
+
+TIMING = ("epoch_seconds", "samples_per_second")
+SMALL = ["trainer.epochs=3", "device=cpu"]
+FILES = {
+    "config.yaml", "overrides.txt", "environment.json", "status.json", "metrics.csv", "steps.csv", "summary.json",
+    "curves.png", "confusion.csv", "confusion.png", "train.log", "checkpoints",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """metrics.csv without its timing columns."""
+    with open(path / "metrics.csv", newline="") as file:
+        return [{k: v for k, v in row.items() if k not in TIMING} for row in csv.DictReader(file)]
+
+
+def test_the_main_job_leaves_a_complete_directory(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*SMALL]) == 0
+    (path,) = Path("outputs").glob("*/*-mlp-digits")
+    assert {p.name for p in path.iterdir()} >= FILES
+    assert {p.name for p in (path / "checkpoints").iterdir()} >= {"last.pt", "best.pt"}
+    status, summary = read_json(path / "status.json"), read_json(path / "summary.json")
+    assert (status["state"], status["exit_code"], status["error"]) == ("finished", 0, None)
+    assert summary["test"]["of"] == "best"
+    assert summary["test"]["accuracy"] > 0.8 > 0.2 > summary["baseline"]["accuracy"]
+    assert summary["counts"]["epochs"] == 3
+    printed = capsys.readouterr().out
+    for word in ("mlp", "digits", "engine", "val_loss", "accuracy", str(path)):
+        assert word in printed
+    assert (path / "train.log").read_text().strip().splitlines()[-1] in printed
+
+
+def test_metrics_have_the_promised_columns() -> None:
+    run = dlrun.train([*SMALL, "run.dir=a"])
+    header = (run.path / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert header == [
+        "epoch", "step", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_macro_f1",
+        "lr", "epoch_seconds", "samples_per_second",
+    ]  # fmt: skip
+
+
+def test_regression_reports_mae_and_r2() -> None:
+    run = dlrun.train([*SMALL, "dataset=diabetes", "run.dir=a"])
+    assert {"train_mae", "train_r2", "val_mae", "val_r2"} <= set(rows(run.path)[0])
+    assert set(run.summary["test"]) >= {"loss", "mae", "r2"}
+
+
+def test_the_same_seed_gives_the_same_metrics_and_another_seed_others() -> None:
+    words = [*SMALL, "model.dropout=0.2"]
+    a, b, c = (dlrun.train([*words, f"seed={s}", f"run.dir={d}"]) for s, d in ((1, "a"), (1, "b"), (2, "c")))
+    assert rows(a.path) == rows(b.path)
+    assert rows(a.path) != rows(c.path)
+
+
+def test_runs_of_one_second_do_not_share_a_directory() -> None:
+    assert dlrun.train([*SMALL, "trainer=smoke"]).path != dlrun.train([*SMALL, "trainer=smoke"]).path
+
+
+def test_a_finished_run_is_not_overwritten_unasked() -> None:
+    dlrun.train([*SMALL, "run.dir=a"])
+    with pytest.raises(RunError, match="finished run"):
+        dlrun.train([*SMALL, "run.dir=a"])
+    dlrun.train([*SMALL, "run.dir=a", "run.overwrite=true", "seed=7"])
+    assert dlrun.load_run("a").config.seed == 7
+
+
+def test_a_bad_configuration_leaves_nothing_behind(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["optimizer.lrr=0.1"]) == 2
+    assert "Did you mean optimizer.lr?" in capsys.readouterr().err
+    assert cli.main(["init_from=nowhere.pt", "run.dir=a", *SMALL]) == 2
+    assert not Path("a").exists()
+    assert not list(Path().iterdir())
+
+
+def test_a_diverged_run_says_where_and_exits_with_4(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["optimizer=sgd", "optimizer.lr=1e30", "run.dir=a", *SMALL]) == 4
+    printed = capsys.readouterr().out
+    assert "diverged" in printed
+    assert "optimizer.lr" in printed
+    assert "Traceback" not in printed
+    status = read_json(Path("a/status.json"))
+    assert (status["state"], status["exit_code"]) == ("failed", 4)
+    assert cli.main(["replay", "a"]) == 0
+    assert "step" in capsys.readouterr().out
+
+
+def test_training_stops_early_without_improvement() -> None:
+    run = dlrun.train(
+        ["optimizer=sgd", "optimizer.lr=1e-20", "trainer.early_stop.patience=2", "run.dir=a", "device=cpu"]
+    )
+    assert len(rows(run.path)) == 3
+    assert "did not improve" in run.summary["stopped"]
+
+
+def test_training_stops_at_a_loss() -> None:
+    run = dlrun.train(["trainer.stop_at_loss=1.0", "run.dir=a", "device=cpu"])
+    losses = [float(row["train_loss"]) for row in rows(run.path)]
+    assert losses[-1] <= 1.0 < losses[-2]
+
+
+def test_max_steps_ends_in_the_middle_of_an_epoch_and_a_longer_run_goes_on_exactly() -> None:
+    words = ["device=cpu", "trainer.epochs=4", "optimizer=momentum"]
+    short = dlrun.train([*words, "trainer.max_steps=30", "run.dir=short"])
+    assert short.summary["counts"]["steps"] == 30
+    assert cli.main(["resume", "short", "trainer.max_steps=60"]) == 0
+    long = dlrun.train([*words, "trainer.max_steps=60", "run.dir=long"])
+    assert rows(short.path) == rows(long.path)
+
+
+def test_one_batch_is_learnt_by_heart() -> None:
+    run = dlrun.train(["trainer=overfit_one_batch", "optimizer.lr=0.01", "device=cpu", "run.dir=a"])
+    assert float(rows(run.path)[-1]["train_loss"]) < 0.01
+
+
+def test_accumulated_batches_are_one_large_batch() -> None:
+    words = ["device=cpu", "trainer.epochs=2", "optimizer=sgd", "optimizer.lr=0.1"]
+    large = dlrun.train([*words, "trainer.batch_size=64", "run.dir=large"])
+    small = dlrun.train([*words, "trainer.batch_size=16", "trainer.accumulate=4", "run.dir=small"])
+    a, b = ([float(row["val_loss"]) for row in rows(run.path)] for run in (large, small))
+    assert b == pytest.approx(a, rel=1e-4)
+
+
+def test_evaluation_of_a_run_without_validation_is_said_to_select_on_test(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main([*SMALL, "dataset.val_fraction=0", "run.dir=a"]) == 0
+    assert "selected on test" in capsys.readouterr().out
+    assert "test_accuracy" in rows(Path("a"))[0]
+
+
+def test_loggers_get_every_row() -> None:
+    run = dlrun.train([*SMALL, "logger=jsonl", "run.dir=a"])
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+
+
+def test_steps_are_thinned_and_logged_with_their_rate() -> None:
+    run = dlrun.train([*SMALL, "trainer.log_every=5", "run.dir=a"])
+    lines = (run.path / "steps.csv").read_text().splitlines()
+    steps = [int(line.split(",")[0]) for line in lines[1:]]
+    assert lines[0] == "step,loss,lr"
+    assert steps[0] == 1
+    assert all(step % 5 == 0 for step in steps[1:])
+
+
+def test_a_loaded_run_gives_its_model() -> None:
+    run = dlrun.train([*SMALL, "run.dir=a"])
+    model = dlrun.load_run("a").model()
+    assert sum(p.numel() for p in model.parameters()) == run.summary["counts"]["parameters"]
+    assert not model.training
+
+
+PLUGIN = """
+import dlrun, torch
+
+@dlrun.register.model("broken")
+def broken(spec, fail_at: int = 3):
+    return Broken(spec, fail_at)
+
+class Broken(torch.nn.Module):
+    def __init__(self, spec, fail_at):
+        super().__init__()
+        self.fc, self.calls, self.fail_at = torch.nn.Linear(64, spec.num_outputs), 0, fail_at
+
+    def forward(self, x):
+        if self.training:
+            self.calls += 1
+            if self.calls >= self.fail_at:
+                raise ValueError("my own mistake")
+        return self.fc(x.flatten(1))
+"""
+
+
+def test_an_exception_in_a_users_model_shows_its_traceback_and_exits_with_4(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    assert cli.main(["plugins=[mine.py]", "model=broken", "run.dir=a", *SMALL]) == 4
+    printed = capsys.readouterr().out
+    assert "my own mistake" in printed
+    assert "Traceback" in printed
+    with pytest.raises(TrainingFailed):
+        dlrun.train(["plugins=[mine.py]", "model=broken", "run.dir=b", *SMALL])
+
+
+def test_frozen_parameters_do_not_move() -> None:
+    import torch
+
+    words = ["model=mlp", "model.batch_norm=true", "device=cpu", "trainer.epochs=2"]
+    base = dlrun.train([*words, "run.dir=base"])
+    names = [name for name, _ in base.model("last").named_parameters()]
+    first = names[0].split(".")[0] + "." + names[0].split(".")[1] if "." in names[0] else names[0]
+    tuned = dlrun.train([*words, f"freeze=['{first}.*']", "init_from=base", "run.dir=tuned", "seed=5"])
+    a, b = base.model("best").state_dict(), tuned.model("last").state_dict()
+    moved = {name for name in a if not torch.equal(a[name], b[name])}
+    frozen = {name for name in a if name.startswith(f"{first}.")}
+    assert frozen
+    assert not moved & frozen
+    assert moved
+
+
+def test_a_freeze_that_matches_nothing_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="matches no parameter"):
+        dlrun.train(["freeze=[nothing_like_it]", *SMALL])

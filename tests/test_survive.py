@@ -1,0 +1,239 @@
+"""A run survives: killed anywhere and resumed, it ends bit for bit as one that was never interrupted."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from killing import assert_equal_runs, assert_readable, begin, finish, train_killed
+
+import dlrun
+from dlrun import cli
+from dlrun.errors import RunError
+from dlrun.run.rundir import RunDir, read_json, write_json
+
+MIX = {
+    "mlp, dropout, batch norm, momentum, step schedule": [
+        "model=mlp", "model.batch_norm=true", "model.dropout=0.3", "optimizer=momentum", "scheduler=step",
+    ],
+    "cnn, adam, clipping, cosine": [
+        "model=cnn", "optimizer=adam", "trainer.clip_norm=0.5", "scheduler=cosine", "model.batch_norm=true",
+    ],
+    "gru on names, accumulation, onecycle": [
+        "model=gru", "dataset=names", "dataset.source=builtin", "trainer.accumulate=3", "scheduler=onecycle",
+    ],
+    "images on disk, augmented by two workers": [
+        "model=cnn", "dataset=image_folder", "dataset.path=IMAGES", "dataset.resize=16", "dataset.workers=2",
+        "dataset.in_memory=false", "dataset.augment=[{random_horizontal_flip: {p: 0.5}}, {random_rotation: {degrees: 20}}]",
+        "optimizer=rmsprop", "model.dropout=0.2", "trainer.batch_size=8",
+    ],
+}  # fmt: skip
+LIFE = [
+    "device=cpu",
+    "device.threads=1",
+    "trainer.epochs=30",
+    "checkpoint.every_steps=7",
+    "checkpoint.every_minutes=null",
+]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty small pictures in two folders."""
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    root = tmp_path_factory.mktemp("images")
+    digits = load_digits()
+    for label in (0, 1):
+        (root / str(label)).mkdir()
+        for i, pixels in enumerate(digits.images[digits.target == label][:20]):
+            Image.fromarray((pixels * 15).astype("uint8")).save(root / str(label) / f"{i}.png")
+    return root
+
+
+def config_file(words: list[str], images: Path, epochs: int) -> Path:
+    words = [word.replace("IMAGES", str(images)) for word in words]
+    path = Path("frozen.yaml")
+    path.write_text(dlrun.compose([*LIFE, *words, f"trainer.epochs={epochs}"]).to_yaml())
+    return path
+
+
+def run_killed(name: str, images: Path, kills: int, dice: random.Random, epochs: int) -> int:
+    config = config_file(MIX[name], images, epochs)
+    whole, broken = RunDir("whole"), RunDir("broken")
+    started = time.monotonic()
+    finish(config, whole)
+    seconds = time.monotonic() - started
+    hits = train_killed(config, broken, kills, dice, seconds, signal.SIGKILL)
+    assert_equal_runs(whole, broken)
+    assert_readable(broken)
+    return hits
+
+
+@pytest.mark.parametrize("name", MIX)
+def test_killed_and_resumed_equals_uninterrupted(name: str, images: Path) -> None:
+    epochs = 4 if "disk" in name else 10
+    assert run_killed(name, images, kills=3, dice=random.Random(name), epochs=epochs) > 0
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", MIX)
+@pytest.mark.parametrize("round", range(5))
+def test_a_hundred_kills(name: str, round: int, images: Path) -> None:
+    assert run_killed(name, images, kills=6, dice=random.Random(f"{name} {round}"), epochs=20) >= 5
+
+
+def wait_for_step(run: RunDir, step: int) -> None:
+    for _ in range(600):
+        if read_json(run.status).get("step", 0) >= step:
+            return
+        time.sleep(0.02)
+    raise AssertionError("the run did not get there")
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)]
+)
+def test_a_signal_saves_the_step_and_the_run_goes_on_exactly(number: int, code: int, images: Path) -> None:
+    config = config_file(["model.dropout=0.2", "checkpoint.every_steps=20"], images, 40)
+    run, whole = RunDir("broken"), RunDir("whole")
+    child, exit_code = begin(config, run)
+    wait_for_step(run, 20)
+    asked = time.monotonic()
+    os.kill(child.pid, number)
+    child.join(30)
+    assert time.monotonic() - asked < 5
+    assert exit_code.value == code
+    status = read_json(run.status)
+    assert (status["state"], status["exit_code"]) == ("interrupted", code)
+    assert "dlrun resume" in (run.path / "train.log").read_text()
+    finish(config, run)
+    finish(config, whole)
+    assert_equal_runs(whole, run)
+
+
+def test_resume_auto_starts_goes_on_and_says_finished(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["device=cpu", "trainer.epochs=2", "run.dir=a", "resume=auto"]
+    for expected in ("Finished", "is finished"):
+        assert cli.main(words) == 0
+        assert expected in capsys.readouterr().out
+
+
+def test_a_finished_run_goes_on_to_more_epochs_as_if_it_had_been_longer() -> None:
+    words = ["device=cpu", "optimizer=momentum", "scheduler=step"]
+    dlrun.train([*words, "trainer.epochs=2", "run.dir=short"])
+    assert cli.main(["resume", "short", "trainer.epochs=4"]) == 0
+    dlrun.train([*words, "trainer.epochs=4", "run.dir=long"])
+    assert_equal_runs(RunDir("short"), RunDir("long"))
+
+
+def test_what_would_change_the_past_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    dlrun.train(["device=cpu", "trainer.epochs=2", "scheduler=cosine", "run.dir=a"])
+    assert cli.main(["resume", "a", "optimizer.lr=0.5", "trainer.epochs=4"]) == 2
+    printed = capsys.readouterr().err
+    assert "optimizer.lr" in printed
+    assert "cosine schedule depends on the length" in printed
+    assert cli.main(["resume", "a", "--force", "trainer.epochs=4"]) == 0
+
+
+def test_resume_skips_a_damaged_checkpoint_and_says_so(
+    images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = config_file([], images, 3)
+    finish(config, RunDir("whole"))
+    finish(config, RunDir("a"))
+    run = RunDir("a")
+    run.last.write_bytes(run.last.read_bytes()[:1000])
+    write_json(run.status, read_json(run.status) | {"state": "running"})
+    assert cli.main(["resume", "a"]) == 0
+    assert "skipped" in capsys.readouterr().out
+    assert_equal_runs(RunDir("whole"), run)
+
+
+def test_a_metrics_file_cut_in_the_middle_of_a_line_is_mended(images: Path) -> None:
+    config = config_file([], images, 3)
+    finish(config, RunDir("whole"))
+    finish(config, RunDir("a"))
+    run = RunDir("a")
+    shutil.copy(run.checkpoints / "last-1.pt", run.last)
+    write_json(run.status, read_json(run.status) | {"state": "running"})
+    for path in (run.metrics, run.steps):
+        data = path.read_bytes()
+        path.write_bytes(data[: len(data) * 2 // 3])
+    run.metrics.write_bytes(run.metrics.read_bytes()[:100])
+    finish(config, run)
+    assert_equal_runs(RunDir("whole"), run)
+
+
+def test_a_run_is_resumed_where_it_was_moved_to_and_with_other_threads(images: Path) -> None:
+    config = config_file(["checkpoint.every_steps=20"], images, 200)
+    child, _ = begin(config, RunDir("here"))
+    wait_for_step(RunDir("here"), 20)
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    shutil.move("here", "there")
+    assert cli.main(["resume", "there", "device.threads=2", "--force", "trainer.epochs=3"]) == 0
+    assert read_json(Path("there/status.json"))["state"] == "finished"
+    assert not Path("here").exists()
+
+
+def test_a_clock_that_jumps_hurts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    dlrun.train(["device=cpu", "trainer.epochs=2", "run.dir=a"])
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 10_000_000)
+    dlrun.train(["device=cpu", "trainer.epochs=2", "run.dir=b"])
+    assert_equal_runs(RunDir("a"), RunDir("b"))
+
+
+def test_two_processes_cannot_train_in_one_directory() -> None:
+    run = RunDir("a")
+    dlrun.train(["device=cpu", "trainer.epochs=1", "run.dir=a"])
+    write_json(run.status, read_json(run.status) | {"state": "running"})
+    run.lock()
+    with pytest.raises(RunError, match="in use by another dlrun process"):
+        dlrun.train(["device=cpu", "trainer.epochs=1", "run.dir=a", "resume=auto"])
+    run.unlock()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_place_is_one_clear_error() -> None:
+    Path("locked").mkdir(mode=0o500)
+    with pytest.raises(RunError, match="cannot write"):
+        dlrun.train(["device=cpu", "trainer=smoke", "run.dir=locked/a"])
+
+
+def test_verify_resume_prints_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "device=cpu",
+        "device.threads=1",
+        "model.dropout=0.1",
+        "trainer.epochs=20",
+        "checkpoint.every_steps=10",
+    ]
+    assert cli.main(["verify-resume", *words]) == 0
+    assert "exact" in capsys.readouterr().out
+
+
+def test_weights_of_data_parallel_load_into_the_plain_model() -> None:
+    run = dlrun.train(["device=cpu", "trainer.epochs=1", "run.dir=a"])
+    weights = {f"module.{name}": value for name, value in run.model("last").state_dict().items()}
+    torch.save(weights, "parallel.pt")
+    tuned = dlrun.train(
+        ["device=cpu", "trainer.epochs=1", "init_from=parallel.pt", "run.dir=b", "trainer.max_steps=1"]
+    )
+    assert (
+        "4 tensors loaded" in (tuned.path / "train.log").read_text()
+        or "tensors loaded" in (tuned.path / "train.log").read_text()
+    )
