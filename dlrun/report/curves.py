@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlrun.report import style
-from dlrun.report.read import Columns, Run, component, finite
+from dlrun.report.files import Columns, finite
+from dlrun.report.read import Run, component
 from dlrun.report.tables import format_number, format_value
 
 if TYPE_CHECKING:

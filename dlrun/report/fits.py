@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlrun.report import style
-from dlrun.report.read import Run, finite, read_columns
+from dlrun.report.files import finite, read_columns
+from dlrun.report.read import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,8 +9,9 @@ from typing import Any
 
 from dlrun.report import page
 from dlrun.report.compare import FIGURE, Comparison, compare
+from dlrun.report.files import number, read_lines
 from dlrun.report.jobs import Job
-from dlrun.report.read import Run, expect_folder, is_run, number, read_lines
+from dlrun.report.read import Run, expect_folder, is_run
 from dlrun.report.stats import numeric
 from dlrun.report.tables import closing_table, format_number, format_seconds, format_value
 from dlrun.run.rundir import write_atomic
@@ -56,10 +57,13 @@ def run_page(run: Run) -> str:
 
         draw_curves(run.path)
     words = [run.state, str(run.status.get("started") or ""), format_seconds(run.seconds), str(run.path)]
-    failure = run.error or (run.traceback() if run.state in ("failed", "dead") else "")
+    failure = run.error or ("the process ended without a word" if run.state in ("failed", "dead") else "")
     sections = [
         page.section("What went wrong", page.pre(failure) + _log_of(run)) if failure else "",
         page.section("Result", _result(run.summary)),
+        page.section(
+            "To bear in mind", page.bullets([str(line) for line in run.summary.get("remarks") or []])
+        ),
         page.section("Figures", "".join(page.image(run.path / name, alt) for name, alt in FIGURES.items())),
         page.section("Repeat it", page.pre(run.command)),
         page.section("Configuration", _text(run.path / "config.yaml")),
@@ -153,9 +157,9 @@ def _failure(job: Job, comparison: Comparison) -> str:
 
 
 def _log_of(run: Run) -> str:
-    """What train.log says of the failure, unless the error itself says it already."""
-    log = run.traceback()
-    return "" if not log or log in run.error else f"<p>train.log:</p>{page.pre(log)}"
+    """The traceback or the end of the log, unless the error itself says it already."""
+    log = run.traceback().strip()
+    return "" if log in run.error else f"<p>Traceback or end of train.log:</p>{page.pre(log)}"
 
 
 def _result(summary: Mapping[str, Any]) -> str:

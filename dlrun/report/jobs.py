@@ -57,6 +57,8 @@ class Job:
     @cached_property
     def status(self) -> str:
         state = self.run.state
+        if state == "finished" and self.run.summary.get("stopped") == "pruned":
+            return "pruned"
         return self.row.status or state if state in ("unknown", "dead") else state
 
     @property

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlrun.report import style
-from dlrun.report.read import Columns, Run
+from dlrun.report.files import Columns
+from dlrun.report.read import Run
 from dlrun.report.remarks import is_lr
 from dlrun.report.sensitivity import draw_heat_map, draw_lr, heat_map_keys
 from dlrun.report.stats import Group, partition

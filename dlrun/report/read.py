@@ -6,20 +6,19 @@ torch.
 
 from __future__ import annotations
 
-import csv
 import fcntl
 import math
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from dlrun.errors import RunError
+from dlrun.report.files import Columns, finite, flatten, numbers, read_columns, read_lines, read_yaml
 from dlrun.run.rundir import read_json
 
-Columns = dict[str, list[float]]
 HIGHER_IS_BETTER = ("accuracy", "r2", "f1", "precision", "recall", "auc")
 NOT_REPEATED = ("run.dir", "run.overwrite", "resume", "sweep.")  # what belongs to one place or one moment
 
@@ -141,7 +140,9 @@ class Run:
         return str(self.status.get("error") or "")
 
     def traceback(self, lines: int = 60) -> str:
-        """The last traceback in train.log, or its last lines when it holds none."""
+        """The traceback of the failure: of status.json, else the last one in train.log, else the log's end."""
+        if self.status.get("traceback"):
+            return str(self.status["traceback"])
         log = read_lines(self.path / "train.log") or []
         starts = [row for row, line in enumerate(log) if line.startswith("Traceback (most recent call last)")]
         return "\n".join(log[starts[-1] :][-lines:] if starts else log[-20:])
@@ -201,71 +202,6 @@ def lock_is_free(path: Path) -> bool:
     return True
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML mapping of plain values; empty when the file is missing or damaged."""
-    import yaml
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        value = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def read_lines(path: Path) -> list[str] | None:
-    """The non-empty lines of a text file; None when there is none."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    return [line.rstrip() for line in text.splitlines() if line.strip()]
-
-
-def read_columns(path: Path) -> Columns:
-    """A CSV file of numbers by column. What is missing or no number is nan.
-
-    A last line without its newline was cut while being written: its last number may lack digits, so it is
-    dropped.
-    """
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return {}
-    whole, newline, _ = text.rpartition("\n")
-    rows = list(csv.reader(whole.replace("\0", "").split("\n"))) if newline else []
-    if not rows:
-        return {}
-    header, *body = rows
-    body = [row for row in body if row]
-    return {
-        name: [number(row[i]) if i < len(row) else math.nan for row in body] for i, name in enumerate(header)
-    }
-
-
-def number(text: Any) -> float:
-    """A float, or nan."""
-    try:
-        return float(text)
-    except (TypeError, ValueError):
-        return math.nan
-
-
-def finite(values: Iterable[float]) -> list[float]:
-    """The values without nan and infinities."""
-    return [value for value in values if math.isfinite(value)]
-
-
-def numbers(part: Any) -> dict[str, float]:
-    """The finite numbers of a mapping."""
-    if not isinstance(part, Mapping):
-        return {}
-    found = {
-        str(k): float(v) for k, v in part.items() if isinstance(v, int | float) and not isinstance(v, bool)
-    }
-    return {key: value for key, value in found.items() if math.isfinite(value)}
-
-
 def best_row(columns: Columns, metric: str, mode: str) -> dict[str, float]:
     """The row of `metrics.csv` where the metric is best (the first of equals), without what is missing."""
     rows = [row for row, value in enumerate(columns.get(metric, [])) if math.isfinite(value)]
@@ -285,14 +221,3 @@ def component(config: Mapping[str, Any], group: str) -> str:
     """The name of the component in a group of a configuration."""
     section = config.get(group)
     return str(section.get("name", "")) if isinstance(section, Mapping) else str(section or "")
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted keys; lists and empty mappings are values."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

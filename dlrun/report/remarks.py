@@ -109,6 +109,7 @@ def on_failures(ranked: Sequence[Group], label: Label) -> str:
     rows = [row for one in ranked for row in one.rows]
     diverged = [one for one in ranked if one.diverged]
     failed = sum(row.status in ("failed", "dead") and not row.diverged for row in rows)
+    pruned = sum(row.status == "pruned" for row in rows)
     open_ = sum(row.status in ("running", "waiting", "interrupted", "unknown") for row in rows)
     words = []
     if diverged:
@@ -117,6 +118,8 @@ def on_failures(ranked: Sequence[Group], label: Label) -> str:
         words.append(f"{sum(one.diverged for one in diverged)} of {len(rows)} diverged ({names}{more})")
     if failed:
         words.append(f"{failed} of {len(rows)} failed")
+    if pruned:
+        words.append(f"{pruned} of {len(rows)} pruned")
     if open_:
         words.append(f"{open_} of {len(rows)} not finished")
     return ", ".join(words) + "; they are left out of the means." if words else ""

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import RunError, did_you_mean
-from dlrun.report.read import find_runs, flatten, mode_of, number, numbers, state_of
+from dlrun.report.files import flatten, number, numbers
+from dlrun.report.read import find_runs, mode_of, state_of
 from dlrun.report.tables import Table, format_number, show
 from dlrun.run.rundir import read_json
 

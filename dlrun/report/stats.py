@@ -137,8 +137,8 @@ def _latest(rows: Sequence[Row]) -> list[Row]:
 
 
 def frozen(keys: Mapping[str, Any]) -> str:
-    """Keys and values as one text that is equal when they are."""
-    return repr(sorted((key, repr(value)) for key, value in keys.items()))
+    """Keys and values as one text that is equal when they are (1 and 1.0 are, 1 and True are not)."""
+    return repr(sorted((key, repr(float(value) if numeric(value) else value)) for key, value in keys.items()))
 
 
 def rank(groups: Sequence[Group], mode: str) -> list[Group]:
