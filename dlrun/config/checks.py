@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,7 +41,9 @@ def check(
     return clean, problems
 
 
-def _sections(values: dict[str, Any], menu: Menu, skip: frozenset[str]) -> tuple[dict[str, Option], list[Problem]]:
+def _sections(
+    values: dict[str, Any], menu: Menu, skip: frozenset[str]
+) -> tuple[dict[str, Option], list[Problem]]:
     """The menu of each section, by the component that it names."""
     found, problems = {}, []
     for group in NEEDED:
@@ -67,7 +70,9 @@ class _Section:
     def __init__(self, keys: dict[str, Key], prefix: str, raws: dict[str, str], menu: Menu) -> None:
         self.keys, self.prefix, self.raws, self.menu = keys, prefix, raws, menu
         self.problems: list[Problem] = []
-        self.inner = {".".join(parts[:i]) for key in keys for parts in [key.split(".")] for i in range(1, len(parts))}
+        self.inner = {
+            ".".join(parts[:i]) for key in keys for parts in [key.split(".")] for i in range(1, len(parts))
+        }
 
     def check(self, values: dict[str, Any]) -> dict[str, Any]:
         """The clean section; problems are collected."""
@@ -100,20 +105,30 @@ class _Section:
         dotted = self.prefix + info.key
         group = self.prefix.rstrip(".")
         if value == MISSING:
-            self.problems.append(Problem(dotted, "needs a value.", f"It is {info.help}." if info.help else ""))
+            self.problems.append(
+                Problem(dotted, "needs a value.", f"It is {info.help}." if info.help else "")
+            )
             return value
         if info.key == "name" and group in COMPONENTS:
             return value  # it chose this section
         if info.contract is None:
             return value
         raw = self.raws.get(dotted)
-        if raw is not None and info.contract.takes_text and not isinstance(value, (str, list, dict, type(None))):
+        if (
+            raw is not None
+            and info.contract.takes_text
+            and not isinstance(value, (str, list, dict, type(None)))
+        ):
             value = raw.strip()  # `run.name=007` and `run.name=1e3` are texts
         try:
             return info.contract.accept(value)
         except Mismatch as mismatch:
             hint = did_you_mean(str(value), info.contract.words) if isinstance(value, str) else ""
-            if isinstance(value, str) and value.lower() in ("yes", "no", "on", "off") and info.contract.has("bool"):
+            if (
+                isinstance(value, str)
+                and value.lower() in ("yes", "no", "on", "off")
+                and info.contract.has("bool")
+            ):
                 hint = "Write true or false."
             if info.contract.takes_text and isinstance(value, (int, float)):
                 hint = f'To mean the text, write it in quotes: "{show(value)}".'
@@ -131,13 +146,19 @@ class _Section:
         if group in COMPONENTS:
             having = [n for n, o in self.menu.options(group).items() if key in self.menu.full(o).keys]
             name = self.keys["name"].default if "name" in self.keys else ""
-            keys = f"Its keys: {', '.join(k for k in self.keys if k != 'name')}." if own else "It has no keys."
+            keys = (
+                f"Its keys: {', '.join(k for k in self.keys if k != 'name')}." if own else "It has no keys."
+            )
             hint = did_you_mean(dotted, own) or ("" if having else keys)
             if having:
                 hint = f"{hint} {key} belongs to {', '.join(f'{group}={n}' for n in having)}.".strip()
-            return Problem(dotted, f"unknown key: {name} has none of this name." if having else "unknown key.", hint)
+            return Problem(
+                dotted, f"unknown key: {name} has none of this name." if having else "unknown key.", hint
+            )
         if group:
-            return Problem(dotted, "unknown key.", did_you_mean(dotted, own) or f"Its keys: {', '.join(self.keys)}.")
+            return Problem(
+                dotted, "unknown key.", did_you_mean(dotted, own) or f"Its keys: {', '.join(self.keys)}."
+            )
         return Problem(dotted, "unknown key.", nearest_key(dotted, self.menu))
 
 
@@ -180,21 +201,37 @@ def _combinations(values: dict[str, Any], sections: dict[str, Option]) -> Iterat
     model, loss = values["model"]["name"], values["loss"]["name"]
     takes = _words(sections["model"].headers.get("takes", ""))
     if kind and takes and kind not in takes:
-        message = f"{model} takes {' or '.join(takes)}; dataset={values['dataset']['name']} gives {kind} data."
-        yield Problem("model", message, "Choose another model or dataset (`dlrun list models` says what each takes).")
+        message = (
+            f"{model} takes {' or '.join(takes)}; dataset={values['dataset']['name']} gives {kind} data."
+        )
+        yield Problem(
+            "model", message, "Choose another model or dataset (`dlrun list models` says what each takes)."
+        )
     for group, name in (("model", model), ("loss", loss)):
         tasks = _words(sections[group].headers.get("for", ""))
         if task and tasks and task not in tasks:
             message = f"{name} is for {' or '.join(tasks)}; dataset={values['dataset']['name']} is {task}."
-            hint = "loss=auto takes the one that fits." if group == "loss" else "Choose another model or dataset."
+            hint = (
+                "loss=auto takes the one that fits."
+                if group == "loss"
+                else "Choose another model or dataset."
+            )
             yield Problem(group, message, hint)
     norm = values["model"].get("batch_norm", False)
     if values["trainer"]["batch_size"] == 1 and (any(norm) if isinstance(norm, list) else norm):
         message = "one sample has no variance, so batch norm cannot work on a batch of one."
         yield Problem("trainer.batch_size", message, "Use at least 2, or model.batch_norm=false.")
+    device = str(values["device"].get("name", "auto"))
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+        hint = (
+            did_you_mean(device, ["auto", "cpu", "cuda", "mps"]) or "Allowed: auto, cpu, cuda, cuda:N, mps."
+        )
+        yield Problem("device.name", f"there is no device {device!r}.", hint)
     yield from _selection(values)
     if values["run"]["overwrite"] and values["resume"] == "auto":
-        yield Problem("run.overwrite", "contradicts resume=auto: go on with the run that is there, or replace it?")
+        yield Problem(
+            "run.overwrite", "contradicts resume=auto: go on with the run that is there, or replace it?"
+        )
 
 
 def _selection(values: dict[str, Any]) -> Iterator[Problem]:

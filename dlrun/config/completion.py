@@ -8,7 +8,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 
-from dlrun.config.compose_light import contract_words
 from dlrun.config.menu import GROUPS, Menu
 from dlrun.errors import ConfigError, Problem, did_you_mean
 
@@ -64,26 +63,27 @@ def candidates(
         return _starting(flags, current)
     if "=" in current:
         return _values(current, menu)
-    if before and before[-1] == "list":
+    if before[-1:] == ["list"]:
         return _starting(GROUPS.values(), current)
-    plain = [word for word in before if "=" not in word and not word.startswith("-")]
-    found = _starting(commands, current) if not before else []
-    keys = [f"{group}=" for group in GROUPS] + [f"{key}=" for key in menu.primary]
     group = current.partition(".")[0]
     if "." in current and group in GROUPS:
-        chosen = {w.partition("=")[0]: w.partition("=")[2] for w in before}
+        chosen = dict(word.split("=", 1) for word in before if "=" in word)
         option = menu.options(group).get(chosen.get(group) or menu.groups[group][0])
-        keys = [f"{group}.{key}=" for key in menu.full(option).keys] if option else []
-    elif current:
-        keys += [f"{group}." for group in GROUPS if group not in ("experiment", "logger")]
-    return found + (_starting(keys, current) if not plain or plain[0] in ("explain", "show", "summary") or "=" in str(before) else _starting(keys, current))
+        keys = menu.full(option).keys if option else {}
+        return _starting([f"{group}.{key}=" for key in keys if key != "name"], current)
+    words = [f"{group}=" for group in GROUPS] + [f"{key}=" for key in menu.primary]
+    sections = [f"{group}." for group in GROUPS if group != "experiment"] if current else []
+    return _starting([*([] if before else commands), *words, *sections], current)
 
 
 def _values(current: str, menu: Menu) -> list[str]:
     """Options of a group, or the words that a key accepts; after a comma, for the last item."""
     key, _, value = current.partition("=")
     head, comma, last = value.rpartition(",")
-    known = list(menu.options(key)) if key in GROUPS else contract_words(key, menu)
+    contract = menu.contract(key)
+    known = list(menu.options(key)) if key in GROUPS else contract.words if contract else []
+    if contract and contract.has("bool"):
+        known = [*known, "true", "false"]
     return _starting([f"{key}={head}{comma}{word}" for word in known], f"{key}={head}{comma}{last}")
 
 

@@ -17,12 +17,13 @@ from typing import Any
 
 from dlrun.config import plugins
 from dlrun.config.checks import check, nearest_key
-from dlrun.config.contract import Contract, show
-from dlrun.config.grammar import Word, needs_quotes, read_value, read_words
+from dlrun.config.contract import show
+from dlrun.config.grammar import Word, read_words
 from dlrun.config.interpolate import resolve
 from dlrun.config.menu import GROUPS, Menu, config_dirs, menu, settings_files
 from dlrun.config.schema import Config
 from dlrun.config.signature import signature_options
+from dlrun.config.values import needs_quotes, read_value
 from dlrun.errors import ConfigError, Problem
 
 
@@ -41,6 +42,24 @@ def compose(
     choices = prepare(overrides, config_dir=config_dir, search_cwd=search_cwd, plugin_files=plugin_files)
     draft = read(list(overrides), choices).single()
     return draft.config()
+
+
+def overlay(own: Config, overrides: Sequence[str], *, plugin_files: Sequence[str] = ()) -> Config:
+    """A finished configuration (a run's own) with some words set on it: what `dlrun resume RUN KEY=VALUE` means.
+
+    A group takes the chosen option as a whole; everything else stays. Raises `ConfigError` with every problem.
+    """
+    choices = prepare(overrides, plugin_files=plugin_files)
+    draft = read(overrides, choices).single()
+    if draft.problems:
+        raise ConfigError(draft.problems)
+    values = own.to_dict()
+    for word in draft.words:
+        if word.is_group:
+            values[word.key] = base(choices, ((word.key, word.value),))[word.key]
+        elif problem := put(values, word, choices):
+            draft.problems.append(problem)
+    return draft.config(values)
 
 
 def prepare(
@@ -66,8 +85,14 @@ def _entry_points() -> None:
 
 def _literal_plugins(overrides: Iterable[str]) -> list[str]:
     """The files that a literal `plugins=[...]` names (the last one, as always)."""
-    values = [read_value(word.split("=", 1)[1]) for word in overrides if word.lstrip("+").startswith("plugins=")]
-    return [name for name in values[-1] if isinstance(name, str)] if values and isinstance(values[-1], list) else []
+    values = [
+        read_value(word.split("=", 1)[1]) for word in overrides if word.lstrip("+").startswith("plugins=")
+    ]
+    return (
+        [name for name in values[-1] if isinstance(name, str)]
+        if values and isinstance(values[-1], list)
+        else []
+    )
 
 
 @dataclass
@@ -103,22 +128,26 @@ class Draft:
                 self.problems += [problem] if problem else []
         return values
 
-    def checked(self) -> tuple[dict[str, Any], list[Problem]]:
-        """The clean values and every problem."""
+    def checked(self, values: dict[str, Any] | None = None) -> tuple[dict[str, Any], list[Problem]]:
+        """The clean values (of these, else of the files and words) and every problem."""
         try:
-            values = self.values()
+            values = self.values() if values is None else values
         except ConfigError as error:
             return {}, [*self.problems, *error.problems]
         values, unresolved = resolve(values)
-        raws = {word.key: word.raw for word in self.words if not word.is_group and word.raw == word.raw.strip("'\"")}
+        raws = {
+            word.key: word.raw
+            for word in self.words
+            if not word.is_group and word.raw == word.raw.strip("'\"")
+        }
         clean, wrong = check(values, self.menu, raws, self.wrong)
         known = {problem.key for problem in [*self.problems, *unresolved]}
         wrong = [problem for problem in wrong if problem.key not in known]
         return clean, [*self.problems, *unresolved, *wrong, *_unloaded(clean)]
 
-    def config(self) -> Config:
+    def config(self, values: dict[str, Any] | None = None) -> Config:
         """The configuration. Raises `ConfigError` with every problem."""
-        clean, problems = self.checked()
+        clean, problems = self.checked(values)
         if problems:
             raise ConfigError(list(dict.fromkeys(problems)))
         return Config(clean)
@@ -139,7 +168,7 @@ def base(choices: Menu, chosen: tuple[tuple[str, str | None], ...]) -> dict[str,
 
 
 def layers_of(choices: Menu, chosen: dict[str, str | None]) -> list[Any]:
-    """The stack of files for these options. An experiment that sweeps a group means its values for every option of it."""
+    """The stack of files for these options; an experiment that sweeps a group means its values for every option."""
     from dlrun.config.layers import merge, stack
 
     layers = stack(chosen, choices)
@@ -171,24 +200,12 @@ def put(values: dict[str, Any], word: Word, choices: Menu) -> Problem | None:
 def _several(word: Word, choices: Menu) -> Problem:
     """Several values without -m: a sweep, or a text with a comma in it."""
     hint = f"To run each of them: dlrun -m {word.text}"
-    contract = contract_of_key(word.key, choices)
+    contract = choices.contract(word.key)
     if contract and contract.takes_text:
         hint += f"  To mean the text: {word.key}={needs_quotes(word.raw)}"
     elif contract and contract.has("list"):
         hint += f"  To mean a list: {word.key}=[{word.raw}]"
     return Problem(word.key, f"{word.raw} is more than one value.", hint)
-
-
-def contract_of_key(dotted: str, choices: Menu) -> Contract | None:
-    """The contract of a key, by the first option that has it."""
-    if dotted in choices.primary:
-        return choices.primary[dotted].contract
-    group, _, key = dotted.partition(".")
-    for option in choices.options(group).values() if group in GROUPS else ():
-        info = choices.full(option).keys.get(key)
-        if info and info.contract:
-            return info.contract
-    return None
 
 
 def _unloaded(clean: dict[str, Any]) -> list[Problem]:
@@ -197,4 +214,8 @@ def _unloaded(clean: dict[str, Any]) -> list[Problem]:
     known = {record.name for record in plugins.loaded()}
     missing = [name for name in names if name not in known] if isinstance(names, list) else []
     hint = f"Give it on the command line: plugins={show(missing)}, or put it into ./conf/dlrun.yaml."
-    return [Problem("plugins", f"{show(missing)} is named by an experiment, which imports nothing.", hint)] if missing else []
+    return (
+        [Problem("plugins", f"{show(missing)} is named by an experiment, which imports nothing.", hint)]
+        if missing
+        else []
+    )

@@ -16,7 +16,7 @@ import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,9 @@ class Alternative:
     def accept(self, value: Any) -> Any:
         """The value in this type (`1` as a float, `1e3` as an int). Raises `Mismatch`."""
         value = getattr(self, f"_{self.type}")(value)
-        if isinstance(value, (int, float)) and not all(COMPARE[sign](value, limit) for sign, limit in self.bounds):
+        if isinstance(value, (int, float)) and not all(
+            COMPARE[sign](value, limit) for sign, limit in self.bounds
+        ):
             raise Mismatch("out of range")
         return value
 
@@ -73,7 +75,7 @@ class Alternative:
     def _float(self, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise Mismatch("not a number")
-        if isinstance(value, int) and abs(value) > 2**1023 or not math.isfinite(value):
+        if (isinstance(value, int) and abs(value) > 2**1023) or not math.isfinite(value):
             raise Mismatch("not finite")
         return float(value)
 
@@ -166,7 +168,7 @@ def show(value: Any) -> str:
     return str(value)
 
 
-@lru_cache(maxsize=None)
+@cache
 def parse_contract(text: str) -> Contract | None:
     """The contract that a text states, or `None` when it is not one (a remark in parentheses, say)."""
     alternatives = [_parse_alternative(part) for part in _split(text)]

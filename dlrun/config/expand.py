@@ -14,11 +14,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from dlrun.config.compose import Draft, contract_of_key, prepare, read
+from dlrun.config.compose import Draft, prepare, read
 from dlrun.config.contract import show
-from dlrun.config.grammar import LARGEST_SWEEP, Choices, Distribution, quote, read_value, read_word
+from dlrun.config.grammar import read_word
 from dlrun.config.menu import Menu
 from dlrun.config.schema import Config
+from dlrun.config.values import LARGEST_SWEEP, Choices, Distribution, quote, read_value
 from dlrun.errors import ConfigError, Problem
 
 Space = list[Any] | Distribution  # the values of a swept key, or the range that a search draws from
@@ -106,7 +107,9 @@ def expand_draft(draft: Draft) -> Expansion:
     fixed, own = _own(draft)
     if draft.problems:
         first = tuple(f"{key}={_first(value)}" for key, value in own)
-        raise ConfigError(list(dict.fromkeys([*draft.problems, *make_job(draft.menu, fixed, first, {}).problems])))
+        raise ConfigError(
+            list(dict.fromkeys([*draft.problems, *make_job(draft.menu, fixed, first, {}).problems]))
+        )
     grids = [(key, value) for key, value in own if isinstance(value, Choices)]
     space: dict[str, Any] = {key: _space(value) for key, value in own}
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
@@ -160,7 +163,9 @@ def _own(draft: Draft) -> tuple[tuple[str, ...], list[tuple[str, Choices | Distr
     return tuple(fixed), [(key, word.value) for key, word in swept.items()]
 
 
-def _inner(draft: Draft, fixed: tuple[str, ...], texts: tuple[str, ...]) -> list[tuple[str, Choices | Distribution]]:
+def _inner(
+    draft: Draft, fixed: tuple[str, ...], texts: tuple[str, ...]
+) -> list[tuple[str, Choices | Distribution]]:
     """What the experiment of these words sweeps by itself (`-m experiment=a,b` may have two that do)."""
     found = params(read((*fixed, *texts), draft.menu))
     given = {word.key for word in draft.words}
@@ -172,7 +177,9 @@ def read_param(key: str, value: Any, choices: Menu) -> Choices | Distribution:
     if value in ([], {}, None):
         raise ConfigError(Problem(f"sweep.params.{key}", "has no values."))
     if isinstance(value, list):
-        words = [read_word(f"{key}={'null' if item is None else as_text(item)}", choices)[0] for item in value]
+        words = [
+            read_word(f"{key}={'null' if item is None else as_text(item)}", choices)[0] for item in value
+        ]
         return Choices(tuple(word.value for word in words), tuple(as_text(word.value) for word in words))
     word = read_word(f"{key}={value if isinstance(value, str) else as_text(value)}", choices)[0]
     return word.value if word.is_sweep else Choices((word.value,), (as_text(word.value),))
@@ -208,11 +215,13 @@ def _first(value: Choices | Distribution) -> str:
 
 def _typed(key: str, value: Space, choices: Menu) -> Space:
     """A range over whole numbers where the key is one."""
-    contract = contract_of_key(key, choices)
+    contract = choices.contract(key)
     if isinstance(value, Distribution) and contract and contract.has("int") and not contract.has("float"):
         return replace(value, low=int(value.low), high=int(value.high), integer=True)
     return value
 
 
 def _no_grid(key: str) -> Problem:
-    return Problem(key, "an interval has no list of values to try.", "Choose a search: sweep.search=random (or tpe).")
+    return Problem(
+        key, "an interval has no list of values to try.", "Choose a search: sweep.search=random (or tpe)."
+    )

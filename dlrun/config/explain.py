@@ -10,6 +10,7 @@ from dlrun.config.checks import nearest_key
 from dlrun.config.compose import Draft, layers_of
 from dlrun.config.contract import Mismatch, show
 from dlrun.config.menu import COMPONENTS, GROUPS, Key, Menu, Option
+from dlrun.config.pages import key_table, list_options
 from dlrun.config.schema import flatten
 from dlrun.errors import ConfigError, Problem, did_you_mean
 
@@ -65,21 +66,6 @@ def _explain_group(group: str, draft: Draft) -> str:
     return "\n".join([*lines, *list_options(group, draft.menu)])
 
 
-def list_options(group: str, menu: Menu) -> list[str]:
-    """One line an option: its name and what it is; what models take, and what to expect of experiments."""
-    options = menu.options(group)
-    width = max((len(name) for name in options), default=0)
-    lines = []
-    for name, option in options.items():
-        full = menu.full(option)
-        notes = [f"{word}: {full.headers[word]}" for word in ("takes", "gives", "for") if word in full.headers]
-        note = f"  [{'; '.join(notes)}]" if notes else ""
-        lines.append(f"  {name:<{width}}  {option.description}{note}".rstrip())
-        if "expect" in option.headers:
-            lines.append(f"  {'':<{width}}  expect: {option.headers['expect']}")
-    return lines or ["  (none)"]
-
-
 def _explain_option(group: str, name: str, menu: Menu) -> str:
     options = menu.options(group)
     if name not in options:
@@ -95,18 +81,11 @@ def _explain_option(group: str, name: str, menu: Menu) -> str:
         body = [line for line in text.splitlines() if not line.startswith("#")]
         return "\n".join([*lines, "", *(f"  {line}".rstrip() for line in body)])
     keys = [key for key in option.keys.values() if not (key.key == "name" and group in COMPONENTS)]
-    return "\n".join([*lines, "", *key_table(keys, f"{group}.")]) if keys else "\n".join([*lines, "", "  It has no keys."])
-
-
-def key_table(keys: list[Key], prefix: str) -> list[str]:
-    """One line a key: name=default, what it means, what it accepts."""
-    left = [f"{prefix}{key.key}={key.default}" for key in keys]
-    width = min(max(map(len, left), default=0), 44)
-    lines = []
-    for text, key in zip(left, keys, strict=True):
-        contract = f"({key.contract})" if key.contract else ""
-        lines.append(f"  {text:<{width}}  {' '.join(filter(None, [key.help, contract]))}".rstrip())
-    return lines
+    return (
+        "\n".join([*lines, "", *key_table(keys, f"{group}.")])
+        if keys
+        else "\n".join([*lines, "", "  It has no keys."])
+    )
 
 
 def _explain_key(dotted: str, draft: Draft) -> str:
@@ -118,7 +97,9 @@ def _explain_key(dotted: str, draft: Draft) -> str:
     if info is None:
         below = [key for key in menu.primary if key.startswith(f"{dotted}.")]
         if below:
-            return "\n".join([f"{dotted}: a section of keys", *key_table([menu.primary[k] for k in below], "")])
+            return "\n".join(
+                [f"{dotted}: a section of keys", *key_table([menu.primary[k] for k in below], "")]
+            )
         inner = _subsection(dotted, values, menu)
         if inner:
             return "\n".join([f"{dotted}: a section of keys", *key_table(inner, f"{group}.")])
@@ -128,7 +109,9 @@ def _explain_key(dotted: str, draft: Draft) -> str:
     origins = provenance(draft).get(dotted, [])
     if owner is not None and group in COMPONENTS and _component(values, group) != menu.full(owner).component:
         others = [n for n, o in menu.options(group).items() if rest in menu.full(o).keys]
-        lines.append(f"  belongs   to {', '.join(f'{group}={n}' for n in others)}; now {group}={_component(values, group)}")
+        lines.append(
+            f"  belongs   to {', '.join(f'{group}={n}' for n in others)}; now {group}={_component(values, group)}"
+        )
         origins = []
     else:
         lines.append(f"  value     {show(present)}{_wrong(info, present)}")
@@ -158,7 +141,9 @@ def _find(dotted: str, values: dict[str, Any], menu: Menu) -> tuple[Key | None, 
 
 def _subsection(dotted: str, values: dict[str, Any], menu: Menu) -> list[Key]:
     group, _, rest = dotted.partition(".")
-    present = menu.section(group, _component(values, group)) if group in GROUPS and group != "experiment" else None
+    present = (
+        menu.section(group, _component(values, group)) if group in GROUPS and group != "experiment" else None
+    )
     return [key for name, key in present.keys.items() if name.startswith(f"{rest}.")] if present else []
 
 

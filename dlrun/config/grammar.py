@@ -1,20 +1,16 @@
-"""The words of the command line: Hydra's override grammar, forgiving where people's fingers expect it to be.
-
-Hydra's own parser reads every value. What it cannot read (`~/x.csv`, `[^conv]`, `price (usd)`, `a=b`, `zoë`) is
-read again as the text that it obviously is; a contract then says whether text belongs there.
-"""
+"""The words of the command line: `GROUP=OPTION`, `KEY=VALUE`, `~scheduler`, and what people write instead."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
-from random import Random
+from fnmatch import fnmatchcase
 from typing import Any
 
 from dlrun.config.contract import show
 from dlrun.config.menu import COMPONENTS, GROUPS, Menu
+from dlrun.config.values import Choices, Distribution, Globbed, read_value
 from dlrun.errors import ConfigError, Problem, did_you_mean
 
 OFF = {"scheduler": "none", "logger": "default", "experiment": None}  # what `~GROUP` and `GROUP=null` choose
@@ -32,30 +28,6 @@ HYDRA_KEYS = {
     "hydra/job_logging": "--quiet",
     "hydra/hydra_logging": "--quiet",
 }
-SWEEP_FUNCTIONS = re.compile(r"^\s*(choice|range|interval|glob|tag|sort|shuffle)\s*\(.*\)\s*$", re.DOTALL)
-LARGEST_SWEEP = 100_000
-
-
-@dataclass(frozen=True)
-class Choices:
-    """A swept key's values, in order, each with the text that gives it on the command line."""
-
-    values: tuple[Any, ...]
-    texts: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """A range that a search draws from: `low` to `high`, on a log scale or not, whole numbers or not."""
-
-    low: float
-    high: float
-    log: bool = False
-    integer: bool = False
-
-    def __str__(self) -> str:
-        body = f"interval({show(self.low)}, {show(self.high)})"
-        return f"tag(log, {body})" if self.log else body
 
 
 @dataclass(frozen=True)
@@ -105,9 +77,13 @@ def read_word(text: str, menu: Menu) -> list[Word]:
         return list(_choice(Word(text, key, _glob(value, key, menu), raw), menu))
     if key.removesuffix(".name") in COMPONENTS and key.endswith(".name"):
         group = key.removesuffix(".name")
-        raise ConfigError(Problem(key, f"the {group} is chosen by its group.", f"Write {group}={raw.strip()}"))
+        raise ConfigError(
+            Problem(key, f"the {group} is chosen by its group.", f"Write {group}={raw.strip()}")
+        )
     if isinstance(value, Globbed):
-        raise ConfigError(Problem(key, "glob(...) picks options of a group; this is a key.", "List its values."))
+        raise ConfigError(
+            Problem(key, "glob(...) picks options of a group; this is a key.", "List its values.")
+        )
     return [Word(text, key, value, raw)]
 
 
@@ -118,9 +94,13 @@ def _split(text: str) -> tuple[str, str, str | None]:
     sign, key = (match[1], match[2]) if match else ("", left.strip())
     if not re.fullmatch(r"[A-Za-z_][\w-]*(?:[./][\w-]+)*(?:@[\w.:-]*)?", key):
         named = key or text
-        raise ConfigError(Problem(named, "is not the name of a key." if key else "has no key before the `=`."))
+        raise ConfigError(
+            Problem(named, "is not the name of a key." if key else "has no key before the `=`.")
+        )
     if "@" in key:
-        raise ConfigError(Problem(key, "a group cannot be moved to another place.", f"Write {key.split('@')[0]}=..."))
+        raise ConfigError(
+            Problem(key, "a group cannot be moved to another place.", f"Write {key.split('@')[0]}=...")
+        )
     if "/" in key and not key.startswith("hydra"):
         group = key.split("/")[0]
         rest = key[len(group) + 1 :]
@@ -132,9 +112,15 @@ def _split(text: str) -> tuple[str, str, str | None]:
 def _refuse_hydra(key: str) -> None:
     if not re.match(r"hydra([./]|$)", key):
         return
-    ours = next((ours for theirs, ours in HYDRA_KEYS.items() if key == theirs or key.startswith(theirs + ".")), None)
-    hint = f"{ours} does the same." if ours else "Every setting of dlrun has a key of its own: see dlrun --help."
-    raise ConfigError(Problem(key, "dlrun does not run under hydra.main, so it has no hydra.* settings.", hint))
+    ours = next(
+        (ours for theirs, ours in HYDRA_KEYS.items() if key == theirs or key.startswith(theirs + ".")), None
+    )
+    hint = (
+        f"{ours} does the same." if ours else "Every setting of dlrun has a key of its own: see dlrun --help."
+    )
+    raise ConfigError(
+        Problem(key, "dlrun does not run under hydra.main, so it has no hydra.* settings.", hint)
+    )
 
 
 def _deletion(text: str, key: str, menu: Menu) -> Word:
@@ -143,7 +129,9 @@ def _deletion(text: str, key: str, menu: Menu) -> Word:
         return Word(text, key, OFF[key])
     if key in GROUPS:
         raise ConfigError(Problem(key, f"a run needs a {key}: it cannot be left out.", _allowed(key, menu)))
-    raise ConfigError(Problem(key, "a key cannot be removed.", f"Set it instead: {key}=null, if it allows that."))
+    raise ConfigError(
+        Problem(key, "a key cannot be removed.", f"Set it instead: {key}=null, if it allows that.")
+    )
 
 
 def _allowed(group: str, menu: Menu) -> str:
@@ -155,7 +143,9 @@ def _choice(word: Word, menu: Menu) -> Iterator[Word]:
     if isinstance(word.value, Distribution):
         raise ConfigError(Problem(word.key, "an interval has no options.", _allowed(word.key, menu)))
     if isinstance(word.value, Choices):
-        names = tuple(_option(word.key, v, t, menu) for v, t in zip(word.value.values, word.value.texts, strict=True))
+        names = tuple(
+            _option(word.key, v, t, menu) for v, t in zip(word.value.values, word.value.texts, strict=True)
+        )
         texts = tuple("null" if name is None else name for name in names)
         yield Word(word.text, word.key, Choices(names, texts), word.raw)
         return
@@ -178,7 +168,9 @@ def _option(group: str, value: Any, raw: str, menu: Menu) -> str | None:
         raise ConfigError(Problem(group, message, f"To run each of them: dlrun -m {group}={several}"))
     if isinstance(value, dict):
         hint = " ".join(f"{group}.{key}={show(item)}" for key, item in value.items())
-        raise ConfigError(Problem(group, "takes the name of an option.", f"To set its keys: {hint or group + '.KEY=...'}"))
+        raise ConfigError(
+            Problem(group, "takes the name of an option.", f"To set its keys: {hint or group + '.KEY=...'}")
+        )
     name = value if isinstance(value, str) else raw.strip()
     name = name.removesuffix(".yaml")
     if name in menu.options(group) or (group == "device" and re.fullmatch(r"cuda:\d+", name)):
@@ -187,141 +179,11 @@ def _option(group: str, value: Any, raw: str, menu: Menu) -> str | None:
     raise ConfigError(Problem(group, f"there is no option {name!r}.", hint))
 
 
-# --- values -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Globbed:
-    """`glob(res*)`: the options of a group by pattern."""
-
-    include: tuple[str, ...]
-    exclude: tuple[str, ...]
-
-
 def _glob(value: Any, group: str, menu: Menu) -> Any:
     if not isinstance(value, Globbed):
         return value
-    from fnmatch import fnmatchcase
-
     names = [n for n in menu.options(group) if any(fnmatchcase(n, p) for p in value.include)]
     names = [n for n in names if not any(fnmatchcase(n, p) for p in value.exclude)]
     if not names:
         raise ConfigError(Problem(group, "no option matches this glob.", _allowed(group, menu)))
     return Choices(tuple(names), tuple(names))
-
-
-@lru_cache(maxsize=4096)
-def read_value(raw: str) -> Any:
-    """Plain values, `Choices`, `Distribution` or `Globbed`; a `ConfigError` (returned, not raised) if it is none.
-
-    Callers must copy lists and dicts before they change them: values are remembered.
-    """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    global _PARSER
-    _PARSER = _PARSER or OverridesParser.create()
-    for attempt in (raw, _quoted_items(raw), quote(raw)):
-        try:
-            return _plain(_PARSER.parse_override(f"k={attempt}"))
-        except (HydraException, RecursionError, ValueError, ArithmeticError) as error:
-            if SWEEP_FUNCTIONS.match(raw):
-                reason = str(error).splitlines()[-1]
-                return ConfigError(Problem("", f"{raw!r} is not a sweep that can be read: {reason}."))
-    return raw
-
-
-_PARSER: Any = None
-
-
-def _plain(override: Any) -> Any:
-    """What Hydra's parser found, in our words."""
-    from hydra.core.override_parser.types import Glob, IntervalSweep, Override, Sweep
-
-    value = override._value
-    if isinstance(value, Glob):
-        return Globbed(tuple(value.include), tuple(value.exclude))
-    if isinstance(value, IntervalSweep):
-        low, high = value.start, value.end
-        if low is None or high is None or not low < high:
-            raise ValueError("an interval needs a lower end that is below the upper one")
-        if "log" in value.tags and low <= 0:
-            raise ValueError("an interval on a log scale must begin above 0")
-        return Distribution(low, high, "log" in value.tags, isinstance(low, int) and isinstance(high, int))
-    if not isinstance(value, Sweep):
-        return override.value()
-    items = list(_items(value))
-    if not items:
-        raise ValueError("it has no values")
-    plain = tuple(Override._convert_value(item) for item in items)
-    return Choices(plain, tuple(Override._get_value_element_as_str(item) for item in items))
-
-
-def _items(sweep: Any) -> Iterator[Any]:
-    """The elements of a choice or a range; ranges inside of choices are taken apart."""
-    from hydra.core.override_parser.types import ChoiceSweep, RangeSweep, Sweep
-
-    if isinstance(sweep, RangeSweep):
-        if not sweep.step or (sweep.stop - sweep.start) / sweep.step > LARGEST_SWEEP:
-            raise ValueError(f"a range needs a step and at most {LARGEST_SWEEP} values")
-        values: list[Any] = list(sweep.range())
-    elif isinstance(sweep, ChoiceSweep):
-        values = [v for item in sweep.list for v in (_items(item) if isinstance(item, Sweep) else [item])]
-    else:
-        raise ValueError("an interval cannot stand beside other values")
-    if sweep.shuffle:  # in an order that the same command finds again
-        Random(0).shuffle(values)
-    yield from values
-
-
-def quote(text: str) -> str:
-    """A text in quotes, so that Hydra's grammar reads it as it stands."""
-    from hydra.core.override_parser.types import Quote, QuotedString
-
-    kind = Quote.single if '"' in text and "'" not in text else Quote.double
-    return QuotedString(text, kind).with_quotes()
-
-
-def _quoted_items(raw: str) -> str:
-    """A list or a comma list with every unreadable item in quotes: `[^conv, 3]` -> `["^conv",3]`."""
-    text = raw.strip()
-    inner, left, right = (text[1:-1], "[", "]") if text[:1] == "[" and text[-1:] == "]" else (text, "", "")
-    items = _split_items(inner)
-    if items is None or "" in items or (len(items) == 1 and not left):
-        return quote(raw)
-    return left + ",".join(item if _readable(item) else quote(item) for item in items) + right
-
-
-def _readable(item: str) -> bool:
-    from hydra.errors import HydraException
-
-    try:
-        _PARSER.parse_override(f"k={item}")
-    except HydraException:
-        return False
-    return bool(item)
-
-
-def _split_items(text: str) -> list[str] | None:
-    """Cut at commas outside of brackets and quotes; None when these do not match."""
-    items, depth, quoted, start = [], 0, "", 0
-    for i, char in enumerate(text):
-        if quoted:
-            quoted = "" if char == quoted and text[i - 1] != "\\" else quoted
-        elif char in "'\"":
-            quoted = char
-        elif char in "([{":
-            depth += 1
-        elif char in ")]}":
-            depth -= 1
-        elif char == "," and depth == 0:
-            items.append(text[start:i].strip())
-            start = i + 1
-        if depth < 0:
-            return None
-    return None if depth or quoted else [*items, text[start:].strip()]
-
-
-def needs_quotes(raw: str) -> str:
-    """How a word's value must be written so that it means this text also to Hydra and the shell."""
-    return f"'{quote(raw)}'"

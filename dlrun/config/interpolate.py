@@ -46,7 +46,9 @@ def _without_broken(values: Any, path: str, problems: list[Problem]) -> Any:
             OmegaConf.create({"k": values})
         except (OmegaConfBaseException, ValueError, RecursionError):
             hint = "To mean the two characters, write \\${."
-            problems.append(Problem(path, f"{show(values)!r} is not an interpolation that can be read.", hint))
+            problems.append(
+                Problem(path, f"{show(values)!r} is not an interpolation that can be read.", hint)
+            )
             return None
     return values
 

@@ -16,7 +16,8 @@ from functools import lru_cache
 from typing import Any
 
 from dlrun.config import yamls
-from dlrun.config.menu import COMPONENTS, GROUPS, PRIMARY, Menu, Option, settings_files, short_path
+from dlrun.config.comments import Option, short_path
+from dlrun.config.menu import COMPONENTS, GROUPS, PRIMARY, Menu, settings_files
 from dlrun.config.source import MenuSource, check_file, repository
 from dlrun.errors import ConfigError, Problem, did_you_mean
 
@@ -79,7 +80,7 @@ def merge_into(whole: dict[str, Any], values: dict[str, Any]) -> None:
 
 
 def _files(choices: Choices, menu: Menu) -> tuple[list[tuple[str, str, bool]], Choices]:
-    """The files that Hydra's defaults lists lead to: (path, package, is it the experiment's); and each group's option."""
+    """The files that Hydra's defaults lists lead to (path, package, is it the experiment's), and the options chosen."""
     from hydra._internal.defaults_list import create_defaults_list
     from hydra.core.override_parser.types import Override, OverrideType, ValueType
     from hydra.errors import HydraException, MissingConfigException
@@ -88,11 +89,14 @@ def _files(choices: Choices, menu: Menu) -> tuple[list[tuple[str, str, bool]], C
     overrides = [
         Override(OverrideType.CHANGE, group, ValueType.ELEMENT, option)
         for group, option in choices.items()
-        if option is not None  # Hydra takes no `null` for a group; our only one is the experiment, null anyway
+        if option
+        is not None  # Hydra takes no `null` for a group; our only one is the experiment, null anyway
     ]
     with _hydra_version():
         try:
-            found = create_defaults_list(_repository(menu), PRIMARY, overrides, prepend_hydra=False, skip_missing=False)
+            found = create_defaults_list(
+                _repository(menu), PRIMARY, overrides, prepend_hydra=False, skip_missing=False
+            )
         except MissingConfigException as error:
             raise ConfigError(_missing(error, menu)) from None
         except (HydraException, OmegaConfBaseException, ValueError, RecursionError) as error:
@@ -158,11 +162,12 @@ def _fitting(values: dict[str, Any], chosen: Choices, usual: Choices, menu: Menu
         if option is None or chosen[group] == usual.get(group) or not isinstance(values.get(group), dict):
             continue
         chain = list(menu.chain(option))
-        related = [o.name for o in chain].index(usual[group]) if usual.get(group) in [o.name for o in chain] else None
-        if related is None and group in COMPONENTS:
+        names = [o.name for o in chain]
+        common = names.index(usual[group] or "") if usual.get(group) in names else None
+        if common is None and group in COMPONENTS:
             fitting.pop(group)
         else:
-            said = {key for o in chain[: related if related is not None else -1] for key in o.keys}
+            said = {key for o in chain[: -1 if common is None else common] for key in o.keys}
             fitting[group] = _without(values[group], said)
     return fitting
 

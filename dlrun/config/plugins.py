@@ -70,7 +70,7 @@ def load_entry_points() -> None:
     """Import what installed packages offer under the entry-point group `dlrun.plugins`."""
     for point in entry_points(group=ENTRY_POINTS):
         if point.value not in _LOADED:
-            module = _guarded(point.value, lambda point=point: point.load())  # type: ignore[misc]
+            module = _guarded(point.value, lambda point=point: point.load())
             _record(point.value, sys.modules.get(point.module, module))
 
 
@@ -121,7 +121,9 @@ def _load_module(name: str, origin: str) -> None:
     try:
         module = _guarded(name, lambda: import_module(name))
     except ModuleNotFoundError as error:
-        text = f"there is no module {error.name!r}" + ("" if error.name == name else f", which {name} imports")
+        text = f"there is no module {error.name!r}" + (
+            "" if error.name == name else f", which {name} imports"
+        )
         raise ConfigError(Problem(origin, f"{text}.", "A file is named with its .py.")) from None
     finally:
         sys.path.remove(here)
@@ -142,7 +144,11 @@ def _guarded(name: str, action: object) -> object:
     except (KeyboardInterrupt, DlrunError):
         raise
     except BaseException as error:
-        if isinstance(error, ModuleNotFoundError) and error.name and name.split(".")[0] == error.name.split(".")[0]:
+        if (
+            isinstance(error, ModuleNotFoundError)
+            and error.name
+            and name.split(".")[0] == error.name.split(".")[0]
+        ):
             raise  # the module itself is not there
         raise PluginError(f"plug-in {name} cannot be imported:\n\n{_own_traceback(error)}") from error
 

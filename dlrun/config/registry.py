@@ -104,9 +104,20 @@ OPTIMIZERS = Table(
     "optimizer",
     {
         name: f"dlrun.objectives.optimizers:{name}"
-        for name in (
-            "sgd rmsprop adam adamw adamax nadam radam adagrad adadelta asgd rprop lbfgs"
-        ).split()
+        for name in [
+            "sgd",
+            "rmsprop",
+            "adam",
+            "adamw",
+            "adamax",
+            "nadam",
+            "radam",
+            "adagrad",
+            "adadelta",
+            "asgd",
+            "rprop",
+            "lbfgs",
+        ]
     },
 )
 
@@ -115,8 +126,9 @@ SCHEDULERS = Table(
     {
         name: f"dlrun.objectives.schedulers:{name}"
         for name in (
-            "none step multistep exponential cosine warmup_cosine linear polynomial onecycle plateau cyclic"
-        ).split()
+            *("none", "step", "multistep", "exponential", "cosine", "warmup_cosine"),
+            *("linear", "polynomial", "onecycle", "plateau", "cyclic"),
+        )
     },
 )
 
@@ -124,7 +136,7 @@ LOSSES = Table(
     "loss",
     {
         name: f"dlrun.objectives.losses:{name}"
-        for name in "mse mae huber cross_entropy nll bce bce_with_logits".split()
+        for name in ["mse", "mae", "huber", "cross_entropy", "nll", "bce", "bce_with_logits"]
     },
 )
 

@@ -28,7 +28,9 @@ class Section(Mapping[str, Any]):
     def __getattr__(self, name: str) -> Any:
         if name in self._values:
             return self._values[name]
-        raise AttributeError(f"the configuration has no key {name!r} here; it has: {', '.join(map(str, self._values))}")
+        raise AttributeError(
+            f"the configuration has no key {name!r} here; it has: {', '.join(map(str, self._values))}"
+        )
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
@@ -66,7 +68,7 @@ class Config(Section):
 
     __slots__ = ()
 
-    def get(self, key: str, default: Any = None) -> Any:  # type: ignore[override]
+    def get(self, key: str, default: Any = None) -> Any:
         """The value of a dotted key, or the default when there is none."""
         value: Any = self
         for part in key.split("."):
@@ -135,7 +137,9 @@ def _explained(problem: Problem, values: dict[str, Any], choices: Menu) -> Probl
     """An unknown component of a run that had plug-ins is theirs, in all likelihood."""
     group = problem.key.partition(".")[0]
     name = (values.get(group) or {}).get("name") if isinstance(values.get(group), dict) else None
-    unknown = group in COMPONENTS and problem.key == f"{group}.name" and choices.section(group, str(name)) is None
+    unknown = (
+        group in COMPONENTS and problem.key == f"{group}.name" and choices.section(group, str(name)) is None
+    )
     if not unknown:
         return problem
     plugins = values.get("plugins") or []

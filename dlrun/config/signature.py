@@ -19,10 +19,19 @@ PASSED = {
     "dataset": ("seed",),
     "optimizer": ("params",),
     "scheduler": ("optimizer", "epochs", "steps_per_epoch"),
-    "loss": (),
+    "loss": ("class_counts",),
     "metric": (),
 }
-PLAIN = {int: "int", float: "float", bool: "bool", str: "str", Path: "path", dict: "dict", list: "list", Any: "any"}
+PLAIN = {
+    int: "int",
+    float: "float",
+    bool: "bool",
+    str: "str",
+    Path: "path",
+    dict: "dict",
+    list: "list",
+    Any: "any",
+}
 
 
 def signature_options(menu: Menu) -> tuple[Option, ...]:
@@ -31,7 +40,7 @@ def signature_options(menu: Menu) -> tuple[Option, ...]:
     for kind in COMPONENTS:
         if TABLES[kind].plugins:
             named = {menu.full(option).component for option in menu.options(kind).values()}
-            named |= {name for name in menu.options(kind)}
+            named |= set(menu.options(kind))
             found += [option(kind, name) for name in TABLES[kind].plugins if name not in named]
     return tuple(found)
 
@@ -55,9 +64,15 @@ def find_contract(kind: str, name: str) -> dict[str, tuple[Any, Contract]]:
     """
     component = TABLES[kind].get(name)
     hints = _hints(component)
-    found = {}
+    found: dict[str, tuple[Any, Contract]] = {}
     for parameter in inspect.signature(component).parameters.values():
-        if parameter.name in PASSED[kind] or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        if parameter.name in PASSED[kind] or parameter.kind in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        ):
+            continue
+        if kind == "dataset" and parameter.name == "root":  # null: the data root, found by `data.paths`
+            found["root"] = (None, Contract((Alternative("path"), Alternative("literal", None))))
             continue
         default = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
         contract = contract_of(hints.get(parameter.name, Any))
@@ -78,7 +93,9 @@ def contract_of(annotation: Any) -> Contract:
         return Contract(tuple(Alternative("literal", value) for value in arguments))
     if origin in (list, tuple) or getattr(origin, "__name__", "") in ("Sequence", "Iterable", "Collection"):
         inner = [argument for argument in arguments if argument is not Ellipsis]
-        of = Contract(tuple(dict.fromkeys(a for argument in inner for a in contract_of(argument).alternatives)))
+        of = Contract(
+            tuple(dict.fromkeys(a for argument in inner for a in contract_of(argument).alternatives))
+        )
         return Contract((Alternative("list", of=of if inner else None),))
     if origin in (dict,) or getattr(origin, "__name__", "") == "Mapping":
         return Contract((Alternative("dict"),))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from typing import Any
 
 from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
@@ -47,7 +46,9 @@ class MenuSource(ConfigSource):
         if config_path == PRIMARY:
             defaults = [self._usual(item) for item in defaults]
         config = OmegaConf.create({"defaults": defaults} if defaults else {})
-        return ConfigResult(provider=self.provider, path=self.path, config=config, header={"package": package})
+        return ConfigResult(
+            provider=self.provider, path=self.path, config=config, header={"package": package}
+        )
 
     def _usual(self, item: Any) -> Any:
         """An entry of the primary config's defaults list, with the option that the user's settings put there."""
@@ -101,11 +102,17 @@ def check_file(values: Any, source: str) -> None:
     defaults = values.get("defaults", [])
     good = isinstance(defaults, list) and all(
         isinstance(item, str)
-        or (isinstance(item, dict) and len(item) == 1 and isinstance(next(iter(item.values())), (str, type(None))))
+        or (
+            isinstance(item, dict)
+            and len(item) == 1
+            and isinstance(next(iter(item.values())), (str, type(None)))
+        )
         for item in defaults
     )
     if not good:
-        raise ConfigError(Problem(source, "`defaults` must be a list of options, such as `- override /model: gru`."))
+        raise ConfigError(
+            Problem(source, "`defaults` must be a list of options, such as `- override /model: gru`.")
+        )
 
 
 def _text_keys(values: dict[Any, Any]) -> bool:
@@ -123,5 +130,3 @@ class Repository(ConfigRepository):
 def repository(source: MenuSource) -> CachingConfigRepository:
     """What Hydra's defaults-list code reads from; it remembers what it has read."""
     return CachingConfigRepository(Repository(source))
-
-

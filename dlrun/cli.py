@@ -1,0 +1,220 @@
+"""The command line: reads words, calls one function a command, prints. No logic.
+
+Words with `=` are configuration, wherever they stand; what belongs to a command is a flag.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from dlrun.commands import COMMANDS, Words
+from dlrun.errors import ConfigError, DlrunError, Problem, did_you_mean
+
+FLAGS = {  # what every command takes
+    "-m, --multirun": "run every combination of the values given (optimizer=sgd,adam)",
+    "--cfg job": "print the configuration and stop; with --resolve, interpolations are replaced",
+    "--config-dir DIR": "look for YAML files in DIR first",
+    "--plugin FILE": "import a Python file with components of your own (may be repeated)",
+    "--quiet": "print results and errors only",
+    "--completion SHELL": "print the script that switches on completion in bash, zsh or fish",
+    "--help, --version": "this page; the version",
+}
+GLOBAL = {  # the number of words that follow a flag
+    "--multirun": 0,
+    "--cfg": 1,
+    "--resolve": 0,
+    "--config-dir": 1,
+    "--plugin": 1,
+    "--quiet": 0,
+    "--completion": 1,
+    "--complete": 2,
+    "--help": 0,
+    "--version": 0,
+}
+GROUP_WORDS = ("experiment", "model", "dataset", "optimizer", "scheduler", "loss", "trainer", "device")
+SHORT = {"-m": "--multirun", "-h": "--help", "-q": "--quiet", "-c": "--cfg"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; the exit code. Nothing a user does ends in a traceback, and nothing of ours is hidden."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = run(read(given))
+        sys.stdout.flush()
+        return code
+    except DlrunError as error:
+        complain(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `dlrun list | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:
+        traceback.print_exc()
+        print(
+            "\nThis is a bug of dlrun's, not yours: please report it with the lines above.", file=sys.stderr
+        )
+        return 1
+
+
+def run(words: Words) -> int:
+    """Answer what needs no command, else call the command's function."""
+    from dlrun.config.menu import set_config_dir
+
+    set_config_dir(words.value("--config-dir"))
+    if "--version" in words.flags:
+        from dlrun import __version__
+
+        print(f"dlrun {__version__}")
+        return 0
+    if "--complete" in words.flags:
+        return _complete(*words.flags["--complete"][-2:])
+    if shell := words.value("--completion"):
+        from dlrun.config.completion import script
+
+        print(script(shell), end="")
+        return 0
+    command = COMMANDS[words.command]
+    if "--help" in words.flags:
+        return _help(words)
+    fewest, most = command.plain
+    usage = f"Usage: {command.usage}"
+    if words.plain and not words.command:
+        raise ConfigError([_stray(word) for word in words.plain])
+    if not fewest <= len(words.plain) <= most:
+        raise ConfigError(
+            Problem(
+                words.command,
+                "has too few words." if len(words.plain) < fewest else "has too many words.",
+                usage,
+            )
+        )
+    if words.overrides and not command.overrides:
+        raise ConfigError(Problem(words.overrides[0], f"{words.command} takes no configuration.", usage))
+    if "--multirun" in words.flags and words.command:
+        raise ConfigError(Problem("--multirun", f"{words.command} looks at one configuration.", usage))
+    return _print_config(words) if "--cfg" in words.flags else command.call(words)
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def read(argv: list[str]) -> Words:
+    """Sort the words of a command line. Raises `ConfigError` for a flag or a command that there is not."""
+    words, rest = Words(argv), list(argv)
+    while rest:
+        word = rest.pop(0)
+        if word.startswith("-") and len(word) > 1:
+            _take_flag(word, rest, words)
+        elif is_override(word):
+            words.overrides.append(word)
+        elif not words.command and not words.plain and word in COMMANDS:
+            words.command = word
+        else:
+            words.plain.append(word)
+    return words
+
+
+def is_override(word: str) -> bool:
+    """Is it configuration? (A path that is there may have a `=` in it.)"""
+    left, equals, _ = word.partition("=")
+    return word.startswith("~") or bool(equals and not ("/" in left and os.path.exists(word)))
+
+
+def _take_flag(word: str, rest: list[str], words: Words) -> None:
+    """A flag with the words that belong to it: `--plugin FILE`, `--plugin=FILE`, `--force K=V K=V`."""
+    name, equals, value = word.partition("=")
+    name = SHORT.get(name, name)
+    known = {**GLOBAL, **COMMANDS[words.command].flags}
+    if name not in known:
+        hint = did_you_mean(name, [*known, *SHORT]) or f"Usage: {COMMANDS[words.command].usage}"
+        raise ConfigError(Problem(name, "there is no such flag.", hint))
+    taken = [value] if equals else []
+    count = known[name]
+    while rest and (len(taken) < count or (count < 0 and is_override(rest[0]))):
+        taken.append(rest.pop(0))
+    if len(taken) < abs(count) or (equals and count == 0):
+        missing = "takes no value." if count == 0 else "needs a value after it."
+        raise ConfigError(Problem(name, missing, f"Usage: {COMMANDS[words.command].usage}"))
+    words.flags.setdefault(name, []).extend(taken)
+
+
+def _stray(word: str) -> Problem:
+    """A word that is neither a command nor configuration."""
+    if "]" in word or "[" in word or "," in word:
+        return Problem(
+            word, "is half of a value with spaces in it.", "Put the word in quotes: 'model.hidden=[64, 64]'."
+        )
+    for group, options in ((group, _menu().options(group)) for group in GROUP_WORDS):
+        if word in options:
+            return Problem(word, "is not a command.", f"Did you mean {group}={word}?")
+    hint = did_you_mean(word, COMMANDS) or "`dlrun --help` lists the commands."
+    return Problem(word, "is neither a command nor KEY=VALUE.", hint)
+
+
+def complain(error: DlrunError) -> None:
+    """An error for people, on stderr: what is wrong, a line each."""
+    bold, red, plain = ("\x1b[1m", "\x1b[31m", "\x1b[0m") if _colour() else ("", "", "")
+    lines = [f"{bold}{red}error{plain} {error}"]
+    if isinstance(error, ConfigError):
+        problems = list(dict.fromkeys(error.problems))
+        lines = [
+            f"  {bold}{p.key}{plain}: {p.message}" + (f"\n      {p.hint}" if p.hint else "") for p in problems
+        ]
+        count = "error" if len(problems) == 1 else f"{len(problems)} errors"
+        lines.insert(0, f"{bold}{red}{count}{plain}")
+    print("\n".join(lines), file=sys.stderr)
+
+
+def _colour() -> bool:
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+
+
+def _menu() -> Any:
+    """The menu as the files are, without plug-ins: what help and completion need."""
+    from dlrun.config.menu import config_dirs, menu
+
+    return menu(config_dirs())
+
+
+def _help(words: Words) -> int:
+    from dlrun.config.pages import help_page
+
+    command = COMMANDS[words.command]
+    if words.command:
+        print(f"usage: {command.usage}\n\n{command.summary[:1].upper()}{command.summary[1:]}.")
+    else:
+        print(help_page(_menu(), {name: c.summary for name, c in COMMANDS.items() if name}, FLAGS))
+    return 0
+
+
+def _complete(shell: str, line: str) -> int:
+    from dlrun.config.completion import complete
+
+    flags = [flag for flag in [*GLOBAL, "-m"] if flag != "--complete"]
+    print("\n".join(complete(shell, line, _menu(), [name for name in COMMANDS if name], flags)))
+    return 0
+
+
+def _print_config(words: Words) -> int:
+    """`--cfg job`: the configuration, checked, as YAML on stdout."""
+    from dlrun.config.compose import prepare
+    from dlrun.config.compose import read as read_draft
+    from dlrun.config.yamls import dumps
+
+    if words.value("--cfg") != "job":
+        raise ConfigError(
+            Problem(
+                "--cfg", f"prints the job's configuration, not {words.value('--cfg')!r}.", "Write --cfg job."
+            )
+        )
+    draft = read_draft(words.overrides, prepare(words.overrides, **words.options)).single()
+    config = draft.config()
+    print(config.to_yaml() if "--resolve" in words.flags else dumps(draft.values()), end="")
+    return 0

@@ -1,0 +1,203 @@
+"""The commands: what each is called with, and the one function that it calls, imported when it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dlrun.errors import ConfigError, Problem, did_you_mean
+
+
+@dataclass
+class Words:
+    """A command line, sorted: the command, its plain words, configuration words and flags with their values."""
+
+    argv: list[str]
+    command: str = ""
+    plain: list[str] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
+    flags: dict[str, list[str]] = field(default_factory=dict)
+
+    def value(self, flag: str) -> str | None:
+        """The (last) value of a flag, or None."""
+        return self.flags[flag][-1] if self.flags.get(flag) else None
+
+    @property
+    def quiet(self) -> bool:
+        """Was --quiet given?"""
+        return "--quiet" in self.flags
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What composition takes besides the overrides."""
+        return {"plugin_files": self.flags.get("--plugin", [])}
+
+    def number(self, flag: str, default: int) -> int:
+        """The value of a flag as a whole number from 1. Raises `ConfigError`."""
+        text = self.value(flag)
+        if text is not None and not (text.isdecimal() and int(text) > 0):
+            raise ConfigError(Problem(flag, f"takes a whole number from 1, not {text!r}."))
+        return default if text is None else int(text)
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a command is called with, how, and by which function. `flags`: words that follow; -1 for all with `=`."""
+
+    call: Callable[[Words], int]
+    usage: str
+    summary: str
+    flags: dict[str, int] = field(default_factory=dict)
+    plain: tuple[int, int] = (0, 0)  # fewest and most plain words
+    overrides: bool = True
+
+
+def _train(words: Words) -> int:
+    from dlrun.config.expand import Expansion, plan
+
+    planned = plan(words.overrides, multirun="--multirun" in words.flags, **words.options)
+    if isinstance(planned, Expansion):
+        from dlrun.sweep.command import sweep_command
+
+        return sweep_command(planned, overrides=words.overrides, argv=words.argv, quiet=words.quiet)
+    from dlrun.run.runner import run_command
+
+    return run_command(planned, overrides=words.overrides, argv=words.argv, quiet=words.quiet)
+
+
+def _config(words: Words) -> Any:
+    """The configuration of a command that takes one."""
+    from dlrun.config.compose import compose
+
+    return compose(words.overrides, **words.options)
+
+
+def _plugins(words: Words) -> None:
+    """Import the plug-ins for a command that reads a run's own configuration."""
+    from dlrun.config.compose import prepare
+
+    prepare(words.overrides, **words.options)
+
+
+def _list(words: Words) -> int:
+    from dlrun.config.compose import prepare
+    from dlrun.config.pages import list_page
+
+    print(list_page(words.plain[0] if words.plain else None, prepare((), **words.options)))
+    return 0
+
+
+def _explain(words: Words) -> int:
+    from dlrun.config.compose import prepare, read
+    from dlrun.config.explain import explain
+    from dlrun.config.menu import GROUPS
+
+    asked = words.plain[0] if words.plain else next(iter(words.overrides), "")
+    rest = list(words.overrides if words.plain else words.overrides[1:])
+    if not asked:
+        raise ConfigError(
+            Problem("explain", "needs a key, a group or GROUP=OPTION.", COMMANDS["explain"].usage)
+        )
+    if "=" in asked and asked.partition("=")[0] not in GROUPS:
+        rest.append(asked)  # `explain optimizer.lr=0.1` is about the key, so set
+    draft = read(rest, prepare(rest, **words.options)).single()
+    if draft.problems:
+        raise ConfigError(draft.problems)
+    print(explain(asked, draft))
+    return 0
+
+
+def _resume(words: Words) -> int:
+    from dlrun.run.resume import resume_command
+
+    _plugins(words)
+    force = words.flags.get("--force", [])
+    return resume_command(words.plain[0], words.overrides, force, argv=words.argv, quiet=words.quiet)
+
+
+def _verify(words: Words) -> int:
+    from dlrun.after.verify import verify_command
+
+    return verify_command(_config(words), quiet=words.quiet)
+
+
+def _replay(words: Words) -> int:
+    from dlrun.after.replay import replay_command
+
+    _plugins(words)
+    return replay_command(words.plain[0])
+
+
+def _show(words: Words) -> int:
+    from dlrun.after.show import show_command
+
+    return show_command(_config(words), count=words.number("--count", 20), output=words.value("--output"))
+
+
+def _summary(words: Words) -> int:
+    from dlrun.after.summary import summary_command
+
+    return summary_command(_config(words))
+
+
+def _compare(words: Words) -> int:
+    from dlrun.report.compare import compare_command
+
+    output = words.value("--output")
+    return compare_command(words.plain, Path(output) if output else None)
+
+
+def _runs(words: Words) -> int:
+    from dlrun.report.runs import runs_command
+
+    filters = [word for word in words.argv if word in words.plain or word in words.overrides]
+    limit = words.number("--limit", 0) if "--limit" in words.flags else None
+    return runs_command(filters, words.value("--sort"), limit, Path(words.value("--root") or "outputs"))
+
+
+def _report(words: Words) -> int:
+    from dlrun.report.html import report_command
+
+    return report_command(words.plain[0])
+
+
+def _sweep(words: Words) -> int:
+    from dlrun.sweep import command
+
+    actions = {"status": command.status_command, "retry": command.retry_command, "stop": command.stop_command}
+    if words.plain[0] not in actions:
+        hint = did_you_mean(words.plain[0], actions) or f"Usage: {COMMANDS['sweep'].usage}"
+        raise ConfigError(Problem(f"sweep {words.plain[0]}", "there is no such command.", hint))
+    if words.plain[0] == "retry":
+        _plugins(words)
+        return command.retry_command(words.plain[1], argv=words.argv, quiet=words.quiet)
+    return actions[words.plain[0]](words.plain[1])
+
+
+COMMANDS: dict[str, Command] = {
+    "": Command(_train, "dlrun [FLAGS] [GROUP=OPTION | KEY=VALUE] ...", "train"),
+    "list": Command(_list, "dlrun list [models | datasets | optimizers | schedulers | losses | experiments | ...]",
+                    "what there is to choose from, with a line on each", plain=(0, 1), overrides=False),
+    "explain": Command(_explain, "dlrun explain KEY | GROUP | GROUP=OPTION [OVERRIDES]",
+                       "what a key or option is, and who set its present value", plain=(0, 1)),
+    "show": Command(_show, "dlrun show [OVERRIDES] [--count N] [--output FILE]",
+                    "look at samples of a data set", {"--count": 1, "--output": 1}),
+    "summary": Command(_summary, "dlrun summary [OVERRIDES]",
+                       "the layers of a model with shapes and parameter counts"),
+    "resume": Command(_resume, "dlrun resume RUN [OVERRIDES] [--force KEY=VALUE ...]   (RUN: a path, a name, or last)",
+                      "go on with an interrupted run", {"--force": -1}, plain=(1, 1)),
+    "verify-resume": Command(_verify, "dlrun verify-resume [OVERRIDES]",
+                             "prove that an interrupted and resumed run equals an uninterrupted one"),
+    "replay": Command(_replay, "dlrun replay RUN",
+                      "run the step that failed again and name the layer", plain=(1, 1), overrides=False),
+    "runs": Command(_runs, "dlrun runs [FILTER ...] [--sort KEY] [--limit N] [--root DIR]",
+                    "the runs below outputs", {"--sort": 1, "--limit": 1, "--root": 1}, plain=(0, 1000)),
+    "compare": Command(_compare, "dlrun compare DIR [DIR ...] [--output DIR]",
+                       "a table and figures of several runs or sweeps", {"--output": 1}, plain=(1, 10**5), overrides=False),
+    "report": Command(_report, "dlrun report DIR",
+                      "write report.html for a run or sweep", plain=(1, 1), overrides=False),
+    "sweep": Command(_sweep, "dlrun sweep status | retry | stop DIR",
+                     "look after a sweep's folder", plain=(2, 2), overrides=False),
+}  # fmt: skip
