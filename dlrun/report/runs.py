@@ -25,7 +25,7 @@ COLUMNS = ("name", "status", "model", "dataset", "metric", "when")
 class Entry:
     """One run in the list: what its small files say."""
 
-    path: Path
+    place: str  # the path under the root
     name: str
     state: str
     started: float  # seconds since 1970
@@ -48,7 +48,7 @@ class Entry:
             **self.config,
             **{key: str(value) for key, value in flatten(self.summary).items()},
             "name": self.name,
-            "path": str(self.path),
+            "path": self.place,
             "status": self.state,
             "model": self.config.get("model.name", ""),
             "dataset": self.config.get("dataset.name", ""),
@@ -110,7 +110,9 @@ def matches(entry: Entry, word: str) -> bool:
     value = facts.get(key, facts.get(f"{key}.name"))
     if value is None:
         return False
-    if fnmatchcase(_tight(value), _tight(pattern)):
+    if _tight(value) == _tight(pattern) or fnmatchcase(
+        _tight(value), _tight(pattern)
+    ):  # [64,64] is a glob, too
         return True
     return number(value) == number(pattern)  # 1e-2 is 0.01; nan equals nothing
 
@@ -158,7 +160,7 @@ def _check_keys(entries: Sequence[Entry], keys: Sequence[str]) -> None:
 def _entry(path: Path, root: Path) -> Entry:
     status = read_json(path / "status.json")
     return Entry(
-        path=path,
+        place=os.path.relpath(path, root),
         name=_name(path, root, status),
         state=state_of(path, status),
         started=_started(path, status),
