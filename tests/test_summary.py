@@ -1,0 +1,74 @@
+"""The layer table: names, shapes and parameter counts, without a trace on the model."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from dlrun.after.summary import Row, layer_table
+from dlrun.config.registry import MODELS
+from dlrun.models.mlp import mlp
+from dlrun.models.parameters import parameter_list
+from dlrun.models.recurrent import gru
+from dlrun.spec import DataSpec
+
+TABLE = DataSpec("table", "classification", "tabular", (6,), 3)
+IMAGE = DataSpec("digits", "classification", "image", (1, 8, 8), 3)
+
+
+def total(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def test_rows_of_a_small_mlp() -> None:
+    net = mlp(TABLE, hidden=[4])
+    net.head.bias.requires_grad_(False)
+    rows = layer_table(net, (torch.randn(2, 6),))
+    assert rows == [
+        Row("body.linear1", "Linear", (2, 4), 28, 28),
+        Row("body.activation1", "ReLU", (2, 4), 0, 0),
+        Row("head", "Linear", (2, 3), 15, 12),
+        Row("output", "Identity", (2, 3), 0, 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["mlp", "cnn", "vgg", "googlenet", "resnet", "sequential", "encoder_decoder"]
+)
+def test_the_rows_add_up_to_the_model(name: str) -> None:
+    net = MODELS.get(name)(IMAGE)
+    rows = layer_table(net, (torch.randn(2, 1, 8, 8),))
+    assert sum(row.parameters for row in rows) == total(net)
+    assert all(row.output_shape is not None for row in rows)
+    assert rows[-1].output_shape == (2, 3)
+
+
+def test_packed_text_and_bare_parameters_have_rows() -> None:
+    spec = DataSpec("names", "classification", "text", (5,), 3, vocabulary=tuple("_?abc"))
+    net = gru(spec, hidden_size=8, bidirectional=True)
+    rows = layer_table(net, (torch.ones(2, 5, dtype=torch.int64), torch.tensor([3, 5])))
+    assert [row.name for row in rows] == ["embedding", "rnn", "head"]
+    assert rows[1].output_shape == (2, 5, 16)
+    bare = parameter_list(TABLE, count=2, width=4)
+    rows = layer_table(bare, (torch.randn(2, 6),))
+    assert sum(row.parameters for row in rows) == total(bare)
+    assert Row("params", "ParameterList", None, 32, 32) in rows
+
+
+def test_shared_layers_count_once() -> None:
+    layer = nn.Linear(3, 3)
+    net = nn.Sequential(layer, nn.ReLU(), layer)
+    assert sum(row.parameters for row in layer_table(net, (torch.randn(1, 3),))) == 12
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    net = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout(0.5))
+    net[2].eval()
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    layer_table(net, (torch.randn(1, 3),))
+    with pytest.raises(RuntimeError):
+        layer_table(net, (torch.randn(1, 4),))
+    assert [m.training for m in net] == [True, True, False]
+    assert not any(m._forward_hooks for m in net.modules())
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
