@@ -92,7 +92,7 @@ DATASETS = Table(
         "pass_fail": "dlrun.data.toys:pass_fail",
         "hello": "dlrun.data.toys:hello",
         "tags": "dlrun.data.toys:tags",
-        "scenes": "dlrun.data.toys:scenes",
+        "scenes": "dlrun.data.scenes:scenes",
         "mnist": "dlrun.data.mnist:mnist",
         "fashion_mnist": "dlrun.data.mnist:fashion_mnist",
         "image_folder": "dlrun.data.image_folder:image_folder",

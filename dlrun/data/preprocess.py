@@ -49,11 +49,15 @@ class Preparation:
         return tuple(_scaled(rows, step) for rows, step in zip(inputs, steps, strict=True))
 
     def prepare_target(self, target: Tensor) -> Tensor:
-        """Class numbers as int64, everything else as float32 (standardised where the spec says so)."""
-        whole = self.spec.task == "labelling" or (
+        """Class numbers as int64, all else as float32: standardised where the spec says so, (N, 1) where two
+        classes are one output."""
+        if self.spec.task == "labelling" or (
             self.spec.task == "classification" and self.spec.num_outputs > 1
-        )
-        return target.to(torch.int64) if whole else _scaled(target.to(torch.float32), self.target)
+        ):
+            return target.to(torch.int64)
+        if self.spec.task == "classification":
+            target = target.reshape(-1, 1)
+        return _scaled(target.to(torch.float32), self.target)
 
 
 def prepare(spec: DataSpec, inputs: tuple[Tensor, ...], target: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:

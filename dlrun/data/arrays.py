@@ -1,0 +1,85 @@
+"""From two arrays to a data set: split, scaled on the training part, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlrun.data.base import Data, Part, check_part, from_parts
+from dlrun.data.leaks import overlap_notes
+from dlrun.data.preprocess import fit_standard
+from dlrun.data.splits import split
+from dlrun.spec import DataSpec
+
+
+def from_arrays(
+    name: str,
+    task: str,
+    kind: str,
+    inputs: np.ndarray | Tensor,
+    target: np.ndarray | Tensor,
+    *,
+    seed: int,
+    val_fraction: float = 0.0,
+    test_fraction: float = 0.0,
+    rows: tuple[Tensor, Tensor, Tensor] | None = None,
+    standardise: bool = False,
+    standardise_target: bool = False,
+    scale: float | None = None,
+    labels: Sequence[str] = (),
+    feature_names: Sequence[str] = (),
+    target_names: Sequence[str] = (),
+    notes: Sequence[str] = (),
+) -> Data:
+    """`Data` from inputs (N, ...) and target (N,) of class numbers or (N, K).
+
+    Test is drawn from all rows and val from the rest, stratified for classification; `rows` gives the row
+    numbers of (train, val, test) instead. `standardise` fits mean and deviation of each feature on train;
+    `scale` divides stored uint8 values. Raises `DataError` for NaN, empty parts and classes that cannot be
+    split.
+    """
+    whole = Part((_tensor(inputs),), _tensor(target))
+    spec = DataSpec(name, task, kind, tuple(whole.inputs[0].shape[1:]), 1, feature_names=tuple(feature_names))
+    check_part(spec, "all", whole)  # before a NaN gets into the means
+    classes = whole.target if task == "classification" else None
+    if rows is None:
+        rest, test = split(whole.samples, test_fraction, seed, "test", classes, labels)
+        left = None if classes is None else classes[rest]
+        train, val = (rest[part] for part in split(len(rest), val_fraction, seed, "val", left, labels))
+        rows = train, val, test
+    parts = [whole.take(part) if len(part) else None for part in rows]
+    assert parts[0] is not None, "split leaves rows in train"
+    return from_parts(
+        name,
+        task,
+        kind,
+        parts[0],
+        parts[1],
+        parts[2],
+        labels=labels,
+        feature_names=feature_names,
+        target_names=target_names,
+        preprocessing=_fit(parts[0], standardise, standardise_target, scale),
+        notes=[*notes, *overlap_notes(parts[0], parts[2])],
+    )
+
+
+def _fit(train: Part, standardise: bool, standardise_target: bool, scale: float | None) -> dict[str, Any]:
+    steps: dict[str, Any] = {}
+    if standardise:
+        steps["inputs"] = [fit_standard(train.inputs[0])]
+    elif scale is not None:
+        steps["inputs"] = [{"scale": scale}]
+    if standardise_target:
+        steps["target"] = fit_standard(train.target)
+    return steps
+
+
+def _tensor(values: np.ndarray | Tensor) -> Tensor:
+    """float64 becomes float32; everything else stays as it is."""
+    tensor = torch.as_tensor(values)
+    return tensor.to(torch.float32) if tensor.dtype == torch.float64 else tensor
