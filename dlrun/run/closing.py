@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import torch
@@ -25,10 +24,8 @@ def close_run(session: Any) -> dict[str, Any]:
     last = {name: value.clone() for name, value in session.state.model.state_dict().items()}
     if session.state.best_weights is not None:
         session.state.model.load_state_dict(session.state.best_weights)
-    started = time.perf_counter()
     result = evaluate(session.state, batches)
     assert result is not None, "no stop is asked for here"
-    session.eval_seconds += time.perf_counter() - started
     looked = look(session.state, batches)
     summary = summarize(session, part, result)
     remarks = find_remarks(session, summary, looked)
@@ -54,9 +51,7 @@ def summarize(session: Any, part: str, result: Evaluation) -> dict[str, Any]:
     state, plan, built = session.state, session.plan, session.built
     best = None if state.best is None else dict(state.best.row)
     rows = state.history.rows
-    train_seconds = sum(
-        row["samples_per_second"] and samples(session, row) / row["samples_per_second"] for row in rows
-    )
+    train_seconds = seconds_of_training(session)
     summary: dict[str, Any] = {
         "monitor": plan.monitor,
         "mode": plan.mode,
@@ -72,8 +67,8 @@ def summarize(session: Any, part: str, result: Evaluation) -> dict[str, Any]:
         },
         "times": {
             "train_seconds": train_seconds,
-            "eval_seconds": session.eval_seconds,
-            "total_seconds": time.monotonic() - session.started,
+            "eval_seconds": sum(row["epoch_seconds"] for row in rows) - train_seconds,
+            "total_seconds": session.seconds(),
             "samples_per_second": rows[-1]["samples_per_second"] if rows else None,
             "peak_memory_mib": environment.peak_memory_mib(),
         },
@@ -83,9 +78,14 @@ def summarize(session: Any, part: str, result: Evaluation) -> dict[str, Any]:
     return summary
 
 
-def samples(session: Any, row: dict[str, float]) -> float:
-    """Training samples of one epoch (the last may have been cut short)."""
-    return float(session.built.batches["train"].samples)
+def seconds_of_training(session: Any) -> float:
+    """All epochs' training time, from the rows: samples over samples a second (the last may be cut short)."""
+    state, whole = session.state, session.built.batches["train"].samples
+    rows = state.history.rows
+    counts = [whole] * len(rows)
+    if rows and state.cursor > 0:
+        counts[-1] = state.sums.samples
+    return sum(count / row["samples_per_second"] for count, row in zip(counts, rows, strict=True))
 
 
 def look(state: Any, batches: Any) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:

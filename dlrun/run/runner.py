@@ -132,8 +132,8 @@ class Session:
         self.saved_at = time.monotonic()
         self.best_unsaved = False
         self.started = time.monotonic()
+        self.seconds_before = float(run.read_status().get("seconds") or 0.0)
         self.pruned = False
-        self.eval_seconds = 0.0
 
     # -- the story of a run -------------------------------------------------------------------------------------
 
@@ -199,6 +199,7 @@ class Session:
         from dlrun.run.logs import Logs
 
         logs = Logs(self)
+        plan = self.profiled() if self.config.trainer.profile else self.plan
         batches = len(self.built.batches["train"])
         anomaly = (
             torch.autograd.set_detect_anomaly(True) if self.config.trainer.detect_anomaly else nullcontext()
@@ -206,13 +207,12 @@ class Session:
         self.screen.start_bar(batches * self.plan.epochs, self.state.epoch * batches + self.state.cursor)
         try:
             with anomaly, logs:
-                for event in fit(self.state, self.built.batches, self.plan):
+                for event in fit(self.state, self.built.batches, plan):
                     if isinstance(event, Progress):
                         logs.steps(event)
                         self.screen.advance(event, event.epoch * batches + event.batch, self.plan.epochs)
                         self.maybe_save(logs, stepped=True)
                     else:
-                        self.eval_seconds += event.seconds["eval"]
                         self.best_unsaved |= event.is_best
                         logs.epoch(event)
                         self.pruned = self.on_epoch is not None and self.on_epoch(event.row)
@@ -223,6 +223,21 @@ class Session:
                 self.save(logs)
         finally:
             self.screen.stop_bar()
+            if plan is not self.plan:
+                plan.step.write()
+                self.screen.line(f"  profile: {shorter(self.run.file('profile.txt'))}, and trace.json beside it")
+
+    def profiled(self) -> Any:
+        """The plan with a step that is watched for a while."""
+        from dataclasses import replace
+
+        from dlrun.run.profiling import ProfiledStep
+
+        return replace(self.plan, step=ProfiledStep(self.plan.step, self.run, self.state.device.type))
+
+    def seconds(self) -> float:
+        """Of wall time that this run has taken, earlier sessions included."""
+        return self.seconds_before + time.monotonic() - self.started
 
     # -- checkpoints --------------------------------------------------------------------------------------------
 
@@ -255,7 +270,7 @@ class Session:
         }
         self.save_best(files, values)
         files.write_last(self.run, values, self.config.checkpoint.keep)
-        self.run.write_status(epoch=self.state.epoch, step=self.state.step)
+        self.run.write_status(epoch=self.state.epoch, step=self.state.step, seconds=self.seconds())
         self.run.forget_aside()
         self.saved_at = time.monotonic()
 
