@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from dlrun.engine.steps.fast import fast_step
 from dlrun.engine.steps.plain import ClosureStep, PlainStep
 from dlrun.errors import ConfigError, Problem
 
@@ -24,6 +25,8 @@ def choose_step(
     if isinstance(state.optimizer, torch.optim.LBFGS):
         refuse_with_closure(precision, accumulate)
         return ClosureStep(clip_norm=clip_norm), ["closure"]
+    if fast and state.scaler is None:
+        return fast_step(state, clip_norm=clip_norm, precision=precision)
     return PlainStep(clip_norm=clip_norm, precision=precision, device_type=state.device.type), ["plain"]
 
 

@@ -1,0 +1,40 @@
+"""The rule by which a fast step is chosen. Each sentence of it is a line below, and a word in the run's header."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dlrun.engine.allocator import keep_freed_memory
+from dlrun.engine.steps.fused import FusedStep
+from dlrun.engine.steps.kernels import fused_update
+from dlrun.engine.steps.layout import channels_last, has_convolutions
+from dlrun.engine.steps.packed_gru import packed_gru
+
+
+def fast_step(state: Any, *, clip_norm: float | None, precision: str) -> tuple[FusedStep, list[str]]:
+    """The fast eager step and its words. It lays convolution weights out anew; values stay the same.
+
+    - On the CPU, an optimizer with fused kernels is updated by them (`fused`); others by their own step.
+    - A model with 2-d convolutions over images is laid out channels last (`channels_last`).
+    - On the CPU in fp32, an embedding, a GRU and a head run over packed letters (`packed_gru`).
+    """
+    on_cpu = state.device.type == "cpu"
+    if on_cpu:
+        keep_freed_memory()
+    update = fused_update(state.optimizer) if on_cpu else None
+    words = ["fused" if update is not None else "lean"]
+    forward = None
+    if on_cpu and precision == "fp32" and state.spec.input_kind == "text":
+        forward = packed_gru(state.model)
+        words += ["packed_gru"] if forward is not None else []
+    elif state.spec.input_kind == "image" and state.device.type != "mps" and has_convolutions(state.model):
+        forward = channels_last(state.model)
+        words.append("channels_last")
+    step = FusedStep(
+        clip_norm=clip_norm,
+        precision=precision,
+        device_type=state.device.type,
+        update=update,
+        forward=forward,
+    )
+    return step, words

@@ -1,0 +1,115 @@
+"""The fast step of eager mode: the plain one, without what surrounds its computation.
+
+What it changes, and what each change was worth on one core (tests/benchmarks shows the sum): the optimizer's
+fused kernel called directly (most of the gain for small models, see kernels.py); autograd's engine called
+without the checks around it (a tenth of a step of a small perceptron); another memory format for convolutions
+(layout.py); a faster recurrence (packed_gru.py). What did not help, and is not here: `torch.compile` of the
+model alone, several steps a call, and gradients by `torch.autograd.grad` instead of `.grad`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dlrun.engine.steps.kernels import FusedUpdate
+from dlrun.engine.steps.plain import autocast
+from dlrun.objectives.light import step_optimizer, zero_grad
+
+Forward = Callable[..., Tensor]
+
+
+class FusedStep:
+    """The plain step's numbers, faster: forward, loss, backward, clip, update.
+
+    Args:
+        clip_norm: the largest norm of all gradients together, or None.
+        precision: fp32 or bf16 (fp16 needs a gradient scaler: the plain step).
+        device_type: cpu, cuda or mps.
+        update: the fused kernels of the optimizer, or None for its own step.
+        forward: what to call instead of the model: the same result, faster. None: the model.
+    """
+
+    name = "fused"
+
+    def __init__(
+        self,
+        *,
+        clip_norm: float | None = None,
+        precision: str = "fp32",
+        device_type: str = "cpu",
+        update: FusedUpdate | None = None,
+        forward: Forward | None = None,
+    ) -> None:
+        self.clip_norm = clip_norm
+        self.precision = precision
+        self.device_type = device_type
+        self.fused_update = update
+        self.forward = forward
+        self.run_backward = backward_engine()
+        self.ones: dict[tuple[float, torch.dtype, torch.device], Tensor] = {}
+
+    def __call__(
+        self, state: Any, batch: Any, scale: float = 1.0, update: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """One batch. Returns its loss (0-d) and the model's output, both detached and still on the device.
+
+        `scale` is the batch's share of an accumulated step; `update` says that this batch ends it.
+        """
+        forward = state.model if self.forward is None else self.forward
+        if self.precision == "fp32":
+            output = forward(*batch.inputs)
+            loss = state.loss(output, batch.target)
+        else:
+            with autocast(self.device_type, self.precision):
+                output = forward(*batch.inputs)
+                loss = state.loss(output, batch.target)
+        self.run_backward(loss, self.gradient(loss, scale))
+        if update:
+            self.update(state)
+        return loss.detach(), output.detach()
+
+    def gradient(self, loss: Tensor, scale: float) -> Tensor:
+        """What backward starts from, 0-d: the gradient of loss * scale by the loss."""
+        key = (scale, loss.dtype, loss.device)
+        if key not in self.ones:
+            if len(self.ones) > 100:  # last batches of many sizes
+                self.ones.clear()
+            self.ones[key] = torch.full((), scale, dtype=loss.dtype, device=loss.device)
+        return self.ones[key]
+
+    def update(self, state: Any) -> None:
+        """Clip the accumulated gradients, step the optimizer, and clear them."""
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(state.model.parameters(), self.clip_norm)
+        if self.fused_update is not None:
+            self.fused_update()
+        else:
+            step_optimizer(state.optimizer)
+            zero_grad(state.optimizer)
+
+
+def backward_engine() -> Callable[[Tensor, Tensor], None]:
+    """`backward(loss, gradient)`: autograd's engine, as `torch.autograd.backward` calls it after its checks.
+
+    The engine is private to torch: it is tried once, and the public function is taken if that fails.
+    """
+    engine = getattr(torch.autograd.Variable, "_execution_engine", None)
+
+    def backward(loss: Tensor, gradient: Tensor) -> None:
+        arguments = ((loss,), (gradient,), False, False, ())
+        engine.run_backward(*arguments, allow_unreachable=True, accumulate_grad=True)  # type: ignore[union-attr]
+
+    try:
+        x = torch.ones((), requires_grad=True)
+        backward(2 * x, torch.ones(()))
+        return backward if x.grad is not None and x.grad.item() == 2 else _public_backward
+    except (AttributeError, TypeError, RuntimeError):
+        return _public_backward
+
+
+def _public_backward(loss: Tensor, gradient: Tensor) -> None:
+    torch.autograd.backward(loss, gradient)

@@ -1,0 +1,225 @@
+"""Optimizer updates by torch's fused kernels, called directly on the optimizer's own state and groups.
+
+A small step of `torch.optim` spends most of its time outside the kernel: for every step it sorts tensors by
+device and type, profiles, and looks for hooks. Here the lists of tensors are collected once and kept while the
+optimizer holds the same state; lr, momentum and the rest are read from the groups at each step, so that schedules
+need not know. A step that finds a parameter without its state, as the first one does, is torch's own: the state is
+made by torch, is what torch would hold, and its `state_dict` goes to and from a plain optimizer. Which of the two
+a step is depends on gradients and state alone, not on what was cached: a resumed run repeats it bit for bit.
+
+The kernels (`torch._fused_sgd_` and its siblings) are private to torch: where one is missing, or a setting is not
+covered, `fused_update` gives None and every step is torch's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer
+
+from dlrun.objectives.light import step_optimizer
+
+Group = dict[str, Any]
+Tensors = list[Tensor]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A fused kernel: `call(op, group, params, grads, state)`, and the state it needs under these settings."""
+
+    op: str  # its name in torch
+    call: Callable[[Any, Group, Tensors, Tensors, dict[str, Tensors]], None]
+    keys: Callable[[Group], tuple[str, ...]]
+
+
+def _sgd(op: Any, group: Group, params: Tensors, grads: Tensors, state: dict[str, Tensors]) -> None:
+    op(
+        params,
+        grads,
+        state.get("momentum_buffer", []),
+        weight_decay=group["weight_decay"],
+        momentum=group["momentum"],
+        lr=group["lr"],
+        dampening=group["dampening"],
+        nesterov=group["nesterov"],
+        maximize=group["maximize"],
+        is_first_step=False,
+    )
+
+
+def _adam(op: Any, group: Group, params: Tensors, grads: Tensors, state: dict[str, Tensors]) -> None:
+    torch._foreach_add_(state["step"], 1)
+    beta1, beta2 = group["betas"]
+    op(
+        params,
+        grads,
+        state["exp_avg"],
+        state["exp_avg_sq"],
+        state.get("max_exp_avg_sq", []),
+        state["step"],
+        lr=group["lr"],
+        beta1=beta1,
+        beta2=beta2,
+        weight_decay=group["weight_decay"],
+        eps=group["eps"],
+        amsgrad=group["amsgrad"],
+        maximize=group["maximize"],
+    )
+
+
+def _adagrad(op: Any, group: Group, params: Tensors, grads: Tensors, state: dict[str, Tensors]) -> None:
+    torch._foreach_add_(state["step"], 1)
+    settings = {key: group[key] for key in ("lr", "lr_decay", "weight_decay", "eps", "maximize")}
+    op(params, grads, state["sum"], state["step"], **settings)
+
+
+def _sgd_keys(group: Group) -> tuple[str, ...]:
+    return ("momentum_buffer",) if group["momentum"] != 0 else ()
+
+
+def _adam_keys(group: Group) -> tuple[str, ...]:
+    names = ("step", "exp_avg", "exp_avg_sq")
+    return (*names, "max_exp_avg_sq") if group["amsgrad"] else names
+
+
+def _adagrad_keys(group: Group) -> tuple[str, ...]:
+    return ("step", "sum")
+
+
+def _kernel(optimizer: Optimizer, group: Group) -> Kernel | None:
+    """The kernel for this class of optimizer (a subclass may do anything) and this group."""
+    kind = type(optimizer)
+    if kind is SGD:
+        return Kernel("_fused_sgd_", _sgd, _sgd_keys)
+    if kind is Adagrad:
+        return Kernel("_fused_adagrad_", _adagrad, _adagrad_keys)
+    if kind in (Adam, AdamW):
+        decoupled = group.get("decoupled_weight_decay", kind is AdamW)  # torch < 2.7 has no such key
+        return Kernel("_fused_adamw_" if decoupled else "_fused_adam_", _adam, _adam_keys)
+    return None
+
+
+@dataclass(frozen=True)
+class Lists:
+    """What the kernel of one group is called with."""
+
+    group: Group
+    kernel: Kernel
+    op: Any
+    keys: tuple[str, ...]
+    count: int  # parameters of the group
+    params: Tensors  # those with a gradient
+    idle: Tensors  # and those without
+    state: dict[str, Tensors]
+
+
+class FusedUpdate:
+    """`update()` is `optimizer.step(); optimizer.zero_grad()`. Made by `fused_update`."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
+        self.state: Any = None  # the optimizer's state when the lists were made
+        self.entries = 0
+        self.lists: list[Lists] = []
+
+    def __call__(self) -> None:
+        """One step from the gradients, which are then None."""
+        gradients = self.gradients()
+        if gradients is None:  # another state, or other parameters have gradients
+            self.collect()
+            gradients = self.gradients()
+        if gradients is None:
+            step_optimizer(self.optimizer)
+        else:
+            with torch.no_grad():
+                for lists, grads in zip(self.lists, gradients, strict=True):
+                    lists.kernel.call(lists.op, lists.group, lists.params, grads, lists.state)
+        for group in self.optimizer.param_groups:
+            for p in group["params"]:
+                p.grad = None
+
+    def gradients(self) -> list[Tensors] | None:
+        """The gradients of each group, or None if the lists do not fit this step."""
+        groups, state = self.optimizer.param_groups, self.optimizer.state
+        if self.state is not state or self.entries != len(state) or len(groups) != len(self.lists):
+            return None
+        columns = []
+        for group, lists in zip(groups, self.lists, strict=True):
+            if lists.group is not group or lists.count != len(group["params"]):
+                return None
+            if lists.keys != lists.kernel.keys(group):
+                return None
+            for p in lists.idle:
+                if p.grad is not None:
+                    return None
+            grads: Tensors = []
+            for p in lists.params:
+                if p.grad is None:
+                    return None
+                grads.append(p.grad)
+            columns.append(grads)
+        return columns
+
+    def collect(self) -> None:
+        """Make the lists for the present state and gradients; none if a kernel cannot take them."""
+        self.state, self.entries = self.optimizer.state, len(self.optimizer.state)
+        lists = [self.collect_group(group) for group in self.optimizer.param_groups]
+        self.lists = [item for item in lists if item is not None]
+
+    def collect_group(self, group: Group) -> Lists | None:
+        """The lists of one group, or None."""
+        kernel = _kernel(self.optimizer, group)
+        op = getattr(torch, kernel.op, None) if kernel is not None else None
+        params = [p for p in group["params"] if p.grad is not None]
+        if kernel is None or op is None or not _is_covered(group) or not _alike(params):
+            return None
+        keys = kernel.keys(group)
+        state: dict[str, Tensors] = {key: [] for key in keys}
+        for p in params:
+            entry = self.optimizer.state.get(p, {})
+            for key in keys:
+                if not isinstance(entry.get(key), Tensor) or entry[key].device != p.device:
+                    return None
+                entry[key] = _laid_out_like(p, entry[key])
+                state[key].append(entry[key])
+        idle = [p for p in group["params"] if p.grad is None]
+        return Lists(group, kernel, op, keys, len(group["params"]), params, idle, state)
+
+
+def _is_plain(tensor: Tensor | None) -> bool:
+    return tensor is not None and tensor.layout is torch.strided and tensor.is_floating_point()
+
+
+def _is_covered(group: Group) -> bool:
+    """No setting under which torch takes another road. A learning rate may be a tensor only there."""
+    roads = ("capturable", "differentiable")
+    return not any(group.get(road) for road in roads) and not isinstance(group["lr"], Tensor)
+
+
+def _alike(params: Tensors) -> bool:
+    """One device and type, dense real numbers: what a single call of a kernel takes."""
+    kinds = {(p.device, p.dtype) for p in params}
+    return len(kinds) <= 1 and all(_is_plain(p) and _is_plain(p.grad) for p in params)
+
+
+def _laid_out_like(p: Tensor, value: Tensor) -> Tensor:
+    """`value` with the strides of `p`: the kernels on the CPU walk both as they lie in memory.
+
+    They differ when a checkpoint was written with another memory format than the model has now.
+    """
+    if value.shape != p.shape or value.stride() == p.stride():
+        return value
+    return torch.empty_like(p).copy_(value)
+
+
+def fused_update(optimizer: Optimizer) -> FusedUpdate | None:
+    """`step` and `zero_grad` of this optimizer by fused kernels, or None if its class has none here."""
+    groups = optimizer.param_groups
+    kernels = [_kernel(optimizer, group) for group in groups]
+    if any(kernel is None or not hasattr(torch, kernel.op) for kernel in kernels):
+        return None
+    return FusedUpdate(optimizer) if all(_is_covered(group) for group in groups) else None
