@@ -20,10 +20,14 @@ from dlrun.report.mistakes import draw_mistakes, draw_reconstructions, to_pixels
 
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The figures that were saved, in order."""
+    """The figures that were drawn, in order. They are not rendered: that takes the time."""
     seen: list[Any] = []
-    save = style.save
-    monkeypatch.setattr(style, "save", lambda figure, path: (seen.append(figure), save(figure, path))[1])
+
+    def keep(figure: Any, path: Path) -> Path:
+        seen.append(figure)
+        return path
+
+    monkeypatch.setattr(style, "save", keep)
     return seen
 
 
@@ -54,8 +58,6 @@ def test_curves_bridge_epochs_that_were_not_evaluated(tmp_path: Path, figures: l
     assert len(lines(loss)["train"].get_xdata()) == 20
     assert accuracy.get_ylabel() == "accuracy"
     assert path == tmp_path / "run" / "curves.png"
-    assert 1000 < size(path)[0] < 1600
-    assert path.stat().st_size < 150_000
 
 
 def test_curves_mark_the_best_epoch(tmp_path: Path, figures: list[Any]) -> None:
@@ -146,7 +148,7 @@ def test_confusion_is_readable_for_any_number_of_classes(
     matrix = np.eye(classes, dtype=int) * 7
     matrix[0, 1] = 3
     names = [f"class {i}" for i in range(classes)]
-    path = write_confusion(tmp_path, matrix, names)
+    write_confusion(tmp_path, matrix, names)
     counts, labels = read_confusion(tmp_path)
     assert (counts == matrix).all()
     assert labels == names
@@ -159,7 +161,7 @@ def test_confusion_is_readable_for_any_number_of_classes(
     written = {text.get_text() for text in axes.texts}
     assert written == ({"7", "3"} if classes <= 30 else set())
     assert f"{7 * classes} of {7 * classes + 3} right" in words(figures[0])
-    assert size(path)[0] < 2000
+    assert max(figures[0].get_size_inches()) * style.DPI < 2000
 
 
 def test_confusion_colours_are_shares_of_the_true_class() -> None:
@@ -245,9 +247,12 @@ def test_pixels_of_any_images(channels: int) -> None:
     assert stretched[0, 0, :, 0].tolist() == [0.0, 1.0]
 
 
-def test_a_figure_is_the_same_file_each_time(tmp_path: Path) -> None:
+def test_a_figure_is_a_small_png_and_the_same_each_time(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
-    first = draw_curves(run).read_bytes()
+    path = draw_curves(run)
+    first = path.read_bytes()
+    assert 1000 < size(path)[0] < 1600
+    assert len(first) < 150_000
     assert draw_curves(run).read_bytes() == first
     assert not list(run.glob(".curves*")), "no temporary file is left"
 

@@ -1,0 +1,325 @@
+"""Comparing runs and sweeps: what differs, what is written, what is drawn, and that both ways agree."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from factory_runs import make_config, make_run, make_sweep
+
+from dlrun.errors import RunError
+from dlrun.report import panels, style
+from dlrun.report.compare import compare, compare_command, write_results
+from dlrun.report.jobs import JobRow, collect, parse, read_results, short_names, varied_keys
+from dlrun.report.sensitivity import heat_map_keys
+from dlrun.report.tables import format_value
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """sgd and adam, three rates, two seeds; sgd diverges at 0.1."""
+    return make_sweep(tmp_path / "lrs", ("sgd", "adam"), (0.1, 0.01, 0.001), 2)
+
+
+@pytest.fixture(autouse=True)
+def figures(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> list[Any]:
+    """The figures that were drawn, in order; rendering them takes the time, so only one test does."""
+    seen: list[Any] = []
+    if "rendered" not in request.fixturenames:
+        monkeypatch.setattr(style, "save", lambda figure, path: (seen.append(figure), path.touch()))
+    return seen
+
+
+@pytest.fixture
+def rendered() -> None:
+    """Asks for real files."""
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    """results.csv."""
+    with open(folder / "results.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def run_with(path: Path, overrides: list[str] | None = None, **changes: Any) -> Path:
+    """A run whose configuration has these changes and whose command has these words."""
+    return make_run(path, make_config(**changes), overrides=overrides or [])
+
+
+def keys_of(*paths: Path) -> list[str]:
+    return varied_keys(collect(paths))
+
+
+def test_only_what_differs_is_named_and_the_seed_comes_last(tmp_path: Path) -> None:
+    first = run_with(tmp_path / "a", seed=0)
+    second = run_with(tmp_path / "b", seed=1, optimizer__lr=0.1, run__name="other", trainer__epochs=20)
+    assert keys_of(first, second) == ["optimizer.lr", "trainer.epochs", "seed"]
+    assert keys_of(first, run_with(tmp_path / "c", run__dir="/somewhere", device__name="cuda")) == []
+
+
+def test_what_follows_from_the_component_is_left_out_unless_it_was_set(tmp_path: Path) -> None:
+    adam = run_with(tmp_path / "adam", optimizer="adam")
+    sgd = run_with(tmp_path / "sgd", optimizer="sgd")
+    assert keys_of(adam, sgd) == ["optimizer.name"]
+    told = run_with(tmp_path / "told", ["optimizer.lr=0.01"], optimizer="sgd")
+    assert keys_of(adam, told) == ["optimizer.name", "optimizer.lr"]
+    other = run_with(tmp_path / "other", optimizer="sgd", optimizer__lr=0.5)
+    assert keys_of(adam, sgd, other) == ["optimizer.name", "optimizer.lr"]
+
+
+def test_two_options_of_one_component_are_told_apart(tmp_path: Path) -> None:
+    names = ("sgd", "momentum")
+    paths = [run_with(tmp_path / name, [f"optimizer={name}"], optimizer=name) for name in names]
+    comparison = compare(paths)
+    assert comparison.keys == ["optimizer"]
+    assert sorted(comparison.label(group) for group in comparison.groups) == ["momentum", "sgd"]
+
+
+def test_confounded_settings_are_both_named(tmp_path: Path) -> None:
+    first = run_with(tmp_path / "a", seed=0, trainer__batch_size=8)
+    second = run_with(tmp_path / "b", seed=1, trainer__batch_size=16)
+    assert keys_of(first, second) == ["trainer.batch_size", "seed"]
+
+
+def test_short_names_stay_clear() -> None:
+    keys = ["optimizer.lr", "model.name", "model.width", "dataset.width", "seed"]
+    assert list(short_names(keys).values()) == ["lr", "model", "model.width", "dataset.width", "seed"]
+
+
+def test_groups_are_ranked_with_test_beside(sweep: Path) -> None:
+    comparison = compare([sweep])
+    assert comparison.keys == ["optimizer", "optimizer.lr", "seed"]
+    assert comparison.label(comparison.groups[0]) == "adam lr=0.01"
+    assert comparison.label(comparison.groups[-1]) == "sgd lr=0.1"
+    text = str(comparison.table())
+    assert text.splitlines()[0].split("  ")[0] == "optimizer"
+    assert all(
+        word in text for word in ("n", "val_loss", "std", "95 % interval", "test_accuracy", "2 diverged")
+    )
+    assert any("2 of 12 diverged" in remark for remark in comparison.remarks)
+
+
+def test_results_hold_one_row_a_job(sweep: Path) -> None:
+    compare([sweep], sweep)
+    rows = table(sweep)
+    assert len(rows) == 12
+    row = next(
+        row for row in rows if (row["optimizer"], row["optimizer.lr"], row["seed"]) == ("adam", "0.01", "1")
+    )
+    summary = json.loads((sweep / row["path"] / "summary.json").read_text())
+    assert float(row["best.val_loss"]) == summary["best"]["val_loss"]
+    assert float(row["last.train_accuracy"]) == summary["last"]["train_accuracy"]
+    assert float(row["test.accuracy"]) == summary["test"]["accuracy"]
+    assert (row["test.of"], row["status"], row["seconds"]) == ("best", "finished", "6.0")
+    assert row["command"] == "dlrun optimizer=adam optimizer.lr=0.01 seed=1"
+    lost = [row for row in rows if row["status"] == "failed"]
+    assert len(lost) == 2
+    assert "diverged" in lost[0]["error"]
+    assert lost[0]["test.accuracy"] == ""
+
+
+def test_a_sweep_and_compare_write_the_same(sweep: Path, tmp_path: Path) -> None:
+    jobs = [
+        JobRow(path, {"optimizer": name, "optimizer.lr": float(rate), "seed": int(seed)})
+        for path in sorted((sweep / "jobs").iterdir())
+        for name, rate, seed in [path.name.split("-")]
+    ]
+    first = write_results(sweep, jobs)
+    written = (sweep / "results.csv").read_text()
+    assert compare([sweep], sweep).remarks == first.remarks
+    assert (sweep / "results.csv").read_text() == written
+    moved = sweep.rename(tmp_path / "moved")
+    compare([moved], moved)
+    assert (moved / "results.csv").read_text() == written
+
+
+def test_jobs_without_a_directory_stay_in_the_table(sweep: Path) -> None:
+    shutil.rmtree(sweep / "jobs" / "adam-0.01-0")
+    died = JobRow(
+        sweep / "jobs" / "adam-0.01-0", {"optimizer": "adam"}, "failed", "killed by signal 11", "dlrun x=1"
+    )
+    coming = JobRow(sweep / "jobs" / "new", {"optimizer": "rmsprop"}, "waiting")
+    write_results(sweep, [died, coming, JobRow(sweep / "jobs" / "sgd-0.01-0", {"optimizer": "sgd"})])
+    read = {row.path.name: row for row in read_results(sweep / "results.csv")}
+    assert (read["adam-0.01-0"].status, read["adam-0.01-0"].error) == ("failed", "killed by signal 11")
+    assert read["adam-0.01-0"].command == "dlrun x=1"
+    assert read["new"].status == "waiting"
+    again = compare([sweep])  # and the runs that the table did not know are found beside it
+    assert len(again.jobs) == 13
+    assert "1 of 13 failed, 1 of 13 not finished" in "\n".join(again.remarks)
+
+
+def test_the_directory_knows_better_than_an_old_table(sweep: Path) -> None:
+    path = sweep / "jobs" / "adam-0.01-0"
+    write_results(sweep, [JobRow(path, {"seed": 0}, "waiting")])
+    assert table(sweep)[0]["status"] == "finished"
+    (path / "status.json").write_text(json.dumps({"state": "running"}))  # its process died
+    write_results(sweep, [JobRow(path, {"seed": 0}, "failed", "out of memory")])
+    assert (table(sweep)[0]["status"], table(sweep)[0]["error"]) == ("failed", "out of memory")
+
+
+@pytest.mark.parametrize(
+    "value", [0, 3, -1.5, 1e-7, 0.1234567891, True, False, None, "adam", "a,b", "[8,8]", ""]
+)
+def test_settings_survive_the_table(value: Any) -> None:
+    assert parse(format_value(value)) == value
+
+
+def test_time_to_the_target(sweep: Path) -> None:
+    jobs = [JobRow(path) for path in (sweep / "jobs").glob("adam-0.01-*")]
+    comparison = write_results(sweep, jobs, target=0.5)
+    reached = comparison.groups[0].reached
+    assert reached is not None
+    count, epochs, seconds = reached
+    assert count == 2
+    assert seconds == pytest.approx(epochs * 0.5)
+    assert "to val_loss 0.5000" in str(comparison.table()).splitlines()[0]
+    assert "reached by 2 of 2" in "\n".join(comparison.remarks)
+
+
+def test_the_target_of_the_jobs_configuration_is_used(tmp_path: Path) -> None:
+    run = run_with(tmp_path / "a", sweep__target=0.5)
+    assert compare([run]).target == 0.5
+
+
+def test_losses_that_differ_are_not_ranked_by_loss(tmp_path: Path) -> None:
+    first = run_with(tmp_path / "a")
+    second = run_with(tmp_path / "b", loss__name="nll")
+    comparison = compare([first, second])
+    assert (comparison.metric, comparison.mode) == ("val_accuracy", "max")
+    assert "the loss functions differ" in comparison.remarks[0]
+    other = run_with(tmp_path / "c", dataset__name="wine")
+    assert "different data sets" in compare([first, other]).remarks[0]
+
+
+def test_a_repeated_run_is_no_second_seed(tmp_path: Path) -> None:
+    paths = [run_with(tmp_path / name) for name in "ab"]
+    comparison = compare(paths)
+    assert comparison.groups[0].value is not None
+    assert comparison.groups[0].value.n == 1
+    assert "1 run(s) repeat" in comparison.remarks[0]
+    assert len(compare([paths[0], paths[0], tmp_path]).jobs) == 2
+
+
+def test_pruned_runs_are_named_and_left_out(tmp_path: Path) -> None:
+    paths = [run_with(tmp_path / str(seed), seed=seed) for seed in range(3)]
+    summary = json.loads((paths[0] / "summary.json").read_text())
+    (paths[0] / "summary.json").write_text(json.dumps(summary | {"stopped": "pruned"}))
+    comparison = compare(paths)
+    assert "1 of 3 pruned" in "\n".join(comparison.remarks)
+    assert comparison.groups[0].value is not None
+    assert comparison.groups[0].value.n == 2
+
+
+@pytest.mark.usefixtures("rendered")
+def test_damaged_runs_do_not_stop_a_comparison(sweep: Path) -> None:
+    (sweep / "jobs" / "adam-0.01-0" / "config.yaml").write_text("model: [")
+    (sweep / "jobs" / "adam-0.01-1" / "summary.json").write_text("{")
+    (sweep / "jobs" / "adam-0.1-0" / "metrics.csv").unlink()
+    (sweep / "jobs" / "adam-0.1-1" / "overrides.txt").unlink()
+    (sweep / "jobs" / "sgd-0.01-0" / "status.json").write_text("")
+    assert len(compare([sweep], sweep).jobs) == 12
+    assert (sweep / "comparison.png").stat().st_size > 10_000
+
+
+def test_nothing_finished_yet(tmp_path: Path, figures: list[Any]) -> None:
+    run = make_run(tmp_path / "run", state="interrupted", epochs=0)
+    comparison = compare([run], tmp_path / "out")
+    assert "no finished run yet" in "".join(text.get_text() for text in figures[0].axes[0].texts)
+    assert "1 of 1 not finished" in "\n".join(comparison.remarks)
+
+
+def test_paths_that_hold_nothing_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="does not exist"):
+        compare([tmp_path / "nowhere"])
+    with pytest.raises(RunError, match="there is no run in"):
+        compare([tmp_path])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="is a file"):
+        compare([tmp_path / "file"])
+
+
+def test_the_command_prints_and_writes(
+    sweep: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert compare_command([sweep]) == 0
+    out = capsys.readouterr().out
+    assert "They differ in\n  optimizer: adam, sgd\n  optimizer.lr: 0.001, 0.01, 0.1\n  seed: 0, 1\n" in out
+    assert "note: 2 of 12 diverged" in out
+    assert (sweep / "comparison.png").exists()
+    monkeypatch.chdir(tmp_path)
+    assert compare_command(sorted((sweep / "jobs").iterdir())[:2]) == 0
+    (folder,) = (tmp_path / "outputs" / "comparisons").iterdir()
+    assert (folder / "results.csv").exists()
+    assert compare_command([sweep / "jobs" / "adam-0.01-0"], tmp_path / "here") == 0
+    assert "No setting differs." in capsys.readouterr().out
+    assert (tmp_path / "here" / "results.csv").exists()
+
+
+def titles(figure: Any) -> list[str]:
+    return [axes.get_title(loc="left") for axes in figure.axes if axes.axison]
+
+
+def test_panels_of_a_sweep_over_optimizers_and_rates(sweep: Path, figures: list[Any]) -> None:
+    compare([sweep], sweep)
+    ranking, learning, steps, rates = figures[0].axes
+    assert ranking.get_yticklabels()[0].get_text() == "adam lr=0.01 (n=2)"
+    assert len(learning.collections) == 5, "a band for each group that finished"
+    assert (steps.get_xlabel(), steps.get_ylabel(), steps.get_ylim()) == ("Steps", "Loss", (0, 0.2))
+    assert [text.get_text().split(":")[0] for text in steps.get_legend().get_texts()] == ["adam", "sgd"]
+    assert rates.get_xscale() == "log"
+    assert [text.get_text() for text in rates.get_legend().get_texts()] == ["adam", "sgd", "sgd diverged"]
+
+
+def test_losses_that_stay_high_are_not_cut_off(tmp_path: Path, figures: list[Any]) -> None:
+    for name in ("sgd", "adam"):
+        config = make_config(optimizer=name)
+        make_run(tmp_path / name, config, floor=1.0, steps=50, overrides=[f"optimizer={name}"])
+    compare([tmp_path / "sgd", tmp_path / "adam"], tmp_path / "out")
+    steps = figures[0].axes[2]
+    assert steps.get_ylabel() == "Loss"
+    assert steps.get_ylim()[1] > 1.0
+
+
+def test_a_heat_map_of_two_numbers(tmp_path: Path, figures: list[Any]) -> None:
+    for width in (8, 16):
+        for rate in (0.1, 0.2, 0.3):
+            lost = (width, rate) == (8, 0.3)
+            run = tmp_path / "runs" / f"{width}-{rate}"
+            config = make_config(model__dropout=rate, trainer__batch_size=width)
+            make_run(
+                run, config, floor=rate + width, state="failed" if lost else "finished", error="diverged"
+            )
+    comparison = compare([tmp_path / "runs"], tmp_path / "out")
+    assert heat_map_keys(comparison) == ("model.dropout", "trainer.batch_size")
+    heat = figures[0].axes[-1 if figures[0].axes[-1].axison else -2]
+    assert heat.images[0].get_array().shape == (2, 3)
+    cells = [text.get_text() for text in heat.texts]
+    assert cells[2] == "×"
+    assert len(cells) == 6
+    assert float(cells[0]) < float(cells[1])
+
+
+def test_many_groups_stay_legible(tmp_path: Path, figures: list[Any]) -> None:
+    for number in range(30):
+        run_with(
+            tmp_path / "runs" / f"{number}",
+            trainer__batch_size=number + 1,
+            dataset__val_fraction=0.01 * number,
+        )
+    compare([tmp_path / "runs"], tmp_path / "out")
+    ranking, learning = figures[0].axes[:2]
+    assert len(ranking.get_yticks()) == panels.RANKED
+    assert [text.get_text() for text in learning.get_legend().get_texts()][-1] == "22 others"
+
+
+def test_mean_curve_uses_the_points_that_all_runs_have() -> None:
+    first = {"epoch": [1.0, 2.0, 3.0], "loss": [4.0, float("nan"), 2.0]}
+    second = {"epoch": [1.0, 2.0, 3.0, 4.0], "loss": [2.0, 1.0, 4.0, 0.0]}
+    x, mean, std = panels.mean_curve([first, second], "epoch", "loss")
+    assert (x, mean) == ([1.0, 3.0], [3.0, 3.0])
+    assert std == pytest.approx([2**0.5, 2**0.5])
