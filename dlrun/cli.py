@@ -161,15 +161,15 @@ def _stray(word: str) -> Problem:
 def complain(error: DlrunError) -> None:
     """An error for people, on stderr: what is wrong, a line each."""
     bold, red, plain = ("\x1b[1m", "\x1b[31m", "\x1b[0m") if _colour() else ("", "", "")
-    lines = [f"{bold}{red}error{plain} {error}"]
     if isinstance(error, ConfigError):
         problems = list(dict.fromkeys(error.problems))
-        lines = [
-            f"  {bold}{p.key}{plain}: {p.message}" + (f"\n      {p.hint}" if p.hint else "") for p in problems
-        ]
-        count = "error" if len(problems) == 1 else f"{len(problems)} errors"
-        lines.insert(0, f"{bold}{red}{count}{plain}")
-    print("\n".join(lines), file=sys.stderr)
+        lines = ["error:" if len(problems) == 1 else f"{len(problems)} errors:"]
+        for problem in problems:
+            break_ = " " if len(str(problem)) <= 110 else "\n      "
+            lines.append(f"  {bold}{problem.key}{plain}: {problem.message}{break_}{problem.hint}".rstrip())
+    else:
+        lines = ["error:", *(f"  {line}".rstrip() for line in str(error).splitlines())]
+    print("\n".join([f"{bold}{red}{lines[0]}{plain}", *lines[1:]]), file=sys.stderr)
 
 
 def _colour() -> bool:

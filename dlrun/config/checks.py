@@ -12,6 +12,10 @@ from dlrun.config.menu import COMPONENTS, GROUPS, Key, Menu, Option
 from dlrun.errors import Problem, did_you_mean
 
 NEEDED = [group for group in GROUPS if group != "experiment"]
+AUTO_LOSS = {"classification": "cross_entropy", "labelling": "cross_entropy", "multilabel": "bce_with_logits"}
+WANTED = {"bce": "sigmoid", "nll": "log_softmax"}  # the last activation that a loss is made for
+WITH_LOGITS = {"bce": "loss=bce_with_logits", "nll": "loss=cross_entropy"}
+APPLIED = {"cross_entropy": ("softmax", "sigmoid"), "bce_with_logits": ("sigmoid", "softmax")}
 MISSING = "???"  # OmegaConf's word for a value that must be given
 
 
@@ -217,6 +221,7 @@ def _combinations(values: dict[str, Any], sections: dict[str, Option]) -> Iterat
                 else "Choose another model or dataset."
             )
             yield Problem(group, message, hint)
+    yield from _outputs(values, task)
     norm = values["model"].get("batch_norm", False)
     if values["trainer"]["batch_size"] == 1 and (any(norm) if isinstance(norm, list) else norm):
         message = "one sample has no variance, so batch norm cannot work on a batch of one."
@@ -232,6 +237,22 @@ def _combinations(values: dict[str, Any], sections: dict[str, Option]) -> Iterat
         yield Problem(
             "run.overwrite", "contradicts resume=auto: go on with the run that is there, or replace it?"
         )
+
+
+def _outputs(values: dict[str, Any], task: str) -> Iterator[Problem]:
+    """What the model's last activation gives is not what the loss wants: probabilities, their logarithms, logits."""
+    if "output_activation" not in values["model"]:
+        return
+    loss = values["loss"]["name"]
+    loss = AUTO_LOSS.get(task, loss) if loss == "auto" else loss
+    last = values["model"]["output_activation"]
+    if loss in WANTED and last != WANTED[loss]:
+        message = f"is {show(last)}, but loss={loss} wants {WANTED[loss]} outputs."
+        hint = f"Write model.output_activation={WANTED[loss]}, or choose {WITH_LOGITS[loss]}."
+        yield Problem("model.output_activation", message, hint)
+    if loss in APPLIED and last in APPLIED[loss]:
+        message = f"is {last}, which loss={loss} applies itself: it would act twice."
+        yield Problem("model.output_activation", message, "Write model.output_activation=null.")
 
 
 def _selection(values: dict[str, Any]) -> Iterator[Problem]:

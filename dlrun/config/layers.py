@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -86,13 +84,15 @@ def _files(choices: Choices, menu: Menu) -> tuple[list[tuple[str, str, bool]], C
     from hydra.errors import HydraException, MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
 
+    from dlrun.config.hydra_rules import hydra_rules
+
     overrides = [
         Override(OverrideType.CHANGE, group, ValueType.ELEMENT, option)
         for group, option in choices.items()
         if option
         is not None  # Hydra takes no `null` for a group; our only one is the experiment, null anyway
     ]
-    with _hydra_version():
+    with hydra_rules():
         try:
             found = create_defaults_list(
                 _repository(menu), PRIMARY, overrides, prepend_hydra=False, skip_missing=False
@@ -199,17 +199,3 @@ def _missing(error: Any, menu: Menu) -> Problem:
     known: dict[str, Option] = menu.options(group)
     hint = did_you_mean(name, known) or f"Allowed: {', '.join(known)}."
     return Problem(source, f"`defaults` names the {group} option {name!r}, which is not there.", hint)
-
-
-@contextmanager
-def _hydra_version() -> Iterator[None]:
-    """Today's Hydra rules, whatever a notebook has set; put back afterwards."""
-    from hydra import version
-
-    base = version.VersionBase.instance()
-    before = base.version_base
-    version.setbase("1.3")
-    try:
-        yield
-    finally:
-        base.version_base = before

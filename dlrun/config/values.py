@@ -59,11 +59,14 @@ def read_value(raw: str) -> Any:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
+    from dlrun.config.hydra_rules import hydra_rules
+
     global _PARSER
     _PARSER = _PARSER or OverridesParser.create()
-    for attempt in (raw, _quoted_items(raw), quote(raw)):
+    for attempt in (str, _quoted_items, quote):
         try:
-            return _plain(_PARSER.parse_override(f"k={attempt}"))
+            with hydra_rules():
+                return _plain(_PARSER.parse_override(f"k={attempt(raw)}"))
         except (HydraException, RecursionError, ValueError, ArithmeticError) as error:
             if SWEEP_FUNCTIONS.match(raw):
                 reason = str(error).splitlines()[-1]
