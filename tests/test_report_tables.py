@@ -1,0 +1,115 @@
+"""Tables: aligned and plain in a pipe, rich on a terminal; and the closing table of a run."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from factory_runs import make_metrics, make_summary
+
+from dlrun.report.tables import Table, closing_table, format_number, format_seconds, format_value, show
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+TABLE = Table(["name", "loss"], [["mlp [red]", "0.5"], ["a", "-12"]], title="Title", notes=["a note"])
+
+
+def test_plain_tables_are_aligned_without_trailing_spaces() -> None:
+    assert str(TABLE).splitlines() == [
+        "Title",
+        "name       loss",
+        "mlp [red]   0.5",
+        "a           -12",
+        "a note",
+    ]
+    assert str(Table(["a", "b"], [])) == "a  b"
+
+
+def test_a_pipe_gets_plain_lines_and_a_terminal_a_rich_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    coloured = Table(["status"], [["failed"], ["[bold]x"]])
+    pipe, terminal = io.StringIO(), Terminal()
+    show(coloured, pipe)
+    show(coloured, terminal)
+    assert pipe.getvalue() == "status\nfailed\n[bold]x\n"
+    assert "\033[31mfailed" in terminal.getvalue()
+    assert "[bold]x" in terminal.getvalue(), "names are no markup"
+    assert "─" in terminal.getvalue()
+
+
+def test_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", "1")
+    terminal = Terminal()
+    show(Table(["status"], [["failed"]]), terminal)
+    assert "\033[31m" not in terminal.getvalue()
+    monkeypatch.setenv("TERM", "dumb")
+    dumb = Terminal()
+    show(Table(["status"], [["failed"]]), dumb)
+    assert dumb.getvalue() == "status\nfailed\n"
+
+
+def test_the_closing_table_puts_the_baseline_beside_the_test_result(tmp_path: Path) -> None:
+    (tmp_path / "curves.png").touch()
+    rows = make_metrics(10, 0.1)
+    rows[6]["val_loss"] = 0.01
+    summary = make_summary(rows)
+    lines = str(closing_table(summary, tmp_path)).splitlines()
+    for words in ("val, best (epoch 7)", "train, last (epoch 10)", "test of best", "majority class"):
+        assert words in lines[0]
+    accuracy = next(line for line in lines if line.startswith("accuracy")).split()
+    assert accuracy[-1] == "0.1000"
+    assert accuracy[-2] == format_number(summary["test"]["accuracy"])
+    assert lines[-2].startswith("6.0 s in all · 5.0 s training")
+    assert lines[-1] == f"{tmp_path}/: curves.png"
+
+
+def test_a_regression_has_the_mean_value_beside_it() -> None:
+    summary = {"last": {"epoch": 3, "train_loss": 0.5, "train_mae": 0.2}, "baseline": {"mae": 1.0}}
+    text = str(closing_table(summary))
+    assert "mean value" in text
+    assert "test" not in text
+    assert text.splitlines()[2].split() == ["mae", "0.2000", "1.0000"]
+
+
+@pytest.mark.parametrize(
+    "summary", [{}, {"best": None, "last": [], "test": 3, "baseline": {"accuracy": None}}]
+)
+def test_a_summary_with_nothing_in_it(summary: dict[str, object]) -> None:
+    assert str(closing_table(summary)) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.5, "0.5000"), (0.123456, "0.1235"), (123.456, "123.5"), (1e-5, "1e-05"), (0.0, "0"), (123456.0, "1.235e+05"),
+     (None, ""), (float("nan"), "nan")],
+)  # fmt: skip
+def test_numbers(value: float | None, text: str) -> None:
+    assert format_number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.123, "0.12 s"),
+        (12.34, "12.3 s"),
+        (59.97, "1 min 00 s"),
+        (245, "4 min 05 s"),
+        (7380, "2 h 03 min"),
+        (None, ""),
+    ],
+)
+def test_seconds(seconds: float | None, text: str) -> None:
+    assert format_seconds(seconds) == text
+
+
+def test_values_are_written_as_on_the_command_line() -> None:
+    assert format_value([64, 0.5, None, True]) == "[64,0.5,null,true]"
+    assert format_value(0.1) == "0.1"
+    assert format_value(0.123456789) == "0.123456789"
