@@ -70,6 +70,12 @@ def test_the_closing_table_puts_the_baseline_beside_the_test_result(tmp_path: Pa
     assert lines[-1] == f"{tmp_path}/: curves.png"
 
 
+def test_when_the_last_epoch_is_the_best_it_is_shown_once() -> None:
+    head = str(closing_table(make_summary(make_metrics(4, 0.1)))).splitlines()[0]
+    assert "train, best and last (epoch 4)" in head
+    assert "train, last" not in head
+
+
 def test_a_regression_has_the_mean_value_beside_it() -> None:
     summary = {"last": {"epoch": 3, "train_loss": 0.5, "train_mae": 0.2}, "baseline": {"mae": 1.0}}
     text = str(closing_table(summary))

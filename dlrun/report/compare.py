@@ -11,8 +11,8 @@ import io
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,12 @@ def write_results(folder: Path, jobs: Sequence[JobRow], target: float | None = N
             sweep.target).
     """
     return _write(_compare([Job(row) for row in jobs], target), folder)
+
+
+def select_jobs(comparison: Comparison, paths: Collection[Path]) -> Comparison:
+    """The same comparison of some of its jobs alone: those in these run directories."""
+    some = _compare([job for job in comparison.jobs if job.row.path in paths], comparison.target)
+    return replace(some, folder=comparison.folder)
 
 
 def compare_command(paths: Sequence[Path | str], output: Path | None = None) -> int:

@@ -16,14 +16,6 @@ STATUS_STYLES = {
     "finished": "green", "running": "cyan", "failed": "red", "dead": "red", "interrupted": "yellow",
     "waiting": "dim",
 }  # fmt: skip
-PARTS = (
-    ("best", "train"),
-    ("best", "val"),
-    ("best", "test"),
-    ("last", "train"),
-    ("last", "val"),
-    ("last", "test"),
-)
 SHOWN_FILES = ("curves.png", "confusion.png", "mistakes.png", "checkpoints/best.pt", "checkpoints/last.pt")
 
 
@@ -93,10 +85,11 @@ def closing_table(summary: Mapping[str, Any], run_dir: Path | None = None) -> Ta
 
 def _closing_columns(summary: Mapping[str, Any]) -> list[tuple[str, dict[str, float]]]:
     columns = []
-    for moment, part in PARTS:
-        values = numbers(summary.get(moment))
+    best, last = (numbers(summary.get(moment)) for moment in ("best", "last"))
+    same = "epoch" in best and best["epoch"] == last.get("epoch")
+    for moment, values in (("best and last", best),) if same else (("best", best), ("last", last)):
         epoch = f" (epoch {values['epoch']:.0f})" if "epoch" in values else ""
-        columns.append((f"{part}, {moment}{epoch}", _of_part(values, part)))
+        columns += [(f"{part}, {moment}{epoch}", _of_part(values, part)) for part in ("train", "val", "test")]
     test, baseline = summary.get("test"), summary.get("baseline")
     of = test.get("of") if isinstance(test, Mapping) else None
     columns.append((f"test of {of}" if of else "test", numbers(test)))
