@@ -78,21 +78,27 @@ def plan(
     """What a command line asks for: one run, or a sweep (`-m`, or an experiment with `sweep.params`)."""
     choices = prepare(overrides, config_dir=config_dir, search_cwd=search_cwd, plugin_files=plugin_files)
     draft = read(overrides, choices)
-    if multirun or (params(draft) and not draft.problems):
+    if multirun or (not draft.problems and _sweeps_itself(draft)):
         return expand_draft(draft)
     return without_params(draft.single().config())
 
 
 def params(draft: Draft) -> dict[str, Any]:
-    """The `sweep.params` of the chosen experiment, without the keys that the words fix (or sweep themselves)."""
+    """The `sweep.params` of the chosen experiment."""
     try:
         values = draft.single().values()
     except ConfigError:
         return {}
     section = values.get("sweep")
     found = section.get("params") if isinstance(section, dict) else None
-    given = {word.key for word in draft.words}
-    return {k: v for k, v in found.items() if k not in given} if isinstance(found, dict) else {}
+    return found if isinstance(found, dict) else {}
+
+
+def _sweeps_itself(draft: Draft) -> bool:
+    """Does the experiment sweep, and do the words leave it something to sweep (or give several values themselves)?"""
+    several = {word.key: word.is_sweep for word in draft.words}  # the last word for a key counts
+    found = params(draft)
+    return bool(found) and (any(several.values()) or not set(found) <= set(several))
 
 
 def without_params(config: Config) -> Config:

@@ -44,7 +44,8 @@ class Section(Mapping[str, Any]):
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"a configuration is frozen: {name} cannot be set")
 
-    __delattr__ = __setattr__  # type: ignore[assignment]
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a configuration is frozen: {name} cannot be deleted")
 
     def __hash__(self) -> int:
         return hash(json.dumps(thaw(self), sort_keys=True, default=str))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache
 from random import Random
 from typing import Any
@@ -108,7 +109,7 @@ def _items(sweep: Any) -> Iterator[Any]:
         start, stop = sweep.start or 0, sweep.stop or 0
         if not sweep.step or (stop - start) / sweep.step > LARGEST_SWEEP:
             raise ValueError(f"a range needs a step and at most {LARGEST_SWEEP} values")
-        values: list[Any] = list(sweep.range())
+        values: list[Any] = list(sweep.range()) if isinstance(sweep.range(), range) else _floats(sweep)
     elif isinstance(sweep, ChoiceSweep):
         values = [v for item in sweep.list for v in (_items(item) if isinstance(item, Sweep) else [item])]
     else:
@@ -116,6 +117,16 @@ def _items(sweep: Any) -> Iterator[Any]:
     if sweep.shuffle:  # in an order that the same command finds again
         Random(0).shuffle(values)
     yield from values
+
+
+def _floats(sweep: Any) -> list[float]:
+    """`range(0.1,0.4,0.1)` as it is meant: 0.1, 0.2, 0.3 (Hydra adds up the binary numbers and finds 0.4, too)."""
+    value, stop, step = (Decimal(repr(number)) for number in (sweep.start, sweep.stop, sweep.step))
+    values = []
+    while (value < stop) if step > 0 else (value > stop):
+        values.append(float(value))
+        value += step
+    return values
 
 
 def quote(text: str) -> str:

@@ -63,7 +63,9 @@ def _represent_list(dumper: Dumper, values: list[Any]) -> yaml.Node:
 
 def _represent_str(dumper: Dumper, value: str) -> yaml.Node:
     # Interpolations are data once a configuration is resolved; quotes keep `${` from looking like one.
-    style = "'" if "${" in value and "\n" not in value else None
+    style = "'" if "${" in value else None
+    if not value.isprintable():  # line ends and the like, which YAML would fold
+        style = '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 

@@ -1,0 +1,274 @@
+"""Sweeps: from one command to many checked jobs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlrun.config.compose import compose, prepare, read
+from dlrun.config.expand import Expansion, as_text, expand, plan
+from dlrun.config.schema import Config
+from dlrun.config.values import Distribution, read_value
+from dlrun.errors import ConfigError
+
+MANY = """\
+# dlrun experiment=many
+# Two optimizers from two seeds.
+trainer: {epochs: 7}
+optimizer: {lr: 0.3}
+sweep:
+  params:
+    optimizer: [sgd, adam]
+    seed: range(2)
+"""
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Path:
+    """A folder with two experiments of our own."""
+    folder = tmp_path / "conf" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "many.yaml").write_text(MANY)
+    (folder / "one.yaml").write_text("# dlrun experiment=one\n# One run.\nseed: 9\n")
+    return folder.parent
+
+
+def words(expansion: Expansion) -> list[tuple[str, ...]]:
+    return [job.overrides for job in expansion.jobs]
+
+
+def test_every_combination_in_order() -> None:
+    found = expand(["optimizer=sgd,adam", "trainer=smoke", "seed=range(2)"])
+    assert found.overrides == ("trainer=smoke",)
+    assert found.swept == {"optimizer": ["sgd", "adam"], "seed": [0, 1]}
+    assert words(found) == [
+        ("trainer=smoke", "optimizer=sgd", "seed=0"),
+        ("trainer=smoke", "optimizer=sgd", "seed=1"),
+        ("trainer=smoke", "optimizer=adam", "seed=0"),
+        ("trainer=smoke", "optimizer=adam", "seed=1"),
+    ]
+    assert found.jobs[3].swept == {"optimizer": "adam", "seed": 1}
+
+
+@pytest.mark.parametrize(
+    ("word", "values"),
+    [
+        ("seed=0,1,2", [0, 1, 2]),
+        ("seed=0,1,range(5,7)", [0, 1, 5, 6]),
+        ("seed=choice(3,1)", [3, 1]),
+        ("seed=sort(3,1)", [1, 3]),
+        ("optimizer.lr=range(0.1,0.4,0.1)", [0.1, 0.2, 0.3]),
+        ("model.hidden=[8],[8,8]", [[8], [8, 8]]),
+        ("optimizer=glob([adam*],exclude=*short)", ["adam", "adamax", "adamw"]),
+        ("device=cpu,cuda:1", ["cpu", "cuda:1"]),
+        ("scheduler=null,step", ["none", "step"]),
+        ("run.name=a b,c=d,^x", ["a b", "c=d", "^x"]),
+        ("init_from=null,x", [None, "x"]),
+        ("model.batch_norm=true,false", [True, False]),
+    ],
+)
+def test_hydras_sweep_grammar(word: str, values: list[object]) -> None:
+    found = expand([word])
+    key = word.partition("=")[0]
+    assert found.swept == {key: values}
+    assert [job.swept[key] for job in found.jobs] == values
+    assert not any(job.problems for job in found.jobs)
+
+
+def test_every_job_is_what_its_words_alone_compose() -> None:
+    sweep = [
+        "optimizer=sgd,momentum,adam",
+        "trainer=smoke,default",
+        "model.hidden=[8],[4,4]",
+        "device=cpu,cuda:1",
+    ]
+    found = expand([*sweep, "optimizer.lr=0.1,0.02", "run.name=${seed}-x", "seed=3"])
+    assert len(found.jobs) == 48
+    for job in found.jobs:
+        assert job.config == compose(job.overrides)
+        assert job.config is not None
+        assert job.config.run.name == "3-x"
+
+
+def test_equals_full_composition_by_hydra() -> None:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    from dlrun.config.menu import builtin_conf
+
+    found = expand(
+        ["optimizer=sgd,momentum", "trainer=smoke,default", "optimizer.lr=0.1,1e-3", "model.hidden=[8],[4,4]"]
+    )
+    with initialize_config_dir(str(builtin_conf()), version_base="1.3"):
+        for job in found.jobs:
+            theirs = OmegaConf.to_container(hydra_compose("dlrun_primary", list(job.overrides)))
+            assert read(job.overrides, found.menu).values() == theirs
+    GlobalHydra.instance().clear()
+
+
+def test_the_last_word_for_a_key_counts() -> None:
+    found = expand(["seed=0,1", "optimizer.lr=0.1,0.2", "seed=5"])
+    assert found.swept == {"optimizer.lr": [0.1, 0.2]}
+    assert words(found)[0] == ("seed=5", "optimizer.lr=0.1")
+    found = expand(["seed=5", "seed=0,1"])
+    assert words(found) == [("seed=0",), ("seed=1",)]
+
+
+def test_equal_jobs_are_one_job() -> None:
+    assert len(expand(["seed=1,1,2"]).jobs) == 2
+
+
+def test_impossible_jobs_are_named_and_the_others_stand() -> None:
+    found = expand(["model=mlp,gru", "optimizer.lr=0.1,-1"])
+    assert [bool(job.config) for job in found.jobs] == [True, False, False, False]
+    assert [problem.key for problem in found.jobs[1].problems] == ["optimizer.lr"]
+    assert "gru takes text or sequence" in str(found.jobs[2].problems[0])
+
+
+@pytest.mark.parametrize(
+    ("sweep", "key", "said"),
+    [
+        (["model=mlp,gruu", "optimizer.lrr=1"], "model", "Did you mean gru?"),
+        (["model=mlp,gruu", "optimizer.lrr=1"], "optimizer.lrr", "Did you mean optimizer.lr?"),
+        (["seed=0,1", "trainer.epochs=0"], "trainer.epochs", "must be int >= 1"),
+        (["plugins=[a.py],[b.py]"], "plugins", "cannot be swept"),
+        (["sweep.trials=1,2"], "sweep.trials", "cannot be swept"),
+        (["optimizer.lr=interval(0.1,1)"], "optimizer.lr", "sweep.search=random"),
+        (["optimizer=interval(0.1,1)"], "optimizer", "an interval has no options"),
+        (["optimizer=glob(x*)"], "optimizer", "no option matches"),
+        (["seed=range(100000)", "trainer.epochs=1,2"], "seed", "these are 200000 jobs"),
+    ],
+)
+def test_what_is_wrong_with_all_jobs_is_an_error(sweep: list[str], key: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        expand(sweep)
+    assert said in next(str(problem) for problem in caught.value.problems if problem.key == key)
+
+
+def test_an_experiment_that_sweeps(conf: Path) -> None:
+    options: dict[str, Any] = {"config_dir": conf}
+    found = plan(["experiment=many"], **options)
+    assert isinstance(found, Expansion)
+    assert found.swept == {"optimizer": ["sgd", "adam"], "seed": [0, 1]}
+    assert words(found)[1] == ("experiment=many", "optimizer=sgd", "seed=1")
+    for job in found.jobs:
+        assert job.config is not None
+        assert (
+            job.config.optimizer.lr,
+            job.config.trainer.epochs,
+            job.config.section("sweep")["params"],
+        ) == (0.3, 7, {})
+
+
+def test_a_swept_key_with_one_value_is_fixed(conf: Path) -> None:
+    found = plan(["experiment=many", "optimizer=rprop"], config_dir=conf)
+    assert isinstance(found, Expansion)
+    assert found.swept == {"seed": [0, 1]}
+    one = plan(["experiment=many", "optimizer=rprop", "seed=4"], config_dir=conf)
+    assert isinstance(one, Config)
+    assert (one.optimizer.name, one.optimizer.lr, one.seed, one.section("sweep")["params"]) == (
+        "rprop",
+        0.3,
+        4,
+        {},
+    )
+    other = plan(["experiment=many", "optimizer=sgd,momentum", "seed=4"], config_dir=conf)
+    assert isinstance(other, Expansion)
+    assert other.swept == {"optimizer": ["sgd", "momentum"]}
+
+
+def test_sweeping_over_experiments_that_sweep(conf: Path) -> None:
+    found = expand(["experiment=many,one"], config_dir=conf)
+    assert words(found)[-1] == ("experiment=one",)
+    assert len(found.jobs) == 5
+    assert found.swept == {"experiment": ["many", "one"], "optimizer": ["sgd", "adam"], "seed": [0, 1]}
+
+
+def test_wrong_sweep_params_are_named(conf: Path) -> None:
+    (conf / "experiment" / "many.yaml").write_text("sweep: {params: {optimizer: [sgd, adm], seed: []}}\n")
+    with pytest.raises(ConfigError, match=r"Did you mean adam|has no values"):
+        plan(["experiment=many"], config_dir=conf)
+    (conf / "experiment" / "many.yaml").write_text("sweep: {params: [1]}\n")
+    with pytest.raises(ConfigError, match=r"sweep\.params: must be dict"):
+        plan(["experiment=many"], config_dir=conf)
+
+
+def test_one_run_without_m(conf: Path) -> None:
+    assert isinstance(plan(["seed=3"]), Config)
+    with pytest.raises(ConfigError, match="dlrun -m seed=0,1"):
+        plan(["seed=0,1"])
+    alone = plan(["seed=3"], multirun=True)
+    assert isinstance(alone, Expansion)
+    assert words(alone) == [("seed=3",)]
+
+
+def test_a_search_makes_its_jobs_one_by_one() -> None:
+    sweep = [
+        "optimizer.lr=tag(log,interval(1e-4,1e-1))",
+        "trainer.epochs=interval(1,9)",
+        "optimizer=sgd,adam",
+    ]
+    found = expand([*sweep, "sweep.search=tpe", "seed=2"])
+    assert found.jobs == []
+    assert found.swept == {
+        "optimizer.lr": Distribution(1e-4, 1e-1, log=True),
+        "trainer.epochs": Distribution(1, 9, integer=True),
+        "optimizer": ["sgd", "adam"],
+    }
+    assert found.config.sweep.search == "tpe"
+    job = found.job({"optimizer.lr": 0.012345678901234567, "trainer.epochs": 3, "optimizer": "adam"})
+    assert job.config is not None
+    assert (job.config.optimizer.name, job.config.optimizer.lr, job.config.trainer.epochs) == (
+        "adam",
+        0.012345678901234567,
+        3,
+    )
+    assert job.config == compose(job.overrides)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        1,
+        0.1,
+        1e-17,
+        True,
+        None,
+        "a",
+        "1",
+        "1e3",
+        "a b",
+        "a,b",
+        "null",
+        "x=(y)",
+        "",
+        [1, "a,b"],
+        {"a": [1, "2"]},
+    ],
+)
+def test_values_as_words_read_back(value: object) -> None:
+    assert read_value(as_text(value)) == value
+
+
+def test_two_hundred_jobs_read_each_choice_of_files_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dlrun.config import layers
+
+    calls = []
+    real = layers.stack
+    monkeypatch.setattr(layers, "stack", lambda *given: calls.append(given) or real(*given))
+    prepare([])
+    found = expand(
+        [
+            "optimizer=sgd,momentum,adam,adamw",
+            "optimizer.lr=0.5,0.1,0.01,0.001,0.2",
+            "seed=range(10)",
+            "run.name=once",
+        ]
+    )
+    assert len(found.jobs) == 200
+    assert len({job.config.identity for job in found.jobs if job.config}) == 200
+    assert len(calls) <= 5
