@@ -74,6 +74,20 @@ def _config(words: Words) -> Any:
     return compose(words.overrides, **words.options)
 
 
+def _data_config(words: Words) -> Any:
+    """The configuration of a command that only looks at the data: model and loss need not fit them."""
+    from dlrun.config.compose import prepare, read
+    from dlrun.config.schema import Config
+
+    draft = read(words.overrides, prepare(words.overrides, **words.options)).single()
+    clean, problems = draft.checked()
+    misfits = {"model", "loss"} if {"model", "loss"} <= clean.keys() and not draft.problems else set()
+    problems = [problem for problem in problems if problem.key not in misfits]
+    if problems:
+        raise ConfigError(problems)
+    return Config(clean)
+
+
 def _plugins(words: Words) -> None:
     """Import the plug-ins for a command that reads a run's own configuration."""
     from dlrun.config.compose import prepare
@@ -133,7 +147,8 @@ def _replay(words: Words) -> int:
 def _show(words: Words) -> int:
     from dlrun.after.show import show_command
 
-    return show_command(_config(words), count=words.number("--count", 20), output=words.value("--output"))
+    config = _data_config(words)
+    return show_command(config, count=words.number("--count", 20), output=words.value("--output"))
 
 
 def _summary(words: Words) -> int:

@@ -1,0 +1,181 @@
+"""`dlrun show`: what is printed, what is drawn, and that only the data matter."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dlrun.after.grid import draw_grid, grid_columns, image_layers, to_pixels
+from dlrun.after.show import Rows, captions, describe, listing, show_command
+from dlrun.cli import main
+from dlrun.config.compose import compose
+from dlrun.data.base import Data, Part
+from dlrun.errors import ConfigError
+from dlrun.run.build import build_data
+from dlrun.spec import DataSpec
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, and no data root of the user's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DLRUN_DATA", str(tmp_path / "data"))
+    return tmp_path
+
+
+def png_size(path: Path) -> tuple[int, int]:
+    """Width and height from the header."""
+    head = path.read_bytes()[:24]
+    assert head.startswith(b"\x89PNG")
+    width, height = struct.unpack(">II", head[16:24])
+    return width, height
+
+
+def data_of(*words: str) -> Data:
+    return build_data(compose(words, search_cwd=False))
+
+
+def shown(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(["show", *words]) == 0
+    return capsys.readouterr().out
+
+
+def test_images_become_a_file_that_is_named(
+    folder: Path, mnist_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = shown(capsys, "dataset=mnist", f"dataset.root={mnist_root}", "--count", "6")
+    path = folder / "outputs" / "show" / "mnist.png"
+    assert "The first 6 of test: outputs/show/mnist.png" in out
+    assert "1000 train, 200 test" in out
+    width, height = png_size(path)
+    assert width > height  # 2 x 3 panels, as in the notes' figure
+
+
+def test_the_first_six_are_two_by_three_with_their_labels(mnist_root: Path) -> None:
+    """S2-MNIST-SAMPLES: grey, the test part in file order, "Ground Truth: n"."""
+    data = data_of("dataset=mnist", f"dataset.root={mnist_root}")
+    assert data.test is not None
+    rows = Rows(data.test, 6)
+    digits = data.test.target[:6].tolist()
+    assert captions(data.spec, rows) == [f"Ground Truth: {digit}" for digit in digits]
+    (layer,) = image_layers(rows.inputs, rows.target, data.spec)
+    assert layer.shape == (6, 28, 28)
+    assert [grid_columns(n) for n in (1, 2, 6, 20, 1000)] == [1, 2, 3, 6, 8]
+
+
+def test_panels_have_no_ticks_and_their_titles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    drawn: list[Figure] = []
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (drawn.append(self), save(self, *a, **k))[1])
+    spec = DataSpec("d", "classification", "image", (1, 4, 4), 2)
+    images = torch.arange(96, dtype=torch.uint8).reshape(6, 1, 4, 4)
+    draw_grid(tmp_path / "a" / "b.png", [images], torch.zeros(6), list("abcdef"), spec)
+    axes = drawn[0].axes
+    assert [a.get_title() for a in axes] == list("abcdef")
+    assert not any(a.get_xticks().size or a.get_yticks().size for a in axes)
+    assert (tmp_path / "a" / "b.png").exists()
+
+
+def test_pixels_of_every_kind_of_storage() -> None:
+    whole = torch.tensor([[[[0, 16]]]], dtype=torch.uint8)
+    assert to_pixels(whole, 16.0).tolist() == [[[0.0, 1.0]]]
+    assert to_pixels(whole).max() == pytest.approx(16 / 255)
+    floats = torch.tensor([[[[-2.0, 0.0, 2.0]]]])
+    assert to_pixels(floats).tolist() == [[[0.0, 0.5, 1.0]]]
+    assert to_pixels(torch.ones(2, 3, 4, 5)).shape == (2, 4, 5, 3)
+    assert to_pixels(torch.ones(2, 2, 4, 5)).shape == (2, 4, 5)
+
+
+def test_several_inputs_and_a_map_of_classes_are_side_by_side() -> None:
+    data = data_of("dataset=scenes", "model=fusion")
+    rows = Rows(data.train, 3)
+    layers = image_layers(rows.inputs, rows.target, data.spec)
+    assert len(layers) == 3
+    assert all(layer.shape == (3, 16, 16) and layer.max() <= 1 for layer in layers)
+
+
+def test_names_print_with_their_country_and_no_padding(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = shown(capsys, "dataset=names", "dataset.source=builtin", "--count", "3", "--output", "names.txt")
+    data = data_of("dataset=names", "dataset.source=builtin", "model=gru")
+    assert data.test is not None
+    lines = out[out.index("The first 3 of test:") :].splitlines()
+    assert lines[2].split() == ["text", "target"]
+    countries = [data.spec.labels[number] for number in data.test.target[:3].tolist()]
+    assert [line.split()[-1] for line in lines[3:6]] == countries
+    assert "\0" not in out
+    polish = next(line for line in out.splitlines() if line.startswith("Polish"))
+    number = data.spec.labels.index("Polish")
+    counts = [int((part.target == number).sum()) for part in data.parts().values()]
+    assert polish.split()[1:] == [str(count) for count in counts]
+    assert (folder / "names.txt").read_text(encoding="utf-8").startswith("The first 3 of test:")
+
+
+def test_a_sequence_of_labels_reads_as_a_word() -> None:
+    data = data_of("dataset=hello", "model=gru")
+    assert listing(data.spec, Rows(data.train, 1))[1].split() == ["hello", "ohlol"]
+
+
+def test_tables_print_the_first_features(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = shown(capsys, "dataset=wine", "--count", "2")
+    assert "alcohol" in out
+    assert "(5 more)" in out
+    last = out.splitlines()[-1].split()
+    assert len(last) == 9
+    assert last[-1].startswith("class_")
+    assert not (folder / "outputs").exists()
+
+
+def test_labels_and_numbers() -> None:
+    tags = data_of("dataset=tags")
+    lines = listing(tags.spec, Rows(tags.train, 5))
+    for line, target in zip(lines[1:], tags.train.target[:5], strict=True):
+        names = [tags.spec.labels[k] for k in range(len(target)) if target[k] == 1]
+        assert line.endswith(", ".join(names) or "none")
+    line = data_of("dataset=line")
+    rows = [text.split() for text in listing(line.spec, Rows(line.train, 3))[1:]]
+    assert rows == [["1", "2"], ["2", "4"], ["3", "6"]]
+    assert describe(line)[-1].split() == ["y", "4", "1.633", "2", "6"]
+
+
+def test_many_classes_are_cut_short() -> None:
+    labels = tuple(f"c{i}" for i in range(100))
+    spec = DataSpec("many", "classification", "tabular", (1,), 100, labels=labels)
+    lines = describe(Data(spec, Part((torch.zeros(100, 1),), torch.arange(100))))
+    assert lines[-2].split() == ["c29", "1"]
+    assert lines[-1] == "..."
+
+
+class OnDisk:
+    """A map-style data set of two grey images."""
+
+    def __getitem__(self, row: int) -> tuple[Any, int]:
+        return torch.full((1, 4, 4), float(row)), row + 5
+
+
+def test_rows_on_disk_are_read() -> None:
+    rows = Rows(Part((), torch.tensor([5, 6]), OnDisk()), 2)  # type: ignore[arg-type]
+    assert rows.inputs[0].shape == (2, 1, 4, 4)
+    assert rows.target.tolist() == [5, 6]
+
+
+def test_only_the_data_matter(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The default model takes no text: for a look at it that is no error; a misspelt key is."""
+    assert main(["show", "dataset=hello"]) == 0
+    assert main(["show", "dataset=hello", "model=mlpp"]) == 2
+    assert main(["show", "dataset=hello", "optimizer.lrr=1"]) == 2
+    error = capsys.readouterr().err
+    assert "mlpp" in error
+    assert "optimizer.lrr" in error
+
+
+def test_nothing_to_show_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--count"):
+        show_command(compose([], search_cwd=False), count=0, output=None)
