@@ -28,7 +28,7 @@ def work(yaml: str, path: str, code: Any) -> None:
     from dlrun.run.screen import Screen
 
     code.value = run_frozen(
-        Config.from_yaml(yaml), RunDir(path), screen=Screen(quiet=True, terminal=False)
+        Config.from_yaml(yaml), RunDir(path), screen=Screen(silent=True, terminal=False)
     ).exit_code
 
 

@@ -76,7 +76,7 @@ CASES = {
         digits,
     ),
     "cnn on mnist, momentum": (
-        ["model=cnn", "dataset=mnist", "optimizer=momentum", "optimizer.lr=0.01"],
+        ["model=cnn", "dataset=mnist", "dataset.root=MNIST", "optimizer=momentum", "optimizer.lr=0.01"],
         lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9),
         mnist,
     ),
@@ -94,7 +94,7 @@ def test_the_losses_are_those_of_a_loop_written_by_hand(
     case: str, fast: bool, tmp_path: Path, mnist_root: Path
 ) -> None:
     words, make_optimizer, forward = CASES[case]
-    words = [*words, f"dataset.root={mnist_root}", f"device.fast={str(fast).lower()}"]
+    words = [word.replace("MNIST", str(mnist_root)) for word in words] + [f"device.fast={str(fast).lower()}"]
     ours, our_weights = train_with_dlrun(words, tmp_path / "run")
     losses, weights = train_by_hand(words, make_optimizer, forward)
     assert len(ours) == len(losses) > EPOCHS

@@ -33,7 +33,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_the_main_job_leaves_a_complete_directory(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([*SMALL]) == 0
+    assert cli.main([*SMALL, "optimizer.lr=0.01"]) == 0
     (path,) = Path("outputs").glob("*/*-mlp-digits")
     assert {p.name for p in path.iterdir()} >= FILES
     assert {p.name for p in (path / "checkpoints").iterdir()} >= {"last.pt", "best.pt"}

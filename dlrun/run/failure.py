@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import traceback
 from typing import Any
 
@@ -15,8 +16,10 @@ def failed(session: Any, error: Exception) -> Outcome:
     code, message, trace = explain(session, error)
     session.screen.stop_bar()
     try:
-        session.run.put_back()
-        if session.run.path.is_dir():
+        replaced = session.run.put_back()
+        if code == 2 and not replaced and not session.resumed:
+            shutil.rmtree(session.run.path)  # nothing was trained: nothing half-written stays
+        elif not replaced:
             session.run.write_status(
                 state="failed", ended=now(), exit_code=code, error=message, traceback="".join(
                     traceback.format_exception(error)
@@ -25,6 +28,9 @@ def failed(session: Any, error: Exception) -> Outcome:
     except OSError as disk:  # a full disk must not hide what happened
         message += f" (status.json could not be written: {disk.strerror})"
     if code == 1:
+        raise error
+    if code == 2:
+        session.screen.close()
         raise error
     if trace:
         session.screen.line("".join(traceback.format_exception(error)).rstrip(), always=True)
@@ -73,7 +79,7 @@ def from_plugin(error: BaseException) -> bool:
     """Does the traceback pass through a file of the user's?"""
     from dlrun.config.plugins import loaded
 
-    files = {str(plugin.path) for plugin in loaded() if plugin.path is not None}
+    files = {str(plugin.path) for plugin in loaded() if plugin.path}
     return any(frame.filename in files for frame in traceback.extract_tb(error.__traceback__))
 
 

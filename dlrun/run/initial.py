@@ -56,7 +56,7 @@ def trained(session: Any, experiment: str) -> Path:
     place = session.run.path / "init"
     session.screen.line(f"  first: experiment {experiment} is trained in {shorter(place)}")
     config = compose([f"experiment={experiment}", *words, f"run.dir='{place}'", "resume=auto"])
-    outcome = train(config, argv=session.argv, screen=Screen(quiet=True, terminal=False))
+    outcome = train(config, argv=session.argv, screen=Screen(silent=True, terminal=False))
     if outcome.exit_code != 0:
         raise RunError(
             f"experiment {experiment}, which init_from needs, did not finish: see {place}/train.log."

@@ -6,6 +6,7 @@ import shlex
 import socket
 from collections.abc import Sequence
 from os import getpid
+from pathlib import Path
 from typing import Any
 
 from dlrun.engine.device import device_words
@@ -46,11 +47,12 @@ def write_facts(session: Any, overrides: Sequence[str], *, resumed: bool) -> Non
 
 def copy_plugin(run: Any, plugin: Any) -> None:
     """A copy of a plug-in's file for reading; nothing imports it from here."""
-    if plugin.path is None or not plugin.path.is_file():
+    source = Path(plugin.path) if plugin.path else None
+    if source is None or not source.is_file():
         return
     folder = run.file("plugins")
     folder.mkdir(exist_ok=True)
-    write_atomic(folder / f"{plugin.path.name}.txt", plugin.path.read_bytes())
+    write_atomic(folder / f"{source.name}.txt", source.read_bytes())
 
 
 def print_header(session: Any) -> None:

@@ -57,7 +57,7 @@ def train(
 
     Raises `DlrunError` for what the user can mend before training; a run that fails later is an `Outcome`.
     """
-    screen = screen or Screen(quiet=True, terminal=False)
+    screen = screen or Screen(silent=True, terminal=False)
     if config.resume == "auto" and config.run.dir and (Path(config.run.dir) / "status.json").exists():
         from dlrun.run.resume import resume
 
@@ -141,7 +141,7 @@ class Session:
         """Train (from a checkpoint, if one is given), and leave a finished directory, or one that says why not."""
         from dlrun.run import failure
 
-        self.overrides = list(overrides)
+        self.overrides, self.resumed = list(overrides), checkpoint is not None
 
         try:
             self.begin(overrides, resumed=checkpoint is not None)
@@ -157,7 +157,7 @@ class Session:
             self.signals.number = interrupted.number
             return self.interrupted()
         except Exception as error:
-            return failure.failed(self, error)
+            return failure.failed(self, error)  # or raised again: the user's input, or a bug of ours
         finally:
             self.screen.close()
             self.run.unlock()

@@ -17,11 +17,13 @@ class Screen:
 
     Args:
         quiet: print nothing but the last line.
+        silent: print nothing at all (train.log is written all the same).
         terminal: draw a progress bar; None asks the standard output.
     """
 
-    def __init__(self, *, quiet: bool = False, terminal: bool | None = None) -> None:
-        self.quiet = quiet
+    def __init__(self, *, quiet: bool = False, silent: bool = False, terminal: bool | None = None) -> None:
+        self.quiet = quiet or silent
+        self.silent = silent
         self.terminal = sys.stdout.isatty() if terminal is None else terminal
         self.log: IO[str] | None = None
         self.early: list[str] = []
@@ -40,7 +42,7 @@ class Screen:
             self.log.flush()
         else:
             self.early.append(text)
-        if self.quiet and not always:
+        if self.silent or (self.quiet and not always):
             return
         if self.bar is not None:
             self.bar.console.print(text, style=style or None, highlight=False, markup=False)
