@@ -17,10 +17,9 @@ LINE = DataSpec("line", "regression", "tabular", (1,), 1)
 
 
 def kinds(module: nn.Module) -> list[str]:
-    """The class names of the leaves, in order."""
-    return [
-        type(m).__name__ for m in module.modules() if not list(m.children()) and type(m) is not nn.Sequential
-    ]
+    """The class names of the leaves, in order, after the one that flattens the input."""
+    leaves = [m for m in module.modules() if not list(m.children())]
+    return [type(m).__name__ for m in leaves if type(m) not in (nn.Sequential, nn.Flatten)]
 
 
 def count(module: nn.Module) -> int:

@@ -26,6 +26,7 @@ def test_rows_of_a_small_mlp() -> None:
     net.head.bias.requires_grad_(False)
     rows = layer_table(net, (torch.randn(2, 6),))
     assert rows == [
+        Row("flatten", "Flatten", (2, 6), 0, 0),
         Row("body.linear1", "Linear", (2, 4), 28, 28),
         Row("body.activation1", "ReLU", (2, 4), 0, 0),
         Row("head", "Linear", (2, 3), 15, 12),

@@ -6,6 +6,7 @@ is `head`, what comes before it `body`.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from math import prod
 
@@ -19,18 +20,11 @@ KINDS = ("tabular", "image")
 TASKS = (*VECTOR_TASKS, "reconstruction")
 
 
-class Mlp(nn.Module):
-    """`body` (a dense stack, may be empty), `head` (linear), `output` (the output activation)."""
+class Mlp(nn.Sequential):
+    """(N, ...) to (N, K): `flatten`, `body` (a dense stack, may be empty), `head` (linear), `output` (activation)."""
 
     def __init__(self, body: nn.Module, head: nn.Linear, output: nn.Module) -> None:
-        super().__init__()
-        self.body = body
-        self.head = head
-        self.output = output
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, ...) to (N, K)."""
-        return self.output(self.head(self.body(x.flatten(1))))
+        super().__init__(OrderedDict(flatten=nn.Flatten(), body=body, head=head, output=output))
 
 
 class Powers(nn.Module):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+from torch import Tensor
 
 from dlrun.engine.allocator import keep_freed_memory
 from dlrun.engine.steps.fused import FusedStep
 from dlrun.engine.steps.kernels import fused_update
 from dlrun.engine.steps.layout import channels_last, has_convolutions
 from dlrun.engine.steps.packed_gru import packed_gru
+from dlrun.engine.steps.straight import straight
 
 
 def fast_step(state: Any, *, clip_norm: float | None, precision: str) -> tuple[FusedStep, list[str]]:
@@ -17,19 +21,22 @@ def fast_step(state: Any, *, clip_norm: float | None, precision: str) -> tuple[F
     - On the CPU, an optimizer with fused kernels is updated by them (`fused`); others by their own step.
     - A model with 2-d convolutions over images is laid out channels last (`channels_last`).
     - On the CPU in fp32, an embedding, a GRU and a head run over packed letters (`packed_gru`).
+    - An `nn.Sequential` is called as a plain chain of its layers (no word: it is the same computation).
     """
     on_cpu = state.device.type == "cpu"
     if on_cpu:
         keep_freed_memory()
     update = fused_update(state.optimizer) if on_cpu else None
     words = ["fused" if update is not None else "lean"]
-    forward = None
+    forward: Callable[..., Tensor] | None = None
     if on_cpu and precision == "fp32" and state.spec.input_kind == "text":
         forward = packed_gru(state.model)
         words += ["packed_gru"] if forward is not None else []
     elif state.spec.input_kind == "image" and state.device.type != "mps" and has_convolutions(state.model):
         forward = channels_last(state.model)
         words.append("channels_last")
+    else:
+        forward = straight(state.model)
     step = FusedStep(
         clip_norm=clip_norm,
         precision=precision,

@@ -14,6 +14,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from dlrun.engine.steps.straight import straight
+
 
 def has_convolutions(model: nn.Module) -> bool:
     """Does the model have 2-d convolutions?"""
@@ -23,9 +25,10 @@ def has_convolutions(model: nn.Module) -> bool:
 def channels_last(model: nn.Module) -> Callable[..., Tensor]:
     """Lay the weights out channels last, and return a call of the model that lays its inputs out so."""
     model.to(memory_format=torch.channels_last)
+    call = straight(model) or model
 
     def forward(*inputs: Tensor) -> Tensor:
-        output: Tensor = model(*(_last(x) for x in inputs))
+        output: Tensor = call(*(_last(x) for x in inputs))
         return output
 
     return forward

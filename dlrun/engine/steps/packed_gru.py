@@ -24,6 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from dlrun.engine.steps.straight import is_hooked
+
 
 class GruLayer(torch.autograd.Function):
     """One direction of one layer: x (S, F), or (V, F) and codes (S,), to the states (S, H) in packed order.
@@ -192,7 +194,7 @@ def packed_gru(model: nn.Module) -> Callable[..., Tensor] | None:
     if getattr(model, "every_step", True) or not rnn.bias or not rnn.batch_first:
         return None
     unusual = embedding.max_norm is not None or embedding.sparse or embedding.scale_grad_by_freq
-    if unusual or embedding.padding_idx is not None or not _on_cpu(model) or _hooked(model):
+    if unusual or embedding.padding_idx is not None or not _on_cpu(model) or is_hooked(model):
         return None
 
     def forward(codes: Tensor, lengths: Tensor) -> Tensor:
@@ -207,9 +209,3 @@ def packed_gru(model: nn.Module) -> Callable[..., Tensor] | None:
 def _on_cpu(model: nn.Module) -> bool:
     kinds = {(p.device.type, p.dtype) for p in model.parameters()}
     return len(kinds) == 1 and next(iter(kinds))[0] == "cpu"
-
-
-def _hooked(model: nn.Module) -> bool:
-    """Has anybody hooks on a module? They would not be called."""
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return any(getattr(module, kind, None) for module in model.modules() for kind in kinds)
