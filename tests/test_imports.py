@@ -20,7 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "engine": {"errors", "spec", "objectives"},
     "run": {"errors", "spec", "rundir", "config", "models", "objectives", "data", "engine", "report"},
     "report": {"errors", "spec", "rundir"},
-    "sweep": {"errors", "spec", "rundir", "config", "run", "report"},
+    "sweep": {"errors", "spec", "rundir", "config", "data", "run", "report"},
     "after": {"errors", "spec", "rundir", "config", "models", "data", "objectives", "engine", "run"},
     "api": {"errors", "spec", "rundir", "config", "run"},
 }
@@ -47,7 +47,9 @@ def imported_rooms(path: Path) -> set[str]:
     return rooms
 
 
-FILES = [p for p in sorted(PACKAGE.rglob("*.py")) if room_of(p) not in ("__init__", "__main__", "cli", "conf")]
+FILES = [
+    p for p in sorted(PACKAGE.rglob("*.py")) if room_of(p) not in ("__init__", "__main__", "cli", "conf")
+]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))

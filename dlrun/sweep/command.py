@@ -1,0 +1,260 @@
+"""The commands on sweeps: `dlrun -m ...`, and `dlrun sweep status | retry | stop DIR`. Each returns an exit code."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from os import kill
+from pathlib import Path
+from typing import Any
+
+from dlrun.config.expand import Expansion
+from dlrun.config.plugins import loaded
+from dlrun.errors import ConfigError, Problem, RunError
+from dlrun.report.tables import Table, show
+from dlrun.sweep.drive import EXIT_CODES, Drive, Jobs, Source
+from dlrun.sweep.executor import Executor, make_executor
+from dlrun.sweep.folder import FrozenJob, SweepDir, default_path, expect_sweep
+from dlrun.sweep.freeze import forget, freeze, refresh
+from dlrun.sweep.names import sweep_name
+from dlrun.sweep.screen import Screen
+from dlrun.sweep.search import Pruned, Search, make_sampler, remember_space
+from dlrun.sweep.state import DONE, Record, alone, counts, read_record, state_of_job, write_status
+
+STOP_SECONDS = 90.0  # that `sweep stop` waits for the sweep to end
+EXIT_FAILED = 3
+
+
+def sweep_command(expansion: Expansion, *, overrides: Sequence[str], argv: Sequence[str], quiet: bool) -> int:
+    """Run (or go on with, or plan) the sweep that a command describes. Returns 0 only if every job finished.
+
+    Raises `ConfigError` for impossible jobs, `RunError` when the folder cannot be used.
+    """
+    settings = expansion.config.section("sweep")
+    sweep = SweepDir(folder_of(expansion, settings))
+    if settings["dry_run"]:
+        return dry_run(expansion, settings)
+    refuse_impossible(expansion, settings)
+    sweep.open()
+    try:
+        sweep.settings = settings
+        jobs, todo = prepare(sweep, expansion, settings, quiet=quiet)
+        sweep.commands.append({"at": now(), "command": shlex.join(["dlrun", *argv]), "jobs": len(jobs)})
+        sweep.write()
+        return run(sweep, expansion, jobs, todo, argv=argv, quiet=quiet)
+    finally:
+        sweep.close()
+
+
+def now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def folder_of(expansion: Expansion, settings: dict[str, Any]) -> Path:
+    """`sweep.dir`, or a folder by `sweep.name` or by what is swept."""
+    if settings["dir"]:
+        return Path(settings["dir"]).expanduser()
+    derived = sweep_name(expansion.overrides, expansion.swept, settings["search"])
+    return default_path(settings["name"] or derived)
+
+
+def refuse_impossible(expansion: Expansion, settings: dict[str, Any]) -> None:
+    """Raise `ConfigError` naming every job whose configuration is impossible, unless these are to be left out."""
+    bad = [job for job in expansion.jobs if job.config is None]
+    if not bad or settings["skip_invalid"]:
+        return
+    problems = []
+    for job in bad:
+        words = " ".join(job.overrides[len(expansion.overrides) :])
+        problems += [Problem(f"{words}: {p.key}", p.message, p.hint) for p in job.problems]
+    text = f"{len(bad)} of {len(expansion.jobs)} jobs cannot be run; nothing was started."
+    problems.append(Problem("sweep", text, "sweep.skip_invalid=true goes on without them."))
+    raise ConfigError(problems)
+
+
+def dry_run(expansion: Expansion, settings: dict[str, Any]) -> int:
+    """Try every job, print the plan. 2 for impossible jobs (unless they are to be skipped), 3 for others that fail."""
+    from dlrun.sweep.plan import print_plan, try_jobs
+
+    jobs = expansion.jobs or [expansion.job({key: middle(space) for key, space in expansion.swept.items()})]
+    scratch = SweepDir("dry-run")
+    frozen, _ = freeze(scratch, expansion, jobs)
+    tried = try_jobs(frozen, settings, plugin_files())
+    print_plan(tried, settings)
+    if expansion.jobs != jobs:
+        print(
+            f"\nA search makes its jobs one by one, up to sweep.trials={settings['trials']}; this was one of them."
+        )
+    if any(one.impossible for one in tried) and not settings["skip_invalid"]:
+        return 2
+    return EXIT_FAILED if any(one.error and not one.impossible for one in tried) else 0
+
+
+def middle(space: Any) -> Any:
+    """Any one value of a space."""
+    return space[0] if isinstance(space, list) else space.low
+
+
+def prepare(
+    sweep: SweepDir, expansion: Expansion, settings: dict[str, Any], *, quiet: bool
+) -> tuple[list[FrozenJob], list[FrozenJob]]:
+    """The frozen jobs of this command, and those of them that are to be run."""
+    if settings["search"] != "grid":
+        remember_space(sweep, expansion, settings)
+        return list(sweep.jobs.values()), []
+    jobs, stale = freeze(sweep, expansion, expansion.jobs)
+    if stale.jobs and settings["refresh"]:
+        refresh(sweep, expansion, expansion.jobs, stale)
+        jobs = [sweep.jobs[job.slug] for job in jobs]
+    elif stale.jobs and not quiet:
+        print(f"{stale}; they stay as they are: sweep.refresh=true runs them again")
+    return jobs, todo_of(sweep, jobs, retry_failed=settings["retry_failed"])
+
+
+def todo_of(sweep: SweepDir, jobs: Iterable[FrozenJob], *, retry_failed: bool) -> list[FrozenJob]:
+    """The jobs that are not done yet."""
+    todo = []
+    for job in jobs:
+        state = state_of_job(sweep, job, read_record(sweep, job.slug)).state
+        if not job.invalid and state not in DONE and (retry_failed or state != "failed"):
+            todo.append(job)
+    return todo
+
+
+def run(
+    sweep: SweepDir,
+    expansion: Expansion | None,
+    jobs: list[FrozenJob],
+    todo: list[FrozenJob],
+    *,
+    argv: Sequence[str],
+    quiet: bool,
+) -> int:
+    """Drive the jobs to their end and conclude. Returns the exit code."""
+    from dlrun.sweep.ending import conclude
+
+    screen = Screen(quiet=quiet)
+    source = make_source(sweep, expansion, todo)
+    searching = isinstance(source, Search)
+    done = source.done if isinstance(source, Search) else len(jobs) - len(todo)
+    total = source.total if searching else len(jobs)
+    screen.note(f"sweep  {sweep.path}", style="bold")
+    screen.note(f"{total} job{'s' if total != 1 else ''}, {total - done} to run")
+    screen.expect(total, done)
+    number = None
+    if total > done:
+        configs = [expansion.config] if searching and expansion else [job.config for job in todo]
+        executor = make_executor(sweep.settings, configs, sweep.state)
+        number = drive(sweep, executor, source, screen, argv)
+    if searching:
+        jobs = list(sweep.jobs.values())
+    records = {
+        job.slug: state_of_job(sweep, job, read_record(sweep, job.slug)) for job in sweep.jobs.values()
+    }
+    write_status(sweep, records)
+    if number is not None:
+        return interrupted(sweep, jobs, records, number)
+    return conclude(sweep, jobs, records, quiet=quiet)
+
+
+def make_source(sweep: SweepDir, expansion: Expansion | None, todo: list[FrozenJob]) -> Source:
+    """Where the jobs come from."""
+    settings = sweep.settings
+    if expansion is None or (settings["search"] == "grid" and settings["pruner"] == "none"):
+        return Jobs(todo)
+    sampler = make_sampler(settings, expansion, sweep)
+    if settings["search"] == "grid":
+        return Pruned(sweep, todo, sampler)
+    return Search(sweep, expansion, sampler, retry_failed=settings["retry_failed"])
+
+
+def drive(
+    sweep: SweepDir, executor: Executor, source: Source, screen: Screen, argv: Sequence[str]
+) -> int | None:
+    """Run the jobs of the source. Returns the signal that ended it early, if one did."""
+    prune = sweep.settings["pruner"] != "none" and not isinstance(source, Jobs)
+    return Drive(sweep, executor, source, screen, argv=argv, plugins=plugin_files(), prune=prune).run()
+
+
+def plugin_files() -> list[str]:
+    """The plug-ins of this process, as another one imports them."""
+    return [record.path or record.name for record in loaded()]
+
+
+def interrupted(sweep: SweepDir, jobs: list[FrozenJob], records: dict[str, Record], number: int) -> int:
+    """Say what is done and how to go on."""
+    words = ", ".join(
+        f"{count} {state}" for state, count in counts(records[job.slug] for job in jobs).items()
+    )
+    print(f"\nStopped by {signal.Signals(number).name}: {words}.")
+    print(f"Go on with the same command, or:  dlrun sweep retry {shlex.quote(str(sweep.path))}")
+    return EXIT_CODES[signal.Signals(number)]
+
+
+# --- dlrun sweep status | retry | stop ------------------------------------------------------------------------------
+
+
+def status_command(path: str) -> int:
+    """Print how a sweep stands. Returns 0."""
+    sweep = expect_sweep(path)
+    records = {
+        job.slug: state_of_job(sweep, job, read_record(sweep, job.slug)) for job in sweep.jobs.values()
+    }
+    rows = []
+    for job in sweep.jobs.values():
+        record = records[job.slug]
+        reason = (record.error.strip().splitlines() or [""])[0]
+        rows.append([job.label, record.state, reason])
+    show(Table(["job", "state", "error"], rows))
+    words = ", ".join(f"{count} {state}" for state, count in counts(records.values()).items())
+    owner = sweep.owner()
+    held = f"run by process {owner}" if owner else "no process runs it"
+    print(f"\n{len(rows)} jobs: {words or 'none'}; {held}.")
+    for job in sweep.jobs.values():
+        if records[job.slug].state == "failed":
+            print(f"alone: {alone(job)}")
+    return 0
+
+
+def retry_command(path: str, *, argv: Sequence[str] = (), quiet: bool = False) -> int:
+    """Run the failed and unfinished jobs of a sweep as they were frozen. Returns the exit code of a sweep."""
+    from dlrun.config.compose import prepare as load_plugins
+
+    load_plugins()
+    sweep = expect_sweep(path)
+    sweep.open()
+    try:
+        jobs = list(sweep.jobs.values())
+        todo = todo_of(sweep, jobs, retry_failed=True)
+        sweep.commands.append({"at": now(), "command": f"dlrun sweep retry {path}", "jobs": len(todo)})
+        sweep.write()
+        return run(sweep, None, jobs, todo, argv=argv or ["sweep", "retry", path], quiet=quiet)
+    finally:
+        sweep.close()
+
+
+def stop_command(path: str) -> int:
+    """End a running sweep: its jobs write their checkpoints. Returns 0; raises `RunError` when it does not end."""
+    sweep = expect_sweep(path)
+    owner = sweep.owner()
+    if owner is None:
+        print(f"{sweep.path} is not running.")
+        return 0
+    with suppress(ProcessLookupError):
+        kill(owner, signal.SIGTERM)
+    until = time.monotonic() + STOP_SECONDS
+    while sweep.owner() is not None:
+        if time.monotonic() > until:
+            raise RunError(
+                f"process {owner} has not ended in {STOP_SECONDS:.0f} s. To end it at once: kill -9 {owner}"
+            )
+        time.sleep(0.1)
+    print(f"Stopped. Go on with:  dlrun sweep retry {shlex.quote(str(sweep.path))}")
+    return 0
+
+
+__all__ = ["forget", "retry_command", "status_command", "stop_command", "sweep_command"]

@@ -1,0 +1,280 @@
+"""The loop of a sweep: start what there is room for, take in what ends, answer who asks; the same for every executor.
+
+After every change the folder holds the whole truth, so the sweep may die at any moment.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+from dlrun.run.rundir import read_json, write_json
+from dlrun.sweep.executor import Ended, Executor, cause
+from dlrun.sweep.folder import FrozenJob, SweepDir
+from dlrun.sweep.identity import code_hash
+from dlrun.sweep.screen import Screen
+from dlrun.sweep.state import DONE, Record, last_line, read_record, state_of_job, write_record, write_status
+from dlrun.sweep.task import Task, result_of
+
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+POLL = 0.1  # seconds between looks at the running jobs
+POLL_PRUNING = 0.01  # when jobs wait for an answer after each epoch
+STATUS_SECONDS = 1.0  # between rewritings of status.csv
+STOP_SECONDS = 60.0  # how long jobs that were asked to stop may take before they are killed
+DYING = 5.0  # seconds that the jobs of a killed sweep may take to be gone
+
+
+class Source(Protocol):
+    """Where jobs come from: a list, or a search that thinks them up."""
+
+    total: int
+
+    def next(self) -> FrozenJob | None:
+        """The next job to start; None when there is none at present."""
+
+    def epoch(self, job: FrozenJob, row: dict[str, float]) -> bool:
+        """An epoch of a job is done; True ends the job there (pruning)."""
+
+    def ended(self, job: FrozenJob, record: Record) -> None:
+        """A job has come to an end (or to a stop, when its state is `waiting`)."""
+
+
+class Jobs:
+    """A list of jobs as a source."""
+
+    def __init__(self, jobs: Iterable[FrozenJob]) -> None:
+        self.jobs = list(jobs)
+        self.total = len(self.jobs)
+
+    def next(self) -> FrozenJob | None:
+        return self.jobs.pop(0) if self.jobs else None
+
+    def epoch(self, job: FrozenJob, row: dict[str, float]) -> bool:
+        return False
+
+    def ended(self, job: FrozenJob, record: Record) -> None: ...
+
+
+class Stopping:
+    """`with Stopping() as stopping:` the first signal is noted, a second SIGINT asks for a hard end."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self.hard = False
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> Stopping:
+        if threading.current_thread() is threading.main_thread():
+            self.before = {number: signal.signal(number, self._arrived) for number in EXIT_CODES}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _arrived(self, number: int, frame: FrameType | None) -> None:
+        self.hard = self.number is not None and number == signal.SIGINT
+        self.number = number
+
+
+@dataclass
+class Running:
+    """A job that runs: since when, and the last epoch that it reported."""
+
+    job: FrozenJob
+    started: float
+    epoch: float = 0
+
+
+class Drive:
+    """Runs the jobs of a source to their end."""
+
+    def __init__(
+        self,
+        sweep: SweepDir,
+        executor: Executor,
+        source: Source,
+        screen: Screen,
+        *,
+        argv: Sequence[str],
+        plugins: Sequence[str],
+        prune: bool,
+    ) -> None:
+        self.sweep, self.executor, self.source, self.screen = sweep, executor, source, screen
+        self.argv, self.plugins, self.prune = list(argv), list(plugins), prune
+        self.timeout: float | None = sweep.settings["job_timeout"]
+        self.records = {slug: read_record(sweep, slug) for slug in sweep.jobs}
+        self.running: dict[str, Running] = {}
+        self.waiting: list[FrozenJob] = []  # for another process to let go of them
+        self.stopping = Stopping()
+        self.asked_at: float | None = None
+        self.killed = False
+        self.written = 0.0
+        self.code = code_hash()
+
+    def run(self) -> int | None:
+        """Until there is nothing left to do. Returns the signal that ended it early, if one did."""
+        with self.stopping, self.screen:
+            try:
+                while True:
+                    self.fill()
+                    if not self.running and not self.waiting:
+                        break
+                    self.look()
+            finally:
+                self.executor.close()
+        write_status(self.sweep, self.all_records())
+        return self.stopping.number
+
+    def fill(self) -> None:
+        """Start jobs while there is room, unless a stop was asked for."""
+        if self.stopping.number is not None:
+            self.waiting = []
+            return
+        while len(self.running) < self.executor.slots and (job := self.source.next()) is not None:
+            self.begin(job)
+
+    def begin(self, job: FrozenJob) -> None:
+        """Start one job, or take it over from the executor's queue, or wait until another process lets go of it."""
+        old = self.records.get(job.slug, Record())
+        record = state_of_job(self.sweep, job, old)
+        if old.handle and old.state == "running" and self.executor.adopt(job.slug, old.handle):
+            self.running[job.slug] = Running(job, time.monotonic())
+            return
+        if record.state == "running" and not self.let_go(job):
+            self.screen.note(f"{job.label} is run by another process: waiting for it")
+            self.waiting.append(job)
+            return
+        for suffix in ("log", "epoch.json", "answer.json", "result.json"):
+            with suppress(FileNotFoundError):
+                (self.sweep.state / f"{job.slug}.{suffix}").unlink()
+        record = Record(state="running", attempts=old.attempts + 1, code=self.code)
+        self.keep(job, record)
+        handle = self.executor.start(self.task(job))
+        if handle:
+            self.keep(job, replace(record, handle=handle))
+        self.running[job.slug] = Running(job, time.monotonic())
+
+    def let_go(self, job: FrozenJob) -> bool:
+        """Wait a little for the dying process of a killed sweep. True when the run is free."""
+        until = time.monotonic() + DYING
+        while state_of_job(self.sweep, job, Record()).state == "running":
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.05)
+        return True
+
+    def task(self, job: FrozenJob) -> Task:
+        """The job as plain values."""
+        return Task(
+            slug=job.slug,
+            path=str(self.sweep.run(job.slug).path.absolute()),
+            state=str(self.sweep.state.absolute()),
+            config=job.values,
+            overrides=list(job.overrides),
+            argv=self.argv,
+            plugins=self.plugins,
+            folder=str(Path.cwd()),
+            timeout=self.timeout,
+            prune=self.prune,
+        )
+
+    def look(self) -> None:
+        """Take in what has ended, answer the jobs that ask, show how things stand, pass signals on."""
+        for ended in self.executor.wait(POLL_PRUNING if self.prune else POLL):
+            self.settle(ended)
+        if self.prune:
+            for running in self.running.values():
+                self.answer(running)
+        for job in [
+            job for job in self.waiting if state_of_job(self.sweep, job, Record()).state != "running"
+        ]:
+            self.waiting.remove(job)
+            self.let_run(job)
+        self.pass_on_signals()
+        self.screen.update(
+            self.sweep, [running.job for running in self.running.values()], self.executor.slots
+        )
+        if time.monotonic() - self.written > STATUS_SECONDS:
+            write_status(self.sweep, self.all_records())
+            self.written = time.monotonic()
+
+    def let_run(self, job: FrozenJob) -> None:
+        """Another process has let go of a job: it is done, or it is ours to go on with."""
+        record = state_of_job(self.sweep, job, Record())
+        if record.state in DONE:
+            self.finish(job, record)
+        else:
+            self.begin(job)
+
+    def answer(self, running: Running) -> None:
+        """Tell a job that has reported an epoch whether to go on."""
+        slug = running.job.slug
+        row = read_json(self.sweep.state / f"{slug}.epoch.json")
+        if row.get("epoch", 0) <= running.epoch:
+            return
+        running.epoch = row["epoch"]
+        answer = {"epoch": row["epoch"], "prune": self.source.epoch(running.job, row)}
+        write_json(self.sweep.state / f"{slug}.answer.json", answer)
+
+    def pass_on_signals(self) -> None:
+        """The first signal asks the jobs to stop; a second Ctrl-C, or a minute without an end, kills them."""
+        if self.stopping.number is None:
+            return
+        if self.asked_at is None:
+            self.asked_at = time.monotonic()
+            self.screen.note("stopping: the jobs write their checkpoints (Ctrl-C again ends them at once)")
+            self.executor.stop(signal.SIGTERM)
+        late = time.monotonic() - self.asked_at > STOP_SECONDS
+        if (self.stopping.hard or late) and not self.killed:
+            self.killed = True
+            self.executor.kill()
+
+    def settle(self, ended: Ended) -> None:
+        """A process has ended: what became of its job, and why."""
+        running = self.running.pop(ended.slug)
+        job = running.job
+        seconds = time.monotonic() - running.started
+        old = self.records[job.slug]
+        record = replace(old, seconds=seconds, memory_mib=ended.memory_mib, handle="")
+        result = result_of(self.sweep.state, job.slug)
+        status = self.sweep.run(job.slug).read_status()
+        if status.get("state") in DONE:
+            self.finish(job, replace(record, state=status["state"]))
+        elif (not result and self.killed) or result.get("code") in (130, 143):
+            self.finish(job, replace(record, state="waiting"))
+        else:
+            error = str(result.get("error") or "") or cause(ended, self.timeout, self.sweep.log(job.slug))
+            if not result:
+                self.note_crash(job, status, error)
+            line = last_line(self.sweep.log(job.slug))
+            self.finish(job, replace(record, state="failed", error=error, last_line=line))
+
+    def note_crash(self, job: FrozenJob, status: dict[str, Any], error: str) -> None:
+        """A process that died could not say so in its run directory."""
+        if status:
+            ended = datetime.now().astimezone().isoformat(timespec="seconds")
+            self.sweep.run(job.slug).write_status(state="failed", error=error, ended=ended, exit_code=4)
+
+    def finish(self, job: FrozenJob, record: Record) -> None:
+        """Keep, show and tell what became of a job."""
+        self.keep(job, record)
+        self.screen.ended(self.sweep, job, record)
+        self.source.ended(job, record)
+
+    def keep(self, job: FrozenJob, record: Record) -> None:
+        self.records[job.slug] = record
+        write_record(self.sweep, job.slug, record)
+
+    def all_records(self) -> dict[str, Record]:
+        """The state of every job of the folder now."""
+        jobs = self.sweep.jobs.values()
+        return {job.slug: state_of_job(self.sweep, job, self.records.get(job.slug, Record())) for job in jobs}

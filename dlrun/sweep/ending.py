@@ -1,0 +1,59 @@
+"""The end of a sweep: results.csv, comparison.png and report.html by `dlrun.report`, the table, and every failure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from dlrun.report.jobs import JobRow
+from dlrun.sweep.folder import FrozenJob, SweepDir
+from dlrun.sweep.state import DONE, Record, alone, counts
+
+EXIT_FAILED = 3
+
+
+def conclude(
+    sweep: SweepDir, jobs: Sequence[FrozenJob], records: Mapping[str, Record], *, quiet: bool
+) -> int:
+    """Write the files of the whole folder, print the table of this command's jobs. Returns the exit code."""
+    from dlrun.report.compare import print_comparison, select_jobs, write_results
+    from dlrun.report.html import write_report
+
+    rows = [row_of(sweep, job, records[job.slug]) for job in sweep.jobs.values()]
+    comparison = write_results(sweep.path, rows, sweep.settings.get("target"))
+    write_report(sweep.path)
+    if not quiet:
+        print()
+        mine = {sweep.run(job.slug).path for job in jobs}
+        print_comparison(select_jobs(comparison, mine) if len(mine) < len(rows) else comparison)
+    print_failures(jobs, records)
+    return closing_words(sweep, jobs, records)
+
+
+def row_of(sweep: SweepDir, job: FrozenJob, record: Record) -> JobRow:
+    """The job as the report reads it."""
+    return JobRow(sweep.run(job.slug).path, job.swept, record.state, record.error, alone(job))
+
+
+def print_failures(jobs: Sequence[FrozenJob], records: Mapping[str, Record]) -> None:
+    """Each failed job: why, the last line it printed, and the command that runs it alone."""
+    for job in jobs:
+        record = records[job.slug]
+        if record.state != "failed":
+            continue
+        reason, *more = record.error.strip().splitlines() or ["failed"]
+        print(f"\nfailed: {job.label}\n  {reason}")
+        for line in more:
+            print(f"  {line}")
+        if record.last_line and record.last_line not in record.error:
+            print(f"  last line: {record.last_line}")
+        print(f"  alone: {alone(job)}")
+
+
+def closing_words(sweep: SweepDir, jobs: Sequence[FrozenJob], records: Mapping[str, Record]) -> int:
+    """The last line: how many came to what end, and where everything is. Returns the exit code."""
+    mine = [records[job.slug] for job in jobs]
+    words = ", ".join(f"{count} {state}" for state, count in counts(mine).items())
+    others = len(sweep.jobs) - len(jobs)
+    more = f" ({others} other{'s' if others > 1 else ''} in the folder)" if others else ""
+    print(f"\n{len(jobs)} job{'s' if len(jobs) != 1 else ''}: {words}{more}. {sweep.path}/report.html")
+    return 0 if all(record.state in DONE for record in mine) else EXIT_FAILED

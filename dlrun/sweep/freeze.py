@@ -1,0 +1,91 @@
+"""From what a command asks for today to frozen jobs: found again in the folder by their overrides, or frozen now."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from dlrun.config.expand import Expansion, Job
+from dlrun.sweep.folder import FrozenJob, SweepDir
+from dlrun.sweep.identity import code_hash, data_hash
+from dlrun.sweep.names import job_key, job_slug
+from dlrun.sweep.state import DONE, read_record, state_of_job
+
+
+@dataclass
+class Stale:
+    """Jobs of the folder that would be different today, by the reason."""
+
+    jobs: dict[str, list[str]] = field(default_factory=dict)  # slug: reasons
+
+    def __str__(self) -> str:
+        """`stale: 3 jobs (configuration 1, code 3)`."""
+        reasons = [reason for found in self.jobs.values() for reason in found]
+        counted = ", ".join(f"{reason} {reasons.count(reason)}" for reason in dict.fromkeys(reasons))
+        return f"stale: {len(self.jobs)} job{'s' if len(self.jobs) > 1 else ''} (changed since: {counted})"
+
+
+def freeze(sweep: SweepDir, expansion: Expansion, jobs: Iterable[Job]) -> tuple[list[FrozenJob], Stale]:
+    """The frozen job for each of these, in order, and which of them are stale. New ones enter the sweep."""
+    known = {job.key: job for job in sweep.jobs.values()}
+    keys = list(expansion.swept)
+    frozen: list[FrozenJob] = []
+    stale = Stale()
+    data: dict[str, str] = {}  # hashes by dataset section: most jobs share one
+    for job in jobs:
+        section = dict(job.config.dataset) if job.config else {}
+        seen = repr(sorted(section.items(), key=str))
+        if seen not in data:
+            data[seen] = data_hash(section)
+        found = known.get(job_key(expansion.overrides, job.swept))
+        if found is None or (found.invalid and job.config):
+            slug = found.slug if found else job_slug(job.swept, keys, sweep.jobs)
+            found = new_job(slug, expansion, job, data[seen])
+            known[found.key] = sweep.jobs[slug] = found
+        elif reasons := changed(sweep, found, job, data[seen]):
+            stale.jobs[found.slug] = reasons
+        frozen.append(found)
+    return list({job.slug: job for job in frozen}.values()), stale
+
+
+def new_job(slug: str, expansion: Expansion, job: Job, data: str, trial: int | None = None) -> FrozenJob:
+    """Freeze one job as it is composed now."""
+    values = job.config.to_dict() if job.config else {}
+    identity = job.config.identity if job.config else ""
+    invalid = "; ".join(str(problem) for problem in job.problems) if not job.config else ""
+    return FrozenJob(
+        slug, expansion.overrides, dict(job.swept), job.overrides, values, identity, data, trial, invalid
+    )
+
+
+def changed(sweep: SweepDir, frozen: FrozenJob, job: Job, data: str) -> list[str]:
+    """In what a frozen job differs from today's: its configuration, and for one that has run its code and data."""
+    reasons = []
+    if not frozen.invalid and (job.config is None or job.config.identity != frozen.identity):
+        reasons.append("configuration")
+    record = read_record(sweep, frozen.slug)
+    if state_of_job(sweep, frozen, record).state in DONE:
+        if record.code and record.code != code_hash():
+            reasons.append("code")
+        if job.config is not None and data != frozen.data:
+            reasons.append("data")
+    return reasons
+
+
+def refresh(sweep: SweepDir, expansion: Expansion, jobs: Iterable[Job], stale: Stale) -> None:
+    """Freeze stale jobs again as they are today, and take away what they left: `sweep.refresh=true`."""
+    today = {job_key(expansion.overrides, job.swept): job for job in jobs}
+    for slug in stale.jobs:
+        job = today[sweep.jobs[slug].key]
+        data = data_hash(dict(job.config.dataset)) if job.config else ""
+        sweep.jobs[slug] = new_job(slug, expansion, job, data, sweep.jobs[slug].trial)
+        forget(sweep, slug)
+
+
+def forget(sweep: SweepDir, slug: str) -> None:
+    """Take away the run and the record of a job."""
+    shutil.rmtree(sweep.run(slug).path, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        (sweep.state / f"{slug}.json").unlink()

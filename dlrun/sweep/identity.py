@@ -1,0 +1,74 @@
+"""What a job's result rests on besides its configuration: the code and the data, as hashes that cost little."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from dlrun.config.plugins import loaded
+
+SMALL = 1 << 20  # bytes: up to here a file's content counts, above it only its size and time
+MOST_FILES = 20_000
+FOLDERS = {"fashion_mnist": "FashionMNIST", "mnist": "MNIST", "names": "names"}  # under the data root
+
+
+def code_hash() -> str:
+    """A hash of dlrun's own sources and of the plug-ins that are loaded."""
+    plugins = sorted(record.sha256 for record in loaded())
+    return hashlib.sha256(" ".join([_sources(), *plugins]).encode()).hexdigest()[:16]
+
+
+@lru_cache(maxsize=1)
+def _sources() -> str:
+    package = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(str(path.relative_to(package)).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def data_hash(dataset: Mapping[str, Any]) -> str:
+    """A hash of the files that a dataset's section names, or the empty string when it names none that is there.
+
+    Of small files the content counts, of large ones name, size and time. What scikit-learn or dlrun ship is code.
+    """
+    digest, any_file = hashlib.sha256(), False
+    for path in _places(dataset):
+        for file in _files(path):
+            digest.update(str(file.relative_to(path.parent)).encode() + _facts(file))
+            any_file = True
+    return digest.hexdigest()[:16] if any_file else ""
+
+
+def _places(dataset: Mapping[str, Any]) -> Iterator[Path]:
+    """The files and folders of a dataset: what its keys name, and its own folder under the data root."""
+    for key in ("path", "train_path", "test_path"):
+        if isinstance(dataset.get(key), str):
+            yield Path(dataset[key]).expanduser().absolute()
+    folder = FOLDERS.get(str(dataset.get("name")))
+    if folder:
+        from dlrun.data.paths import data_root
+
+        yield data_root(dataset.get("root")).absolute() / folder
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    found = []
+    for file in path.rglob("*") if path.is_dir() else ():
+        if file.is_file():
+            found.append(file)
+        if len(found) == MOST_FILES:
+            break
+    return sorted(found)
+
+
+def _facts(path: Path) -> bytes:
+    stat = path.stat()
+    if stat.st_size <= SMALL:
+        return hashlib.sha256(path.read_bytes()).digest()
+    return f"{stat.st_size} {stat.st_mtime_ns}".encode()

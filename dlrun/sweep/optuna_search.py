@@ -1,0 +1,145 @@
+"""Search and pruning by Optuna (4 or 5), through ask and tell, with an SQLite file in the sweep's folder.
+
+TPE     Bergstra et al., "Algorithms for Hyper-Parameter Optimization", 2011
+CMA-ES  Hansen, "The CMA Evolution Strategy: A Tutorial", 2016
+GP      Gaussian process with a LogEI acquisition: Ament et al., 2023
+median, hyperband   Golovin et al., "Google Vizier", 2017; Li et al., "Hyperband", 2018
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dlrun.config.expand import Space, as_text
+from dlrun.config.grammar import Distribution
+from dlrun.errors import ConfigError, Problem
+from dlrun.sweep.folder import SweepDir
+from dlrun.sweep.search import rounded
+
+STARTUP = 5  # finished trials before the median prunes
+STUDY = "sweep"
+
+
+class OptunaSampler:
+    """A study on disk: trials, their epochs and results survive the sweep (see `search.Sampler`).
+
+    For a grid the study only prunes: its trials have no parameters.
+    """
+
+    def __init__(
+        self, search: str, pruner: str, space: Mapping[str, Space], seed: int, sweep: SweepDir
+    ) -> None:
+        optuna = import_optuna(search)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.optuna, self.space = optuna, dict(space) if search != "grid" else {}
+        self.study = optuna.create_study(
+            storage=f"sqlite:///{(sweep.state / 'optuna.db').absolute()}",
+            study_name=STUDY,
+            load_if_exists=True,
+            direction="minimize",
+            sampler=make_sampler(optuna, search, self.space, seed, sweep),
+            pruner=make_pruner(optuna, pruner),
+        )
+        self.distributions = {key: distribution(optuna, choices) for key, choices in self.space.items()}
+        self.asked: dict[int, Any] = {}
+        self.drop_orphans({job.trial for job in sweep.jobs.values()})
+
+    def drop_orphans(self, known: set[int | None]) -> None:
+        """Trials that were asked for, but whose job was not frozen when the sweep died, have failed."""
+        for trial in self.study.get_trials(deepcopy=False):
+            if not trial.state.is_finished() and trial.number not in known:
+                self.study.tell(trial.number, state=self.optuna.trial.TrialState.FAIL)
+
+    def ask(self, number: int) -> tuple[int, dict[str, Any]]:
+        """A trial of the study, its values as plain ones."""
+        trial = self.study.ask(self.distributions)
+        self.asked[trial.number] = trial
+        values = {key: self.plain(key, value) for key, value in trial.params.items()}
+        return trial.number, {key: values[key] for key in self.space}
+
+    def plain(self, key: str, value: Any) -> Any:
+        """A suggested value in the words of the space: choices are kept in the study by their text."""
+        choices = self.space[key]
+        if isinstance(choices, Distribution):
+            return rounded(value, choices)
+        return next(item for item in choices if as_text(item) == value)
+
+    def trial(self, number: int) -> Any:
+        """The live trial of that number, also one of an earlier process."""
+        if number not in self.asked:
+            found = next(t for t in self.study.get_trials(deepcopy=False) if t.number == number)
+            self.asked[number] = self.optuna.trial.Trial(self.study, found._trial_id)
+        return self.asked[number]
+
+    def epoch(self, trial: int, epoch: int, value: float) -> bool:
+        """Report the metric after an epoch; True if the pruner gives the trial up."""
+        live = self.trial(trial)
+        live.report(value, epoch)
+        return bool(live.should_prune())
+
+    def tell(self, trial: int, state: str, value: float | None) -> None:
+        """The end of a trial. One that had failed and was run again counts as a further trial."""
+        states = self.optuna.trial.TrialState
+        word = {"finished": states.COMPLETE, "pruned": states.PRUNED}.get(state, states.FAIL)
+        trials = self.study.get_trials(deepcopy=False)
+        old = trials[trial]
+        if not old.state.is_finished():
+            self.study.tell(trial, value if word != states.FAIL else None, state=word)
+        elif (
+            old.state == states.FAIL
+            and word == states.COMPLETE
+            and not any(other.user_attrs.get("again") == trial for other in trials)
+        ):
+            facts = {"params": old.params, "distributions": old.distributions, "user_attrs": {"again": trial}}
+            self.study.add_trial(self.optuna.trial.create_trial(value=value, **facts))
+
+
+def import_optuna(search: str) -> Any:
+    """Optuna, or a `ConfigError` that says how to get it."""
+    try:
+        import optuna
+    except ImportError:
+        hint = "Install it: pip install 'dlrun[optuna]'. sweep.search=random needs nothing."
+        raise ConfigError(
+            Problem("sweep.search", f"{search} (and pruning) needs Optuna, which is not here.", hint)
+        ) from None
+    return optuna
+
+
+def make_sampler(optuna: Any, search: str, space: Mapping[str, Space], seed: int, sweep: SweepDir) -> Any:
+    """The study's sampler. Its draws differ from those of an earlier command on the same study."""
+    seed += len(sweep.jobs)
+    if search in ("random", "grid"):
+        return optuna.samplers.RandomSampler(seed=seed)
+    if search == "gp":
+        return optuna.samplers.GPSampler(seed=seed)
+    if search == "cmaes":
+        try:
+            import cmaes  # noqa: F401 (Optuna imports it later, in the middle of the search)
+        except ImportError:
+            hint = "Install it: pip install cmaes. sweep.search=tpe needs nothing more."
+            raise ConfigError(
+                Problem("sweep.search", "cmaes needs the package cmaes, which is not here.", hint)
+            ) from None
+        return optuna.samplers.CmaEsSampler(seed=seed)
+    options = {"constant_liar": True} if int(optuna.__version__.split(".")[0]) < 5 else {}
+    return optuna.samplers.TPESampler(seed=seed, **options)
+
+
+def make_pruner(optuna: Any, name: str) -> Any:
+    """The study's pruner; an epoch is its resource."""
+    if name == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=1)
+    if name == "hyperband":
+        return optuna.pruners.HyperbandPruner(min_resource=1, reduction_factor=3)
+    return optuna.pruners.NopPruner()
+
+
+def distribution(optuna: Any, choices: Space) -> Any:
+    """The space of one key in Optuna's words."""
+    if not isinstance(choices, Distribution):
+        return optuna.distributions.CategoricalDistribution([as_text(item) for item in choices])
+    if choices.integer:
+        return optuna.distributions.IntDistribution(int(choices.low), int(choices.high), log=choices.log)
+    return optuna.distributions.FloatDistribution(choices.low, choices.high, log=choices.log)

@@ -1,0 +1,114 @@
+"""`sweep.dry_run=true`: every job is built and tried on one batch, in worker processes, and the plan is printed."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlrun.report.tables import Table, format_number, format_seconds, show
+from dlrun.sweep.executor import cause, processors
+from dlrun.sweep.folder import FrozenJob
+from dlrun.sweep.local import LocalExecutor
+from dlrun.sweep.task import Task, result_of
+
+MOST_SECONDS = 600.0  # that trying one job may take
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came of trying one job: an estimate, or why it cannot be run."""
+
+    job: FrozenJob
+    seconds: float = 0.0  # of the whole run
+    memory_mib: float = 0.0
+    parameters: int = 0
+    steps: int = 0
+    error: str = ""
+    impossible: bool = False  # the configuration itself is at fault
+
+
+def try_jobs(jobs: Sequence[FrozenJob], settings: dict[str, Any], plugins: Sequence[str]) -> list[Tried]:
+    """Try every job on this machine, whatever the executor; nothing of it stays on disk."""
+    runnable = [job for job in jobs if not job.invalid]
+    found = {job.slug: Tried(job, error=job.invalid, impossible=True) for job in jobs if job.invalid}
+    limit = {**settings, "job_timeout": settings["job_timeout"] or MOST_SECONDS}
+    with tempfile.TemporaryDirectory(prefix="dlrun-") as name:
+        state, waiting = Path(name), list(runnable)
+        executor = LocalExecutor(limit, [job.config for job in runnable], state)
+        try:
+            while waiting or executor.children:
+                while waiting and len(executor.children) < executor.slots:
+                    executor.start(task_of(waiting.pop(0), state, plugins, limit["job_timeout"]))
+                for ended in executor.wait(0.2):
+                    job = next(job for job in runnable if job.slug == ended.slug)
+                    result = result_of(state, job.slug)
+                    why = "" if result else cause(ended, limit["job_timeout"], state / f"{job.slug}.log")
+                    found[job.slug] = judged(job, result, why, ended.memory_mib)
+        finally:
+            executor.close()
+    return [found[job.slug] for job in jobs]
+
+
+def task_of(job: FrozenJob, state: Path, plugins: Sequence[str], timeout: float) -> Task:
+    """The job as a task that only checks."""
+    return Task(
+        slug=job.slug,
+        path=str(state / job.slug),
+        state=str(state),
+        config=job.values,
+        plugins=list(plugins),
+        folder=str(Path.cwd()),
+        timeout=timeout,
+        check=True,
+    )
+
+
+def judged(job: FrozenJob, result: dict[str, Any], crash: str, memory_mib: float) -> Tried:
+    """What a job's process left, as a `Tried`."""
+    if result.get("code") != 0:
+        return Tried(job, error=crash or str(result.get("error")), impossible=bool(result.get("config")))
+    memory = max(memory_mib, result["gpu_mib"])
+    return Tried(job, result["seconds"], memory, result["parameters"], result["steps"])
+
+
+def slots_here(settings: dict[str, Any]) -> int:
+    """Jobs at a time on this machine's processors."""
+    return processors() if settings["workers"] == "auto" else int(settings["workers"])
+
+
+def print_plan(tried: Sequence[Tried], settings: dict[str, Any]) -> None:
+    """The table of jobs with their estimates, and the whole sweep's."""
+    rows = []
+    for one in tried:
+        numbers = ["", "", "", "impossible" if one.impossible else "would fail"]
+        if not one.error:
+            numbers = [
+                f"{one.parameters:,}",
+                f"{one.steps:,}",
+                f"{format_seconds(one.seconds)}, {one.memory_mib:,.0f} MiB",
+                "ready",
+            ]
+        rows.append([one.job.label, *numbers])
+    show(Table(["job", "parameters", "steps", "time and memory, about", "plan"], rows))
+    good = [one for one in tried if not one.error]
+    if good:
+        workers = slots_here(settings)
+        longest, total = max(one.seconds for one in good), sum(one.seconds for one in good)
+        seconds = max(longest, total / workers)
+        memory = sum(sorted((one.memory_mib for one in good), reverse=True)[:workers])
+        words = f"about {format_seconds(seconds)} with {workers} at a time, {format_number(math.ceil(memory))} MiB"
+        print(f"\n{len(good)} of {len(tried)} jobs are ready: {words}.")
+    for one in tried:
+        if one.error:
+            print(
+                f"\n{'impossible' if one.impossible else 'would fail'}: {one.job.label}\n  {indent(one.error)}"
+            )
+
+
+def indent(text: str) -> str:
+    """Further lines of a message under its first."""
+    return "\n  ".join(text.strip().splitlines())

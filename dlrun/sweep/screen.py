@@ -1,0 +1,139 @@
+"""What a person sees of a sweep: a live table on a terminal, a line for each job when piped."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from dlrun.report.read import Run, read_lines
+from dlrun.report.tables import format_number, format_seconds
+from dlrun.sweep.folder import FrozenJob, SweepDir
+from dlrun.sweep.state import Record
+
+REFRESH = 0.25  # seconds between redrawings
+SHOWN = 12  # running jobs in the live table
+PLAIN_EVERY = 60.0  # seconds between lines on the running jobs when piped
+STYLES = {"finished": "green", "pruned": "yellow", "failed": "red", "waiting": "yellow"}
+
+
+class Screen:
+    """Prints how a sweep stands. `with screen:` draws the live table (on a terminal only)."""
+
+    def __init__(self, *, quiet: bool = False, terminal: bool | None = None) -> None:
+        self.quiet = quiet
+        self.terminal = (sys.stdout.isatty() if terminal is None else terminal) and not quiet
+        self.live: Any = None
+        self.total = 0
+        self.done = 0
+        self.failed = 0
+        self.seconds: list[float] = []  # of the jobs that have ended here
+        self.drawn = 0.0
+
+    def __enter__(self) -> Screen:
+        if self.terminal:
+            from rich.live import Live
+
+            self.live = Live(refresh_per_second=4, transient=True)
+            self.live.start()
+        self.drawn = time.monotonic()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+
+    def expect(self, total: int, done: int) -> None:
+        """So many jobs in all, of which so many are done already."""
+        self.total, self.done = total, done
+
+    def note(self, text: str, *, always: bool = False, style: str = "") -> None:
+        """One line."""
+        if self.quiet and not always:
+            return
+        if self.live is not None:
+            self.live.console.print(text, style=style or None, highlight=False, markup=False)
+        else:
+            print(text, flush=True)
+
+    def ended(self, sweep: SweepDir, job: FrozenJob, record: Record) -> None:
+        """The line of a job that has ended."""
+        self.done += record.state != "waiting"
+        self.failed += record.state == "failed"
+        self.seconds.append(record.seconds)
+        words = [f"[{self.done:>{len(str(self.total))}}/{self.total}]", record.state, job.label]
+        if record.state == "failed":
+            words.append(f": {first_line(record.error)}")
+        else:
+            words.append(result(sweep, job))
+        words.append(f"({format_seconds(record.seconds)})")
+        self.note(" ".join(filter(None, words)).replace(" : ", ": "), style=STYLES.get(record.state, ""))
+
+    def update(self, sweep: SweepDir, running: Sequence[FrozenJob], slots: int) -> None:
+        """Draw how things stand, if it is time."""
+        now = time.monotonic()
+        if self.live is None:
+            if now - self.drawn > PLAIN_EVERY:
+                self.drawn = now
+                self.note(self.summary(len(running), slots))
+                for job in running[:SHOWN]:
+                    self.note(f"  running {job.label} {progress(sweep, job)}")
+        elif now - self.drawn > REFRESH:
+            self.drawn = now
+            self.live.update(self.table(sweep, running, slots))
+
+    def summary(self, running: int, slots: int) -> str:
+        """`12/60 done, 2 running, 1 failed, about 3 min 10 s left`."""
+        words = [f"{self.done}/{self.total} done", f"{running} running"]
+        words += [f"{self.failed} failed"] if self.failed else []
+        if self.seconds and self.done < self.total:
+            mean = sum(self.seconds) / len(self.seconds)
+            left = (self.total - self.done) * mean / max(1, min(slots, self.total - self.done))
+            words.append(f"about {format_seconds(left)} left")
+        return ", ".join(words)
+
+    def table(self, sweep: SweepDir, running: Sequence[FrozenJob], slots: int) -> Any:
+        """A bar, the numbers, and the running jobs with their epoch and loss."""
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        bar = ProgressBar(total=max(1, self.total), completed=self.done, width=40)
+        head = Table.grid(padding=(0, 2))
+        head.add_row(bar, Text(self.summary(len(running), slots), style="bold"))
+        body = Table.grid(padding=(0, 2))
+        for job in running[:SHOWN]:
+            body.add_row(Text("  " + job.label), Text(progress(sweep, job), style="cyan"))
+        if len(running) > SHOWN:
+            body.add_row(Text(f"  and {len(running) - SHOWN} more"), Text(""))
+        return Group(head, body)
+
+
+def progress(sweep: SweepDir, job: FrozenJob) -> str:
+    """`epoch 3/10  train_loss 0.1234`, from the end of metrics.csv."""
+    lines = read_lines(sweep.run(job.slug).metrics)
+    epochs = job.config.trainer.epochs
+    if not lines or len(lines) < 2:
+        return f"epoch 0/{epochs}" if sweep.run(job.slug).status.exists() else "starting"
+    row = dict(zip(lines[0].split(","), lines[-1].split(","), strict=False))
+    words = [f"epoch {row.get('epoch')}/{epochs}"]
+    for name in ("train_loss", "val_loss", "test_loss"):
+        try:
+            words.append(f"{name} {format_number(float(row.get(name) or 'x'))}")
+        except ValueError:
+            continue
+    return "  ".join(words)
+
+
+def result(sweep: SweepDir, job: FrozenJob) -> str:
+    """The best value of the monitored metric of a finished job."""
+    run = Run(sweep.run(job.slug).path)
+    value = run.best().get(run.monitor)
+    return "" if value is None else f"{run.monitor} {format_number(value)}"
+
+
+def first_line(text: str) -> str:
+    return (text.strip().splitlines() or [""])[0]

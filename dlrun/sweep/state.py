@@ -1,0 +1,109 @@
+"""What became of each job: read from its run directory and a small record, so that nothing is lost with a process.
+
+A job is `waiting` (also half done, to be gone on with), `running`, `finished`, `pruned` or `failed`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from dlrun.report.read import read_lines, state_of
+from dlrun.report.tables import format_value
+from dlrun.run.rundir import read_json, write_atomic, write_json
+from dlrun.sweep.folder import FrozenJob, SweepDir
+from dlrun.sweep.names import key_of
+
+WORDS = ("waiting", "running", "finished", "pruned", "failed")
+DONE = ("finished", "pruned")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the sweep itself knows of a job; lives in `.state/SLUG.json`."""
+
+    state: str = "waiting"
+    error: str = ""
+    last_line: str = ""
+    attempts: int = 0
+    seconds: float = 0.0  # of the last attempt
+    memory_mib: float = 0.0  # the most that its process held
+    code: str = ""  # hash of the code that it was begun with
+    handle: str = ""  # how an executor that outlives the sweep finds it again
+
+
+def read_record(sweep: SweepDir, slug: str) -> Record:
+    """The record of a job (a new one when there is none)."""
+    known = {field.name for field in fields(Record)}
+    values = read_json(sweep.state / f"{slug}.json")
+    return Record(**{key: value for key, value in values.items() if key in known})
+
+
+def write_record(sweep: SweepDir, slug: str, record: Record) -> None:
+    """Keep the record of a job."""
+    write_json(sweep.state / f"{slug}.json", asdict(record))
+
+
+def state_of_job(sweep: SweepDir, job: FrozenJob, record: Record) -> Record:
+    """The record, set right by what the run directory says."""
+    if job.invalid:
+        return replace(record, state="failed", error=job.invalid, last_line="")
+    run = sweep.run(job.slug)
+    status = read_json(run.status)
+    state = state_of(run.path, status) if status else "unknown"
+    if state in DONE:
+        return replace(record, state=state, error="", last_line="")
+    if state == "running":
+        return replace(record, state="running")
+    if record.state == "failed":
+        return record
+    if state == "failed":
+        return replace(record, state="failed", error=str(status.get("error") or "failed"))
+    return replace(record, state="waiting")
+
+
+def last_line(path: Path) -> str:
+    """The last line that a job's process printed, without colours."""
+    lines = read_lines(path) or [""]
+    return lines[-1].strip()[:300]
+
+
+def alone(job: FrozenJob) -> str:
+    """The command that runs this job alone, in a directory of its own."""
+    words = [word for word in job.overrides if key_of(word).split(".")[0] not in ("run", "sweep")]
+    return shlex.join(["dlrun", *words])
+
+
+def counts(records: Iterable[Record]) -> dict[str, int]:
+    """How many jobs are in each state, in the order of `WORDS`, without zeros."""
+    counted = Counter(record.state for record in records)
+    return {word: counted[word] for word in WORDS if counted[word]}
+
+
+def write_status(sweep: SweepDir, records: Mapping[str, Record]) -> None:
+    """status.csv: one row a job of the folder."""
+    keys = list(dict.fromkeys(key for job in sweep.jobs.values() for key in job.swept))
+    columns = ["job", *keys, "state", "error", "last_line", "attempts", "seconds", "memory_mib", "command"]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_line(job, records[slug]) for slug, job in sweep.jobs.items())
+    write_atomic(sweep.status, text.getvalue().encode())
+
+
+def _line(job: FrozenJob, record: Record) -> dict[str, Any]:
+    words: dict[str, Any] = {key: format_value(value) for key, value in job.swept.items()}
+    error = " ".join(record.error.split())
+    facts = {"job": job.slug, "state": record.state, "error": error, "last_line": record.last_line}
+    numbers = {
+        "attempts": record.attempts,
+        "seconds": round(record.seconds, 2) or None,
+        "memory_mib": round(record.memory_mib) or None,
+    }
+    return words | facts | numbers | {"command": alone(job)}

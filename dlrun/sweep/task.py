@@ -1,0 +1,181 @@
+"""One frozen job in a process of its own: what it is handed, and what it does there. Every executor runs `run_task`.
+
+It says what it has to say in files: the run directory, `.state/SLUG.result.json` (absent after a crash) and
+`.state/SLUG.log` (everything that the process printed, and where it was when it crashed or hung).
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dlrun.errors import DlrunError
+from dlrun.run.rundir import RunDir, read_json, write_json
+
+ANSWER_SECONDS = (
+    1.0  # how long an epoch waits for the sweep's word on pruning; a later word counts at the next epoch
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A job as plain values: it travels as JSON or pickled, to this machine or another that shares the folder."""
+
+    slug: str
+    path: str  # the run directory
+    state: str  # the sweep's folder for records and logs
+    config: dict[str, Any]
+    overrides: list[str] = field(default_factory=list)
+    argv: list[str] = field(default_factory=list)
+    plugins: list[str] = field(default_factory=list)
+    folder: str = "."  # where the command was given
+    threads: int | None = None
+    timeout: float | None = None  # seconds
+    prune: bool = False  # ask the sweep after every epoch
+    check: bool = False  # only build, and try one batch
+    environment: dict[str, str | None] = field(default_factory=dict)  # variables to set; None takes one away
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; `Task(**values)` is the inverse."""
+        return asdict(self)
+
+    @property
+    def stem(self) -> Path:
+        """`.state/SLUG`: its files have suffixes after it."""
+        return Path(self.state) / self.slug
+
+
+def result_of(state: Path, slug: str) -> dict[str, Any]:
+    """What `run_task` left: code, error and, of a check, its figures. Empty after a crash."""
+    return read_json(state / f"{slug}.result.json")
+
+
+def run_task(values: dict[str, Any]) -> int:
+    """Run (or check) one frozen job in this process. Returns the exit code of docs/architecture.md."""
+    task = Task(**values)
+    result: dict[str, Any] = {"code": 1}
+    prepare_process(task)
+    try:
+        with watched(task):
+            result = check_job(task) if task.check else train_job(task)
+    except DlrunError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        result = {"code": error.exit_code, "error": str(error), "config": is_impossible(error)}
+    except Exception as error:
+        traceback.print_exc()
+        result = {"code": 1, "error": f"{type(error).__name__}: {first_line(error)}"}
+    write_json(Path(f"{task.stem}.result.json"), result)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return int(result["code"])
+
+
+def is_impossible(error: DlrunError) -> bool:
+    """Whether the configuration itself is impossible, whatever the data and the machine."""
+    from dlrun.errors import ConfigError
+
+    return isinstance(error, ConfigError)
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [""])[0]
+
+
+def prepare_process(task: Task) -> None:
+    """Output to the job's log, the command's folder, its share of the processor."""
+    with suppress(FileNotFoundError):
+        os.unlink(f"{task.stem}.result.json")
+    log = os.open(f"{task.stem}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError):
+            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    for name, value in task.environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    os.chdir(task.folder)
+
+
+class watched:
+    """`with watched(task):` a crash or a hang prints where it was; a hang ends the process, even inside C code."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def __enter__(self) -> None:
+        faulthandler.enable(file=2)
+        if self.task.timeout is not None:
+            faulthandler.dump_traceback_later(self.task.timeout, exit=True, file=2)
+
+    def __exit__(self, *exception: object) -> None:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def train_job(task: Task) -> dict[str, Any]:
+    """Begin the run, go on with it, or find it finished."""
+    import torch
+
+    from dlrun.run.runner import run_frozen
+    from dlrun.run.screen import Screen
+
+    config = load_job(task)
+    if task.threads is not None and config.device.threads is None:
+        torch.set_num_threads(task.threads)
+    outcome = run_frozen(
+        config,
+        RunDir(task.path),
+        screen=Screen(terminal=False),
+        overrides=task.overrides,
+        argv=task.argv,
+        on_epoch=asking(task) if task.prune else None,
+    )
+    return {"code": outcome.exit_code, "error": RunDir(task.path).read_status().get("error")}
+
+
+def check_job(task: Task) -> dict[str, Any]:
+    """Build it and try one batch; nothing is written but the figures."""
+    import torch
+
+    from dlrun.sweep.trial import try_one_batch
+
+    config = load_job(task)
+    if task.threads is not None and config.device.threads is None:
+        torch.set_num_threads(task.threads)
+    return {"code": 0, **try_one_batch(config)}
+
+
+def load_job(task: Task) -> Any:
+    """The frozen configuration, its plug-ins imported."""
+    from dlrun.config import plugins
+    from dlrun.config.schema import Config
+
+    plugins.load(task.plugins)
+    return Config(task.config)
+
+
+def asking(task: Task) -> Callable[[dict[str, float]], bool]:
+    """An `on_epoch` that reports the epoch in a file and reads the sweep's answer from another."""
+    question, answer = Path(f"{task.stem}.epoch.json"), Path(f"{task.stem}.answer.json")
+
+    def on_epoch(row: dict[str, float]) -> bool:
+        write_json(question, row)
+        until = time.monotonic() + ANSWER_SECONDS
+        while (said := read_json(answer)).get("epoch", 0) < row["epoch"] and time.monotonic() < until:
+            if said.get("prune"):
+                break
+            time.sleep(0.005)
+        return bool(said.get("prune"))
+
+    return on_epoch
