@@ -142,6 +142,14 @@ def test_the_rate_reaches_its_peak_and_its_end() -> None:
     assert (warm[0], warm[STEPS], warm[-1]) == pytest.approx((0.001, 0.1, 0.01))
 
 
+def test_a_run_within_its_warm_up_ends_on_the_way_up() -> None:
+    opt = optimizer()
+    found = [
+        rate for rate, _ in rates(make("warmup_cosine", opt, epochs=1, start_factor=0.1), opt, STEPS - 1)
+    ]
+    assert found == pytest.approx([0.01, 0.0325, 0.055, 0.0775])
+
+
 @pytest.mark.parametrize("total", [1, 2, 3, 5, 10])
 @pytest.mark.parametrize("pct_start", [0.1, 0.2, 0.3, 0.5])
 def test_a_one_cycle_of_any_length(total: int, pct_start: float) -> None:
@@ -169,8 +177,6 @@ def test_momentum_is_cycled_only_where_there_is_one() -> None:
 
 
 def test_what_leaves_no_room_is_refused() -> None:
-    with pytest.raises(ConfigError, match="warmup_epochs"):
-        make("warmup_cosine", optimizer(), warmup_epochs=6)
     with pytest.raises(ConfigError, match="third phase"):
         make("onecycle", optimizer(), three_phase=True, pct_start=0.5)
 
