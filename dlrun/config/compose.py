@@ -75,7 +75,7 @@ def prepare(
     plugins.load_settings(settings_files(dirs))
     plugins.load(_literal_plugins(overrides), "plugins")
     plugins.load(plugin_files, "--plugin")
-    return menu(dirs, signature_options(menu(dirs)))
+    return menu(dirs, signature_options())
 
 
 @lru_cache(maxsize=1)

@@ -164,7 +164,7 @@ def show(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{show(k)}: {show(v)}" for k, v in value.items()) + "}"
     if isinstance(value, float):
-        return f"{value:.12g}" if float(f"{value:.12g}") == value else repr(value)
+        return repr(value)
     return str(value)
 
 

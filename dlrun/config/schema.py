@@ -130,8 +130,7 @@ def current_menu() -> Menu:
     """The menu of this moment: our files, the user's ./conf, and components that plug-ins have registered."""
     from dlrun.config.signature import signature_options
 
-    dirs = config_dirs()
-    return menu(dirs, signature_options(menu(dirs)))
+    return menu(config_dirs(), signature_options())
 
 
 def _explained(problem: Problem, values: dict[str, Any], choices: Menu) -> Problem:

@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from dlrun.config import yamls
 from dlrun.config.contract import Alternative, Contract
-from dlrun.config.menu import COMPONENTS, Key, Menu, Option
+from dlrun.config.menu import COMPONENTS, Key, Option
 from dlrun.config.registry import TABLES
 
 # What dlrun itself passes, by kind: not for the user to configure.
@@ -34,15 +34,9 @@ PLAIN = {
 }
 
 
-def signature_options(menu: Menu) -> tuple[Option, ...]:
-    """An option for each component that a plug-in registered and no YAML file names."""
-    found = []
-    for kind in COMPONENTS:
-        if TABLES[kind].plugins:
-            named = {menu.full(option).component for option in menu.options(kind).values()}
-            named |= set(menu.options(kind))
-            found += [option(kind, name) for name in TABLES[kind].plugins if name not in named]
-    return tuple(found)
+def signature_options() -> tuple[Option, ...]:
+    """An option for each component that a plug-in registered; a YAML file of the same name says more and hides it."""
+    return tuple(option(kind, name) for kind in COMPONENTS for name in TABLES[kind].plugins)
 
 
 def option(kind: str, name: str) -> Option:

@@ -1,0 +1,175 @@
+"""`dlrun explain` and the pages: what a key is, and who set it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dlrun.config.completion import complete, script
+from dlrun.config.compose import prepare, read
+from dlrun.config.explain import Origin, explain, provenance
+from dlrun.config.menu import GROUPS, config_dirs, menu
+from dlrun.config.pages import help_page, list_page
+from dlrun.errors import ConfigError
+
+
+def told(asked: str, *words: str, conf: Path | None = None) -> str:
+    return explain(asked, read(words, prepare(words, config_dir=conf)))
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Path:
+    """An experiment that sets an lr, and settings that set another."""
+    folder = tmp_path / "conf"
+    (folder / "experiment").mkdir(parents=True)
+    (folder / "dlrun.yaml").write_text("optimizer: {lr: 0.2}\n")
+    (folder / "experiment/own.yaml").write_text(
+        "# dlrun experiment=own\n# Own.\n# expect: 97 %\noptimizer: {lr: 0.3}\n"
+    )
+    return folder
+
+
+def test_who_set_a_value_and_what_it_replaced(conf: Path) -> None:
+    words = ["experiment=own", "optimizer.lr=0.4"]
+    origins = provenance(read(words, prepare(words, config_dir=conf)))["optimizer.lr"]
+    assert [(Path(o.source).name, o.value) for o in origins[:3]] == [
+        ("adam.yaml", 0.001),
+        ("dlrun.yaml", 0.2),
+        ("own.yaml", 0.3),
+    ]
+    assert origins[3] == Origin("the command line: optimizer.lr=0.4", 0.4)
+    text = told("optimizer.lr", *words, conf=conf)
+    assert "optimizer.lr: learning rate" in text
+    assert "value     0.4" in text
+    assert "accepts   float > 0" in text
+    assert "default   0.001  (conf/optimizer/adam.yaml)" in text
+    assert "own.yaml -> 0.3, replacing 0.2" in text
+    assert "optimizer.lr=0.4 -> 0.4, replacing 0.3" in text
+
+
+def test_a_variant_replaces_its_base() -> None:
+    text = told("optimizer.momentum", "optimizer=momentum")
+    assert "conf/optimizer/sgd.yaml -> 0.0" in text
+    assert "conf/optimizer/momentum.yaml -> 0.9, replacing 0.0" in text
+
+
+def test_whole_sections_on_the_command_line() -> None:
+    assert "the command line: run={name: x} -> x, replacing null" in told("run.name", "run={name: x}")
+
+
+def test_groups_options_and_sections() -> None:
+    assert "now     optimizer=sgd" in told("optimizer", "optimizer=sgd")
+    text = told("optimizer=momentum")
+    assert "optimizer.momentum=0.9" in text
+    assert "dlrun optimizer=momentum" in text
+    assert "optimizer.lr=0.01" in text
+    assert "trainer.early_stop.patience=null" in told("trainer.early_stop")
+    assert "run.overwrite=false" in told("run")
+    assert "the seed of everything random" in told("seed")
+
+
+def test_a_key_of_another_option_is_explained(conf: Path) -> None:
+    text = told("scheduler.step_size")
+    assert "scheduler=step" in text
+    assert "now scheduler=none" in text
+    assert "must be" in told("trainer.epochs", "trainer.epochs=0")
+    assert "override /optimizer" in told("experiment=own", conf=conf) or "lr: 0.3" in told(
+        "experiment=own", conf=conf
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("optimizer.lrr", "Did you mean optimizer.lr?"),
+        ("optimizer=adm", "Did you mean adam"),
+        ("x.y.z", "unknown key"),
+        ("lr", "optimizer.lr"),
+    ],
+)
+def test_what_is_nothing_is_said(asked: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        told(asked)
+
+
+def test_every_key_there_is_can_be_explained() -> None:
+    choices = menu(config_dirs())
+    draft = read([], choices)
+    for group in GROUPS:
+        for name, option in choices.options(group).items():
+            assert explain(f"{group}={name}", draft)
+            for key in option.keys if group != "experiment" else ():
+                assert explain(f"{group}.{key}", draft)
+
+
+def test_lists(conf: Path) -> None:
+    choices = menu(config_dirs(conf))
+    assert "mlp" in list_page("models", choices)
+    assert "[takes: tabular, image]" in list_page("model", choices)
+    assert "expect: 97 %" in list_page("experiments", choices)
+    assert "classification" in list_page("metrics", choices)
+    assert all(f"{plural}:" in list_page(None, choices) for plural in GROUPS.values())
+    with pytest.raises(ConfigError, match="Did you mean datasets"):
+        list_page("dataset_s", choices)
+
+
+def test_help_names_every_group_option_and_common_key() -> None:
+    choices = menu(config_dirs())
+    text = help_page(choices, {"resume": "go on"}, {"--quiet": "say less"})
+    for group in GROUPS:
+        for name in choices.options(group):
+            assert name in text
+    for key in [*choices.primary, "trainer.early_stop.patience", "device.precision", "checkpoint.keep"]:
+        assert f"  {key}=" in text
+    assert "go on" in text
+    assert "say less" in text
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("dlrun opt", ["optimizer=", "optimizer."]),
+        (
+            "dlrun optimizer=ada",
+            [
+                "optimizer=adadelta",
+                "optimizer=adagrad",
+                "optimizer=adam",
+                "optimizer=adamax",
+                "optimizer=adamw",
+            ],
+        ),
+        ("dlrun -m optimizer=sgd,rp", ["optimizer=sgd,rprop"]),
+        ("dlrun optimizer.l", ["optimizer.lr="]),
+        ("dlrun optimizer=sgd optimizer.m", ["optimizer.momentum=", "optimizer.maximize="]),
+        ("dlrun trainer.shuffle=", ["trainer.shuffle=true", "trainer.shuffle=false"]),
+        ("dlrun checkpoint.mode=m", ["checkpoint.mode=min", "checkpoint.mode=max"]),
+        ("dlrun trainer.early_stop.p", ["trainer.early_stop.patience="]),
+        ("dlrun ver", ["verify-resume"]),
+        ("dlrun list op", ["optimizers"]),
+        ("dlrun --ver", ["--version"]),
+        ("dlrun model=mlp ver", []),
+        ("dlrun nothing=", []),
+        ("dlrun 'open", []),
+    ],
+)
+def test_completion(line: str, found: list[str]) -> None:
+    words = complete("zsh", line, menu(config_dirs()), ["list", "verify-resume"], ["--version", "--quiet"])
+    assert sorted(words) == sorted(
+        w for w in [*found, *(["optimizer=adam_short"] if line.endswith("=ada") else [])]
+    )
+
+
+def test_completion_for_bash_replaces_what_follows_the_last_break() -> None:
+    choices = menu(config_dirs())
+    assert complete("bash", "dlrun trainer=sm", choices, [], []) == ["smoke "]
+    assert complete("bash", "dlrun trainer.ep", choices, [], []) == ["trainer.epochs="]
+    assert "model=" in complete("fish", "dlrun ", choices, ["list"], [])
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_call_us(shell: str) -> None:
+    assert f"dlrun --complete {shell}" in script(shell)
+    with pytest.raises(ConfigError, match="there is no script"):
+        script("csh")
