@@ -123,7 +123,7 @@ class _Section:
             and info.contract.takes_text
             and not isinstance(value, (str, list, dict, type(None)))
         ):
-            value = raw.strip()  # `run.name=007` and `run.name=1e3` are texts
+            value = show(value) if "${" in raw else raw.strip()  # `run.name=007` and `run.name=1e3` are texts
         try:
             return info.contract.accept(value)
         except Mismatch as mismatch:
