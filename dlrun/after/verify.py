@@ -103,8 +103,8 @@ def compare(one: RunDir, other: RunDir) -> list[str]:
 
 
 def about_time(line: str) -> bool:
-    """Configuration names the directory and history the seconds: both differ by nature."""
-    return line.startswith(("config.run.", "history.values", "sums.seconds", "sums.waited", "best.row"))
+    """The configuration names the directory, and history the seconds: both differ by nature."""
+    return line.startswith(("config.", "history.values", "sums.seconds", "sums.waited", "best.row"))
 
 
 def differing(a: Any, b: Any, where: str = "") -> list[str]:

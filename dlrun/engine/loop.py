@@ -92,6 +92,8 @@ def train_epoch(state: TrainState, batches: Any, plan: Plan) -> Iterator[Progres
 
         lr = state.optimizer.param_groups[0]["lr"]
         scale, update = accumulation(batches, state.cursor, plan.accumulate)
+        if state.loss.reduction == "sum":
+            scale = 1.0  # the sum over the larger batch
         loss, output = plan.step(state, batch, scale, update)
         chunk.add(loss, output, batch.target, lr, scale, update)
 
@@ -108,7 +110,10 @@ def train_epoch(state: TrainState, batches: Any, plan: Plan) -> Iterator[Progres
 
 
 def accumulation(batches: Any, index: int, accumulate: int) -> tuple[float, bool]:
-    """This batch's share of the optimizer step that it belongs to, and whether it ends that step."""
+    """This batch's share of the optimizer step that it belongs to, and whether it ends that step.
+
+    Shares go by samples: exact for means over samples; for class weights and ignored targets, as near as that is.
+    """
     if accumulate == 1:
         return 1.0, True
     first = index - index % accumulate
@@ -198,6 +203,11 @@ def read_all(values: list[Any]) -> list[float]:
     return [float(value) for value in values]
 
 
+def mean(total: float, weight: float) -> float:
+    """The mean of an epoch; 0 where every target is ignored (trap T50)."""
+    return total / weight if weight else 0.0
+
+
 def train_metrics(state: TrainState) -> dict[str, float]:
     """The metrics of the unfinished epoch so far."""
     counts = state.sums.counts
@@ -209,9 +219,10 @@ def train_metrics(state: TrainState) -> dict[str, float]:
 def progress(state: TrainState, batches: int, rows: list[StepRow]) -> Progress:
     """Where training stands."""
     sums = state.sums
-    mean = sums.loss / sums.weight if sums.weight else math.nan
     done = (state.epoch, state.cursor, batches, state.step)
-    return Progress(*done, mean, train_metrics(state), sums.seconds, sums.samples, rows)
+    return Progress(
+        *done, mean(sums.loss, sums.weight), train_metrics(state), sums.seconds, sums.samples, rows
+    )
 
 
 def end_epoch(state: TrainState, data: dict[str, Any], plan: Plan) -> EpochRecord | None:
@@ -220,7 +231,7 @@ def end_epoch(state: TrainState, data: dict[str, Any], plan: Plan) -> EpochRecor
     last = state.epoch + 1 >= plan.epochs or out_of_steps(state, plan)
     sums = state.sums
     row: dict[str, float] = {"epoch": state.epoch + 1, "step": state.step}
-    row["train_loss"] = sums.loss / sums.weight
+    row["train_loss"] = mean(sums.loss, sums.weight)
     row |= {f"train_{name}": value for name, value in train_metrics(state).items()}
     last = last or reached(row["train_loss"], plan)
 
@@ -307,7 +318,7 @@ def evaluate(state: TrainState, batches: Any, plan: Plan | None = None) -> Evalu
     values, divisors = read_all(losses), read_all(weights)
     if state.loss.reduction == "mean":
         values = [value * divisor for value, divisor in zip(values, divisors, strict=True)]
-    metrics = {"loss": sum(values) / sum(divisors)} | state.metric.result(counts.cpu())
+    metrics = {"loss": mean(sum(values), sum(divisors))} | state.metric.result(counts.cpu())
     return Evaluation(metrics, counts.cpu())
 
 

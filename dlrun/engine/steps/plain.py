@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dlrun.objectives.light import step_optimizer, zero_grad  # optimizer.step(), without importing the compiler
+
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -57,8 +59,8 @@ class PlainStep:
             state.scaler.step(state.optimizer)
             state.scaler.update()
         else:
-            state.optimizer.step()
-        state.optimizer.zero_grad(set_to_none=True)
+            step_optimizer(state.optimizer)
+        zero_grad(state.optimizer)
 
 
 class ClosureStep:
@@ -76,7 +78,7 @@ class ClosureStep:
         first: list[tuple[Tensor, Tensor]] = []
 
         def closure() -> Tensor:
-            state.optimizer.zero_grad(set_to_none=True)
+            zero_grad(state.optimizer)
             output = state.model(*batch.inputs)
             loss: Tensor = state.loss(output, batch.target)
             loss.backward()
@@ -86,8 +88,8 @@ class ClosureStep:
                 first.append((loss.detach(), output.detach()))
             return loss
 
-        state.optimizer.step(closure)
-        state.optimizer.zero_grad(set_to_none=True)
+        step_optimizer(state.optimizer, closure)
+        zero_grad(state.optimizer)
         return first[0]
 
 
