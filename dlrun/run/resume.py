@@ -97,7 +97,13 @@ def resume(
             if isinstance(values.get("stopper"), dict) and forced:
                 values["stopper"]["reason"] = None
         session = Session(run, built, screen, signals, argv=argv, on_epoch=on_epoch)
-        return session.go(checkpoint=values)
+        return session.go(overrides=own_overrides(run), checkpoint=values)
+
+
+def own_overrides(run: RunDir) -> list[str]:
+    """The words that made the run: they stay, also when it starts again from the beginning."""
+    path = run.file("overrides.txt")
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
 
 
 def lock(run: RunDir) -> None:

@@ -249,7 +249,7 @@ class Drive:
         status = self.sweep.run(job.slug).read_status()
         if status.get("state") in DONE:
             self.finish(job, replace(record, state=status["state"]))
-        elif (not result and self.killed) or result.get("code") in (130, 143):
+        elif (not result and self.stopping.number is not None) or result.get("code") in (130, 143):
             self.finish(job, replace(record, state="waiting"))
         else:
             error = str(result.get("error") or "") or cause(ended, self.timeout, self.sweep.log(job.slug))

@@ -74,6 +74,16 @@ def needs_extra(executor: str, package: str) -> ConfigError:
     )
 
 
+def uses_gpu(config: Config) -> bool:
+    """Whether a job may want a GPU."""
+    return str(config.device.name).split(":")[0] in ("auto", "cuda")
+
+
+def first_line(text: str) -> str:
+    """The first line of a message."""
+    return (text.strip().splitlines() or [""])[0]
+
+
 def processors() -> int:
     """The processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -21,7 +21,7 @@ from typing import Any
 from dlrun.config.registry import TABLES
 from dlrun.config.schema import Config
 from dlrun.errors import RunError
-from dlrun.sweep.executor import Ended, processors
+from dlrun.sweep.executor import Ended, processors, uses_gpu
 from dlrun.sweep.task import Task
 
 SERVER_STARTS = 3  # times that a server which dies is started again
@@ -217,11 +217,6 @@ def component_modules(configs: list[Config]) -> list[str]:
             if place:
                 found[place.split(":")[0]] = None
     return [*found, *(["sklearn.datasets"] if any("sklearn" in name for name in found) else [])]
-
-
-def uses_gpu(config: Config) -> bool:
-    """Whether a job may want a GPU."""
-    return str(config.device.name).split(":")[0] in ("auto", "cuda")
 
 
 def visible(count: int) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from dlrun.report.read import Run, read_lines
 from dlrun.report.tables import format_number, format_seconds
+from dlrun.sweep.executor import first_line
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.state import Record
 
@@ -133,7 +134,3 @@ def result(sweep: SweepDir, job: FrozenJob) -> str:
     run = Run(sweep.run(job.slug).path)
     value = run.best().get(run.monitor)
     return "" if value is None else f"{run.monitor} {format_number(value)}"
-
-
-def first_line(text: str) -> str:
-    return (text.strip().splitlines() or [""])[0]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -69,8 +70,10 @@ def state_of_job(sweep: SweepDir, job: FrozenJob, record: Record) -> Record:
 
 
 def last_line(path: Path) -> str:
-    """The last line that a job's process printed, without colours."""
-    lines = read_lines(path) or [""]
+    """The last line that a job printed itself: before the stacks that faulthandler adds to a crash or a hang."""
+    text = "\n".join(read_lines(path) or [])
+    own = re.split(r"^(?:Fatal Python error: |Timeout \(\d+:)", text, maxsplit=1, flags=re.MULTILINE)[0]
+    lines = own.strip().splitlines() or [""]
     return lines[-1].strip()[:300]
 
 

@@ -1,0 +1,68 @@
+"""A model that misbehaves on demand, copied into a test's folder and used as a plug-in by worker processes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import dlrun
+from dlrun.errors import ConfigError, Problem
+from dlrun.run import closing
+
+closing.draw = lambda *_: None  # type: ignore[assignment]  # figures are not what these tests look at
+
+
+class Bad(nn.Module):
+    """A linear model that does something terrible in its first training batch."""
+
+    def __init__(self, inputs: int, outputs: int, kind: str, seconds: float) -> None:
+        super().__init__()
+        self.linear, self.kind, self.seconds = nn.Linear(inputs, outputs), kind, seconds
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, ...) to (N, outputs)."""
+        if self.training:
+            time.sleep(self.seconds)
+            misbehave(self.kind)
+        return self.linear(x.flatten(1))
+
+
+def misbehave(kind: str) -> None:
+    """Die in the way that `kind` says; "flag:PATH:KIND" dies only while the file is there."""
+    if kind.startswith("flag:"):
+        _, path, kind = kind.split(":")
+        if not os.path.exists(path):
+            return
+    if kind == "raise":
+        raise RuntimeError("the model says no")
+    if kind == "segfault":
+        ctypes.string_at(0)
+    if kind == "exit":
+        os._exit(9)
+    if kind == "memory":
+        limit = 1 << 32
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        torch.zeros(1 << 31)
+    if kind == "hang":
+        while True:
+            time.sleep(1)
+
+
+KINDS = {7: "raise", 17: "segfault", 27: "exit", 37: "memory", 47: "hang"}
+
+
+@dlrun.register.model("bad")
+def bad(spec: Any, job: int = 0, kind: str = "good", seconds: float = 0.0) -> nn.Module:
+    """Good or bad, by `kind` or by the number of the job."""
+    if kind == "impossible":
+        raise ConfigError(Problem("model.kind", "this one cannot be built."))
+    inputs = 1
+    for size in spec.input_shape:
+        inputs *= size
+    return Bad(inputs, spec.num_outputs, KINDS.get(job, kind), seconds)
