@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from dlrun.engine.steps.fast import fast_step
+from dlrun.engine.steps.fast import compiled_step, fast_step
 from dlrun.engine.steps.plain import ClosureStep, PlainStep
 from dlrun.errors import ConfigError, Problem
 
@@ -23,15 +23,18 @@ def choose_step(
 ) -> tuple[Any, list[str]]:
     """The step for this model, optimizer and device, and the words that name it in the run's header."""
     if isinstance(state.optimizer, torch.optim.LBFGS):
-        refuse_with_closure(precision, accumulate)
+        refuse_with_closure(precision, accumulate, compile)
         return ClosureStep(clip_norm=clip_norm), ["closure"]
+    settings: dict[str, Any] = {"clip_norm": clip_norm, "precision": precision}
+    if compile:
+        return compiled_step(state, **settings, fast=fast, accumulate=accumulate, batches=batches)
     if fast and state.scaler is None:
-        return fast_step(state, clip_norm=clip_norm, precision=precision)
+        return fast_step(state, **settings)
     return PlainStep(clip_norm=clip_norm, precision=precision, device_type=state.device.type), ["plain"]
 
 
-def refuse_with_closure(precision: str, accumulate: int) -> None:
-    """LBFGS evaluates the loss itself: it cannot share a step between batches, nor scale gradients."""
+def refuse_with_closure(precision: str, accumulate: int, compile: bool) -> None:
+    """LBFGS evaluates the loss itself: it cannot share a step between batches, scale gradients or be traced."""
     problems = []
     if accumulate > 1:
         problems.append(
@@ -39,5 +42,7 @@ def refuse_with_closure(precision: str, accumulate: int) -> None:
         )
     if precision != "fp32":
         problems.append(Problem("device.precision", "LBFGS runs in fp32 only."))
+    if compile:
+        problems.append(Problem("device.compile", "LBFGS cannot be compiled.", "Use device.compile=false."))
     if problems:
         raise ConfigError(problems)

@@ -13,6 +13,7 @@ from dlrun.engine.steps.kernels import fused_update
 from dlrun.engine.steps.layout import channels_last, has_convolutions
 from dlrun.engine.steps.packed_gru import packed_gru
 from dlrun.engine.steps.straight import straight
+from dlrun.errors import ConfigError, Problem
 
 
 def fast_step(state: Any, *, clip_norm: float | None, precision: str) -> tuple[FusedStep, list[str]]:
@@ -45,3 +46,25 @@ def fast_step(state: Any, *, clip_norm: float | None, precision: str) -> tuple[F
         forward=forward,
     )
     return step, words
+
+
+def compiled_step(
+    state: Any, *, clip_norm: float | None, precision: str, fast: bool, accumulate: int, batches: Any
+) -> tuple[Any, list[str]]:
+    """The whole step compiled, for batches of the full size, and the eager one for the rest (compiled.py).
+
+    Raises `ConfigError` if it cannot be compiled.
+    """
+    from dlrun.engine.steps.compiled import CompiledStep  # imports the compiler
+
+    if state.scaler is not None:
+        message = "a step with a gradient scaler is not compiled."
+        raise ConfigError(
+            Problem("device.compile", message, "Use device.precision=bf16, or device.compile=false.")
+        )
+    eager = FusedStep(clip_norm=clip_norm, precision=precision, device_type=state.device.type)
+    if fast:
+        eager, _ = fast_step(state, clip_norm=clip_norm, precision=precision)
+    example = next(iter(batches.epoch(0)))
+    step = CompiledStep(state, eager, example, accumulate=accumulate)
+    return step, ["compiled step" if step.whole else "compiled gradients"]

@@ -8,7 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dlrun.objectives.light import step_optimizer, zero_grad  # optimizer.step(), without importing the compiler
+from dlrun.objectives.light import (
+    step_optimizer,
+    zero_grad,
+)  # optimizer.step(), without importing the compiler
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -1,0 +1,81 @@
+"""The whole step compiled: forward, loss, backward, clip and update are traced into one graph.
+
+For `device.compile=true`. Compiling takes from five seconds to half a minute and repays itself in long runs of
+small models, where the step is mostly the calling of operations. Compiling the model alone does not help: what
+remains is the larger part. Nor does `torch.compile` around the step: its checks before each call cost as much as
+a small step computes. So the step is traced once (make_fx, under fake tensors: a model whose Python depends on
+values is refused, not traced wrongly) and the graph is given to TorchInductor itself.
+
+Batches of another size than the first (the last of an epoch), and the first step of all, in which torch makes the
+optimizer's state, take the eager fast step: the same numbers, and nothing is compiled twice. Random numbers (in
+dropout) are eager torch's own, so a resumed run draws what the uninterrupted one drew.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dlrun.engine.steps.formulas import formula_for
+from dlrun.engine.steps.fused import FusedStep
+from dlrun.engine.steps.trace import Binding, Trace
+
+
+class CompiledStep:
+    """One compiled graph for batches like `example`, and the eager step for all others.
+
+    The update is in the graph where the optimizer has a formula and every batch is a step (`whole`); otherwise
+    the graph ends with the gradients, and the eager step's update follows. Making it compiles it, and raises
+    `ConfigError` where the model or the machine does not allow that.
+    """
+
+    name = "compiled"
+
+    def __init__(self, state: Any, eager: FusedStep, example: Any, *, accumulate: int = 1) -> None:
+        self.eager = eager
+        self.shapes = shapes(example)
+        formula = formula_for(state.optimizer) if accumulate == 1 else None
+        state.train_mode()
+        self.trace = Trace(state, example, formula, eager.clip_norm, eager.precision)
+        self.binding: Binding | None = None
+        self.whole = formula is not None
+
+    def __call__(
+        self, state: Any, batch: Any, scale: float = 1.0, update: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """One batch. Returns its loss (0-d) and the model's output, both detached and still on the device."""
+        if shapes(batch) != self.shapes:
+            return self.eager(state, batch, scale, update)
+        trace = self.trace
+        if not self.whole:
+            with torch.no_grad():
+                loss, output, *gradients = trace.graph(*trace.fixed, *batch.inputs, batch.target)
+                accumulate_gradients(trace.used, gradients, scale)
+            if update:
+                self.eager.update(state)
+            return loss, output
+        if self.binding is None or not self.binding.holds(state.optimizer):
+            self.binding = trace.bind(state.optimizer)
+            if self.binding is None:
+                return self.eager(state, batch, scale, update)
+        numbers = self.binding.next_numbers()
+        with torch.no_grad():
+            loss, output = trace.graph(*self.binding.tensors, numbers, *batch.inputs, batch.target)
+        return loss, output
+
+
+def shapes(batch: Any) -> list[tuple[torch.Size, torch.dtype]]:
+    """What a graph is compiled for."""
+    return [(tensor.shape, tensor.dtype) for tensor in (*batch.inputs, batch.target)]
+
+
+def accumulate_gradients(params: list[Tensor], gradients: list[Tensor], scale: float) -> None:
+    """Add `scale` times the gradients to `.grad`, in the weights' own memory format, as autograd does."""
+    for p, gradient in zip(params, gradients, strict=True):
+        if gradient.stride() != p.stride():
+            gradient = torch.empty_like(p).copy_(gradient)
+        if scale != 1.0:
+            gradient = gradient * scale
+        p.grad = gradient if p.grad is None else p.grad.add_(gradient)

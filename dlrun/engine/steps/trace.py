@@ -1,0 +1,194 @@
+"""Tracing a whole training step into one graph, and binding the graph to the optimizer's state. See compiled.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from dlrun.engine.steps.formulas import Formula, Group
+from dlrun.engine.steps.plain import autocast
+from dlrun.errors import ConfigError, Problem
+
+
+class Trace:
+    """The traced and compiled graph of a step.
+
+    Its inputs are `fixed` (weights, then buffers and frozen weights), for a whole step the optimizer's state and
+    the numbers, and the batch. Weights, buffers and state are changed in place.
+    """
+
+    def __init__(
+        self, state: Any, example: Any, formula: Formula | None, clip_norm: float | None, precision: str
+    ) -> None:
+        self.state, self.formula, self.clip_norm, self.precision = state, formula, clip_norm, precision
+        groups = state.optimizer.param_groups
+        self.groups = [[p for p in group["params"] if p.requires_grad] for group in groups]
+        self.params = [p for params in self.groups for p in params]
+        self.keys = [formula.keys(group) if formula else () for group in groups]
+        self.structures = [formula.structure(group) if formula else {} for group in groups]
+        self.lengths = [len(formula.numbers(group, 1)) if formula else 0 for group in groups]
+        self.names = names_of(state.model, self.params)
+        others = [*state.model.named_parameters(), *state.model.named_buffers()]
+        self.others = {name: tensor.detach() for name, tensor in others if name not in self.names}
+        self.loss_buffers = dict(state.loss.named_buffers()) if isinstance(state.loss, nn.Module) else {}
+        self.fixed = [p.detach() for p in self.params] + [*self.others.values(), *self.loss_buffers.values()]
+        self.used: list[Tensor] = []  # weights that the loss depends on; known after tracing
+        self.graph = self.compile(example)
+
+    def compile(self, example: Any) -> Callable[..., Any]:
+        """Trace the step and compile the graph. Raises `ConfigError`."""
+        inputs = list(self.fixed)
+        if self.formula is not None:
+            inputs += [torch.zeros_like(p) for p, _ in self.slots()]
+            inputs.append(torch.zeros(sum(self.lengths), dtype=torch.float64, device=self.state.device))
+        inputs += [*example.inputs, example.target]
+        try:
+            # Private to torch or experimental, so they are named here alone and any failure is one message.
+            from torch._inductor import compile as inductor
+            from torch.fx.experimental.proxy_tensor import make_fx
+
+            graph = make_fx(self.step, tracing_mode="fake")(*inputs)
+            with torch.no_grad():
+                return inductor(graph, inputs, options={"fallback_random": True})
+        except Exception as error:
+            first = str(error).strip().splitlines()[:1] or [type(error).__name__]
+            message = f"this step cannot be compiled: {first[0]}"
+            raise ConfigError(Problem("device.compile", message, "Use device.compile=false.")) from error
+
+    def slots(self) -> list[tuple[Tensor, str]]:
+        """The places of the optimizer's state in the inputs: weight and key, without the count of steps."""
+        pairs = zip(self.groups, self.keys, strict=True)
+        return [(p, key) for params, keys in pairs for p in params for key in keys if key != "step"]
+
+    def step(self, *flat: Tensor) -> tuple[Tensor, ...]:
+        """What is traced. Returns the loss, the output and, where the update is not part of it, the gradients."""
+        rest = list(flat)
+        weights = take(rest, len(self.params))
+        others = dict(zip(self.others, take(rest, len(self.others)), strict=True))
+        loss_buffers = dict(zip(self.loss_buffers, take(rest, len(self.loss_buffers)), strict=True))
+        slots = take(rest, len(self.slots()))
+        numbers = rest.pop(0) if self.formula is not None else None
+        *inputs, target = rest
+        leaves = [weight.detach().requires_grad_() for weight in weights]
+        mixed = autocast(target.device.type, self.precision) if self.precision != "fp32" else nullcontext()
+        with torch.enable_grad(), mixed:
+            output = functional_call(
+                self.state.model, dict(zip(self.names, leaves, strict=True)) | others, tuple(inputs)
+            )
+            loss_function = self.state.loss
+            loss = (
+                functional_call(loss_function, loss_buffers, (output, target))
+                if isinstance(loss_function, nn.Module)
+                else loss_function(output, target)
+            )
+        gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
+        known = [i for i, gradient in enumerate(gradients) if gradient is not None]
+        self.used = [self.params[i] for i in known]
+        found = [gradients[i] for i in known]
+        if numbers is None:
+            return loss.detach(), output.detach(), *found
+        if self.clip_norm is not None:
+            found = clipped(found, self.clip_norm)
+        self.update(weights, dict(zip(known, found, strict=True)), slots, numbers)
+        return loss.detach(), output.detach()
+
+    def update(
+        self, weights: list[Tensor], gradients: dict[int, Tensor], slots: list[Tensor], numbers: Tensor
+    ) -> None:
+        """The optimizer's formula for every weight that has a gradient."""
+        assert self.formula is not None
+        values = numbers.split(self.lengths)
+        index, place = 0, 0
+        for params, keys, structure, value in zip(
+            self.groups, self.keys, self.structures, values, strict=True
+        ):
+            names = [key for key in keys if key != "step"]
+            for _ in params:
+                state = dict(zip(names, slots[place : place + len(names)], strict=True))
+                if index in gradients:
+                    self.formula.update(weights[index], gradients[index], state, value, structure)
+                index, place = index + 1, place + len(names)
+
+    def bind(self, optimizer: Any) -> Binding | None:
+        """The optimizer's present state as inputs of the graph, or None if that is not (or no longer) there."""
+        assert self.formula is not None
+        groups = optimizer.param_groups
+        if [self.formula.structure(group) for group in groups] != self.structures:
+            return None
+        used = set(map(id, self.used))
+        tensors = list(self.fixed)
+        for p, key in self.slots():
+            value = optimizer.state.get(p, {}).get(key, None if id(p) in used else p.detach())
+            if value is None:
+                return None
+            if value.stride() != p.stride():  # from a checkpoint in another memory format
+                value = optimizer.state[p][key] = torch.empty_like(p).copy_(value)
+            tensors.append(value)
+        counts: list[list[Tensor]] = [[] for _ in groups]
+        if self.formula.counts_steps:
+            counts = [[optimizer.state[p]["step"] for p in params if id(p) in used] for params in self.groups]
+        if any(len({float(count) for count in column}) > 1 for column in counts):
+            return None
+        return Binding(optimizer, self.formula, self.structures, tensors, counts)
+
+
+class Binding:
+    """The inputs of the graph that stay the same from step to step, while the optimizer holds the same state."""
+
+    def __init__(
+        self,
+        optimizer: Any,
+        formula: Formula,
+        structures: list[Group],
+        tensors: list[Tensor],
+        counts: list[list[Tensor]],
+    ) -> None:
+        self.optimizer, self.formula, self.structures = optimizer, formula, structures
+        self.tensors, self.counts = tensors, counts
+        self.state, self.entries = optimizer.state, len(optimizer.state)
+        self.all_counts = [count for column in counts for count in column]
+        self.device = tensors[0].device
+        self.values: list[float] = []
+        self.numbers = torch.empty(0)
+
+    def holds(self, optimizer: Any) -> bool:
+        """Is it still the same state, and the same formula?"""
+        if optimizer.state is not self.state or len(optimizer.state) != self.entries:
+            return False
+        return [self.formula.structure(group) for group in optimizer.param_groups] == self.structures
+
+    def next_numbers(self) -> Tensor:
+        """The numbers of the next step from the optimizer's groups, which also counts it."""
+        if self.all_counts:
+            torch._foreach_add_(self.all_counts, 1)
+        values: list[float] = []
+        for group, column in zip(self.optimizer.param_groups, self.counts, strict=True):
+            values += self.formula.numbers(group, int(column[0]) if column else 1)
+        if values != self.values:
+            self.values, self.numbers = values, torch.tensor(values, dtype=torch.float64, device=self.device)
+        return self.numbers
+
+
+def take(tensors: list[Tensor], count: int) -> list[Tensor]:
+    """Remove the first `count` tensors and return them."""
+    taken = tensors[:count]
+    del tensors[:count]
+    return taken
+
+
+def names_of(model: nn.Module, params: list[Tensor]) -> list[str]:
+    """The name of each parameter in the model."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    return [names[id(p)] for p in params]
+
+
+def clipped(gradients: list[Tensor], clip_norm: float) -> list[Tensor]:
+    """The gradients with their norm, all together, at most `clip_norm` (torch.nn.utils.clip_grad_norm_)."""
+    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+    factor = (clip_norm / (norm + 1e-6)).clamp(max=1.0)
+    return [gradient * factor for gradient in gradients]
