@@ -275,11 +275,12 @@ def test_panels_of_a_sweep_over_optimizers_and_rates(sweep: Path, figures: list[
     assert [text.get_text() for text in rates.get_legend().get_texts()] == ["adam", "sgd", "sgd diverged"]
 
 
-def test_losses_that_stay_high_are_not_cut_off(tmp_path: Path, figures: list[Any]) -> None:
-    for name in ("sgd", "adam"):
+@pytest.mark.parametrize("low", [1.0, 0.05])
+def test_losses_that_stay_high_are_not_cut_off(tmp_path: Path, figures: list[Any], low: float) -> None:
+    for name, floor in {"sgd": 1.0, "momentum": 1.0, "adam": low}.items():
         config = make_config(optimizer=name)
-        make_run(tmp_path / name, config, floor=1.0, steps=50, overrides=[f"optimizer={name}"])
-    compare([tmp_path / "sgd", tmp_path / "adam"], tmp_path / "out")
+        make_run(tmp_path / "runs" / name, config, floor=floor, steps=50, overrides=[f"optimizer={name}"])
+    compare([tmp_path / "runs"], tmp_path / "out")
     steps = figures[0].axes[2]
     assert steps.get_ylabel() == "Loss"
     assert steps.get_ylim()[1] > 1.0

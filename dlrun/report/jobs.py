@@ -104,12 +104,10 @@ def collect(paths: Sequence[Path]) -> list[Job]:
 
 
 def rows_of(folder: Path) -> list[JobRow]:
-    """The jobs of a folder: those that its results.csv knows (directory or not), then all other runs in it."""
+    """The jobs of a folder: those that its results.csv knows (directory or not), then all runs in it."""
     if is_run(folder):
         return [JobRow(folder)]
-    rows = read_results(folder / RESULTS)
-    known = {row.path.resolve() for row in rows}
-    return rows + [JobRow(path) for path in find_runs(folder) if path.resolve() not in known]
+    return read_results(folder / RESULTS) + [JobRow(path) for path in find_runs(folder)]
 
 
 def read_results(path: Path) -> list[JobRow]:
