@@ -58,15 +58,19 @@ def test_vgg_taps_join_the_head() -> None:
     net = vgg(PHOTO, channels=[4, "M", 6], head=[], taps=[1])
     x = torch.randn(2, 3, 32, 32)
     first, last = net.feature_maps(x, (1, 4))
-    means = torch.cat([first.mean((2, 3)), last.mean((2, 3))], dim=1)
-    assert net.head.linear1.in_features == 4 + 6
-    torch.testing.assert_close(net(x), net.head(means))
+    small = nn.functional.adaptive_avg_pool2d(last, 7).flatten(1)
+    assert net.head.linear1.in_features == 4 + 6 * 49
+    torch.testing.assert_close(net(x), net.head(torch.cat([first.mean((2, 3)), small], dim=1)))
     same = vgg(PHOTO, channels=[4, "M", 6], head=[], taps=[4])
-    assert same.head.linear1.in_features == 6  # the last map is there anyway
+    assert same.head.linear1.in_features == 6 * 49  # the last map is there anyway
 
 
 def test_vgg_pools_small_images_as_often_as_asked() -> None:
     net = vgg(MNIST, channels=[4, *["M"] * 7])
+    assert net.head.linear1.in_features == 4
+    odd = vgg(MNIST.replace(input_shape=(1, 9, 23)), channels=[4, "M", "M"])
+    assert odd(torch.randn(2, 1, 9, 23)).shape == (2, 10)
+    assert odd.head.linear1.in_features == 4 * 3 * 6
     assert net(torch.randn(2, 1, 28, 28)).shape == (2, 10)
 
 

@@ -124,13 +124,13 @@ def inception(
 
 
 def googlenet(
-    spec: DataSpec, width: float = 0.25, stem: str = "auto", batch_norm: bool = True, dropout: float = 0.4
+    spec: DataSpec, width: float = 0.125, stem: str = "auto", batch_norm: bool = True, dropout: float = 0.4
 ) -> nn.Module:
     """GoogLeNet with all channels times `width`, without the auxiliary heads. (N, C, H, W) to (N, K).
 
-    `stem="large"` is the paper's (7x7 with stride 2 and two poolings), `small` one 3x3 convolution that keeps
-    the size; `auto` takes large from 96 pixels on. Batch norm came with Ioffe and Szegedy 2015, and without
-    it the 22 layers train slowly. Dropout is before the linear layer (40 % in the paper).
+    `stem="large"` is the paper's (7x7 with stride 2 and two poolings), `small` one 3x3 convolution and one
+    pooling; `auto` takes large from 96 pixels on. Batch norm came with Ioffe and Szegedy 2015; without it the
+    22 layers train slowly. Dropout is before the linear layer (40 % in the paper).
     """
     check(spec, "googlenet", ("image",))
     large = stem == "large" or (stem == "auto" and min(spec.input_shape[1:]) >= 96)
@@ -151,7 +151,7 @@ def _stem(inputs: int, width: float, batch_norm: bool, large: bool) -> tuple[lis
     """The layers before the first block, and the channels that they give."""
     c64, c192 = max(1, round(64 * width)), max(1, round(192 * width))
     if not large:
-        return [convolution(inputs, c192, 3, batch_norm)], c192
+        return [convolution(inputs, c192, 3, batch_norm), nn.MaxPool2d(3, stride=2, padding=1)], c192
     pools = [nn.MaxPool2d(3, stride=2, padding=1) for _ in range(2)]
     first = [convolution(inputs, c64, 7, batch_norm, stride=2), pools[0]]
     second = [convolution(c64, c64, 1, batch_norm), convolution(c64, c192, 3, batch_norm), pools[1]]

@@ -34,7 +34,7 @@ class Residual(nn.Module):
 
 def resnet(
     spec: DataSpec,
-    channels: Sequence[int] = (16, 32),
+    channels: Sequence[int] = (16, 32, 64),
     blocks: int | Sequence[int] = 1,
     transition: str = "stride",
     kernel: int = 3,

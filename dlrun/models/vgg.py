@@ -5,6 +5,7 @@ Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -15,14 +16,18 @@ from dlrun.models.parts import check, dense_head
 from dlrun.spec import DataSpec
 
 POOL = "M"
+LARGEST = 7  # the side of the last map that the head reads, as for the paper's 224 x 224 images
 
 
 class Vgg(nn.Module):
     """`vgg` is a ModuleList: `self.vgg[idx]` is the layer at that index, as in the usual feature taps."""
 
-    def __init__(self, layers: Sequence[nn.Module], head: nn.Module, taps: Sequence[int] = ()) -> None:
+    def __init__(
+        self, layers: Sequence[nn.Module], pool: nn.Module, head: nn.Module, taps: Sequence[int] = ()
+    ) -> None:
         super().__init__()
         self.vgg = nn.ModuleList(layers)
+        self.pool = pool
         self.head = head
         self.taps = tuple(taps)
 
@@ -36,9 +41,10 @@ class Vgg(nn.Module):
         return maps
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, K): each tapped map and the last one, averaged over H and W, into the head."""
-        maps = self.feature_maps(x, (*self.taps, len(self.vgg) - 1))
-        return self.head(torch.cat([m.mean(dim=(2, 3)) for m in maps], dim=1))
+        """(N, C, H, W) to (N, K): the mean of each tapped map and the whole last one, into the head."""
+        *tapped, last = self.feature_maps(x, (*self.taps, len(self.vgg) - 1))
+        means = [m.mean(dim=(2, 3)) for m in tapped]
+        return self.head(torch.cat([*means, self.pool(last).flatten(1)], dim=1))
 
 
 def vgg(
@@ -52,8 +58,8 @@ def vgg(
     """VGG from its list: a number is a 3x3 convolution and ReLU, `M` a 2x2 max pooling.
 
     (N, C, H, W) to (N, K). VGG16 is `[64,64,M,128,128,M,256,256,256,M,512,512,512,M,512,512,512,M]` with
-    `head=[4096,4096]`. Pooling rounds up, so that small images pass any number of poolings; the last map is
-    averaged over H and W, so that the head fits every size. Raises `ConfigError` for other entries, and for
+    `head=[4096,4096]`. Pooling rounds up, so that small images pass any number of poolings; a last map larger
+    than 7x7 is averaged down to that. Raises `ConfigError` for other entries, and for
     taps that are not there.
     """
     check(spec, "vgg", ("image",))
@@ -76,12 +82,20 @@ def vgg(
     if wrong:
         message = f"there is no layer {wrong[0]}: the body has the layers 0 to {len(layers) - 1}."
         raise ConfigError(Problem("model.taps", message))
-    tapped = sorted({*taps, len(layers) - 1})
-    inputs = sum(widths[t] for t in tapped)
-    return Vgg(layers, dense_head(inputs, head, spec.num_outputs, dropout=dropout), tapped[:-1])
+    tapped = sorted({*taps} - {len(layers) - 1})
+    halvings = sum(entry == POOL for entry in channels)
+    size = [min(LARGEST, math.ceil(s / 2**halvings)) for s in spec.input_shape[1:]]
+    inputs = sum(widths[t] for t in tapped) + c * size[0] * size[1]
+    dense = dense_head(inputs, head, spec.num_outputs, dropout=dropout)
+    return Vgg(layers, nn.AdaptiveAvgPool2d((size[0], size[1])), dense, tapped)
 
 
 def _convolution(inputs: int, outputs: int, batch_norm: bool) -> list[nn.Module]:
     """Conv-(BN)-ReLU. The ReLU is not in place: that would change a tapped map of the convolution."""
     conv = nn.Conv2d(inputs, outputs, kernel_size=3, stride=1, padding=1, bias=not batch_norm)
+    # He et al., "Delving Deep into Rectifiers", 2015, eq. 10: with torch's own first weights the signal shrinks
+    # at every layer, and without batch norm such a stack does not begin to learn.
+    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
     return [conv, nn.BatchNorm2d(outputs), nn.ReLU()] if batch_norm else [conv, nn.ReLU()]
