@@ -163,7 +163,7 @@ class _Section:
             return Problem(
                 dotted, "unknown key.", did_you_mean(dotted, own) or f"Its keys: {', '.join(self.keys)}."
             )
-        return Problem(dotted, "unknown key.", nearest_key(dotted, self.menu))
+        return Problem(dotted or "''", "unknown key.", nearest_key(dotted, self.menu))
 
 
 def nearest_key(dotted: str, menu: Menu) -> str:

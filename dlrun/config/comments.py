@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from functools import cache, lru_cache
 from pathlib import Path
 
 from dlrun.config.contract import Contract, parse_contract
@@ -52,6 +53,7 @@ class Option:
         return self.keys["name"].default.strip("'\"") if "name" in self.keys else ""
 
 
+@cache
 def builtin_conf() -> Path:
     """The folder of dlrun's own YAML files: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).resolve().parent.parent
@@ -61,12 +63,26 @@ def builtin_conf() -> Path:
 
 def read_option(path: Path, group: str, name: str, folder: Path) -> Option:
     """What the comments of one YAML file say. `source` is its path from the folder above `conf`."""
+    ours = folder == builtin_conf()
+    source = f"conf/{path.relative_to(folder).as_posix()}" if ours else short_path(path)
+    return _read_file(path, file_state(path), group, name, source)
+
+
+def file_state(path: Path) -> tuple[int, int]:
+    """Time and size of a file: what is remembered of it holds as long as they do. Raises `ConfigError`."""
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise ConfigError(Problem(str(path), f"cannot be read: {error.strerror}.")) from None
+    return stat.st_mtime_ns, stat.st_size
+
+
+@lru_cache(maxsize=2048)
+def _read_file(path: Path, _state: tuple[int, int], group: str, name: str, source: str) -> Option:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(Problem(str(path), f"cannot be read: {error}")) from None
-    ours = folder == builtin_conf()
-    source = f"conf/{path.relative_to(folder).as_posix()}" if ours else short_path(path)
     command, description, headers = _read_header(lines)
     keys, bases = _read_keys(lines, source)
     return Option(group, name, source, path, command, description, headers, bases, keys)

@@ -172,7 +172,8 @@ def layers_of(choices: Menu, chosen: dict[str, str | None]) -> list[Any]:
     from dlrun.config.layers import merge, stack
 
     layers = stack(chosen, choices)
-    params = (merge(layers).get("sweep") or {}).get("params")
+    sweep = merge(layers).get("sweep")
+    params = sweep.get("params") if isinstance(sweep, dict) else None
     swept = frozenset(params or ()) & frozenset(chosen) if isinstance(params, dict) else frozenset()
     return stack(chosen, choices, swept) if swept else layers
 

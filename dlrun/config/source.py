@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
@@ -10,6 +12,7 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 
 from dlrun.config import yamls
+from dlrun.config.comments import file_state
 from dlrun.config.menu import GROUPS, PRIMARY, Menu, Option
 from dlrun.errors import ConfigError, Problem
 
@@ -82,17 +85,24 @@ class MenuSource(ConfigSource):
 
 
 def _read_option(option: Option) -> tuple[dict[str, Any], str | None]:
+    """Values and `@package`; a component without a file has those of its signature."""
     if option.path is None:
         return {key.key: yamls.loads(key.default, option.source) for key in option.keys.values()}, None
-    text = yamls.read_text(option.path)
-    values = yamls.loads(text, str(option.path))
-    values = {} if values is None else values
-    check_file(values, option.source)
-    try:
-        package = ConfigSource._get_header_dict(text)["package"]
-    except ValueError as error:
-        raise ConfigError(Problem(option.source, f"its @package line cannot be read: {error}.")) from None
+    values, package = _read_file(option.path, file_state(option.path), option.source)
     return values, package or ("_global_" if option.group == "experiment" else None)
+
+
+@lru_cache(maxsize=1024)
+def _read_file(path: Path, _state: tuple[int, int], source: str) -> tuple[dict[str, Any], str | None]:
+    """A file's values and its `@package` line; both are only ever copied."""
+    text = yamls.read_text(path)
+    values = yamls.loads(text, str(path))
+    values = {} if values is None else values
+    check_file(values, source)
+    try:
+        return values, ConfigSource._get_header_dict(text)["package"]
+    except ValueError as error:
+        raise ConfigError(Problem(source, f"its @package line cannot be read: {error}.")) from None
 
 
 def check_file(values: Any, source: str) -> None:
