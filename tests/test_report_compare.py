@@ -279,7 +279,7 @@ def test_panels_of_a_sweep_over_optimizers_and_rates(sweep: Path, figures: list[
 def test_losses_that_stay_high_are_not_cut_off(tmp_path: Path, figures: list[Any], low: float) -> None:
     for name, floor in {"sgd": 1.0, "momentum": 1.0, "adam": low}.items():
         config = make_config(optimizer=name)
-        make_run(tmp_path / "runs" / name, config, floor=floor, steps=50, overrides=[f"optimizer={name}"])
+        make_run(tmp_path / "runs" / name, config, floor=floor, steps=200, overrides=[f"optimizer={name}"])
     compare([tmp_path / "runs"], tmp_path / "out")
     steps = figures[0].axes[2]
     assert steps.get_ylabel() == "Loss"
@@ -324,3 +324,13 @@ def test_mean_curve_uses_the_points_that_all_runs_have() -> None:
     x, mean, std = panels.mean_curve([first, second], "epoch", "loss")
     assert (x, mean) == ([1.0, 3.0], [3.0, 3.0])
     assert std == pytest.approx([2**0.5, 2**0.5])
+
+
+def test_what_a_sweep_said_of_a_job_is_kept(sweep: Path) -> None:
+    paths = [sweep / "jobs" / "adam-0.01-0", sweep / "jobs" / "adam-0.1-0"]
+    write_results(
+        sweep, [JobRow(path, {"arm": name}) for path, name in zip(paths, ("left", "right"), strict=True)]
+    )
+    jobs = {job.row.path.name: job for job in compare([sweep]).jobs}
+    assert len(jobs) == 12
+    assert jobs["adam-0.1-0"].setting("arm") == "right"

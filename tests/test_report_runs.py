@@ -94,6 +94,14 @@ def test_sorting(outputs: Path, capsys: pytest.CaptureFixture[str], sort: str, n
     assert listed(capsys, outputs, sort=sort) == names
 
 
+def test_of_an_accuracy_more_is_better(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, value in {"low": 0.5, "high": 0.9}.items():
+        run = make_run(tmp_path / name)
+        summary = {"monitor": "val_accuracy", "best": {"val_accuracy": value}}
+        (run / "summary.json").write_text(json.dumps(summary))
+    assert listed(capsys, tmp_path, sort="metric") == ["high", "low"]
+
+
 def test_limit(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs_command([], None, 2, outputs)
     out = capsys.readouterr().out
