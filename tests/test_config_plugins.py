@@ -46,6 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     before = {kind: dict(table.plugins) for kind, table in TABLES.items()}
     modules = set(sys.modules)
     monkeypatch.setattr(plugins, "_LOADED", {})
+    monkeypatch.setattr(plugins, "_NAMED", set())
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(NET)
     yield tmp_path
@@ -117,6 +118,8 @@ def test_a_yaml_of_the_user_for_a_component_of_his(folder: Path) -> None:
 
 def test_all_ways_to_name_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert compose(WORDS[1:], plugin_files=["mine.py"]).model.width == 3
+    assert compose(["plugins=[./mine.py]", *WORDS[1:]]).model.width == 3
+    assert len(plugins.loaded()) == 1
     assert compose(["plugins=[mine]", *WORDS[1:]]).plugins == ("mine",)
     assert [record.name for record in plugins.loaded()] == ["mine.py", "mine"]
     point = SimpleNamespace(

@@ -212,8 +212,7 @@ def _several(word: Word, choices: Menu) -> Problem:
 def _unloaded(clean: dict[str, Any]) -> list[Problem]:
     """Plug-ins that a file other than the user's settings names are not imported on its word."""
     names = clean.get("plugins", [])
-    known = {record.name for record in plugins.loaded()}
-    missing = [name for name in names if name not in known] if isinstance(names, list) else []
+    missing = [name for name in names if not plugins.is_loaded(name)] if isinstance(names, list) else []
     hint = f"Give it on the command line: plugins={show(missing)}, or put it into ./conf/dlrun.yaml."
     return (
         [Problem("plugins", f"{show(missing)} is named by an experiment, which imports nothing.", hint)]

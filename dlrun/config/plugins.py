@@ -41,6 +41,7 @@ class PluginError(DlrunError):
 
 
 _LOADED: dict[str, PluginRecord] = {}
+_NAMED: set[str] = set()  # every name that was asked for: one file may have several
 
 
 def loaded() -> list[PluginRecord]:
@@ -64,6 +65,12 @@ def load(names: Iterable[str], origin: str = "plugins", base: Path | None = None
             raise ConfigError(Problem(origin, f"there is no file {name}."))
         else:
             _load_module(name, origin)
+        _NAMED.add(name)
+
+
+def is_loaded(name: str) -> bool:
+    """Was a plug-in imported under this name?"""
+    return name in _NAMED
 
 
 def load_entry_points() -> None:
