@@ -61,6 +61,9 @@ def test_shared_layers_count_once() -> None:
     layer = nn.Linear(3, 3)
     net = nn.Sequential(layer, nn.ReLU(), layer)
     assert sum(row.parameters for row in layer_table(net, (torch.randn(1, 3),))) == 12
+    tied = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    tied[1].weight = tied[0].weight
+    assert [row.parameters for row in layer_table(tied, (torch.randn(1, 3),))] == [12, 3]
 
 
 def test_the_model_is_left_as_it_was() -> None:
