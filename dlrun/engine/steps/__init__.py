@@ -26,8 +26,9 @@ def choose_step(
         refuse_with_closure(precision, accumulate, compile)
         return ClosureStep(clip_norm=clip_norm), ["closure"]
     settings: dict[str, Any] = {"clip_norm": clip_norm, "precision": precision}
+    settings |= {"accumulate": accumulate, "batches": batches}
     if compile:
-        return compiled_step(state, **settings, fast=fast, accumulate=accumulate, batches=batches)
+        return compiled_step(state, fast=fast, **settings)
     if fast and state.scaler is None:
         return fast_step(state, **settings)
     return PlainStep(clip_norm=clip_norm, precision=precision, device_type=state.device.type), ["plain"]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dlrun.engine.allocator import keep_freed_memory
 from dlrun.engine.steps.fused import FusedStep
+from dlrun.engine.steps.graph import GraphStep
 from dlrun.engine.steps.kernels import fused_update
 from dlrun.engine.steps.layout import channels_last, has_convolutions
 from dlrun.engine.steps.packed_gru import packed_gru
@@ -16,7 +17,21 @@ from dlrun.engine.steps.straight import straight
 from dlrun.errors import ConfigError, Problem
 
 
-def fast_step(state: Any, *, clip_norm: float | None, precision: str) -> tuple[FusedStep, list[str]]:
+def fast_step(
+    state: Any, *, clip_norm: float | None, precision: str, accumulate: int, batches: Any
+) -> tuple[FusedStep | GraphStep, list[str]]:
+    """The fast step and its words: on a GPU a CUDA graph, where the optimizer has fused kernels, each batch is a
+    step, and no text is packed (which reads lengths back); else the eager one.
+    """
+    eager, words = eager_step(state, clip_norm=clip_norm, precision=precision)
+    update = fused_update(state.optimizer) if state.device.type == "cuda" else None
+    if update is None or accumulate > 1 or state.spec.input_kind == "text":
+        return eager, words
+    eager.fused_update = update
+    return GraphStep(eager, update, batches.sizes(0)), ["cuda_graph", *words[1:]]
+
+
+def eager_step(state: Any, *, clip_norm: float | None, precision: str) -> tuple[FusedStep, list[str]]:
     """The fast eager step and its words. It lays convolution weights out anew; values stay the same.
 
     - On the CPU, an optimizer with fused kernels is updated by them (`fused`); others by their own step.
@@ -64,7 +79,7 @@ def compiled_step(
         )
     eager = FusedStep(clip_norm=clip_norm, precision=precision, device_type=state.device.type)
     if fast:
-        eager, _ = fast_step(state, clip_norm=clip_norm, precision=precision)
+        eager, _ = eager_step(state, clip_norm=clip_norm, precision=precision)
     example = next(iter(batches.epoch(0)))
     step = CompiledStep(state, eager, example, accumulate=accumulate)
     return step, ["compiled step" if step.whole else "compiled gradients"]
