@@ -5,6 +5,7 @@ After every change the folder holds the whole truth, so the sweep may die at any
 
 from __future__ import annotations
 
+import shutil
 import signal
 import threading
 import time
@@ -156,6 +157,9 @@ class Drive:
         for suffix in ("log", "epoch.json", "answer.json", "result.json"):
             with suppress(FileNotFoundError):
                 (self.sweep.state / f"{job.slug}.{suffix}").unlink()
+        run = self.sweep.run(job.slug)
+        if not run.status.exists():  # killed in its first moments: nothing in it is worth keeping
+            shutil.rmtree(run.path, ignore_errors=True)
         record = Record(state="running", attempts=old.attempts + 1, code=self.code)
         self.keep(job, record)
         handle = self.executor.start(self.task(job))

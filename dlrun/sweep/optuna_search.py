@@ -18,6 +18,7 @@ from dlrun.sweep.folder import SweepDir
 from dlrun.sweep.search import rounded
 
 STARTUP = 5  # finished trials before the median prunes
+WARMUP = 2  # the first epoch in which it may
 STUDY = "sweep"
 
 
@@ -85,7 +86,7 @@ class OptunaSampler:
         trials = self.study.get_trials(deepcopy=False)
         old = trials[trial]
         if not old.state.is_finished():
-            self.study.tell(trial, value if word != states.FAIL else None, state=word)
+            self.study.tell(trial, value if word == states.COMPLETE else None, state=word)
         elif (
             old.state == states.FAIL
             and word == states.COMPLETE
@@ -130,7 +131,7 @@ def make_sampler(optuna: Any, search: str, space: Mapping[str, Space], seed: int
 def make_pruner(optuna: Any, name: str) -> Any:
     """The study's pruner; an epoch is its resource."""
     if name == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=1)
+        return optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARMUP)
     if name == "hyperband":
         return optuna.pruners.HyperbandPruner(min_resource=1, reduction_factor=3)
     return optuna.pruners.NopPruner()

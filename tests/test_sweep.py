@@ -1,0 +1,384 @@
+"""What a sweep is: its names, its folder, the states of its jobs, and what the same command does again."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from factory_runs import make_run
+from sweep_fakes import FakeSweep, read_sweep, states
+
+from dlrun.config.expand import expand
+from dlrun.errors import ConfigError, RunError
+from dlrun.run.rundir import RunDir
+from dlrun.sweep import command
+from dlrun.sweep.folder import SweepDir, dumps
+from dlrun.sweep.identity import data_hash
+from dlrun.sweep.names import job_key, job_slug, sweep_name
+
+FOUR = ["optimizer=sgd,adam", "seed=0,1", "device=cpu"]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSweep:
+    monkeypatch.chdir(tmp_path)
+    return FakeSweep(monkeypatch)
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_is_found_by_its_fixed_words_and_the_names_of_its_keys() -> None:
+    name = sweep_name(["model=mlp", "trainer.epochs=3"], ["seed", "optimizer.lr"], "grid")
+    assert name == sweep_name(["trainer.epochs=3", "model=mlp"], ["optimizer.lr", "seed"], "grid")
+    assert name == sweep_name(
+        ["model=mlp", "trainer.epochs=3", "sweep.workers=2", "run.name=x"], ["seed", "optimizer.lr"], "grid"
+    )
+    assert name == sweep_name(
+        ["model=cnn", "model=mlp", "trainer.epochs=3"], ["seed", "optimizer.lr"], "grid"
+    )
+    others = [
+        sweep_name(["model=mlp", "trainer.epochs=4"], ["seed", "optimizer.lr"], "grid"),
+        sweep_name(["model=mlp", "trainer.epochs=3"], ["seed"], "grid"),
+        sweep_name(["model=mlp", "trainer.epochs=3"], ["seed", "optimizer.lr"], "tpe"),
+    ]
+    assert len({name, *others}) == 4
+
+
+def test_names_need_no_quoting_anywhere() -> None:
+    name = sweep_name(["dataset.path=/a b/ü.csv", "freeze=[^conv*]"], ["model.hidden"], "grid")
+    slug = job_slug(
+        {"model.hidden": [64, 64], "dataset.path": "a/b c.csv"}, ["model.hidden", "dataset.path"], []
+    )
+    for text in (name, slug):
+        assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text)
+        assert shlex.quote(text) == text
+
+
+def test_slugs_are_short_readable_and_different() -> None:
+    keys = ["optimizer", "optimizer.lr", "seed"]
+    assert job_slug({"optimizer": "adam", "optimizer.lr": 0.1, "seed": 0}, keys, []) == "adam-lr0.1-seed0"
+    first = job_slug({"optimizer.lr": 0.1000001}, keys, [])
+    second = job_slug({"optimizer.lr": 0.1000002}, keys, [first])
+    assert first != second
+    assert job_slug({"model.a": "B"}, ["model.a"], ["ab"]).lower() != "ab"  # file systems that ignore case
+    long = job_slug({f"model.key{i}": "x" * 20 for i in range(20)}, [f"model.key{i}" for i in range(20)], [])
+    assert len(long) <= 60
+
+
+def test_a_job_is_found_whatever_the_order_and_the_housekeeping() -> None:
+    key = job_key(["model=mlp", "sweep.workers=4", "device.name=cuda:1"], {"seed": 1})
+    assert key == job_key(["logger=jsonl", "+model=mlp"], {"seed": 1}) == ("model=mlp", "seed=1")
+    assert key != job_key(["model=mlp"], {"seed": 2})
+
+
+# --- the folder -------------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_leaves_the_promised_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    sweep = FakeSweep(monkeypatch, draw=True)
+    assert sweep(FOUR) == 0
+    folder = sweep.folder
+    assert {p.name for p in folder.path.iterdir()} >= {
+        "sweep.yaml", "status.csv", "jobs", "results.csv", "comparison.png", "report.html",
+    }  # fmt: skip
+    assert sorted(p.name for p in (folder.path / "jobs").iterdir()) == [
+        "adam-seed0", "adam-seed1", "sgd-seed0", "sgd-seed1",
+    ]  # fmt: skip
+    with open(folder.path / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["optimizer"], row["seed"]) for row in rows] == [
+        ("sgd", "0"),
+        ("sgd", "1"),
+        ("adam", "0"),
+        ("adam", "1"),
+    ]
+    assert all(float(row["best.val_loss"]) and float(row["seconds"]) for row in rows)
+    with open(folder.path / "status.csv", newline="") as file:
+        (row, *_) = list(csv.DictReader(file))
+    assert (row["job"], row["state"], row["optimizer"]) == ("sgd-seed0", "finished", "sgd")
+    assert row["command"] == "dlrun device=cpu optimizer=sgd seed=0"
+
+
+def test_sweep_yaml_holds_the_whole_configuration_of_every_job(sweep: FakeSweep) -> None:
+    sweep(FOUR)
+    jobs = expand(FOUR).jobs
+    frozen = sweep.folder.jobs.values()
+    assert [job.config for job in frozen] == [job.config for job in jobs]
+    assert [job.identity for job in frozen] == [job.config.identity for job in jobs if job.config]
+    assert [job.overrides for job in frozen] == [job.overrides for job in jobs]
+    assert "dlrun -m" in sweep.folder.commands[0]["command"]
+
+
+def test_the_fast_dumper_writes_what_is_read_back_the_same(tmp_path: Path) -> None:
+    values = {
+        "a": 1e-3,
+        "b": "1e-3",
+        "c": [1, 2.5, "x, y"],
+        "d": {"e": None, "f": "${x}", "g": "no"},
+        "h": "2020-01-01",
+    }
+    (tmp_path / "a.yaml").write_text(dumps(values))
+    from dlrun.config import yamls
+
+    assert yamls.load(tmp_path / "a.yaml") == values
+
+
+def test_two_sweeps_of_one_folder_are_refused(sweep: FakeSweep, tmp_path: Path) -> None:
+    first = SweepDir(tmp_path / "s")
+    first.open()
+    with pytest.raises(RunError, match=r"in use by another sweep.*sweep stop"):
+        sweep([*FOUR, f"sweep.dir={tmp_path / 's'}"])
+    first.close()
+    assert sweep([*FOUR, f"sweep.dir={tmp_path / 's'}"]) == 0
+
+
+def test_a_folder_that_is_no_sweep_of_ours_is_left_alone(sweep: FakeSweep, tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "sweep.yaml").write_text("format: 99\n")
+    with pytest.raises(RunError, match="not a sweep that this dlrun can read"):
+        sweep([*FOUR, f"sweep.dir={tmp_path / 's'}"])
+
+
+# --- the same command again -------------------------------------------------------------------------------------------
+
+
+def test_the_same_command_again_runs_nothing(sweep: FakeSweep) -> None:
+    sweep(FOUR)
+    assert sweep(FOUR) == 0
+    assert len(sweep.executors) == 1  # no workers were started at all
+    assert len(sweep.folder.commands) == 2
+
+
+def test_one_value_more_runs_only_the_new_jobs(sweep: FakeSweep) -> None:
+    sweep(FOUR)
+    assert sweep(["optimizer=sgd,adam", "seed=0,1,2", "device=cpu"]) == 0
+    assert sweep.ran == ["sgd-seed2", "adam-seed2"]
+    assert len(sweep.folder.jobs) == 6
+
+
+def test_the_table_shows_this_commands_jobs_and_counts_the_others(
+    sweep: FakeSweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep(FOUR)
+    capsys.readouterr()
+    assert sweep(["optimizer=sgd,adam", "seed=2,3", "device=cpu"], quiet=False) == 0
+    printed = capsys.readouterr().out
+    assert "seed: 2, 3" in printed
+    assert "4 jobs: 4 finished (4 others in the folder)." in printed
+    with open(sweep.folder.path / "results.csv") as file:
+        assert len(file.readlines()) == 1 + 8
+
+
+def test_failed_jobs_are_run_again_unless_that_is_switched_off(sweep: FakeSweep) -> None:
+    sweep.loss = lambda config: _fail(config["seed"] == 1)
+    assert sweep(FOUR) == 3
+    assert [record.state for record in states(sweep.folder).values()] == ["finished", "failed"] * 2
+    sweep.loss = lambda config: 0.1
+    assert sweep([*FOUR, "sweep.retry_failed=false"]) == 3
+    assert len(sweep.executors) == 1
+    assert sweep(FOUR) == 0
+    assert sweep.ran == ["sgd-seed1", "adam-seed1"]
+    assert [record.attempts for record in states(sweep.folder).values()] == [1, 2, 1, 2]
+
+
+def _fail(yes: bool) -> float:
+    if yes:
+        raise ValueError("no luck")
+    return 0.1
+
+
+def test_every_failure_is_listed_with_its_cause_and_how_to_run_it_alone(
+    sweep: FakeSweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def loss(config: dict[str, Any]) -> float:
+        if config["optimizer"]["name"] == "adam":
+            raise MemoryError
+        return _fail(config["seed"] == 1)
+
+    sweep.loss = loss
+    assert sweep(FOUR) == 3
+    printed = capsys.readouterr().out
+    assert "failed: optimizer=sgd seed=1\n  no luck\n" in printed
+    assert (
+        "failed: optimizer=adam seed=0\n  killed: SIGKILL; perhaps the machine ran out of memory\n" in printed
+    )
+    assert "  last line: its last words\n" in printed
+    assert "  alone: dlrun device=cpu optimizer=adam seed=0\n" in printed
+    assert "4 jobs: 1 finished, 3 failed." in printed
+
+
+def test_a_frozen_job_keeps_its_configuration_and_is_called_stale(
+    sweep: FakeSweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    conf = tmp_path / "conf"
+    (conf / "trainer").mkdir(parents=True)
+    (conf / "dlrun.yaml").write_text("")
+    mine = conf / "trainer" / "mine.yaml"
+    mine.write_text("defaults: [default, _self_]\nepochs: 3\n")
+    words = ["trainer=mine", "seed=0,1", "device=cpu"]
+    sweep.loss = lambda config: _fail(config["seed"] == 1)
+    sweep(words)
+    mine.write_text("defaults: [default, _self_]\nepochs: 5\n")
+    sweep.loss = lambda config: 0.1
+    assert sweep(words, quiet=False) == 0
+    assert "stale: 2 jobs (changed since: configuration 2)" in capsys.readouterr().out
+    assert [task.config["trainer"]["epochs"] for task in sweep.executors[-1].tasks] == [3]
+    assert sweep([*words, "sweep.refresh=true"]) == 0
+    assert [task.config["trainer"]["epochs"] for task in sweep.executors[-1].tasks] == [5, 5]
+    sweep([*words], quiet=False)
+    assert "stale" not in capsys.readouterr().out
+
+
+def test_changed_data_and_code_are_stale_too(
+    sweep: FakeSweep, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in ("train", "test"):
+        (tmp_path / f"{part}.csv").write_text("Ada,English\nMarie,French\n")
+    words = [
+        "dataset=names",
+        "model=gru",
+        "dataset.train_path=train.csv",
+        "dataset.test_path=test.csv",
+        "seed=0,1",
+    ]
+    sweep(words)
+    (tmp_path / "train.csv").write_text("Ada,English\nMarie,French\nKurt,German\n")
+    sweep(words, quiet=False)
+    assert "changed since: data 2" in capsys.readouterr().out
+    monkeypatch.setattr("dlrun.sweep.freeze.code_hash", lambda: "other")
+    sweep(words, quiet=False)
+    assert "changed since: code 2, data 2" in capsys.readouterr().out
+
+
+def test_the_data_hash_sees_content_but_not_the_time(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("1")
+    section = {"name": "names", "train_path": str(file), "root": str(tmp_path / "root")}
+    before = data_hash(section)
+    file.touch()
+    assert data_hash(section) == before
+    file.write_text("2")
+    assert data_hash(section) != before
+    assert data_hash({"name": "digits"}) == ""
+
+
+# --- impossible jobs --------------------------------------------------------------------------------------------------
+
+
+def test_impossible_jobs_are_named_before_anything_trains(sweep: FakeSweep) -> None:
+    with pytest.raises(ConfigError, match=r"(?s)trainer\.epochs=0.*1 of 2 jobs cannot be run.*skip_invalid"):
+        sweep(["trainer.epochs=1,0", "device=cpu"])
+    assert not Path("outputs").exists()
+    assert sweep(["trainer.epochs=1,0", "device=cpu", "sweep.skip_invalid=true"]) == 3
+    records = states(sweep.folder)
+    assert [record.state for record in records.values()] == ["finished", "failed"]
+    assert "trainer.epochs" in records["epochs0"].error
+
+
+# --- states -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_run_directory_decides_what_became_of_a_job(sweep: FakeSweep) -> None:
+    """A sweep that was killed left no word of its own."""
+    sweep(["seed=range(5)", "device=cpu"])
+    folder = sweep.folder
+    for slug in folder.jobs:
+        (folder.state / f"{slug}.json").unlink()
+    for number, state in enumerate(("finished", "running", "failed", "interrupted", "pruned")):
+        status = folder.path / "jobs" / f"seed{number}" / "status.json"
+        status.write_text(json.dumps(json.loads(status.read_text()) | {"state": state}))
+    found = [record.state for record in states(folder).values()]
+    assert found == [
+        "finished",
+        "waiting",
+        "failed",
+        "waiting",
+        "pruned",
+    ]  # running, but nobody holds the lock
+    with RunDirHeld(folder.path / "jobs" / "seed1"):
+        assert states(folder)["seed1"].state == "running"
+
+
+class RunDirHeld:
+    """`with RunDirHeld(path):` as a process that trains there would."""
+
+    def __init__(self, path: Path) -> None:
+        self.run = RunDir(path)
+
+    def __enter__(self) -> None:
+        self.run.lock()
+
+    def __exit__(self, *exception: object) -> None:
+        self.run.unlock()
+
+
+def test_a_job_that_another_process_runs_is_waited_for(
+    sweep: FakeSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dlrun.sweep.drive.DYING", 0.2)
+    sweep(["seed=0,1", "device=cpu"])
+    path = sweep.folder.path / "jobs" / "seed1"
+    status = json.loads((path / "status.json").read_text())
+    (path / "status.json").write_text(json.dumps(status | {"state": "running"}))
+    other = RunDir(path)
+    other.lock()
+    looks: list[int] = []
+
+    def finish_elsewhere(self: Any, seconds: float) -> list[Any]:
+        looks.append(1)
+        if len(looks) == 3:
+            (path / "status.json").write_text(json.dumps(status))
+            other.unlock()
+        return []
+
+    monkeypatch.setattr("sweep_fakes.FakeExecutor.wait", finish_elsewhere)
+    assert sweep(["seed=0,1", "device=cpu"]) == 0
+    assert len(looks) >= 3
+    assert sweep.ran == []
+
+
+def test_what_a_killed_sweep_left_of_a_job_that_hardly_began_is_taken_away(sweep: FakeSweep) -> None:
+    sweep(["seed=0,1", "device=cpu"])
+    path = sweep.folder.path / "jobs" / "seed1"
+    (path / "status.json").unlink()
+    (sweep.folder.state / "seed1.json").unlink()
+    assert sweep(["seed=0,1", "device=cpu"]) == 0
+    assert sweep.ran == ["seed1"]
+    assert (path / "status.json").exists()
+
+
+# --- status, retry, stop ----------------------------------------------------------------------------------------------
+
+
+def test_status_and_retry_need_only_the_folder(sweep: FakeSweep, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep.loss = lambda config: _fail(config["seed"] == 1)
+    sweep(FOUR)
+    path = str(sweep.folder.path)
+    capsys.readouterr()
+    assert command.status_command(path) == 0
+    printed = capsys.readouterr().out
+    assert "4 jobs: 2 finished, 2 failed; no process runs it." in printed
+    assert "no luck" in printed
+    sweep.loss = lambda config: 0.1
+    assert command.retry_command(path, argv=["sweep", "retry", path], quiet=True) == 0
+    assert sweep.ran == ["sgd-seed1", "adam-seed1"]
+    assert command.stop_command(path) == 0
+    assert "is not running" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("act", [command.status_command, command.retry_command, command.stop_command])
+def test_commands_on_a_folder_that_is_no_sweep_say_so(act: Any, tmp_path: Path) -> None:
+    make_run(tmp_path / "run")
+    with pytest.raises(RunError, match="holds no sweep"):
+        act(str(tmp_path / "run"))
+
+
+def test_read_sweep_of_an_empty_folder_is_empty(tmp_path: Path) -> None:
+    assert read_sweep(tmp_path).jobs == {}

@@ -1,0 +1,296 @@
+"""Sweeps with real worker processes: they crash, hang, are killed and stopped, and the rest goes on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sweep_fakes import read_sweep, states
+
+import dlrun
+from dlrun import cli
+from dlrun.config.expand import expand
+from dlrun.config.schema import Config
+from dlrun.run.rundir import RunDir, read_json
+from dlrun.sweep import command, local
+from dlrun.sweep.local import LocalExecutor
+from dlrun.sweep.task import Task
+
+PLUGIN = Path(__file__).parent / "sweep_plugin.py"
+BAD = ["plugins=[bad.py]", "model=bad", "device=cpu"]
+QUICK = [*BAD, "trainer=smoke"]
+SLOW = [*BAD, "trainer.epochs=5", "trainer.batch_size=256", "model.seconds=0.02", "checkpoint.every_epochs=1"]
+TIMING = ("epoch_seconds", "samples_per_second")
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(PLUGIN, "bad.py")
+
+
+def metrics(path: Path) -> list[dict[str, str]]:
+    """metrics.csv without its timing columns."""
+    with open(path / "metrics.csv", newline="") as file:
+        return [{k: v for k, v in row.items() if k not in TIMING} for row in csv.DictReader(file)]
+
+
+# --- failures ---------------------------------------------------------------------------------------------------------
+
+
+def test_of_sixty_jobs_six_fail_in_six_ways_and_the_others_finish(capsys: pytest.CaptureFixture[str]) -> None:
+    numbers = ",".join(map(str, range(59)))
+    words = ["-m", *QUICK, f"model.job={numbers},nonsense", "sweep.name=s", "sweep.job_timeout=12", "--quiet"]
+    assert cli.main(words) == 2  # the impossible one is named before anything trains
+    assert "model.job=nonsense" in capsys.readouterr().err
+    words.append("sweep.skip_invalid=true")
+    assert cli.main(words) == 3
+    printed = capsys.readouterr().out
+    records = states(read_sweep(Path("outputs/sweeps/s")))
+    failed = {slug: record for slug, record in records.items() if record.state == "failed"}
+    causes = {
+        "job7": "RuntimeError: the model says no",
+        "job17": "SIGSEGV",
+        "job27": "exit code 9",
+        "job37": "out of memory",
+        "job47": "no end after 12 s (sweep.job_timeout), in misbehave (bad.py, line ",
+        "jobnonsense": "must be int",
+    }
+    assert failed.keys() == causes.keys()
+    for slug, cause in causes.items():
+        assert cause in failed[slug].error
+        assert cause in printed
+    assert [record.state for record in records.values()].count("finished") == 54
+    assert "60 jobs: 54 finished, 6 failed." in printed
+    assert "dlrun 'plugins=[bad.py]' model=bad device=cpu trainer=smoke model.job=17" in printed
+    said = read_json(Path("outputs/sweeps/s/jobs/job17/status.json"))
+    assert (said["state"], "SIGSEGV" in said["error"]) == ("failed", True)
+
+    Path("healed").touch()
+    assert cli.main(words) == 3  # the impossible one is still there
+    again = states(read_sweep(Path("outputs/sweeps/s")))
+    assert {slug for slug, record in again.items() if record.attempts == 2} == causes.keys() - {"jobnonsense"}
+    assert [record.state for record in again.values()].count("finished") == 59
+
+
+# --- killed, stopped, gone on with ------------------------------------------------------------------------------------
+
+
+WRAPPER = """
+import sys
+from dlrun.cli import main
+code = main(sys.argv[1:])
+sys.exit(code)
+"""
+
+
+def begin(words: list[str]) -> subprocess.Popen[str]:
+    """The command in a process of its own."""
+    return subprocess.Popen([sys.executable, "-c", WRAPPER, *words], stdout=subprocess.PIPE, text=True)
+
+
+def jobs_that_run(path: Path) -> Iterator[tuple[Path, int]]:
+    """Jobs that say that they run, and their processes."""
+    for status in path.glob("jobs/*/status.json"):
+        values = read_json(status)
+        if values.get("state") == "running":
+            yield status.parent, values["pid"]
+
+
+def wait_for(condition: Any, seconds: float = 60.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not come to pass"
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def killed_again_and_again(kills: int, jobs: int) -> None:
+    """Kill a sweep so often in the middle; it ends as if nothing had happened."""
+    path = Path("outputs/sweeps/s")
+    words = ["-m", *SLOW, f"seed=range({jobs})", "sweep.name=s"]
+    draw = random.Random(0)
+    for _ in range(kills):
+        sweep = begin(words)
+        wait_for(lambda: any(jobs_that_run(path)))
+        time.sleep(draw.uniform(0.0, 1.0))
+        pids = [pid for _, pid in jobs_that_run(path)]
+        sweep.kill()
+        sweep.communicate()
+        wait_for(lambda pids=pids: not any(alive(pid) for pid in pids), 5.0)
+    sweep = begin([*words, "--quiet"])
+    printed, _ = sweep.communicate()
+    assert (sweep.returncode, f"{jobs} jobs: {jobs} finished." in printed) == (0, True)
+    assert sorted(p.name for p in (path / "jobs").iterdir()) == sorted(f"seed{n}" for n in range(jobs))
+    for seed in range(jobs):
+        alone = dlrun.train(
+            [*SLOW, f"seed={seed}", "device.threads=1", "model.seconds=0", f"run.dir=alone{seed}"]
+        )
+        assert metrics(path / "jobs" / f"seed{seed}") == metrics(alone.path)
+
+
+def test_a_sweep_that_is_killed_ends_as_if_nothing_had_happened() -> None:
+    killed_again_and_again(kills=2, jobs=5)
+
+
+@pytest.mark.faults
+def test_a_sweep_that_is_killed_ten_times_ends_as_if_nothing_had_happened() -> None:
+    killed_again_and_again(kills=10, jobs=24)
+
+
+def test_a_signal_stops_the_jobs_tidily_and_they_can_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path("outputs/sweeps/s")
+    words = [*SLOW, "model.seconds=0.05", "trainer.epochs=20", "seed=0,1,2", "sweep.name=s"]
+    sweep = begin(["-m", *words])
+    wait_for(lambda: any((job / "metrics.csv").exists() for job, _ in jobs_that_run(path)))
+    sweep.send_signal(signal.SIGINT)
+    printed, _ = sweep.communicate(timeout=60)
+    assert sweep.returncode == 130
+    assert "Stopped by SIGINT" in printed
+    assert f"dlrun sweep retry {path}" in printed
+    left = {slug for slug, record in states(read_sweep(path)).items() if record.state == "waiting"}
+    assert left
+    stopped = [job for job in left if (path / "jobs" / job / "checkpoints" / "last.pt").exists()]
+    assert stopped
+    assert read_json(path / "jobs" / stopped[0] / "status.json")["state"] == "interrupted"
+
+    sweep = begin(["sweep", "retry", str(path), "--plugin", "bad.py"])
+    wait_for(lambda: any(jobs_that_run(path)))
+    assert command.status_command(str(path)) == 0
+    assert f"run by process {sweep.pid}" in capsys.readouterr().out
+    assert command.stop_command(str(path)) == 0
+    sweep.communicate()
+    assert sweep.returncode == 143
+    log = (path / "jobs" / stopped[0] / "train.log").read_text()
+    assert "resuming from" in log
+
+
+# --- dry run ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_tries_every_job_and_trains_none(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["-m", *QUICK, "model.kind=good,impossible,raise,segfault", "sweep.dry_run=true"]
+    assert cli.main(words) == 2
+    printed = capsys.readouterr().out
+    assert "impossible: model.kind=impossible\n  model.kind: this one cannot be built." in printed
+    assert "would fail: model.kind=raise\n  RuntimeError: the model says no" in printed
+    assert "would fail: model.kind=segfault\n  crashed (segmentation fault)" in printed
+    assert "1 of 4 jobs are ready: about" in printed
+    assert cli.main([*words, "sweep.skip_invalid=true"]) == 3
+    assert not Path("outputs").exists()
+
+
+# --- pruning ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_hopeless_job_is_pruned_while_it_runs() -> None:
+    words = [
+        *BAD,
+        "trainer.epochs=6",
+        "optimizer=sgd",
+        "trainer.eval_every=1",
+        "sweep.name=s",
+        "sweep.workers=1",
+    ]
+    rates = "optimizer.lr=0.1,0.11,0.12,0.13,0.14,1e-9"
+    assert cli.main(["-m", *words, rates, "sweep.pruner=median", "--quiet"]) == 0
+    records = states(read_sweep(Path("outputs/sweeps/s")))
+    assert [record.state for record in records.values()][:5] == ["finished"] * 5
+    assert records["lr1e-09"].state == "pruned"
+    assert len(metrics(Path("outputs/sweeps/s/jobs/lr1e-09"))) < 6
+
+
+# --- sharing the machine ----------------------------------------------------------------------------------------------
+
+
+class FakeServer:
+    """Notes what it is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+
+    def send(self, **request: Any) -> None:
+        self.sent.append(request)
+
+    def receive(self, seconds: float) -> list[dict[str, Any]]:
+        return [{"gpus": 4}] if any(request["op"] == "gpus" for request in self.sent) else []
+
+    def close(self) -> None: ...
+
+
+def executor(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> tuple[LocalExecutor, FakeServer]:
+    server = FakeServer()
+    monkeypatch.setattr(local, "Server", lambda: server)
+    monkeypatch.setattr(local, "processors", lambda: 8)
+    config: Config = expand(["seed=0,1", *words]).config
+    return LocalExecutor(config.section("sweep"), [config], Path(".")), server
+
+
+def start(some: LocalExecutor, count: int, device: str = "auto") -> None:
+    for number in range(count):
+        some.start(Task(slug=f"j{number}", path="", state="", config={"device": {"name": device}}))
+
+
+def test_processors_are_divided_fairly(monkeypatch: pytest.MonkeyPatch) -> None:
+    some, server = executor(monkeypatch, ["device=cpu", "sweep.workers=3"])
+    start(some, 3, "cpu")
+    assert some.slots == 3
+    tasks = [request["task"] for request in server.sent if request["op"] == "start"]
+    assert [task["threads"] for task in tasks] == [2, 2, 2]
+    assert [task["environment"] for task in tasks] == [{}, {}, {}]
+    assert executor(monkeypatch, ["device=cpu"])[0].slots == 8
+
+
+def test_gpus_are_taken_in_turn_among_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3,5")
+    some, server = executor(monkeypatch, ["sweep.per_gpu=2"])
+    assert some.slots == 6
+    start(some, 6)
+    seen = [
+        request["task"]["environment"]["CUDA_VISIBLE_DEVICES"]
+        for request in server.sent
+        if request["op"] == "start"
+    ]
+    assert seen == ["2", "3", "5"] * 2
+    some.note({"ended": "j1", "code": 0, "memory_mib": 1.0})
+    some.start(Task(slug="j6", path="", state="", config={"device": {"name": "cuda"}}))
+    assert server.sent[-1]["task"]["environment"] == {"CUDA_VISIBLE_DEVICES": "3"}
+    some.start(Task(slug="j7", path="", state="", config={"device": {"name": "cuda:1"}}))
+    assert server.sent[-1]["task"]["environment"] == {}  # it asked for a certain one
+
+
+def test_the_server_that_dies_is_replaced_and_its_jobs_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    some, server = executor(monkeypatch, ["device=cpu"])
+    start(some, 2, "cpu")
+    monkeypatch.setattr(server, "receive", lambda seconds: None)
+    assert [(ended.slug, ended.code) for ended in some.wait(0)] == [("j0", None), ("j1", None)]
+    assert some.children == {}
+    assert some.starts == 2
+
+
+def test_the_sweeping_process_never_imports_torch(tmp_path: Path) -> None:
+    code = WRAPPER.replace("sys.exit", "assert 'torch' not in sys.modules; sys.exit")
+    words = [sys.executable, "-c", code, "-m", "seed=0", "trainer=smoke", "device=cpu", "--quiet"]
+    assert subprocess.run(words, check=False, stdout=subprocess.DEVNULL).returncode == 0
+    (status,) = Path("outputs/sweeps").glob("*/jobs/*/status.json")
+    assert json.loads(status.read_text())["state"] == "finished"
+    assert RunDir(status.parent).last.exists()

@@ -1,0 +1,209 @@
+"""Searches: random by ourselves, the rest by Optuna; resumed, pruned, with failures."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from sweep_fakes import FakeSweep, states
+
+from dlrun.config.grammar import Distribution
+from dlrun.errors import ConfigError, RunError
+from dlrun.sweep.folder import FrozenJob
+from dlrun.sweep.search import Pruned, RandomSampler, drawn, rounded, signed
+from dlrun.sweep.state import Record
+
+LR = "optimizer.lr=tag(log,interval(1e-4,1e-1))"
+RANDOM = [
+    LR,
+    "model.dropout=interval(0,0.5)",
+    "optimizer=sgd,adam",
+    "device=cpu",
+    "sweep.search=random",
+    "sweep.trials=6",
+]
+TPE = [LR, "optimizer=sgd,adam", "device=cpu", "sweep.search=tpe", "sweep.trials=14"]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSweep:
+    monkeypatch.chdir(tmp_path)
+    return FakeSweep(monkeypatch)
+
+
+def lr_loss(config: dict[str, Any]) -> float:
+    """Best at 0.01 with sgd, failing above 0.05."""
+    lr = config["optimizer"]["lr"]
+    if lr > 0.05:
+        raise ValueError("diverged")
+    return 0.1 + abs(math.log10(lr) + 2) + (config["optimizer"]["name"] == "adam")
+
+
+def learning_rates(sweep: FakeSweep) -> list[float]:
+    return [job.swept["optimizer.lr"] for job in sweep.folder.jobs.values()]
+
+
+# --- random -----------------------------------------------------------------------------------------------------------
+
+
+def test_random_draws_stay_in_range_on_the_right_scale() -> None:
+    draw = Random(0)
+    log = [drawn(Distribution(1e-4, 1e-1, log=True), draw) for _ in range(600)]
+    assert all(1e-4 <= value <= 1e-1 for value in log)
+    assert 0.2 < sum(value < 1e-3 for value in log) / 600 < 0.47  # a third of the decades
+    whole = {drawn(Distribution(1, 4, integer=True), draw) for _ in range(200)}
+    assert whole == {1, 2, 3, 4}
+    powers = [drawn(Distribution(1, 1000, log=True, integer=True), draw) for _ in range(300)]
+    assert all(isinstance(value, int) and 1 <= value <= 1000 for value in powers)
+    assert {drawn(["a", None, 3], draw) for _ in range(50)} == {"a", None, 3}
+    assert rounded(0.12345678, Distribution(0.0, 1.0)) == 0.123457
+    assert rounded(0.99999999, Distribution(0.0, 0.9999999)) == 0.9999999
+
+
+def test_a_trial_is_decided_by_seed_and_number_alone() -> None:
+    space: dict[str, Any] = {"a": Distribution(0.0, 1.0), "b": [1, 2, 3]}
+    assert RandomSampler(space, 0).ask(5) == RandomSampler(space, 0).ask(5)
+    assert RandomSampler(space, 0).ask(5) != RandomSampler(space, 1).ask(5)
+
+
+def test_a_random_search_needs_no_optuna(sweep: FakeSweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
+    assert sweep(RANDOM) == 0
+    jobs = sweep.folder.jobs
+    assert len(jobs) == 6
+    assert [job.trial for job in jobs.values()] == list(range(6))
+    assert all(0 <= job.swept["model.dropout"] <= 0.5 for job in jobs.values())
+    assert all(job.config.optimizer.lr == job.swept["optimizer.lr"] for job in jobs.values())
+    assert sweep(RANDOM) == 0
+    assert len(sweep.executors) == 1
+    assert sweep([*RANDOM[:-1], "sweep.trials=8"]) == 0
+    assert len(sweep.ran) == 2
+    with pytest.raises(ConfigError, match=r"needs Optuna.*dlrun\[optuna\]"):
+        sweep(TPE)
+
+
+def test_a_search_ends_when_every_combination_was_tried(sweep: FakeSweep) -> None:
+    assert (
+        sweep(["seed=0,1", "optimizer=sgd,adam", "sweep.search=random", "sweep.trials=9", "device=cpu"]) == 0
+    )
+    assert len(sweep.folder.jobs) == 4
+
+
+def test_a_search_needs_something_to_search(sweep: FakeSweep) -> None:
+    with pytest.raises(ConfigError, match="no key is swept"):
+        sweep(["device=cpu", "sweep.search=random"])
+
+
+# --- Optuna -----------------------------------------------------------------------------------------------------------
+
+
+def test_tpe_finds_the_valley_and_survives_failures(sweep: FakeSweep) -> None:
+    sweep.loss = lr_loss
+    code = sweep(TPE)
+    records = states(sweep.folder)
+    failed = [slug for slug, record in records.items() if record.state == "failed"]
+    assert code == (3 if failed else 0)
+    good = [job for job in sweep.folder.jobs.values() if job.slug not in failed]
+    best = min(good, key=lambda job: lr_loss(job.values))
+    assert abs(math.log10(best.swept["optimizer.lr"]) + 2) < 0.7
+    study = load(sweep)
+    words = [trial.state.name for trial in study.trials]
+    assert words.count("COMPLETE") == len(good)
+    assert words.count("FAIL") == len(failed)
+
+
+def load(sweep: FakeSweep) -> Any:
+    import optuna
+
+    return optuna.load_study(
+        study_name="sweep", storage=f"sqlite:///{sweep.folder.state.absolute()}/optuna.db"
+    )
+
+
+def test_a_search_goes_on_where_it_stopped(sweep: FakeSweep) -> None:
+    """As if killed: a job that had begun is finished first, and the study learns of what it missed."""
+    sweep.loss = lr_loss
+    sweep([*TPE[:-1], "sweep.trials=4"])
+    before = learning_rates(sweep)
+    folder = sweep.folder
+    slug = list(folder.jobs)[-1]
+    for path in (folder.path / "jobs" / slug, folder.state / f"{slug}.json"):
+        __import__("shutil").rmtree(path) if path.is_dir() else path.unlink()
+    sweep([*TPE[:-1], "sweep.trials=6"])
+    assert sweep.ran[0] == slug
+    assert len(sweep.ran) == 3
+    assert learning_rates(sweep)[:4] == before
+    assert len(load(sweep).trials) == 6
+
+
+def test_trials_whose_job_was_never_frozen_are_told_as_failed(sweep: FakeSweep) -> None:
+    sweep([*TPE[:-1], "sweep.trials=2"])
+    load(sweep).ask()
+    sweep([*TPE[:-1], "sweep.trials=3"])
+    assert [trial.state.name for trial in load(sweep).trials] == ["COMPLETE", "COMPLETE", "FAIL", "COMPLETE"]
+
+
+def test_a_failed_trial_that_works_at_last_is_known_to_the_study(sweep: FakeSweep) -> None:
+    sweep.loss = _refuse
+    assert sweep([*TPE[:-1], "sweep.trials=2"]) == 3
+    sweep.loss = lambda config: 0.5
+    assert sweep([*TPE[:-1], "sweep.trials=2"]) == 0
+    for _ in range(2):
+        sweep([*TPE[:-1], "sweep.trials=2"])
+        done = [trial for trial in load(sweep).trials if trial.state.name == "COMPLETE"]
+        assert len(done) == 2
+
+
+def _refuse(config: dict[str, Any]) -> float:
+    raise ValueError("no luck")
+
+
+def test_another_space_needs_another_name(sweep: FakeSweep) -> None:
+    sweep([*RANDOM, "sweep.name=s"])
+    with pytest.raises(RunError, match=r"another search.*sweep\.name"):
+        sweep(["optimizer=sgd,rmsprop", "device=cpu", "sweep.search=random", "sweep.name=s"])
+
+
+@pytest.mark.parametrize("search", ["gp", "random"])
+def test_other_samplers_and_pruners_work(search: str, sweep: FakeSweep) -> None:
+    words = [LR, "device=cpu", f"sweep.search={search}", "sweep.trials=3", "sweep.pruner=hyperband"]
+    assert sweep(words) == 0
+    assert len(set(learning_rates(sweep))) == 3
+
+
+def test_cmaes_says_what_it_needs_or_works(sweep: FakeSweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "cmaes", None)
+    with pytest.raises(ConfigError, match="needs the package cmaes"):
+        sweep([LR, "device=cpu", "sweep.search=cmaes"])
+
+
+# --- pruning ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_median_rule_ends_a_grid_job_that_lags_behind(sweep: FakeSweep) -> None:
+    sweep(["seed=range(7)", "device=cpu"])
+    folder = sweep.folder
+    from dlrun.sweep.optuna_search import OptunaSampler
+
+    source = Pruned(folder, folder.jobs.values(), OptunaSampler("grid", "median", {}, 0, folder))
+    for _ in range(6):
+        job = source.next()
+        assert job is not None
+        assert job.trial is not None
+        assert not any(source.epoch(job, {"epoch": e, "val_loss": 1.0 / e}) for e in (1, 2, 3))
+        source.ended(job, Record(state="finished"))
+    job = source.next()
+    assert isinstance(job, FrozenJob)
+    answers = [source.epoch(job, {"epoch": e, "val_loss": 5.0}) for e in (1, 2, 3)]
+    assert answers[0] is False  # the first epoch says little
+    assert answers[-1] is True
+    assert source.epoch(job, {"epoch": 4, "train_loss": 1.0}) is False  # not evaluated: nothing to go by
+    assert source.next() is None
+
+
+def test_less_is_better_whatever_the_metric() -> None:
+    assert signed(0.9, "max") < signed(0.8, "max")
+    assert signed(0.1, "min") < signed(0.2, "min")
