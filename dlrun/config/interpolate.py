@@ -47,7 +47,7 @@ def _without_broken(values: Any, path: str, problems: list[Problem]) -> Any:
         except (OmegaConfBaseException, ValueError, RecursionError):
             hint = "To mean the two characters, write \\${."
             problems.append(
-                Problem(path, f"{show(values)!r} is not an interpolation that can be read.", hint)
+                Problem(path or "''", f"{show(values)!r} is not an interpolation that can be read.", hint)
             )
             return None
     return values
@@ -74,7 +74,7 @@ def _one_by_one(values: dict[str, Any], problems: list[Problem]) -> dict[str, An
             return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
         except (OmegaConfBaseException, ValueError, RecursionError) as error:
             reason = "it refers to itself" if isinstance(error, RecursionError) else str(error).split("\n")[0]
-            key = ".".join(str(part) for part in path if not isinstance(part, int))
+            key = ".".join(str(part) for part in path if not isinstance(part, int)) or "''"
             problems.append(Problem(key, f"{value!r} has no value: {reason.rstrip('.')}."))
             return None
 
