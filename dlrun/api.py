@@ -1,11 +1,11 @@
 """dlrun from Python: compose a configuration, train it, look at a run. For notebooks, tests and other programs.
 
-    import dlrun
+import dlrun
 
-    config = dlrun.compose(["model=mlp", "dataset=digits", "trainer.epochs=3"])
-    run = dlrun.train(config)
-    print(run.summary["test"]["accuracy"], run.path)
-    model = dlrun.load_run(run.path).model()
+config = dlrun.compose(["model=mlp", "dataset=digits", "trainer.epochs=3"])
+run = dlrun.train(config)
+print(run.summary["test"]["accuracy"], run.path)
+model = dlrun.load_run(run.path).model()
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ class Run:
         path = run.best if checkpoint == "best" and run.best.exists() else run.last
         values = files.read(path, device)
         config = self.config
-        model = MODELS.get(config.model.name)(DataSpec.from_dict(values["spec"]), **arguments(config, "model"))
+        model = MODELS.get(config.model.name)(
+            DataSpec.from_dict(values["spec"]), **arguments(config, "model")
+        )
         model.load_state_dict(values["model"])
         return model.to(device).eval()
 

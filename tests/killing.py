@@ -16,9 +16,9 @@ from dlrun.run import checkpoint
 from dlrun.run.rundir import RunDir
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    ["dlrun.run.runner", "dlrun.run.build", "dlrun.run.closing", "dlrun.after.verify"]
-)
+PRELOADED = ["dlrun.run.build", "dlrun.run.closing", "dlrun.after.verify", "dlrun.report.curves"]
+PRELOADED += ["dlrun.report.confusion", "dlrun.report.mistakes", "matplotlib.backends.backend_agg", "sklearn.datasets"]
+CONTEXT.set_forkserver_preload(PRELOADED)
 
 
 def work(yaml: str, path: str, code: Any) -> None:

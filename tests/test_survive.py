@@ -29,7 +29,7 @@ MIX = {
         "model=gru", "dataset=names", "dataset.source=builtin", "trainer.accumulate=3", "scheduler=onecycle",
     ],
     "images on disk, augmented by two workers": [
-        "model=cnn", "dataset=image_folder", "dataset.path=IMAGES", "dataset.resize=16", "dataset.workers=2",
+        "model=cnn", "dataset=image_folder", "dataset.path=IMAGES", "dataset.size=16", "dataset.workers=2",
         "dataset.in_memory=false", "dataset.augment=[{random_horizontal_flip: {p: 0.5}}, {random_rotation: {degrees: 20}}]",
         "optimizer=rmsprop", "model.dropout=0.2", "trainer.batch_size=8",
     ],
@@ -96,7 +96,7 @@ def test_a_hundred_kills(name: str, round: int, images: Path) -> None:
 
 
 def wait_for_step(run: RunDir, step: int) -> None:
-    for _ in range(600):
+    for _ in range(3000):
         if read_json(run.status).get("step", 0) >= step:
             return
         time.sleep(0.02)

@@ -75,7 +75,7 @@ def train_with_kills(config: Config, run: RunDir, seconds: float, say: Any) -> i
             process.wait(timeout=dice.uniform(0.0, max(0.2, seconds / (KILLS + 1))))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGTERM if kill == 0 else signal.SIGKILL)
-            process.wait()
+        process.communicate()
         status = run.read_status()
         say(f"interrupted at step {status.get('step', 0)} ({'SIGTERM' if kill == 0 else 'SIGKILL'})")
         if status.get("state") == "finished":

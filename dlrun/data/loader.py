@@ -141,6 +141,8 @@ def stream(loader: DataLoader[Any]) -> Iterator[Batch]:
                 f"a process that reads data died ({error}). Often that is memory: try dataset.workers=0."
             ) from error
         raise
+    finally:
+        del batches, loader  # else a traceback that is kept would keep the workers, too
 
 
 class LoaderBatches(Sizes):
@@ -184,7 +186,9 @@ class LoaderBatches(Sizes):
         loader, keys = self._open
         keys.keys = self._keys(epoch, start)
         try:
-            for batch in stream(loader):
+            source = stream(loader)
+            del loader
+            for batch in source:
                 yield self._ready(batch)
         except BaseException:
             if self._running is token:

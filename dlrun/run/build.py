@@ -59,6 +59,7 @@ def build(config: Config) -> Built:
     batches, notes = build_batches(config, data, device)
     auto = {"device": str(device), "loss": loss_name}
     frozen = freeze(model, config.freeze)
+    check_batch_norm(model, batches["train"])
     check_shapes(config, model, loss, batches["train"])
     model.to(device)
     loss.to(device)
@@ -245,6 +246,17 @@ def check_shapes(config: Config, model: nn.Module, loss: Any, batches: Any) -> N
         raise ConfigError(Problem("model", what)) from error
     finally:
         model.train(training)
+
+
+def check_batch_norm(model: nn.Module, batches: Any) -> None:
+    """A batch of one row has no variance: refuse the batch size that leaves one for BatchNorm1d to train on."""
+    if batches.sizes(len(batches) - 1) != 1:
+        return
+    for name, module in model.named_modules():
+        if isinstance(module, nn.BatchNorm1d) and any(p.requires_grad for p in module.parameters()):
+            what = f"{batches.samples} samples in batches of {batches.batch_size} end with a batch of one"
+            hint = "Choose a trainer.batch_size that leaves more."
+            raise ConfigError(Problem("trainer.batch_size", f"{what}, which batch norm ({name}) cannot train on.", hint))
 
 
 def build_plan(

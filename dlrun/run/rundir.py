@@ -79,9 +79,7 @@ class RunDir:
     def lock(self) -> None:
         """Hold the directory until this process ends. Raises `RunError` when another process has it."""
         handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not taken(handle):
             owner = os.read(handle, 200).decode(errors="replace")
             os.close(handle)
             raise RunError(f"{self.path} is in use by another dlrun process ({owner}).") from None
@@ -130,6 +128,17 @@ class RunDir:
     def forget_aside(self) -> None:
         """The new run has a checkpoint: the replaced files go."""
         shutil.rmtree(self.path / ASIDE, ignore_errors=True)
+
+
+def taken(handle: int) -> bool:
+    """Lock a file, trying twice: whoever lists the runs may hold it for a moment."""
+    for wait in (0.05, 0.0):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            time.sleep(wait)
+    return False
 
 
 def fresh_dir(outputs: Path, words: str, now: datetime | None = None) -> RunDir:
