@@ -52,7 +52,7 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("vgg", "image", {"batch_norm": True, "taps": [0, 4]}),
     ("inception", "image", {"batch_norm": True}),
     ("googlenet", "photo", {"stem": "large", "batch_norm": False}),
-    ("resnet", "photo", {"transition": "pool", "batch_norm": False, "blocks": [2, 1]}),
+    ("resnet", "photo", {"transition": "pool", "batch_norm": False, "blocks": [2, 1, 1]}),
     *[(model, spec, {}) for model in ("rnn", "lstm", "gru", "rnn_cell") for spec in STEPS],
     *[
         (model, spec, {"num_layers": 2, "bidirectional": True, "dropout": 0.2, "embedding": None})
