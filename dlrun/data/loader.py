@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -28,6 +29,7 @@ from dlrun.spec import DataSpec
 Key = tuple[int, int]  # epoch and row: all that the randomness of an item depends on
 MOST_WORKERS = 4  # that `auto` starts
 WORTH_WORKERS = 1000  # rows: for less, starting processes costs more than they save
+GRACE_SECONDS = 10  # that a worker goes on after SIGTERM
 READ_ROWS = 256  # rows at a time when a whole part is read into memory
 
 
@@ -98,9 +100,18 @@ def collate(items: list[tuple[Tensor, ...] | DlrunError]) -> Batch | DlrunError:
 
 
 def quiet_worker(_: int) -> None:
-    """Signals to the whole process group are the main process's business: it finishes its step with us."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
+    """Signals to the whole process group are the main process's business: it finishes its step with our help.
+
+    After SIGTERM there are `GRACE_SECONDS` for that; the signal also comes from a main process that ends.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _end_soon)
+
+
+def _end_soon(*_: Any) -> None:
+    signal.alarm(GRACE_SECONDS)
 
 
 def open_loader(rows: SeededRows, keys: KeyBatches, workers: int, pin: bool) -> DataLoader[Any]:
@@ -172,18 +183,21 @@ class LoaderBatches(Sizes):
         self.text = spec.input_kind == "text" and self.device.type == "cpu"
         self.preparation = Preparation(spec, self.device)
         self.source = SeededRows(part, seed)
-        self._open: tuple[DataLoader[Any], KeyBatches] | None = None
+        self._open: list[tuple[DataLoader[Any], KeyBatches]] = []  # none or one
         self._running: object = None
+        weakref.finalize(self, self._open.clear)  # also when Python ends, before it waits for its children
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from number `start` on; what lies before is not read."""
         if self._running is not None:
-            self._open = None  # an epoch that was never finished owns those workers, and ends them
-        if self._open is None:
+            self.close()  # an epoch that was never finished owns those workers, and ends them
+        if not self._open:
             keys = KeyBatches()
-            self._open = open_loader(self.source, keys, self.workers, self.device.type == "cuda"), keys
+            self._open.append(
+                (open_loader(self.source, keys, self.workers, self.device.type == "cuda"), keys)
+            )
         self._running = token = object()
-        loader, keys = self._open
+        loader, keys = self._open[0]
         keys.keys = self._keys(epoch, start)
         try:
             source = stream(loader)
@@ -192,7 +206,7 @@ class LoaderBatches(Sizes):
                 yield self._ready(batch)
         except BaseException:
             if self._running is token:
-                self._open = None
+                self.close()
             raise
         finally:
             if self._running is token:
@@ -200,7 +214,7 @@ class LoaderBatches(Sizes):
 
     def close(self) -> None:
         """Stop the workers; the next epoch starts new ones."""
-        self._open = None
+        self._open.clear()
 
     def _keys(self, epoch: int, start: int) -> list[list[Key]]:
         if self.shuffle:
