@@ -21,7 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "run": {"errors", "spec", "rundir", "config", "models", "objectives", "data", "engine", "report"},
     "report": {"errors", "spec", "rundir"},
     "sweep": {"errors", "spec", "rundir", "config", "data", "run", "report"},
-    "after": {"errors", "spec", "rundir", "config", "models", "data", "objectives", "engine", "run"},
+    "after": {"errors", "spec", "rundir", "config", "models", "data", "objectives", "engine", "run", "report"},
     "api": {"errors", "spec", "rundir", "config", "run"},
 }
 

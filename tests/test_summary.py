@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from dlrun.after.summary import Row, layer_table
+from dlrun.after.summary import Row, layer_table, shape_words, summary_command
+from dlrun.config.compose import compose
 from dlrun.config.registry import MODELS
 from dlrun.models.mlp import mlp
 from dlrun.models.parameters import parameter_list
@@ -76,3 +77,24 @@ def test_the_model_is_left_as_it_was() -> None:
     assert [m.training for m in net] == [True, True, False]
     assert not any(m._forward_hooks for m in net.modules())
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+
+
+def test_the_command_prints_layers_shapes_and_what_learns(capsys: pytest.CaptureFixture[str]) -> None:
+    config = compose(["model=mlp", "model.hidden=[5]", "dataset=iris", "freeze=[body]", "device.threads=1"])
+    assert summary_command(config) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[0] == "mlp on iris: classification, input N x 4; N is the batch size"
+    rows = {line.split()[0]: line.split() for line in out.splitlines()}
+    assert rows["body.linear1"] == ["body.linear1", "Linear", "N", "x", "5", "25", "0"]
+    assert rows["head"] == ["head", "Linear", "N", "x", "3", "18", "18"]
+    assert out.splitlines()[-1].startswith("43 parameters, of which 18 learn")
+
+
+def test_nothing_frozen_needs_no_column(capsys: pytest.CaptureFixture[str]) -> None:
+    assert summary_command(compose(["model=linear", "dataset=iris", "device.threads=1"])) == 0
+    assert "learn\n" not in capsys.readouterr().out.partition("parameters, of which")[0]
+
+
+def test_a_module_that_is_never_called_has_no_shape() -> None:
+    assert shape_words(None, 2) == "-"
+    assert shape_words((3, 4), 2) == "3 x 4"

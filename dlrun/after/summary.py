@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from dlrun.config.schema import Config
+
 
 @dataclass(frozen=True)
 class Row:
@@ -82,3 +84,45 @@ def _row(name: str, module: nn.Module, shape: tuple[int, ...] | None, seen: set[
     seen.update(id(p) for p in own)
     trainable = sum(p.numel() for p in own if p.requires_grad)
     return Row(name, type(module).__name__, shape, sum(p.numel() for p in own), trainable)
+
+
+def summary_command(config: Config) -> int:
+    """`dlrun summary`: print the layers of the configured model, for the configured data. Returns the exit code.
+
+    Raises `ConfigError` or `DataError`, as a run would before its first step.
+    """
+    from dlrun.report.tables import Table, show
+    from dlrun.run.build import build
+
+    built = build(config)
+    batch = next(iter(built.batches["train"].epoch(0)))
+    model, inputs = built.state.model, [x[:2] for x in batch.inputs]
+    rows = layer_table(model, inputs)
+    total, learning = (sum(getattr(row, key) for row in rows) for key in ("parameters", "trainable"))
+    frozen, samples = learning < total, len(inputs[0])
+    mib = sum(tensor.nbytes for tensor in model.state_dict().values()) / 2**20
+    task = f"{config.model.name} on {config.dataset.name}: {built.state.spec.task}"
+    given = ", ".join(shape_words(tuple(x.shape), samples) for x in inputs)
+    table = Table(
+        ["layer", "type", "output", "parameters", *(["learn"] if frozen else [])],
+        [_cells(row, samples, frozen=frozen) for row in rows],
+        title=f"{task}, input {given}; N is the batch size",
+        notes=[f"{total:,} parameters, of which {learning:,} learn; {mib:.2f} MiB with buffers"],
+    )
+    show(table)
+    return 0
+
+
+def shape_words(shape: tuple[int, ...] | None, samples: int) -> str:
+    """N x 16 x 8 x 8: the batch size as N."""
+    if shape is None:
+        return "-"
+    first = ["N"] if shape[:1] == (samples,) else [str(size) for size in shape[:1]]
+    return " x ".join([*first, *(str(size) for size in shape[1:])])
+
+
+def _cells(row: Row, samples: int, *, frozen: bool) -> list[str]:
+    """A row as text; the last cell only where some parameters do not learn."""
+    learn = [f"{row.trainable:,}"] if frozen else []
+    shape = shape_words(row.output_shape, samples)
+    return [row.name or "(the model)", row.type, shape, f"{row.parameters:,}", *learn]

@@ -7,7 +7,8 @@
 
 Each step is optional: x / scale, then (x - mean) / std. `mean` and `std` (the standard deviation, not the
 variance) are given by channel for images (N, C, H, W) and by feature, the last dimension, for all else.
-uint8 inputs without a `scale` are divided by 255.
+uint8 inputs without a `scale` are divided by 255. (`drawn`, where it is there, prepares nothing: it is the
+range of x in which the fit of one feature is drawn.)
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,7 @@ def parabola(
 def line(*, seed: int, root: Path) -> Data:
     """y = 2 x at x = 1, 2, 3: three points, all of them for training (S4-MANUAL-GD, S4-LINREG)."""
     x = np.array([[1.0], [2.0], [3.0]])
-    return _curve("line", x, 2 * x, seed, 0.0, 0.0)
+    return _drawn(_curve("line", x, 2 * x, seed, 0.0, 0.0), 0.0, 5.0)  # the notes ask for f(4)
 
 
 def _curve(name: str, x: np.ndarray, y: np.ndarray, seed: int, test: float, val: float) -> Data:
@@ -108,8 +109,16 @@ def pass_fail(*, seed: int, root: Path) -> Data:
     """Hours of study 1, 2, 3, and whether the examination was passed: 0, 0, 1 (S4-LOGREG)."""
     hours, passed = np.array([[1.0], [2.0], [3.0]]), np.array([0, 0, 1])
     labels, names = ["fail", "pass"], ["hours"]
-    return from_arrays(
+    data = from_arrays(
         "pass_fail", "classification", "tabular", hours, passed, seed=seed, labels=labels, feature_names=names
+    )
+    return _drawn(data, 0.0, 10.0)  # as the notes' figure
+
+
+def _drawn(data: Data, low: float, high: float) -> Data:
+    """The same data, whose fit is drawn from `low` to `high`."""
+    return replace(
+        data, spec=data.spec.replace(preprocessing=data.spec.preprocessing | {"drawn": [low, high]})
     )
 
 

@@ -165,17 +165,18 @@ def draw_samples(session: Any, inputs: tuple[Tensor, ...], outputs: Tensor, targ
 
 def draw_line(session: Any) -> None:
     """fit.csv and fit.png of data with one feature and one output: the points, and the fitted curve."""
-    from dlrun.data.preprocess import prepare
+    from dlrun.data.preprocess import prepare, restore_target
     from dlrun.report.fits import draw_fit
 
     state, part = session.state, session.built.data.train
     points = torch.sort(part.inputs[0].flatten().float())
     span = float(points.values[-1] - points.values[0]) or 1.0
-    grid = torch.linspace(float(points.values[0]) - 0.2 * span, float(points.values[-1]) + 0.2 * span, 200)
+    usual = (float(points.values[0]) - 0.2 * span, float(points.values[-1]) + 0.2 * span)
+    grid = torch.linspace(*state.spec.preprocessing.get("drawn", usual), 201)
     rows = torch.cat([points.values, grid])[:, None]
     inputs, _ = prepare(state.spec, (rows,), torch.zeros(len(rows), 1))
     with eval_mode(state.model), torch.inference_mode():
-        outputs = state.model(*(x.to(state.device) for x in inputs)).cpu()
+        outputs = restore_target(state.spec, state.model(*(x.to(state.device) for x in inputs)).cpu())
     logistic = state.spec.task == "classification"
     if logistic and not state.loss.probabilities:
         outputs = outputs.sigmoid()

@@ -1,0 +1,147 @@
+"""docs/experiments.md, written from finished run directories: the table, a section a preset, plots beside it."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+from .running import command, runs_of
+from .table import CASES, Case, Figure
+
+HEAD = """\
+# The reference experiments, run
+
+Printed by `python -m tests.experiments`, which runs every preset with the command that stands beside it and reads
+every figure from the run directory; nothing here is typed by hand. "Notes" is what the notes or a plain PyTorch
+reference reach; the band is what dlrun's figure must lie in (`pytest -m full` asserts it): dlrun draws initial weights
+and batches from random streams of its own, so that one seed's figure is not the reference's to the last digit.
+Figures of several seeds are given as their mean and range.
+"""
+COLOURS = 48  # of a plot's palette: enough for lines and text
+WIDTH = 720  # pixels of a plot
+
+
+def write_page(folder: Path, place: Path) -> Path:
+    """Write FOLDER/experiments.md and FOLDER/experiments/*.png from the runs under `place`."""
+    plots = folder / "experiments"
+    plots.mkdir(parents=True, exist_ok=True)
+    done = {case.key: runs_of(case, place / case.key) for case in CASES}
+    table = ["| preset | figure | reached | notes | band | |", "|---|---|---|---|---|---|"]
+    for case in CASES:
+        table += [row(case, figure, done[case.key]) for figure in case.figures]
+    sections = [section(case, done[case.key], place / case.key, plots) for case in CASES]
+    path = folder / "experiments.md"
+    path.write_text(
+        "\n".join([HEAD, circumstances(done), "", *table, *sections]).rstrip() + "\n", encoding="utf-8"
+    )
+    return path
+
+
+def row(case: Case, figure: Figure, runs: list[Path]) -> str:
+    """A line of the table: what was reached, and whether it lies in the band."""
+    values = values_of(figure, runs)
+    band = f"{words(figure, figure.low)} to {words(figure, figure.high)}"
+    verdict = "not run" if not values else "yes" if in_band(figure, values) else "**no**"
+    cells = [
+        f"[`{case.key}`](#{case.key})",
+        figure.what,
+        reached(figure, values),
+        figure.reference,
+        band,
+        verdict,
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def values_of(figure: Figure, runs: list[Path]) -> list[float]:
+    """The figure of every run that it is about."""
+    return [figure.read(run) for run in runs if not figure.job or run.name == figure.job]
+
+
+def in_band(figure: Figure, values: list[float]) -> bool:
+    """Does the mean lie in the band?"""
+    return figure.low <= sum(values) / len(values) <= figure.high
+
+
+def reached(figure: Figure, values: list[float]) -> str:
+    """A value, or the mean of several with their range."""
+    if not values:
+        return "-"
+    mean = words(figure, sum(values) / len(values))
+    if len(values) == 1:
+        return mean
+    return f"{mean}; {words(figure, min(values))} to {words(figure, max(values))} with {len(values)} seeds"
+
+
+def words(figure: Figure, value: float) -> str:
+    """A number as the figure is written."""
+    return "never" if math.isinf(value) else format(value, figure.form).replace("%", " %")
+
+
+def section(case: Case, runs: list[Path], place: Path, plots: Path) -> str:
+    """The command, what it shows, what to expect, how long it took, and its plots."""
+    description, expect = lines_of(case)
+    lines = ["", f"## {case.key}", "", f"    {command(case)}", "", f"{description} Expect: {expect}."]
+    if case.remark:
+        lines.append(f"({case.remark.capitalize()}.)")
+    if runs:
+        lines.append(f"Took {duration(runs)}.")
+    pictures = [
+        shrunk(source, plots / f"{case.key}-{name}") for name in case.plots if (source := find(place, name))
+    ]
+    lines += (
+        ["", " ".join(f"![{path.stem}](experiments/{path.name})" for path in pictures)] if pictures else []
+    )
+    return "\n".join(lines)
+
+
+def lines_of(case: Case) -> tuple[str, str]:
+    """What the preset's file says of itself: its description, and what to expect."""
+    from dlrun.config.menu import config_dirs, menu
+
+    option = menu(config_dirs(search_cwd=False)).options("experiment")[case.preset]
+    return option.description, option.headers["expect"]
+
+
+def duration(runs: list[Path]) -> str:
+    """The time that the runs took together, from their summaries."""
+    from dlrun.run.rundir import RunDir, read_json
+
+    times = [read_json(RunDir(run).summary)["times"] for run in runs]
+    whole, training = (sum(time[key] for time in times) for key in ("total_seconds", "train_seconds"))
+    return f"{whole:.1f} s in all, {training:.1f} s of it training" + (
+        f", {len(runs)} runs" if len(runs) > 1 else ""
+    )
+
+
+def find(place: Path, name: str) -> Path | None:
+    """A plot of the run, of the sweep, or of the sweep's first job."""
+    found = [place / name, *sorted(place.glob(f"jobs/*/{name}"))]
+    return next((path for path in found if path.exists()), None)
+
+
+def shrunk(source: Path, target: Path) -> Path:
+    """A copy of a picture that is small in bytes: at most `WIDTH` wide, a palette of `COLOURS`."""
+    from PIL import Image
+
+    with Image.open(source) as picture:
+        image = picture.convert("RGB")
+    if image.width > WIDTH:
+        image = image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS)
+    image.quantize(COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)
+    return target
+
+
+def circumstances(done: dict[str, list[Path]]) -> str:
+    """On what the runs were made: read from their environment.json."""
+    from dlrun.run.rundir import RunDir, read_json
+
+    facts = [read_json(RunDir(run).environment) for runs in done.values() for run in runs]
+    versions = sorted({str(fact.get("versions", {}).get("torch", "")) for fact in facts} - {""})
+    devices = sorted({re.sub(r"\s+", " ", str(fact.get("device", ""))) for fact in facts} - {""})
+    return (
+        f"Made with torch {', '.join(versions)} on: {', '.join(devices)}."
+        if facts
+        else "Nothing was run yet."
+    )
