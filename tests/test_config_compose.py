@@ -196,6 +196,16 @@ def test_a_dataset_whose_key_decides_the_task(folder: Path) -> None:
     assert "is regression" in problems(*words, "dataset.task=regression", config_dir=folder / "conf")["loss"]
 
 
+def test_contradictions_are_told_beside_other_problems() -> None:
+    found = problems("model=gru", "optimizer.lrr=1", "trainer=smok", "seed=x")
+    assert set(found) == {"model", "optimizer.lrr", "trainer", "seed"}
+    assert set(problems("model=gruu", "checkpoint.monitor=val_loss", "dataset.val_fraction=0")) == {
+        "model",
+        "checkpoint.monitor",
+    }
+    assert set(problems("trainer.batch_size=0", "model.batch_norm=true")) == {"trainer.batch_size"}
+
+
 # --- precedence ---
 
 EXPERIMENT = """\

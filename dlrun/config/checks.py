@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from dlrun.config import yamls
+from dlrun.config.combinations import combinations
 from dlrun.config.contract import Mismatch, show
 from dlrun.config.menu import COMPONENTS, GROUPS, Key, Menu, Option
 from dlrun.errors import Problem, did_you_mean
 
 NEEDED = [group for group in GROUPS if group != "experiment"]
-AUTO_LOSS = {"classification": "cross_entropy", "labelling": "cross_entropy", "multilabel": "bce_with_logits"}
-WANTED = {"bce": "sigmoid", "nll": "log_softmax"}  # the last activation that a loss is made for
-WITH_LOGITS = {"bce": "loss=bce_with_logits", "nll": "loss=cross_entropy"}
-APPLIED = {"cross_entropy": ("softmax", "sigmoid"), "bce_with_logits": ("sigmoid", "softmax")}
 MISSING = "???"  # OmegaConf's word for a value that must be given
 
 
@@ -40,8 +36,7 @@ def check(
     top = _Section(menu.primary, "", raws or {}, menu)
     clean |= top.check(rest)
     problems += top.problems
-    if not problems and not skip:
-        problems += list(_combinations(clean, sections))
+    problems += combinations(clean, sections, {problem.key for problem in problems})
     return clean, problems
 
 
@@ -194,87 +189,3 @@ def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
     for part in above:
         values = values.setdefault(part, {})
     values[last] = value
-
-
-# --- what does not go together ----------------------------------------------------------------------------------------
-
-
-def _combinations(values: dict[str, Any], sections: dict[str, Option]) -> Iterator[Problem]:
-    """Contradictions between sections. Each names the key to change."""
-    kind, task = _gives(values, sections)
-    model, loss = values["model"]["name"], values["loss"]["name"]
-    takes = _words(sections["model"].headers.get("takes", ""))
-    if kind and takes and kind not in takes:
-        message = (
-            f"{model} takes {' or '.join(takes)}; dataset={values['dataset']['name']} gives {kind} data."
-        )
-        yield Problem(
-            "model", message, "Choose another model or dataset (`dlrun list models` says what each takes)."
-        )
-    for group, name in (("model", model), ("loss", loss)):
-        tasks = _words(sections[group].headers.get("for", ""))
-        if task and tasks and task not in tasks:
-            message = f"{name} is for {' or '.join(tasks)}; dataset={values['dataset']['name']} is {task}."
-            hint = (
-                "loss=auto takes the one that fits."
-                if group == "loss"
-                else "Choose another model or dataset."
-            )
-            yield Problem(group, message, hint)
-    yield from _outputs(values, task)
-    norm = values["model"].get("batch_norm", False)
-    if values["trainer"]["batch_size"] == 1 and (any(norm) if isinstance(norm, list) else norm):
-        message = "one sample has no variance, so batch norm cannot work on a batch of one."
-        yield Problem("trainer.batch_size", message, "Use at least 2, or model.batch_norm=false.")
-    device = str(values["device"].get("name", "auto"))
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
-        hint = (
-            did_you_mean(device, ["auto", "cpu", "cuda", "mps"]) or "Allowed: auto, cpu, cuda, cuda:N, mps."
-        )
-        yield Problem("device.name", f"there is no device {device!r}.", hint)
-    yield from _selection(values)
-    if values["run"]["overwrite"] and values["resume"] == "auto":
-        yield Problem(
-            "run.overwrite", "contradicts resume=auto: go on with the run that is there, or replace it?"
-        )
-
-
-def _outputs(values: dict[str, Any], task: str) -> Iterator[Problem]:
-    """What the model's last activation gives is not what the loss wants: probabilities, their logarithms, logits."""
-    if "output_activation" not in values["model"]:
-        return
-    loss = values["loss"]["name"]
-    loss = AUTO_LOSS.get(task, loss) if loss == "auto" else loss
-    last = values["model"]["output_activation"]
-    if loss in WANTED and last != WANTED[loss]:
-        message = f"is {show(last)}, but loss={loss} wants {WANTED[loss]} outputs."
-        hint = f"Write model.output_activation={WANTED[loss]}, or choose {WITH_LOGITS[loss]}."
-        yield Problem("model.output_activation", message, hint)
-    if loss in APPLIED and last in APPLIED[loss]:
-        message = f"is {last}, which loss={loss} applies itself: it would act twice."
-        yield Problem("model.output_activation", message, "Write model.output_activation=null.")
-
-
-def _selection(values: dict[str, Any]) -> Iterator[Problem]:
-    """A metric of the validation part selects the best epoch, but there is no such part."""
-    monitor = values["checkpoint"]["monitor"]
-    if str(monitor).startswith("val_") and values["dataset"].get("val_fraction") == 0:
-        message = f"is {monitor}, but dataset.val_fraction=0 leaves no validation part."
-        yield Problem("checkpoint.monitor", message, "Give dataset.val_fraction a value above 0.")
-
-
-def _gives(values: dict[str, Any], sections: dict[str, Option]) -> tuple[str, str]:
-    """The kind of input and the task of the data set; empty where only the data can tell."""
-    words = sections["dataset"].headers.get("gives", "").split()
-    found = []
-    for word in [*words, "", ""][:2]:
-        if word.startswith("{"):
-            word = str(values["dataset"].get(word.strip("{}"), ""))
-            word = "" if word in ("auto", "null", "None") else word
-        found.append(word)
-    return found[0], found[1]
-
-
-def _words(text: str) -> list[str]:
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    return [] if words == ["any"] else words

@@ -1,0 +1,112 @@
+"""What does not go together: contradictions between sections that the YAML files can tell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dlrun.config.comments import Option
+from dlrun.config.contract import show
+from dlrun.errors import Problem, did_you_mean
+
+AUTO_LOSS = {"classification": "cross_entropy", "labelling": "cross_entropy", "multilabel": "bce_with_logits"}
+WANTED = {"bce": "sigmoid", "nll": "log_softmax"}  # the last activation that a loss is made for
+WITH_LOGITS = {"bce": "loss=bce_with_logits", "nll": "loss=cross_entropy"}
+APPLIED = {"cross_entropy": ("softmax", "sigmoid"), "bce_with_logits": ("sigmoid", "softmax")}
+
+
+def combinations(values: Mapping[str, Any], sections: Mapping[str, Option], wrong: set[str]) -> list[Problem]:
+    """Every contradiction, each under the key to change. Values that are wrong by themselves (`wrong`) are left out."""
+    facts = {key: value for key, value in _flat(values) if key not in wrong}
+    headers = {group: option.headers for group, option in sections.items()}
+    kind, task = _gives(facts, headers)
+    problems = [*_kinds(facts, headers, kind), *_tasks(facts, headers, task), *_outputs(facts, task)]
+    return [*problems, *_batch_norm(facts), *_device(facts), *_selection(facts), *_overwriting(facts)]
+
+
+def _kinds(facts: dict[str, Any], headers: dict[str, dict[str, str]], kind: str) -> Iterator[Problem]:
+    """The model does not take the data set's kind of input."""
+    takes = _words(headers.get("model", {}).get("takes", ""))
+    if kind and takes and kind not in takes:
+        given = f"dataset={facts.get('dataset.name')} gives {kind} data."
+        hint = "Choose another model or dataset (`dlrun list models` says what each takes)."
+        yield Problem("model", f"{facts.get('model.name')} takes {' or '.join(takes)}; {given}", hint)
+
+
+def _tasks(facts: dict[str, Any], headers: dict[str, dict[str, str]], task: str) -> Iterator[Problem]:
+    """The model or the loss is not for the data set's task."""
+    hints = {"loss": "loss=auto takes the one that fits.", "model": "Choose another model or dataset."}
+    for group, hint in hints.items():
+        tasks = _words(headers.get(group, {}).get("for", ""))
+        if task and tasks and task not in tasks:
+            given = f"dataset={facts.get('dataset.name')} is {task}."
+            yield Problem(group, f"{facts.get(f'{group}.name')} is for {' or '.join(tasks)}; {given}", hint)
+
+
+def _outputs(facts: dict[str, Any], task: str) -> Iterator[Problem]:
+    """What the model's last activation gives is not what the loss wants: probabilities, their logarithms, logits."""
+    key, loss = "model.output_activation", facts.get("loss.name")
+    if key not in facts or loss is None:
+        return
+    loss = AUTO_LOSS.get(task, loss) if loss == "auto" else loss
+    last = facts[key]
+    if loss in WANTED and last != WANTED[loss]:
+        hint = f"Write {key}={WANTED[loss]}, or choose {WITH_LOGITS[loss]}."
+        yield Problem(key, f"is {show(last)}, but loss={loss} wants {WANTED[loss]} outputs.", hint)
+    if last in APPLIED.get(loss, ()):
+        message = f"is {last}, which loss={loss} applies itself: it would act twice."
+        yield Problem(key, message, f"Write {key}=null.")
+
+
+def _batch_norm(facts: dict[str, Any]) -> Iterator[Problem]:
+    norm = facts.get("model.batch_norm", False)
+    if facts.get("trainer.batch_size") == 1 and (any(norm) if isinstance(norm, list) else norm):
+        message = "one sample has no variance, so batch norm cannot work on a batch of one."
+        yield Problem("trainer.batch_size", message, "Use at least 2, or model.batch_norm=false.")
+
+
+def _device(facts: dict[str, Any]) -> Iterator[Problem]:
+    device = str(facts.get("device.name", "auto"))
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+        near = did_you_mean(device, ["auto", "cpu", "cuda", "mps"])
+        hint = near or "Allowed: auto, cpu, cuda, cuda:N, mps."
+        yield Problem("device.name", f"there is no device {device!r}.", hint)
+
+
+def _selection(facts: dict[str, Any]) -> Iterator[Problem]:
+    """A metric of the validation part selects the best epoch, but there is no such part."""
+    monitor = str(facts.get("checkpoint.monitor"))
+    if monitor.startswith("val_") and facts.get("dataset.val_fraction") == 0:
+        message = f"is {monitor}, but dataset.val_fraction=0 leaves no validation part."
+        yield Problem("checkpoint.monitor", message, "Give dataset.val_fraction a value above 0.")
+
+
+def _overwriting(facts: dict[str, Any]) -> Iterator[Problem]:
+    if facts.get("run.overwrite") and facts.get("resume") == "auto":
+        message = "contradicts resume=auto: go on with the run that is there, or replace it?"
+        yield Problem("run.overwrite", message)
+
+
+def _gives(facts: dict[str, Any], headers: dict[str, dict[str, str]]) -> tuple[str, str]:
+    """The kind of input and the task of the data set; empty where only the data can tell."""
+    found = []
+    for word in [*headers.get("dataset", {}).get("gives", "").split(), "", ""][:2]:
+        if word.startswith("{"):
+            word = str(facts.get(f"dataset.{word.strip('{}')}", ""))
+            word = "" if word in ("auto", "None") else word
+        found.append(word)
+    return found[0], found[1]
+
+
+def _words(text: str) -> list[str]:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    return [] if words == ["any"] else words
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
