@@ -58,9 +58,9 @@ def build(config: Config) -> Built:
     model = build_model(config, data)
     batches, notes = build_batches(config, data, device)
     auto = {"device": str(device), "loss": loss_name}
+    check_shapes(config, model, loss, batches["train"])  # lazy modules of a user's get their shapes here
     frozen = freeze(model, config.freeze)
     check_batch_norm(model, batches["train"])
-    check_shapes(config, model, loss, batches["train"])
     model.to(device)
     loss.to(device)
     state = TrainState(
@@ -228,7 +228,7 @@ def check_shapes(config: Config, model: nn.Module, loss: Any, batches: Any) -> N
     inputs, target = [x.to(device)[:2] for x in batch.inputs], batch.target.to(device)[:2]
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             output = model(*inputs)
             if not isinstance(output, Tensor):
                 raise ValueError(f"the model returned a {type(output).__name__}, not a tensor")
