@@ -41,6 +41,7 @@ def fetch(relative: str, urls: Sequence[str], path: Path, *, md5: str | None = N
     mirror = os.environ.get(MIRROR_VARIABLE)
     tried: list[str] = []
     for url in [f"{mirror.rstrip('/')}/{relative}"] if mirror else urls:
+        print(f"downloading {url}", file=sys.stderr)
         for attempt in range(TRIES):
             try:
                 _download(url, path, md5)
@@ -55,7 +56,6 @@ def fetch(relative: str, urls: Sequence[str], path: Path, *, md5: str | None = N
 
 
 def _download(url: str, path: Path, md5: str | None) -> None:
-    print(f"downloading {url}", file=sys.stderr)
     digest = new_md5(usedforsecurity=False)
     with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as source, replacing(path) as out:
         received = 0
