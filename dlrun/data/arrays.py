@@ -64,7 +64,8 @@ def from_arrays(
         feature_names=feature_names,
         target_names=target_names,
         preprocessing=_fit(parts[0], standardise, standardise_target, scale),
-        notes=[*notes, *overlap_notes(parts[0], parts[2])],
+        notes=notes,
+        remarks=overlap_notes(parts[0], parts[2]),
     )
 
 

@@ -62,7 +62,11 @@ class Loading:
 
 @dataclass(frozen=True)
 class Data:
-    """A data set: its `spec`, its parts, and `notes` for the header (sources, leaks that were found)."""
+    """A data set: its `spec`, its parts, and `notes` for the header (sources, leaks that were found).
+
+    Those `notes` that a result cannot be read without (test rows seen in training) are `remarks`: they are said
+    again at the end of the run.
+    """
 
     spec: DataSpec
     train: Part
@@ -70,6 +74,7 @@ class Data:
     test: Part | None = None
     notes: tuple[str, ...] = ()
     loading: Loading = Loading()
+    remarks: tuple[str, ...] = ()
 
     def parts(self) -> dict[str, Part]:
         """The parts that exist, by name: train, val, test."""
@@ -93,6 +98,7 @@ def from_parts(
     target_names: Sequence[str] = (),
     preprocessing: dict[str, Any] | None = None,
     notes: Sequence[str] = (),
+    remarks: Sequence[str] = (),
     loading: Loading | None = None,
 ) -> Data:
     """`Data` from finished parts: makes the spec from the training part and checks every part.
@@ -115,12 +121,12 @@ def from_parts(
         preprocessing=preprocessing or {},
         other_shapes=tuple(tuple(x.shape[1:]) for x in train.inputs[1:]) if kind == "multi" else (),
     )
-    lines = list(notes)
+    lines = [*notes, *remarks]
     for part_name, part in (("train", train), ("val", val), ("test", test)):
         if part is not None:
             check_part(spec, part_name, part)
             lines += check_classes(spec, part_name, part, train, fixed_labels)
-    return Data(spec, train, val, test, tuple(lines), loading or Loading())
+    return Data(spec, train, val, test, tuple(lines), loading or Loading(), tuple(remarks))
 
 
 def _num_outputs(task: str, shape: tuple[int, ...], target: Tensor, labels: Sequence[str]) -> int:

@@ -81,7 +81,8 @@ def image_folder(
         input_shape=(channels, height, width),
         labels=labels,
         preprocessing={"inputs": [steps]},
-        notes=notes + file_leaks([files[i] for i in rest], test_files),
+        notes=notes,
+        remarks=file_leaks([files[i] for i in rest], test_files),
         loading=Loading(in_memory, workers),
     )
 

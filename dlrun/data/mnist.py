@@ -142,7 +142,8 @@ def _load(
         labels=labels,
         fixed_labels=True,
         preprocessing={"inputs": [{"scale": 255.0, "mean": [normalise[0]], "std": [normalise[1]]}]},
-        notes=[f"{source.name} from {folder}", *overlap_notes(train, test)],
+        notes=[f"{source.name} from {folder}"],
+        remarks=overlap_notes(train, test),
         loading=loading,
     )
 

@@ -65,7 +65,7 @@ def names(
     known = _vocabulary(train, vocabulary)
     parts = {"train": train, "val": val, "test": test}
     counts = ", ".join(f"{len(rows)} {part}" for part, rows in parts.items() if rows)
-    notes = [f"names: {counts}, from {origin}", *_findings(train, test), *_unknown(known, parts)]
+    notes = [f"names: {counts}, from {origin}", *_unknown(known, parts)]
     return from_parts(
         "names",
         "classification",
@@ -77,6 +77,7 @@ def names(
         vocabulary=known,
         preprocessing={"ascii": ascii},
         notes=notes,
+        remarks=_findings(train, test),
     )
 
 

@@ -110,17 +110,19 @@ def look(state: Any, batches: Any) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
 
 
 def find_remarks(session: Any, summary: dict[str, Any], looked: tuple[Any, Tensor, Tensor]) -> list[str]:
-    """What a careful reader would want to be told: constant outputs, nothing gained over the baseline."""
+    """What a careful reader would want to be told: constant outputs, nothing gained over the baseline, leaks."""
     outputs = looked[1]
     remarks = []
     if len(outputs) > 1 and float(outputs.flatten(1).std(0).max()) < CONSTANT:
         remarks.append("the outputs are constant: the model gives the same answer to every sample")
+    part = summary["baseline"].get("part")
     for metric, base in summary["baseline"].items():
-        reached = summary.get("test", summary["last"] or {}).get(metric)
+        row = summary["best"] or summary["last"] or {}
+        reached = summary["test"].get(metric) if "test" in summary else row.get(f"{part}_{metric}")
         mode = "min" if metric in ("loss", "mae") else "max"
         if isinstance(base, float) and isinstance(reached, float) and not better(reached, base, mode):
             remarks.append(f"no better than the baseline: {metric} {reached:.4f} against {base:.4f}")
-    return remarks
+    return [*remarks, *session.built.data.remarks]
 
 
 def draw(session: Any, part: str, result: Evaluation, looked: tuple[Any, Tensor, Tensor]) -> None:
