@@ -216,7 +216,9 @@ def component_modules(configs: list[Config]) -> list[str]:
             place = table.builtin.get(str(config.get(f"{kind}.name")))
             if place:
                 found[place.split(":")[0]] = None
-    return [*found, *(["sklearn.datasets"] if any("sklearn" in name for name in found) else [])]
+    found |= {"sklearn.datasets": None} if any("sklearn" in name for name in found) else {}
+    found |= {"torch._dynamo": None} if any(config.device.compile for config in configs) else {}
+    return list(found)
 
 
 def visible(count: int) -> list[str]:
