@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dlrun.config.schema import Config
-from dlrun.errors import ConfigError, RunError
+from dlrun.errors import RunError
 from dlrun.run.rundir import RunDir, find_run
 from dlrun.run.runner import OUTPUTS, Outcome, Session
 from dlrun.run.screen import Screen, shorter
@@ -21,9 +21,11 @@ def resume_command(
     run: str, overrides: list[str], force: list[str], *, argv: Sequence[str], quiet: bool
 ) -> int:
     """`dlrun resume RUN [OVERRIDES] [--force KEY=VALUE ...]`. Returns the exit code."""
+    from dlrun.config.compose import overlay
+
     directory = find_run(run, OUTPUTS)
     own = stored_config(directory)
-    config = with_overrides(own, [*overrides, *force])
+    config = overlay(own, [*overrides, *force])
     forced = {word.lstrip("+~").split("=", 1)[0] for word in force}
     return resume(directory, config, screen=Screen(quiet=quiet), argv=argv, forced=forced).exit_code
 
@@ -33,25 +35,6 @@ def stored_config(run: RunDir) -> Config:
     if not run.config.is_file():
         raise RunError(f"{run.path} holds no run (there is no config.yaml in it).")
     return Config.from_yaml(run.config)
-
-
-def with_overrides(own: Config, words: Sequence[str]) -> Config:
-    """The run's own configuration with these words set on it. Raises `ConfigError`."""
-    from dlrun.config.compose import base, prepare, put, read
-
-    if not words:
-        return own
-    menu = prepare(words)
-    draft = read(words, menu).single()
-    problems, values = list(draft.problems), own.to_dict()
-    for word in draft.words:
-        if word.is_group:
-            values[word.key] = base(menu, ((word.key, word.value),))[word.key]
-        elif problem := put(values, word, menu):
-            problems.append(problem)
-    if problems:
-        raise ConfigError(problems)
-    return Config.checked(values, menu)
 
 
 def resume(
