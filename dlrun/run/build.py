@@ -254,9 +254,9 @@ def check_batch_norm(model: nn.Module, batches: Any) -> None:
         return
     for name, module in model.named_modules():
         if isinstance(module, nn.BatchNorm1d) and any(p.requires_grad for p in module.parameters()):
-            what = f"{batches.samples} samples in batches of {batches.batch_size} end with a batch of one"
-            hint = "Choose a trainer.batch_size that leaves more."
-            raise ConfigError(Problem("trainer.batch_size", f"{what}, which batch norm ({name}) cannot train on.", hint))
+            last = f"{batches.samples} samples in batches of {batches.batch_size} end with a batch of one"
+            what = f"{last}, which batch norm ({name}) cannot train on."
+            raise ConfigError(Problem("trainer.batch_size", what, "Choose one that leaves more."))
 
 
 def build_plan(
