@@ -22,7 +22,7 @@ from dlrun.data.seeds import derive
 from dlrun.engine.device import choose_device, seed_everything, set_up
 from dlrun.engine.state import Plan, TrainState
 from dlrun.engine.steps import choose_step
-from dlrun.errors import ConfigError, DlrunError, Problem
+from dlrun.errors import ConfigError, DlrunError, Problem, did_you_mean
 from dlrun.objectives.groups import Trainable
 from dlrun.objectives.losses import loss_for
 from dlrun.objectives.metrics import Together, metric_for
@@ -292,11 +292,11 @@ def choose_monitor(config: Config, state: TrainState, batches: dict[str, Any]) -
     checkpoint = config.checkpoint
     part = next(part for part in ("val", "test", "train") if part in batches)
     monitor = f"{part}_loss" if checkpoint.monitor == "auto" else checkpoint.monitor
-    known = [f"{name}_{metric}" for name in batches for metric in ("loss", *state.metric.names)]
+    names = {name: state.metric.train_names if name == "train" else state.metric.names for name in batches}
+    known = [f"{name}_{metric}" for name in batches for metric in ("loss", *names[name])]
     if monitor not in known:
-        raise ConfigError(
-            Problem("checkpoint.monitor", f"there is no metric {monitor!r}.", f"Allowed: {', '.join(known)}.")
-        )
+        hint = f"{did_you_mean(monitor, known)} Allowed: {', '.join(known)}.".strip()
+        raise ConfigError(Problem("checkpoint.monitor", f"there is no metric {monitor!r}.", hint))
     if checkpoint.mode != "auto":
         return monitor, checkpoint.mode
     return monitor, "min" if monitor.endswith(("_loss", "_mae")) else "max"
