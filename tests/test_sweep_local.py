@@ -289,7 +289,7 @@ def test_gpus_are_taken_in_turn_among_those_that_are_visible(monkeypatch: pytest
         if request["op"] == "start"
     ]
     assert seen == ["2", "3", "5"] * 2
-    some.note({"ended": "j1", "code": 0, "memory_mib": 1.0})
+    some.note({"ended": "j1", "code": 0, "memory_mib": 1.0, "seconds": 1.0})
     some.start(Task(slug="j6", path="", state="", config={"device": {"name": "cuda"}}))
     assert server.sent[-1]["task"]["environment"] == {"CUDA_VISIBLE_DEVICES": "3"}
     some.start(Task(slug="j7", path="", state="", config={"device": {"name": "cuda:1"}}))

@@ -19,7 +19,7 @@ from dlrun.report.tables import Table, show
 from dlrun.sweep.drive import EXIT_CODES, Drive, Jobs, Source
 from dlrun.sweep.executor import Executor, make_executor
 from dlrun.sweep.folder import FrozenJob, SweepDir, default_path, expect_sweep
-from dlrun.sweep.freeze import forget, freeze, refresh
+from dlrun.sweep.freeze import freeze, refresh
 from dlrun.sweep.names import sweep_name
 from dlrun.sweep.screen import Screen
 from dlrun.sweep.search import Pruned, Search, make_sampler, remember_space
@@ -221,10 +221,10 @@ def status_command(path: str) -> int:
 
 
 def retry_command(path: str, *, argv: Sequence[str] = (), quiet: bool = False) -> int:
-    """Run the failed and unfinished jobs of a sweep as they were frozen. Returns the exit code of a sweep."""
-    from dlrun.config.compose import prepare as load_plugins
+    """Run the failed and unfinished jobs of a sweep as they were frozen. Returns the exit code of a sweep.
 
-    load_plugins()
+    Plug-ins must have been imported: no folder is believed to name them.
+    """
     sweep = expect_sweep(path)
     sweep.open()
     try:
@@ -255,6 +255,3 @@ def stop_command(path: str) -> int:
         time.sleep(0.1)
     print(f"Stopped. Go on with:  dlrun sweep retry {shlex.quote(str(sweep.path))}")
     return 0
-
-
-__all__ = ["forget", "retry_command", "status_command", "stop_command", "sweep_command"]

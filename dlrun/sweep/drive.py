@@ -246,7 +246,7 @@ class Drive:
         """A process has ended: what became of its job, and why."""
         running = self.running.pop(ended.slug)
         job = running.job
-        seconds = time.monotonic() - running.started
+        seconds = time.monotonic() - running.started if ended.seconds is None else ended.seconds
         old = self.records[job.slug]
         record = replace(old, seconds=seconds, memory_mib=ended.memory_mib, handle="")
         result = result_of(self.sweep.state, job.slug)

@@ -25,6 +25,7 @@ class Ended:
     code: int | None
     memory_mib: float = 0.0
     note: str = ""  # what the executor knows of the reason
+    seconds: float | None = None  # how long it ran, if the executor knows
 
 
 class Executor(Protocol):

@@ -164,7 +164,8 @@ class LocalExecutor:
                 child.deadline = time.monotonic() + self.timeout + GRACE
         elif "ended" in answer:
             del self.children[answer["ended"]]
-            self.ended.append(Ended(answer["ended"], answer["code"], answer["memory_mib"]))
+            facts = {"memory_mib": answer["memory_mib"], "seconds": answer["seconds"]}
+            self.ended.append(Ended(answer["ended"], answer["code"], **facts))
 
     def replace_server(self) -> None:
         """The server died, and its children with it."""

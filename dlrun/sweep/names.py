@@ -41,9 +41,16 @@ def sweep_name(fixed: Sequence[str], keys: Iterable[str], search: str) -> str:
     """
     words = list(job_key(fixed, {}))
     swept = sorted(keys)
-    named = [word.partition("=")[2] for word in words if "=" in word and not word.startswith("plugins=")]
-    parts = [*named, *(key.rsplit(".", 1)[-1] for key in swept), *([search] if search != "grid" else [])]
+    parts = [in_short(word) for word in words if "=" in word and not word.startswith("plugins=")]
+    parts += [search] if search != "grid" else []
+    parts += ["by", *(key.rsplit(".", 1)[-1] for key in swept)] if swept else []
     return shortened("-".join(tidy(part) for part in parts) or "sweep", [words, swept, search], always=True)
+
+
+def in_short(word: str) -> str:
+    """An override in a name: `mlp` of `model=mlp`, `epochs3` of `trainer.epochs=3`."""
+    key, _, value = word.partition("=")
+    return value if "." not in key and not value.isdigit() else key.rsplit(".", 1)[-1] + value
 
 
 def job_slug(swept: Mapping[str, Any], keys: Sequence[str], taken: Iterable[str]) -> str:

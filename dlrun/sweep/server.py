@@ -36,6 +36,7 @@ WARM = (
     "matplotlib.figure", "matplotlib.backends.backend_agg", "hydra.core.override_parser.overrides_parser",
 )  # fmt: skip
 PR_SET_PDEATHSIG = 1  # prctl(2)
+NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"  # asking whether there is a GPU must not start CUDA here: children could not
 
 
 def main() -> None:
@@ -43,6 +44,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what an import prints must not pass for an answer
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ[NVML] = "1"
     load(WARM)
     warm_fonts()
     print(json.dumps({"ready": True}), file=answers)
@@ -162,6 +164,7 @@ def in_child(task: dict[str, Any], server: int) -> int:
             os.setpgid(0, 0)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.environ.pop(NVML, None)
         die_with(server)
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
