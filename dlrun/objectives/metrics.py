@@ -204,7 +204,7 @@ class Together:
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice:
             raise ConfigError(Problem("metric", f"two metrics are named {twice[0]!r}."))
-        self.countable = main.countable
+        self.countable, self.train_names = main.countable, main.train_names
         self.train_counts, self.train_result = main.train_counts, main.train_result
         self.sizes: list[int] = []
 

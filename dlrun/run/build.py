@@ -104,8 +104,10 @@ def arguments(config: Config, group: str) -> dict[str, Any]:
 def build_data(config: Config) -> Data:
     """The data set, with its parts. Raises `DataError`."""
     options = arguments(config, "dataset")
-    root = data_root(options.pop("root", None))
-    data = DATASETS.get(config.dataset.name)(seed=config.seed, root=root, **options)
+    make = DATASETS.get(config.dataset.name)
+    if "root" in inspect.signature(make).parameters:  # a user's data set may have no use for it
+        options["root"] = data_root(options.get("root"))
+    data = make(seed=config.seed, **options)
     if not isinstance(data, Data):
         what = f"the dataset function returned a {type(data).__name__}, not a dlrun.data.base.Data."
         raise ConfigError(Problem("dataset", what))
@@ -197,12 +199,6 @@ def build_metric(data: Data, loss: Any) -> Any:
     metric = METRICS.get(metric_for(data.spec))(data.spec, loss)
     users = [make(data.spec, loss) for make in METRICS.plugins.values()]
     return Together(metric, users) if users else metric
-
-
-def metric_name(config: Config, data: Data) -> str:
-    """The metric by name, or the one of the data's task."""
-    name: str = config.trainer.metric
-    return metric_for(data.spec) if name == "auto" else name
 
 
 def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:

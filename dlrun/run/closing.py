@@ -174,7 +174,8 @@ def draw_line(session: Any) -> None:
     points = torch.sort(part.inputs[0].flatten().float())
     span = float(points.values[-1] - points.values[0]) or 1.0
     usual = (float(points.values[0]) - 0.2 * span, float(points.values[-1]) + 0.2 * span)
-    grid = torch.linspace(*state.spec.preprocessing.get("drawn", usual), 201)
+    low, high = state.spec.preprocessing.get("drawn", usual)
+    grid = torch.linspace(float(low), float(high), 201)
     rows = torch.cat([points.values, grid])[:, None]
     inputs, _ = prepare(state.spec, (rows,), torch.zeros(len(rows), 1))
     with eval_mode(state.model), torch.inference_mode():
