@@ -76,7 +76,7 @@ class Worst:
 
 WORDS = [
     "plugins=[mine.py]", "dataset=ramp", "model=slope", "optimizer=sign_descent", "scheduler=halving",
-    "loss=log_cosh", "device=cpu", "trainer.batch_size=12", "trainer.epochs=60",
+    "loss=log_cosh", "optimizer.lr=0.05", "device=cpu", "trainer.batch_size=12", "trainer.epochs=60",
 ]  # fmt: skip
 
 
@@ -89,9 +89,9 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_of_each_kind_trains_and_resumes_exactly() -> None:
     whole = dlrun.train([*WORDS, "run.dir=whole"])
     rows = whole.metrics
-    assert rows["train_loss"].iloc[-1] < 0.01 * rows["train_loss"].iloc[0]
+    assert rows["train_loss"].iloc[-1] < 0.05 * rows["train_loss"].iloc[0]
     assert "val_worst" in rows
-    assert rows["lr"].iloc[25] == pytest.approx(0.0025)
+    assert rows["lr"].iloc[25] == pytest.approx(0.0125)
     short = dlrun.train([*WORDS, "trainer.epochs=30", "run.dir=short"])
     assert cli.main(["resume", "short", "trainer.epochs=60", "--force", "trainer.epochs=60"]) == 0
     assert short.metrics["val_loss"].tolist() == rows["val_loss"].tolist()
