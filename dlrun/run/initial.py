@@ -13,6 +13,7 @@ from dlrun.run.screen import Screen, shorter
 from dlrun.run.weights import load_weights, weights_of
 
 PREFIX = "experiment:"
+INIT = "init"  # the run, in the directory of the one that starts from it
 SHARED = ("trainer=", "trainer.max_batches=", "device=", "device.", "dataset.root=", "seed=")
 
 
@@ -48,12 +49,13 @@ def trained(session: Any, experiment: str) -> Path:
 
     words = [word for word in session.overrides if word.startswith(SHARED)]
     config: Config = compose([f"experiment={experiment}", *words])
-    for path in all_runs(OUTPUTS) if OUTPUTS.is_dir() else ():
+    there = list(all_runs(OUTPUTS)) if OUTPUTS.is_dir() else []
+    for path in [*there, *(run / INIT for run in there)]:
         run = RunDir(path)
         same = read_json(run.environment).get("identity") == config.identity
         if same and run.read_status().get("state") == "finished":
             return weights_file(run)
-    place = session.run.path / "init"
+    place = session.run.path / INIT
     session.screen.line(f"  first: experiment {experiment} is trained in {shorter(place)}")
     config = compose([f"experiment={experiment}", *words, f"run.dir='{place}'", "resume=auto"])
     outcome = train(config, argv=session.argv, screen=Screen(silent=True, terminal=False))
