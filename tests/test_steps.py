@@ -320,6 +320,22 @@ def test_state_in_another_memory_format_is_laid_out_anew() -> None:
     compare(step, state, plain, batches_of(IMAGE))
 
 
+@pytest.mark.filterwarnings("ignore:grad and param do not obey")
+def test_accumulated_gradients_in_another_memory_format() -> None:
+    """As a checkpoint brings them that was written without the fast path, between two accumulated batches."""
+    state, plain = (state_of(small_cnn, IMAGE) for _ in range(2))
+    step = FusedStep(update=fused_update(state.optimizer), forward=channels_last(state.model))
+    batches = batches_of(IMAGE, 3)
+    for each, taken in ((state, step), (plain, PlainStep())):
+        taken(each, batches[0], 0.5, False)
+        for p in each.model.parameters():
+            assert p.grad is not None
+            p.grad = p.grad.contiguous()
+        taken(each, batches[1], 0.5, True)
+        taken(each, batches[2])
+    assert_same(state, plain)
+
+
 @pytest.mark.parametrize(
     "shape",
     [

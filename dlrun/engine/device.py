@@ -62,7 +62,8 @@ def set_up(*, threads: int | None, deterministic: bool) -> None:
     """Threads and determinism for this process (https://pytorch.org/docs/stable/notes/randomness.html)."""
     if threads is not None:
         torch.set_num_threads(threads)
-    if deterministic != torch.are_deterministic_algorithms_enabled():  # setting it imports the compiler: 0.9 s
+    # Setting it imports the compiler, 0.9 s: only where it changes.
+    if deterministic != torch.are_deterministic_algorithms_enabled():
         torch.use_deterministic_algorithms(deterministic)
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

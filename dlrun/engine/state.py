@@ -147,7 +147,8 @@ class TrainState:
             self.scaler.load_state_dict(state["scaler"])
         for name, parameter in self.model.named_parameters():
             grad = (state["grads"] or {}).get(name)
-            parameter.grad = None if grad is None else grad.to(parameter.device)
+            # In the weight's own memory format, which the checkpoint's may not be.
+            parameter.grad = None if grad is None else torch.empty_like(parameter).copy_(grad)
         self.sums = Sums(**state["sums"])
         self.patience_value = state["stopper"]["value"]
         self.without_improvement = state["stopper"]["without_improvement"]

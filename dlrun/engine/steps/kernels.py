@@ -201,9 +201,21 @@ def _is_covered(group: Group) -> bool:
 
 
 def _alike(params: Tensors) -> bool:
-    """One device and type, dense real numbers: what a single call of a kernel takes."""
+    """One device and type, dense real numbers, gradients laid out as the weights: what one call of a kernel takes.
+
+    Autograd lays new gradients out so; those from a checkpoint may lie otherwise.
+    """
     kinds = {(p.device, p.dtype) for p in params}
-    return len(kinds) <= 1 and all(_is_plain(p) and _is_plain(p.grad) for p in params)
+    return len(kinds) <= 1 and all(
+        _is_plain(p) and _is_plain(p.grad) and _same_layout(p, p.grad) for p in params
+    )
+
+
+def _same_layout(p: Tensor, other: Tensor | None) -> bool:
+    """The same strides, but for dimensions of size 1, where they mean nothing."""
+    if other is None:
+        return False
+    return all(n == 1 or a == b for n, a, b in zip(p.shape, p.stride(), other.stride(), strict=True))
 
 
 def _laid_out_like(p: Tensor, value: Tensor) -> Tensor:
@@ -211,7 +223,7 @@ def _laid_out_like(p: Tensor, value: Tensor) -> Tensor:
 
     They differ when a checkpoint was written with another memory format than the model has now.
     """
-    if value.shape != p.shape or value.stride() == p.stride():
+    if value.shape != p.shape or _same_layout(p, value):
         return value
     return torch.empty_like(p).copy_(value)
 
