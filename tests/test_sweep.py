@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import shlex
@@ -20,6 +21,8 @@ from dlrun.sweep import command
 from dlrun.sweep.folder import SweepDir, dumps
 from dlrun.sweep.identity import data_hash
 from dlrun.sweep.names import job_key, job_slug, sweep_name
+from dlrun.sweep.screen import Screen
+from dlrun.sweep.state import Record
 
 FOUR = ["optimizer=sgd,adam", "seed=0,1", "device=cpu"]
 
@@ -382,3 +385,31 @@ def test_commands_on_a_folder_that_is_no_sweep_say_so(act: Any, tmp_path: Path) 
 
 def test_read_sweep_of_an_empty_folder_is_empty(tmp_path: Path) -> None:
     assert read_sweep(tmp_path).jobs == {}
+
+
+# --- the screen -------------------------------------------------------------------------------------------------------
+
+
+def test_the_live_table_shows_what_runs_and_what_is_left(sweep: FakeSweep) -> None:
+    from rich.console import Console
+
+    sweep(["seed=0,1,2", "device=cpu", "trainer.epochs=10"])
+    jobs = list(sweep.folder.jobs.values())
+    screen = Screen(terminal=True)
+    screen.expect(8, 2)
+    for state in ("finished", "failed"):
+        screen.ended(sweep.folder, jobs[0], Record(state=state, error="no luck\nat all", seconds=10.0))
+    console = Console(width=120, file=io.StringIO(), color_system=None)
+    console.print(screen.table(sweep.folder, jobs[1:], 2))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "4/8 done, 2 running, 1 failed, about 20.0 s left" in shown
+    assert "seed=1 epoch 3/10 train_loss 0.5" in " ".join(shown.split())
+
+
+def test_piped_a_job_is_a_line(sweep: FakeSweep, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep.loss = lambda config: _fail(config["seed"] == 1)
+    sweep(["seed=0,1", "device=cpu"], quiet=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert "2 jobs, 2 to run" in lines
+    assert any(line.startswith("[1/2] finished seed=0 val_loss 0.") for line in lines)
+    assert any(line.startswith("[2/2] failed seed=1: no luck (") for line in lines)

@@ -122,8 +122,7 @@ def alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    return True
 
 
 def killed_again_and_again(kills: int, jobs: int) -> None:
@@ -185,6 +184,33 @@ def test_a_signal_stops_the_jobs_tidily_and_they_can_go_on(capsys: pytest.Captur
     assert sweep.returncode == 143
     log = (path / "jobs" / stopped[0] / "train.log").read_text()
     assert "resuming from" in log
+
+
+def test_jobs_that_hang_end_with_their_sweep_and_at_a_second_interrupt() -> None:
+    sweep, pid = begin_to_hang()
+    sweep.kill()
+    sweep.communicate()
+    wait_for(lambda: not alive(pid), 5.0)
+
+    sweep, pid = begin_to_hang()
+    for _ in range(2):
+        time.sleep(0.5)
+        assert sweep.poll() is None
+        sweep.send_signal(signal.SIGINT)
+    sweep.communicate(timeout=20)
+    assert (sweep.returncode, alive(pid)) == (130, False)
+    assert [record.state for record in states(read_sweep(Path("outputs/sweeps/s"))).values()] == ["waiting"]
+
+
+def begin_to_hang() -> tuple[subprocess.Popen[str], int]:
+    """A sweep whose only job hangs, and that job's process."""
+    path = Path("outputs/sweeps/s")
+    before = {pid for _, pid in jobs_that_run(path)}
+    sweep = begin(["-m", *QUICK, "model.kind=hang", "sweep.name=s"])
+    wait_for(lambda: {pid for _, pid in jobs_that_run(path)} - before)
+    ((_, pid),) = jobs_that_run(path)
+    time.sleep(0.5)  # until it hangs
+    return sweep, pid
 
 
 # --- dry run ----------------------------------------------------------------------------------------------------------
