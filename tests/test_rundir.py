@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dlrun.errors import RunError
+from dlrun.run.files import TEMPORARY
 from dlrun.run.rundir import (
     RunDir,
     Table,
@@ -47,7 +51,7 @@ def test_a_folder_that_is_no_run_is_never_touched(tmp_path: Path) -> None:
 
 def test_a_finished_run_is_replaced_only_when_asked(tmp_path: Path) -> None:
     make_run(tmp_path / "run", "finished")
-    with pytest.raises(RunError, match="run.overwrite=true"):
+    with pytest.raises(RunError, match=r"run\.overwrite=true"):
         claim(tmp_path / "run", overwrite=False)
     claim(tmp_path / "run", overwrite=True).unlock()
 
@@ -73,6 +77,97 @@ def test_a_replaced_run_comes_back_until_the_new_one_has_a_checkpoint(tmp_path: 
     run.last.touch()
     assert not run.put_back()
     assert run.read_status()["name"] == "new"
+
+
+def files_of(path: Path) -> set[str]:
+    return {str(p.relative_to(path)) for p in path.rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+def replace_run(path: Path) -> None:
+    """What `run.overwrite=true` does until the new run's first checkpoint."""
+    run = claim(path, overwrite=True)
+    try:
+        run.write_status(state="running", name="new")
+        (path / "train.log").write_text("new")
+        run.put_back()  # as after a failure
+    finally:
+        run.unlock()
+
+
+@pytest.mark.parametrize("point", range(1, 40))
+def test_a_replaced_run_survives_a_kill_at_any_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: int
+) -> None:
+    run = make_run(tmp_path / "run", "finished", name="old")
+    run.checkpoints.mkdir()
+    for name in ("checkpoints/last.pt", "checkpoints/best.pt", "metrics.csv", "train.log"):
+        run.file(name).write_text("old")
+    before, calls = files_of(run.path), 0
+
+    def killed_at(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == point:
+                raise KeyboardInterrupt
+            return real(*arguments, **options)
+
+        return call
+
+    for name in ("replace", "unlink", "rmdir", "mkdir"):
+        monkeypatch.setattr(os, name, killed_at(getattr(os, name)))
+    try:
+        replace_run(run.path)
+    except KeyboardInterrupt:
+        pass
+    else:
+        assert calls < point, "every point was tried"
+    monkeypatch.undo()
+    assert find_run(str(run.path), tmp_path).path == run.path
+    with pytest.raises(RunError, match=r"run\.overwrite=true"):  # whatever is there is a run
+        claim(run.path, overwrite=False)
+    assert files_of(run.path) == before
+    assert run.read_status()["name"] == "old"
+    assert run.last.read_text() == "old"
+
+
+def test_a_run_that_was_killed_while_it_began_leaves_its_place_to_the_next(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", "running")
+    run.config.unlink()
+    claim(run.path, overwrite=False).unlock()
+
+
+def test_what_a_killed_process_left_half_written_goes(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", "running")
+    run.checkpoints.mkdir()
+    for path in (run.path, run.checkpoints):
+        (path / f".last.pt.x7{TEMPORARY}").write_text("half")
+    run.lock()
+    run.unlock()
+    assert files_of(run.path) == {"config.yaml", "status.json"}
+
+
+def test_a_forked_child_does_not_hold_its_parents_lock(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    run.lock()
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:  # as a process that reads data does, it outlives the one that trains
+        os.close(write)
+        os.read(read, 1)
+        os._exit(0)
+    run.unlock()
+    RunDir(tmp_path).lock()
+    os.close(write)
+    os.waitpid(child, 0)
+    os.close(read)
+
+
+def test_a_folder_of_that_name_does_not_hide_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(tmp_path / "outputs" / "2026-01-01" / "a", "finished", name="data")
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert find_run("data", Path("outputs")).path.name == "a"
 
 
 def test_two_processes_cannot_hold_one_directory(tmp_path: Path) -> None:

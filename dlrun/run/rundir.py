@@ -1,4 +1,4 @@
-"""Every path of a run, and the only ways to write to them: atomically, or appended and flushed.
+"""Every path of a run, whose directory it is, and how it is found again.
 
 A run directory is made by one process and locked while that process lives. See docs/architecture.md for its files.
 """
@@ -6,23 +6,40 @@ A run directory is made by one process and locked while that process lives. See 
 from __future__ import annotations
 
 import contextlib
-import csv
 import fcntl
-import json
 import os
 import shutil
 import socket
-import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dlrun.errors import RunError
+from dlrun.errors import RunError, did_you_mean
+from dlrun.run.files import (
+    TEMPORARY,
+    Table,
+    cut_steps,
+    read_json,
+    rewrite_table,
+    write_atomic,
+    write_json,
+)
 
-STATES = ("running", "finished", "failed", "interrupted")
-ASIDE = ".replaced"  # the files of the run that this one replaces, until its first checkpoint
+ASIDE = ".replaced"  # all files of the run that this one replaces, until its first checkpoint
+MOVING = ".replacing"  # some of them, on their way there or back: they belong in the directory
+_held: set[int] = set()  # the file descriptors of this process's locks
+
+
+def _let_go() -> None:
+    """In a child that was forked (a process that reads data): locks are its parent's, and end with that."""
+    for handle in _held:
+        os.close(handle)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 class RunDir:
@@ -76,6 +93,16 @@ class RunDir:
     def best(self) -> Path:
         return self.checkpoints / "best.pt"
 
+    @property
+    def begun(self) -> bool:
+        """Is there a run that can go on or be looked at? (One that was killed while it began has no config.yaml.)"""
+        return self.status.is_file() and self.config.is_file()
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Is there something to resume from?"""
+        return self.last.exists() or (self.checkpoints / "last.new.pt").exists()
+
     def lock(self) -> None:
         """Hold the directory until this process ends. Raises `RunError` when another process has it."""
         handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
@@ -83,15 +110,24 @@ class RunDir:
             owner = os.read(handle, 200).decode(errors="replace")
             os.close(handle)
             raise RunError(f"{self.path} is in use by another dlrun process ({owner}).") from None
+        _held.add(handle)
+        self._lock = handle
         os.truncate(handle, 0)
         os.write(handle, f"pid {os.getpid()} on {socket.gethostname()}".encode())
-        self._lock = handle
+        self.tidy()
 
     def unlock(self) -> None:
         """Let the directory go."""
         if self._lock is not None:
+            _held.discard(self._lock)
             os.close(self._lock)
             self._lock = None
+
+    def tidy(self) -> None:
+        """Remove what a process that was killed had not written to its end."""
+        for folder in (self.path, self.checkpoints):
+            for path in folder.glob(f".*{TEMPORARY}"):
+                path.unlink(missing_ok=True)
 
     def read_status(self) -> dict[str, Any]:
         """status.json, or an empty dict when there is none or it cannot be read."""
@@ -101,29 +137,37 @@ class RunDir:
         """Change some fields of status.json."""
         write_json(self.status, self.read_status() | changes)
 
-    def put_back(self) -> bool:
-        """Bring back the files of a replaced run, if the new one never reached a checkpoint. True if it did."""
-        aside = self.path / ASIDE
-        if not aside.is_dir():
-            return False
-        if self.last.exists() or self.best.exists():
-            shutil.rmtree(aside)
-            return False
-        for entry in self.path.iterdir():
-            if entry.name not in (ASIDE, ".lock"):
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        for entry in aside.iterdir():
-            os.replace(entry, self.path / entry.name)
-        aside.rmdir()
-        return True
+    def entries(self) -> list[Path]:
+        """What lies in the directory, but for the lock and what is set aside."""
+        return [entry for entry in self.path.iterdir() if entry.name not in (ASIDE, MOVING, ".lock")]
 
     def set_aside(self) -> None:
-        """Move the files of the run that is here aside; `forget_aside` removes them, `put_back` brings them back."""
-        aside = self.path / ASIDE
-        aside.mkdir(exist_ok=True)
-        for entry in self.path.iterdir():
-            if entry.name not in (ASIDE, ".lock"):
-                os.replace(entry, aside / entry.name)
+        """Move the files of the run that is here aside; `forget_aside` removes them, `put_back` brings them back.
+
+        A process may be killed at any point: only whole, the folder gets the name `ASIDE`.
+        """
+        moving = self.path / MOVING
+        moving.mkdir(exist_ok=True)
+        for entry in self.entries():
+            os.replace(entry, moving / entry.name)
+        os.replace(moving, self.path / ASIDE)
+
+    def put_back(self) -> bool:
+        """Bring back the files of a replaced run, if the new one never reached a checkpoint. True if it did."""
+        aside, moving = self.path / ASIDE, self.path / MOVING
+        if aside.is_dir():
+            if self.has_checkpoint:
+                shutil.rmtree(aside)
+                return False
+            for entry in self.entries():
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+            os.replace(aside, moving)
+        if not moving.is_dir():
+            return False
+        for entry in moving.iterdir():
+            os.replace(entry, self.path / entry.name)
+        moving.rmdir()
+        return True
 
     def forget_aside(self) -> None:
         """The new run has a checkpoint: the replaced files go."""
@@ -136,8 +180,10 @@ def taken(handle: int) -> bool:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
-        except OSError:
+        except BlockingIOError:
             time.sleep(wait)
+        except OSError:  # a file system that knows no locks
+            return True
     return False
 
 
@@ -160,16 +206,21 @@ def claim(path: Path, *, overwrite: bool) -> RunDir:
     if path.exists() and not path.is_dir():
         raise RunError(f"run.dir={path} is a file, not a directory.")
     present = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-    if present - {".lock"} and not present & {"status.json", ASIDE}:
-        raise RunError(f"{path} is not empty and holds no dlrun run; it is left alone. Choose another run.dir.")
+    if present - {".lock"} and not present & {"status.json", ASIDE, MOVING}:
+        raise RunError(
+            f"{path} is not empty and holds no dlrun run; it is left alone. Choose another run.dir."
+        )
     path.mkdir(parents=True, exist_ok=True)
     run = RunDir(path)
     run.lock()
-    run.put_back()
-    state = run.read_status().get("state")
-    if run.status.exists():
-        refuse_replacing(run, state, overwrite)
-        run.set_aside()
+    try:
+        run.put_back()
+        if run.begun:
+            refuse_replacing(run, run.read_status().get("state"), overwrite)
+            run.set_aside()
+    except BaseException:
+        run.unlock()
+        raise
     return run
 
 
@@ -177,7 +228,6 @@ def refuse_replacing(run: RunDir, state: str | None, overwrite: bool) -> None:
     """Raise `RunError` unless the run in this directory may be replaced."""
     if overwrite:
         return
-    run.unlock()
     if state == "finished":
         raise RunError(
             f"{run.path} holds a finished run. Choose another run.dir, or replace it with run.overwrite=true."
@@ -190,23 +240,33 @@ def refuse_replacing(run: RunDir, state: str | None, overwrite: bool) -> None:
 
 def find_run(word: str, outputs: Path) -> RunDir:
     """A run by path, by `run.name`, or `last` (the newest). Raises `RunError` with what is there."""
-    path = Path(word).expanduser()
+    path = Path(os.path.expanduser(word))
     if (path / "status.json").is_file() or (path / "config.yaml").is_file():
         return RunDir(path)
-    if path.is_dir():
-        raise RunError(f"{path} holds no run (there is no status.json in it).")
-    runs = sorted(all_runs(outputs), key=lambda run: read_json(run / "status.json").get("started", ""))
-    if word == "last" and runs:
-        return RunDir(runs[-1])
-    named = [run for run in runs if word in (run.name, read_json(run / "status.json").get("name"))]
+    found = []
+    for run in all_runs(outputs):
+        status = read_json(run / "status.json")
+        found.append((str(status.get("started") or ""), run, (run.name, status.get("name"))))
+    found.sort(key=lambda entry: entry[:2])
+    named = [run for _, run, names in found if word == "last" or word in names]
     if named:
         return RunDir(named[-1])
-    from dlrun.errors import did_you_mean
+    if path.is_dir():
+        return recovered(RunDir(path))
+    names = {str(name) for *_, both in found for name in both if name}
+    what = f"there is no run {word!r}, neither as a path nor by name under {outputs}/."
+    raise RunError(f"{what} {did_you_mean(word, sorted(names))}".strip())
 
-    hint = did_you_mean(word, [run.name for run in runs])
-    raise RunError(
-        f"there is no run {word!r}, neither as a path nor by name under {outputs}/. {hint}".strip()
-    )
+
+def recovered(run: RunDir) -> RunDir:
+    """The run that was set aside for one that never began. Raises `RunError` when there is none."""
+    if (run.path / ASIDE).is_dir() or (run.path / MOVING).is_dir():
+        run.lock()
+        run.put_back()
+        run.unlock()
+    if not run.begun:
+        raise RunError(f"{run.path} holds no run (there is no status.json in it).")
+    return run
 
 
 def all_runs(outputs: Path) -> Iterator[Path]:
@@ -216,113 +276,10 @@ def all_runs(outputs: Path) -> Iterator[Path]:
             folders.clear()
             yield Path(folder)
         else:
-            folders[:] = sorted(name for name in folders if name != ASIDE)
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object, or an empty dict when the file is missing or damaged."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON object atomically. Numbers that are not finite become null."""
-    write_atomic(path, (json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n").encode())
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    return value
-
-
-def write_atomic(path: Path, data: bytes, *, sync: bool = False) -> None:
-    """Write the whole file or nothing: temporary file, (fsync,) rename, (fsync of the directory)."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            if sync:
-                os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())  # mkstemp leaves 0600
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
-    if sync:
-        sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Make a rename in this directory last through a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-class Table:
-    """A CSV file that grows by rows, flushed at most a few times a second. Columns are fixed by the first row."""
-
-    def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        self.columns = list(columns)
-        self.flushed = time.monotonic()
-        self.file = open(path, "a", newline="", encoding="utf-8")  # noqa: SIM115 (closed by close)
-        self.writer = csv.writer(self.file, lineterminator="\n")
-        if self.file.tell() == 0:
-            self.writer.writerow(self.columns)
-
-    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Append rows; what a row lacks stays empty."""
-        self.writer.writerows([[cell(row.get(column)) for column in self.columns] for row in rows])
-        if time.monotonic() - self.flushed > 0.5:
-            self.flush()
-
-    def flush(self) -> None:
-        self.file.flush()
-        self.flushed = time.monotonic()
-
-    def close(self) -> None:
-        self.file.close()
-
-
-def cell(value: Any) -> str:
-    """A number as Python prints it (the shortest text that reads back the same); nothing for None."""
-    return "" if value is None else repr(value) if isinstance(value, float) else str(value)
-
-
-def rewrite_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Replace a CSV file as a whole, atomically."""
-    lines = [",".join(columns)]
-    lines += [",".join(cell(row.get(column)) for column in columns) for row in rows]
-    write_atomic(path, ("\n".join(lines) + "\n").encode())
-
-
-def cut_steps(path: Path, last_step: int) -> None:
-    """Remove the rows of steps.csv beyond a step, and a last line that was never finished."""
-    if not path.exists():
-        return
-    header, *lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1] or [""]
-    kept = [line for line in lines if _step_of(line) <= last_step]
-    write_atomic(path, ("\n".join([header, *kept]) + "\n").encode() if header else b"")
-
-
-def _step_of(line: str) -> float:
-    first = line.split(",", 1)[0]
-    return int(first) if first.isdigit() else float("inf")
+__all__ = [
+    "RunDir", "Table", "all_runs", "claim", "cut_steps", "find_run", "fresh_dir", "read_json", "rewrite_table",
+    "write_atomic", "write_json",
+]  # fmt: skip

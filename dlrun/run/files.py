@@ -1,0 +1,125 @@
+"""Files of a run: written whole or not at all, or appended and flushed; JSON and CSV as the reports read them."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import math
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+TEMPORARY = ".tmp"  # the ending of files that are not whole yet
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, or an empty dict when the file is missing or damaged."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object atomically. Numbers that are not finite become null."""
+    text = json.dumps(finite(value), indent=2, ensure_ascii=False) + "\n"
+    write_atomic(path, text.encode(errors="backslashreplace"))  # file names need not be UTF-8
+
+
+def finite(value: Any) -> Any:
+    """A plain value for JSON, which has no name for numbers that are not finite: they become None."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_atomic(path: Path, data: bytes, *, sync: bool = False) -> None:
+    """Write the whole file or nothing: temporary file, (fsync,) rename, (fsync of the directory)."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~_umask())  # mkstemp leaves 0600
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+    if sync:
+        sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make a rename in this directory last through a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+class Table:
+    """A CSV file that grows by rows, flushed at most a few times a second. Columns are fixed by the first row."""
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self.columns = list(columns)
+        self.flushed = time.monotonic()
+        self.file = open(path, "a", newline="", encoding="utf-8")  # noqa: SIM115 (closed by close)
+        self.writer = csv.writer(self.file, lineterminator="\n")
+        if self.file.tell() == 0:
+            self.writer.writerow(self.columns)
+
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Append rows; what a row lacks stays empty."""
+        self.writer.writerows([[cell(row.get(column)) for column in self.columns] for row in rows])
+        if time.monotonic() - self.flushed > 0.5:
+            self.flush()
+
+    def flush(self) -> None:
+        self.file.flush()
+        self.flushed = time.monotonic()
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def cell(value: Any) -> str:
+    """A number as Python prints it (the shortest text that reads back the same); nothing for None."""
+    return "" if value is None else repr(value) if isinstance(value, float) else str(value)
+
+
+def rewrite_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Replace a CSV file as a whole, atomically."""
+    lines = [",".join(columns)]
+    lines += [",".join(cell(row.get(column)) for column in columns) for row in rows]
+    write_atomic(path, ("\n".join(lines) + "\n").encode())
+
+
+def cut_steps(path: Path, last_step: int) -> None:
+    """Remove the rows of steps.csv beyond a step, and a last line that was never finished."""
+    if not path.exists():
+        return
+    header, *lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1] or [""]
+    kept = [line for line in lines if _step_of(line) <= last_step]
+    write_atomic(path, ("\n".join([header, *kept]) + "\n").encode() if header else b"")
+
+
+def _step_of(line: str) -> float:
+    first = line.split(",", 1)[0]
+    return int(first) if first.isdigit() else float("inf")
