@@ -459,6 +459,33 @@ def test_traced_step_equals_plain(name: str, settings: dict[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("interpreted")
+def test_traced_step_takes_up_loaded_state_and_leaves_other_batches_and_formulas_to_the_eager_step() -> None:
+    states = state_of(optimizer="adam"), state_of(optimizer="adam")
+    batches = batches_of(TABLE)
+    short = Batch((batches[0].inputs[0][:3],), batches[0].target[:3])
+    calls = []
+
+    class Counted(FusedStep):
+        def __call__(self, *arguments: Any) -> tuple[Tensor, Tensor]:
+            calls.append(arguments)
+            return super().__call__(*arguments)
+
+    compiled = CompiledStep(states[0], Counted(update=fused_update(states[0].optimizer)), batches[0])
+    counts = []
+    for state, step in zip(states, (compiled, PlainStep()), strict=True):
+        train(step, state, [*batches, short])
+        counts.append(len(calls))
+        state.optimizer.load_state_dict(copy.deepcopy(state.optimizer.state_dict()))
+        train(step, state, batches)
+        counts.append(len(calls))
+        state.optimizer.param_groups[0]["weight_decay"] = 0.1
+        train(step, state, batches)
+        counts.append(len(calls))
+    assert counts[:3] == [2, 2, 22]  # the first step and the short one; none; all
+    assert_same(*states)
+
+
+@pytest.mark.usefixtures("interpreted")
 def test_traced_batch_norm_keeps_its_statistics() -> None:
     state, plain = state_of(with_norm), state_of(with_norm)
     step = CompiledStep(state, fused(state), batches_of(TABLE)[0])
