@@ -84,7 +84,7 @@ def run_killed(name: str, images: Path, kills: int, dice: random.Random, epochs:
 
 @pytest.mark.parametrize("name", MIX)
 def test_killed_and_resumed_equals_uninterrupted(name: str, images: Path) -> None:
-    epochs = 4 if "disk" in name else 10
+    epochs = 4 if "disk" in name else 12
     assert run_killed(name, images, kills=3, dice=random.Random(name), epochs=epochs) > 0
 
 
