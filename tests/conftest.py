@@ -30,3 +30,18 @@ def mnist_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             write_idx(raw / f"{name}-images-idx3-ubyte", images[rows])
             write_idx(raw / f"{name}-labels-idx1-ubyte", digits.target[rows].astype(np.uint8))
     return root
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty small pictures in two folders, one a class."""
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    root = tmp_path_factory.mktemp("images")
+    digits = load_digits()
+    for label in (0, 1):
+        (root / str(label)).mkdir()
+        for i, pixels in enumerate(digits.images[digits.target == label][:20]):
+            Image.fromarray((pixels * 15).astype("uint8")).save(root / str(label) / f"{i}.png")
+    return root

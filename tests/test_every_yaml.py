@@ -52,21 +52,6 @@ OPTIONS = [
 EXPERIMENTS = [path.stem for path in sorted((CONF / "experiment").rglob("*.yaml"))]
 
 
-@pytest.fixture(scope="session")
-def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two folders of ten small pictures."""
-    from PIL import Image
-    from sklearn.datasets import load_digits
-
-    root = tmp_path_factory.mktemp("pictures")
-    digits = load_digits()
-    for label in (0, 1):
-        (root / str(label)).mkdir()
-        for i, pixels in enumerate(digits.images[digits.target == label][:10]):
-            Image.fromarray((pixels * 15).astype("uint8")).save(root / str(label) / f"{i}.png")
-    return root
-
-
 def headers(option: str, word: str) -> list[str]:
     """The words of a header line such as `# takes: tabular, image`."""
     group, name = option.split("=")
@@ -99,8 +84,8 @@ def train_one_step(config: Config) -> None:
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_every_option_trains_one_step(option: str, mnist_root: Path, image_folder: Path) -> None:
-    places = {"ROOT": str(mnist_root), "IMAGES": str(image_folder)}
+def test_every_option_trains_one_step(option: str, mnist_root: Path, images: Path) -> None:
+    places = {"ROOT": str(mnist_root), "IMAGES": str(images)}
     words = [*words_for(option), *(SHRUNK if not option.startswith("trainer=") else SHRUNK[:1])]
     for name, place in places.items():
         words = [word.replace(name, place) for word in words]

@@ -48,21 +48,6 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(scope="session")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty small pictures in two folders."""
-    from PIL import Image
-    from sklearn.datasets import load_digits
-
-    root = tmp_path_factory.mktemp("images")
-    digits = load_digits()
-    for label in (0, 1):
-        (root / str(label)).mkdir()
-        for i, pixels in enumerate(digits.images[digits.target == label][:20]):
-            Image.fromarray((pixels * 15).astype("uint8")).save(root / str(label) / f"{i}.png")
-    return root
-
-
 def config_file(words: list[str], images: Path, epochs: int) -> Path:
     words = [word.replace("IMAGES", str(images)) for word in words]
     path = Path("frozen.yaml")
