@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import torch
 import dlrun
 from dlrun.api import Run
 from dlrun.run.build import Built, build
-from dlrun.run.rundir import read_json
 
 BASE = ("device=cpu", "device.threads=1")
 
@@ -40,7 +40,8 @@ def checkpoint(run: Run, name: str = "last") -> dict[str, Any]:
 
 def facts(run: Run) -> dict[str, Any]:
     """environment.json."""
-    return read_json(run.path / "environment.json")
+    found: dict[str, Any] = json.loads((run.path / "environment.json").read_text(encoding="utf-8"))
+    return found
 
 
 def names_csv(path: Path, rows: list[tuple[str, str]]) -> str:

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 Reader = Callable[[Path], float]
 
@@ -14,12 +15,25 @@ def summary(dotted: str) -> Reader:
     """A value of summary.json, `test.accuracy` say."""
 
     def read(run: Path) -> float:
-        value = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+        value: Any = json_of(run / "summary.json")
         for key in dotted.split("."):
             value = value[key]
         return float(value)
 
     return read
+
+
+def of_test(metric: str) -> Reader:
+    """A metric of the test part: at the last epoch, or, where validation selects one, at the selected epoch."""
+
+    def read(run: Path) -> float:
+        found = json_of(run / "summary.json")
+        return float(found["last"].get(f"test_{metric}", found["test"][metric]))
+
+    return read
+
+
+accuracy_of_test, loss_of_test = of_test("accuracy"), of_test("loss")
 
 
 def at(x: float) -> Reader:
@@ -49,6 +63,12 @@ def learnt_at(run: Path) -> float:
         elif first == float("inf"):
             first = row["epoch"]
     return first
+
+
+def json_of(path: Path) -> dict[str, Any]:
+    """A JSON object, empty where there is no file."""
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found
 
 
 def rows(path: Path) -> list[dict[str, float]]:

@@ -6,6 +6,7 @@ import math
 import re
 from pathlib import Path
 
+from .figures import json_of
 from .running import command, runs_of
 from .table import CASES, Case, Figure
 
@@ -16,10 +17,11 @@ Printed by `python -m tests.experiments`, which runs every preset with the comma
 every figure from the run directory; nothing here is typed by hand. "Notes" is what the notes or a plain PyTorch
 reference reach; the band is what dlrun's figure must lie in (`pytest -m full` asserts it): dlrun draws initial weights
 and batches from random streams of its own, so that one seed's figure is not the reference's to the last digit.
-Figures of several seeds are given as their mean and range.
+Figures of several seeds are given as their mean and range. Results on test are those of the last epoch, as in the
+notes; where a validation part selects an epoch, those of the selected one. Times are of one thread of a machine that
+others used, too: an order of magnitude.
 """
-COLOURS = 48  # of a plot's palette: enough for lines and text
-WIDTH = 720  # pixels of a plot
+COLOURS = 64  # of a plot's palette: enough for lines and text
 
 
 def write_page(folder: Path, place: Path) -> Path:
@@ -106,9 +108,7 @@ def lines_of(case: Case) -> tuple[str, str]:
 
 def duration(runs: list[Path]) -> str:
     """The time that the runs took together, from their summaries."""
-    from dlrun.run.rundir import RunDir, read_json
-
-    times = [read_json(RunDir(run).summary)["times"] for run in runs]
+    times = [json_of(run / "summary.json")["times"] for run in runs]
     whole, training = (sum(time[key] for time in times) for key in ("total_seconds", "train_seconds"))
     return f"{whole:.1f} s in all, {training:.1f} s of it training" + (
         f", {len(runs)} runs" if len(runs) > 1 else ""
@@ -122,22 +122,18 @@ def find(place: Path, name: str) -> Path | None:
 
 
 def shrunk(source: Path, target: Path) -> Path:
-    """A copy of a picture that is small in bytes: at most `WIDTH` wide, a palette of `COLOURS`."""
+    """A copy of a picture that is small in bytes: a palette of `COLOURS`, chosen so that no line loses its own."""
     from PIL import Image
 
     with Image.open(source) as picture:
-        image = picture.convert("RGB")
-    if image.width > WIDTH:
-        image = image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS)
-    image.quantize(COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)
+        image = picture.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    image.save(target, optimize=True)
     return target
 
 
 def circumstances(done: dict[str, list[Path]]) -> str:
     """On what the runs were made: read from their environment.json."""
-    from dlrun.run.rundir import RunDir, read_json
-
-    facts = [read_json(RunDir(run).environment) for runs in done.values() for run in runs]
+    facts = [json_of(run / "environment.json") for runs in done.values() for run in runs]
     versions = sorted({str(fact.get("versions", {}).get("torch", "")) for fact in facts} - {""})
     devices = sorted({re.sub(r"\s+", " ", str(fact.get("device", ""))) for fact in facts} - {""})
     return (

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from .figures import json_of
 from .table import Case
 
 
@@ -39,22 +40,19 @@ def run(case: Case, place: Path, *, again: bool = False) -> int:
 def is_stale(case: Case, place: Path) -> bool:
     """Are there runs of another configuration: has the preset changed since?"""
     from dlrun.config.expand import Expansion, plan
-    from dlrun.run.rundir import RunDir, read_json
 
     words = [f"experiment={case.preset}", *(word.strip("'") for word in case.words)]
     planned = plan(words, multirun=case.seeds, search_cwd=False)
     jobs = [job.config for job in planned.jobs] if isinstance(planned, Expansion) else [planned]
     wanted = {job.identity for job in jobs if job}
-    there = [read_json(RunDir(path).environment).get("identity") for path in runs_of(case, place)]
+    there = [json_of(path / "environment.json").get("identity") for path in runs_of(case, place)]
     return not set(there) <= wanted
 
 
 def runs_of(case: Case, place: Path) -> list[Path]:
     """The finished run directories of a row, in the order of their jobs."""
-    from dlrun.run.rundir import RunDir, read_json
-
     found = [place] if not case.is_sweep else sorted(place.glob("jobs/*"), key=seed_of)
-    return [path for path in found if read_json(RunDir(path).status).get("state") == "finished"]
+    return [path for path in found if json_of(path / "status.json").get("state") == "finished"]
 
 
 def seed_of(run: Path) -> tuple[int, str]:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .figures import Reader, at, full_data_mse, learnt_at, summary
+from .figures import Reader, accuracy_of_test, at, full_data_mse, learnt_at, loss_of_test, summary
 
-ACCURACY = summary("test.accuracy")
-TEST_LOSS = summary("test.loss")
 TRAIN_LOSS = summary("last.train_loss")
 
 
@@ -51,7 +49,7 @@ class Case:
     @property
     def seeds(self) -> bool:
         """Does it run several seeds?"""
-        return any(word.startswith("seed=") for word in self.words)
+        return any(word.strip("'").startswith("seed=") for word in self.words)
 
     @property
     def is_sweep(self) -> bool:
@@ -60,11 +58,11 @@ class Case:
 
 
 def accuracy(reference: str, low: float, high: float) -> tuple[Figure, ...]:
-    return (Figure("test accuracy", ACCURACY, reference, low, high),)
+    return (Figure("test accuracy", accuracy_of_test, reference, low, high),)
 
 
 def mse(reference: str, low: float, high: float) -> tuple[Figure, ...]:
-    return (Figure("test MSE", TEST_LOSS, reference, low, high, ".4f"),)
+    return (Figure("test MSE", loss_of_test, reference, low, high, ".4f"),)
 
 
 def line(job: str, reference: float, low: float, high: float) -> Figure:
