@@ -30,8 +30,9 @@ MIX = {
     ],
     "images on disk, augmented by two workers": [
         "model=cnn", "dataset=image_folder", "dataset.path=IMAGES", "dataset.size=16", "dataset.workers=2",
-        "dataset.in_memory=false", "dataset.augment=[{random_horizontal_flip: {p: 0.5}}, {random_rotation: {degrees: 20}}]",
-        "optimizer=rmsprop", "model.dropout=0.2", "trainer.batch_size=8",
+        "dataset.in_memory=false", "optimizer=rmsprop",
+        "dataset.augment=[{random_horizontal_flip: {p: 0.5}}, {random_rotation: {degrees: 20}}]",
+        "model.dropout=0.2", "trainer.batch_size=8",
     ],
 }  # fmt: skip
 LIFE = [
