@@ -6,7 +6,6 @@ checkpoints in test_traps_weights.py. The last tests hold docs/traps.md to what 
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -342,10 +341,11 @@ def documented() -> dict[str, str]:
     return dict(re.findall(r"^\| (T\d\d) \|(.*)$", text, flags=re.MULTILINE))
 
 
-def names_of_tests() -> set[str]:
-    """The names of all test functions."""
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in TESTS.glob("test_*.py")]
-    return {node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+def names_of_tests(pattern: str) -> set[str]:
+    """The names of the test functions in files of that pattern."""
+    found = re.compile(r"^    def (test_\w+)\(|^def (test_\w+)\(", re.MULTILINE)
+    texts = [path.read_text(encoding="utf-8") for path in TESTS.glob(pattern)]
+    return {name for text in texts for match in found.findall(text) for name in match if name}
 
 
 def test_the_page_has_a_row_for_every_trap() -> None:
@@ -353,14 +353,15 @@ def test_the_page_has_a_row_for_every_trap() -> None:
 
 
 def test_every_test_that_the_page_names_exists() -> None:
+    there = names_of_tests("test_*.py")
     for trap, row in documented().items():
         named = set(re.findall(r"`(test_\w+)`", row))
-        assert named <= names_of_tests(), trap
+        assert named <= there, f"{trap}: {named - there}"
         assert named or "cannot occur" in row, f"{trap} has neither a test nor a reason"
 
 
 def test_every_test_of_a_trap_stands_on_the_page() -> None:
     page = documented()
-    for name in names_of_tests():
+    for name in names_of_tests("test_traps*.py"):
         if found := re.match(r"test_(t\d\d)_", name):
             assert f"`{name}`" in page[found[1].upper()], name
