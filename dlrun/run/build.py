@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import math
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -49,7 +50,24 @@ class Built:
 
 
 def build(config: Config) -> Built:
-    """Data, model, loss, optimizer, schedule and plan. Raises `ConfigError` or `DataError`."""
+    """Data, model, loss, optimizer, schedule and plan.
+
+    Raises `ConfigError` or `DataError`, and `TrainingFailed` for an exception in a user's component.
+    """
+    from dlrun.run.failure import before_training
+
+    try:
+        return build_all(config)
+    except (Exception, SystemExit) as error:
+        said = before_training(error, config)
+        if said is error:
+            raise
+        raise said from error
+
+
+def build_all(config: Config) -> Built:
+    """`build`, its exceptions as they come."""
+    check_logger(config)
     set_up(threads=config.device.threads, deterministic=config.device.deterministic)
     device = choose_device(config.device.name)
     data = build_data(config)
@@ -87,11 +105,16 @@ def build(config: Config) -> Built:
     plan = build_plan(config, state, batches, step, auto)
     if state.schedule is not None:
         state.schedule.set_mode(plan.mode)
-    if state.schedule is not None:
-        state.schedule.set_mode(plan.mode)
     seed_everything(derive(config.seed, "noise"))
     kind = "resident" if batches["train"].resident else "dataloader"
     return Built(config, data, state, plan, batches, test, [kind, *engine], auto, [*data.notes, *notes])
+
+
+def check_logger(config: Config) -> None:
+    """A logger whose package is not there is found before a directory is made."""
+    if config.logger.name == "tensorboard" and find_spec("tensorboard") is None:
+        what = "tensorboard is not installed."
+        raise ConfigError(Problem("logger", what, "Run `pip install tensorboard`."))
 
 
 def arguments(config: Config, group: str) -> dict[str, Any]:

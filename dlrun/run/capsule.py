@@ -100,8 +100,9 @@ def capture(session: Any) -> Path | None:
             precision=config.device.precision,
             device_type=built.state.device.type,
         )
-        for _ in fit(built.state, built.batches, replace(built.plan, step=step)):
-            pass
+        for _ in fit(built.state, built.batches, replace(session.plan, step=step)):
+            if session.signals.stop():
+                return None
     except Found as found:
         if "model" not in found.capsule:
             return None

@@ -96,15 +96,15 @@ def write_last(run: RunDir, values: dict[str, Any], keep: int) -> None:
         if newer.exists():
             os.replace(newer, older)
     os.replace(fresh, run.last)
-    for extra in run.checkpoints.glob("last-*.pt"):
-        if extra not in names:
-            extra.unlink()
+    for extra in candidates(run)[keep:]:
+        extra.unlink()
 
 
 def candidates(run: RunDir) -> list[Path]:
     """The checkpoints that resuming may start from, newest first."""
     fresh = run.checkpoints / "last.new.pt"  # whole, but its renaming was cut short
-    older = sorted(run.checkpoints.glob("last-*.pt"), key=lambda path: int(path.stem.split("-")[1]))
+    numbered = [path for path in run.checkpoints.glob("last-*.pt") if path.stem[5:].isdecimal()]
+    older = sorted(numbered, key=lambda path: int(path.stem[5:]))
     return [path for path in (fresh, run.last, *older) if path.exists()]
 
 

@@ -18,14 +18,19 @@ CONSTANT = 1e-4  # outputs whose standard deviation over the samples is smaller 
 LOOKED_AT = 2_000  # samples of which outputs are looked at one by one
 
 
-def close_run(session: Any) -> dict[str, Any]:
-    """Evaluate the selected weights, write summary.json and the figures, print the table. Returns the summary."""
+def close_run(session: Any) -> dict[str, Any] | None:
+    """Evaluate the selected weights, write summary.json and the figures, print the table.
+
+    Returns the summary; None if a stop was asked for before the evaluation was done.
+    """
     part, batches = judged(session)
     last = {name: value.clone() for name, value in session.state.model.state_dict().items()}
     if session.state.best_weights is not None:
         session.state.model.load_state_dict(session.state.best_weights)
-    result = evaluate(session.state, batches)
-    assert result is not None, "no stop is asked for here"
+    result = evaluate(session.state, batches, session.plan)
+    if result is None:
+        session.state.model.load_state_dict(last)
+        return None
     looked = look(session.state, batches)
     summary = summarize(session, part, result)
     remarks = find_remarks(session, summary, looked)

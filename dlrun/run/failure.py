@@ -3,70 +3,116 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
+import sys
 import traceback
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from dlrun.errors import ConfigError, DataError, Diverged, DlrunError, RunError
+from dlrun.config.registry import TABLES
+from dlrun.config.schema import Config
+from dlrun.errors import (
+    ComponentError,
+    ConfigError,
+    DataError,
+    Diverged,
+    DlrunError,
+    RunError,
+    TrainingFailed,
+)
+from dlrun.run.rundir import RunDir
 from dlrun.run.runner import Outcome, now
 
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
+PACKAGE = Path(__file__).resolve().parents[1]
 
-def failed(session: Any, error: Exception) -> Outcome:
-    """Note the failure in the run directory, say it, and return its exit code. A bug of ours is raised again."""
-    code, message, trace = explain(session, error)
+
+def failed(session: Any, error: Exception | SystemExit) -> Outcome:
+    """Note the failure in the run directory, say it, and return its exit code.
+
+    The user's input and bugs of ours are raised again: the command line shows them.
+    """
+    session.signals.hold()
     session.screen.stop_bar()
-    try:
-        replaced = session.run.put_back()
-        if code == 2 and not replaced and not session.resumed:
-            shutil.rmtree(session.run.path)  # nothing was trained: nothing half-written stays
-        elif not replaced:
-            session.run.write_status(
-                state="failed", ended=now(), exit_code=code, error=message, traceback="".join(
-                    traceback.format_exception(error)
-                ),
-            )  # fmt: skip
-    except OSError as disk:  # a full disk must not hide what happened
-        message += f" (status.json could not be written: {disk.strerror})"
-    if code == 1:
-        raise error
-    if code == 2:
-        session.screen.close()
+    code, message, trace = explain(session, error)
+    message += leave_behind(session, error, code, message)
+    if code in (1, 2):
+        session.screen.note(f"Error: {message}")
+        if code == 1:
+            session.screen.note("".join(traceback.format_exception(error)).rstrip())
+            save_capsule(session, error)
         raise error
     if trace:
-        session.screen.line("".join(traceback.format_exception(error)).rstrip(), always=True)
+        session.screen.line(own_traceback(error), always=True)
     session.screen.line(f"Error: {message}", style="red", always=True)
     save_capsule(session, error)
     return Outcome(session.run, code, state=session.state)
 
 
-def explain(session: Any, error: Exception) -> tuple[int, str, bool]:
+def leave_behind(session: Any, error: BaseException, code: int, message: str) -> str:
+    """The replaced run again, or nothing if nothing was trained, or a status that says why. Returns words on it."""
+    run: RunDir = session.run
+    trained = session.training or session.resumed or run.file("init").exists()
+    try:
+        if run.put_back():
+            session.training = False  # there is nothing of it left to look for the step in
+            return " (The run that it was to replace is back.)"
+        if code == 2 and not trained:
+            shutil.rmtree(run.path)
+            return ""
+        run.write_status(
+            state="failed", ended=now(), exit_code=code, error=message, seconds=session.seconds(),
+            traceback="".join(traceback.format_exception(error)),
+        )  # fmt: skip
+    except OSError as disk:  # a full disk must not hide what happened
+        return f" (status.json could not be written: {disk.strerror or disk})"
+    return ""
+
+
+def explain(session: Any, error: BaseException) -> tuple[int, str, bool]:
     """Exit code, message, and whether the traceback belongs to the message."""
     if isinstance(error, ConfigError | DataError | RunError):
         return 2, str(error), False
     if isinstance(error, DlrunError):
         return error.exit_code, str(error), False
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+    if isinstance(error, OSError) and (error.errno in DISK or within(error.filename, session.run.path)):
         last = session.run.last
         kept = f" The last checkpoint is whole: {last}." if last.exists() else ""
-        return 4, f"cannot write to {session.run.path}: {error.strerror}.{kept}", False
+        return 4, f"cannot write to {session.run.path}: {error.strerror or error}.{kept}", False
     if out_of_memory(error):
-        return (
-            4,
-            f"out of memory. Try a smaller trainer.batch_size with trainer.accumulate. ({first_line(error)})",
-            False,
-        )
+        return 4, memory_words(error), False
     if "detect_anomaly" in str(error) or "returned nan values" in str(error):
         return 4, f"anomaly: {first_line(error)}", True
-    if from_plugin(error):
+    if from_plugin(error, session.config):
         return 4, f"an exception in a component of yours: {type(error).__name__}: {first_line(error)}", True
     return 1, f"{type(error).__name__}: {first_line(error)}", True
 
 
-def first_line(error: Exception) -> str:
+def before_training(error: Exception | SystemExit, config: Config) -> BaseException:
+    """What is raised when the components cannot be made: the same error, if it is a bug of ours."""
+    if isinstance(error, DlrunError):
+        return error
+    if out_of_memory(error):
+        return TrainingFailed(memory_words(error))
+    if from_plugin(error, config):
+        return ComponentError(f"an exception in a component of yours:\n\n{own_traceback(error)}")
+    if isinstance(error, OSError) and error.filename is not None:
+        return DataError(f"cannot read {error.filename}: {error.strerror}.")
+    return error
+
+
+def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [""])[0]
 
 
-def out_of_memory(error: Exception) -> bool:
+def within(file: Any, folder: Path) -> bool:
+    """Is this the name of a file in the folder?"""
+    return isinstance(file, str) and Path(os.path.abspath(folder)) in Path(os.path.abspath(file)).parents
+
+
+def out_of_memory(error: BaseException) -> bool:
     """Of the device or of the machine."""
     import torch
 
@@ -75,23 +121,63 @@ def out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-def from_plugin(error: BaseException) -> bool:
-    """Does the traceback pass through a file of the user's?"""
+def memory_words(error: BaseException) -> str:
+    return f"out of memory. Try a smaller trainer.batch_size with trainer.accumulate. ({first_line(error)})"
+
+
+def from_plugin(error: BaseException, config: Config) -> bool:
+    """Is it an exception of the user's code?
+
+    It is if the traceback passes through a file of theirs (in a process that reads data, its text does), or if it
+    comes out of torch while a component of theirs is in use: a backward pass has no frames of the forward pass.
+    """
     from dlrun.config.plugins import loaded
 
-    files = {str(plugin.path) for plugin in loaded() if plugin.path}
-    return any(frame.filename in files for frame in traceback.extract_tb(error.__traceback__))
+    files = [Path(plugin.path) for plugin in loaded() if plugin.path]
+    if not files:
+        return False
+    frames = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+    if any(is_users(frame, files) for frame in frames) or any(str(file) in str(error) for file in files):
+        return True
+    return bool(frames) and "torch" in frames[-1].parts and uses_plugin(config)
 
 
-def save_capsule(session: Any, error: Exception) -> None:
+def uses_plugin(config: Config) -> bool:
+    """Does the configuration name a component that the user registered?"""
+    kinds = [kind for kind in TABLES if kind != "metric"]
+    return any(config[kind].name in TABLES[kind].plugins for kind in kinds) or bool(TABLES["metric"].plugins)
+
+
+def is_users(file: Path, plugins: list[Path]) -> bool:
+    """A plug-in's file, one of its package, or one that neither dlrun, Python nor an installed package brought."""
+    packages = [path.parent for path in plugins if path.name == "__init__.py"]
+    if file in plugins or any(package in file.parents for package in packages):
+        return True
+    installed = (PACKAGE, Path(sys.prefix), Path(sys.base_prefix))
+    return file.is_file() and not any(folder in file.parents for folder in installed)
+
+
+def own_traceback(error: BaseException) -> str:
+    """The traceback from the user's first frame on (the whole one if there is none)."""
+    from dlrun.config.plugins import loaded
+
+    files = [Path(plugin.path) for plugin in loaded() if plugin.path]
+    own: TracebackType | None = error.__traceback__
+    while own is not None and not is_users(Path(own.tb_frame.f_code.co_filename), files):
+        own = own.tb_next
+    return "".join(traceback.format_exception(type(error), error, own or error.__traceback__)).rstrip()
+
+
+def save_capsule(session: Any, error: BaseException) -> None:
     """Find the step again from the last good state, and save what it needs (see run/capsule.py)."""
-    ours = isinstance(error, Diverged) or not isinstance(error, DlrunError | OSError)
-    if not ours or out_of_memory(error):
+    ours = isinstance(error, Diverged) or not isinstance(error, DlrunError | OSError | SystemExit)
+    if not session.training or not ours or out_of_memory(error) or session.signals.stop():
         return
     from dlrun.run.capsule import capture
+    from dlrun.run.runner import words_for
 
+    session.screen.line("Looking for the step that went wrong (Ctrl-C ends the search) ...", style="dim")
     path = capture(session)
     if path is not None:
-        session.screen.line(
-            f"The step is kept in {path.name}: `dlrun replay {session.run.path}` runs it again."
-        )
+        words = words_for("replay", session.run.path)
+        session.screen.line(f"The step is kept in {path.name}: `{words}` runs it again.")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
 from dlrun.config.schema import Config
-from dlrun.errors import RunError
+from dlrun.errors import RunError, TrainingFailed
 from dlrun.run import checkpoint as files
 from dlrun.run.rundir import RunDir, all_runs, find_run, read_json
 from dlrun.run.screen import Screen, shorter
+from dlrun.run.signals import EXIT_CODES, Interrupted
 from dlrun.run.weights import load_weights, weights_of
 
 PREFIX = "experiment:"
@@ -57,10 +59,13 @@ def trained(session: Any, experiment: str) -> Path:
             return weights_file(run)
     place = session.run.path / INIT
     session.screen.line(f"  first: experiment {experiment} is trained in {shorter(place)}")
-    config = compose([f"experiment={experiment}", *words, f"run.dir='{place}'", "resume=auto"])
-    outcome = train(config, argv=session.argv, screen=Screen(silent=True, terminal=False))
+    values = config.to_dict() | {"resume": "auto"}
+    values["run"] |= {"dir": str(place), "name": None, "overwrite": False}
+    outcome = train(Config.checked(values), argv=session.argv, screen=Screen(silent=True, terminal=False))
+    if outcome.exit_code in EXIT_CODES.values():
+        stopped = outcome.exit_code == EXIT_CODES[signal.SIGINT]
+        raise Interrupted(signal.SIGINT if stopped else signal.SIGTERM)
     if outcome.exit_code != 0:
-        raise RunError(
-            f"experiment {experiment}, which init_from needs, did not finish: see {place}/train.log."
-        )
+        what = f"experiment {experiment}, which init_from needs, failed: see {place}/train.log."
+        raise TrainingFailed(what)
     return weights_file(RunDir(place))

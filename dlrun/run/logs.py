@@ -33,8 +33,10 @@ class Logs:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.metrics.close()
-        self.step_table.close()
+        try:
+            self.metrics.close()
+        finally:
+            self.step_table.close()
 
     def flush(self) -> None:
         """Everything up to here is in the files."""

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import shlex
 import socket
-from collections.abc import Sequence
 from os import getpid
 from pathlib import Path
 from typing import Any
 
 from dlrun.engine.device import device_words
 from dlrun.run import environment
-from dlrun.run.rundir import write_atomic, write_json
+from dlrun.run.rundir import read_json, write_atomic, write_json
 from dlrun.run.screen import shorter
 
 
-def write_facts(session: Any, overrides: Sequence[str], *, resumed: bool) -> None:
-    """config.yaml, overrides.txt, environment.json and status.json."""
+def write_facts(session: Any) -> None:
+    """status.json (first: what is here is a run from now on), config.yaml, overrides.txt and environment.json."""
     from dlrun.config.plugins import loaded
     from dlrun.run.runner import now
 
     run, config, built = session.run, session.config, session.built
+    started = run.read_status().get("started") if session.resumed else None
+    run.write_status(
+        state="running", name=name_of(session), pid=getpid(), host=socket.gethostname(), started=started or now(),
+        ended=None, error=None, traceback=None, exit_code=None,
+    )  # fmt: skip
     write_atomic(run.config, config.to_yaml().encode())
-    if not resumed:
-        write_atomic(run.file("overrides.txt"), "".join(f"{word}\n" for word in overrides).encode())
+    if not session.resumed:
+        write_atomic(run.file("overrides.txt"), "".join(f"{word}\n" for word in session.overrides).encode())
     plugins = loaded()
     for plugin in plugins:
         copy_plugin(run, plugin)
@@ -36,13 +39,16 @@ def write_facts(session: Any, overrides: Sequence[str], *, resumed: bool) -> Non
         "plugins": [{"name": p.name, "sha256": p.sha256} for p in plugins],
         "notes": built.notes,
     }
+    before = read_json(run.environment) if session.resumed else {}
+    if before:
+        earlier = {key: before.get(key) for key in ("argv", "versions", "device", "engine")}
+        facts["earlier"] = [*before.get("earlier", []), earlier]
     write_json(run.environment, facts)
-    started = run.read_status().get("started") if resumed else None
-    name = config.run.name or run.path.name
-    run.write_status(
-        state="running", name=name, pid=getpid(), host=socket.gethostname(), started=started or now(),
-        ended=None, error=None, exit_code=None,
-    )  # fmt: skip
+
+
+def name_of(session: Any) -> str:
+    """What the run is called: `run.name`, or its directory's name."""
+    return str(session.config.run.name or session.run.path.resolve().name)
 
 
 def copy_plugin(run: Any, plugin: Any) -> None:
@@ -66,7 +72,7 @@ def print_header(session: Any) -> None:
         ("engine", ", ".join(built.engine)),
         ("directory", shorter(session.run.path)),
     ]
-    screen.line(f"dlrun  {config.run.name or session.run.path.name}", style="bold")
+    screen.line(f"dlrun  {name_of(session)}", style="bold")
     screen.pairs(rows)
     for note in built.notes:
         screen.line(f"  note: {note}")
@@ -102,8 +108,3 @@ def training_words(session: Any) -> str:
     if plan.max_steps is not None:
         epochs += f", at most {plan.max_steps:,} steps"
     return ", ".join([*words, epochs, f"loss {session.built.auto['loss']}"])
-
-
-def command_line(argv: Sequence[str]) -> str:
-    """The command as it can be typed again."""
-    return shlex.join(argv)

@@ -8,7 +8,7 @@ from typing import Any
 from dlrun.config.schema import Config
 from dlrun.errors import RunError
 from dlrun.run.rundir import RunDir, find_run
-from dlrun.run.runner import OUTPUTS, Outcome, Session
+from dlrun.run.runner import OUTPUTS, Outcome, Session, before_it_began
 from dlrun.run.screen import Screen, shorter
 from dlrun.run.signals import Interrupted, Signals
 
@@ -56,31 +56,40 @@ def resume(
         return Outcome(run, 0, read_json(run.summary))
     with Signals() as signals:
         try:
-            from dlrun.run import checkpoint as files
             from dlrun.run.build import build
 
             lock(run)
             built = build(config)
-            values: dict[str, Any] | None = None
-            skipped: list[str] = []
-            if files.candidates(run):
-                values, path, skipped = files.newest(run, str(built.state.device))
+            values = starting_point(run, own, config, built, screen, forced or set())
+            session = Session(run, built, screen, signals, argv=argv, on_epoch=on_epoch)
+            return session.go(overrides=own_overrides(run), checkpoint=values)
         except Interrupted as interrupted:
-            return Outcome(run, interrupted.exit_code)
-        except BaseException:
+            return before_it_began(interrupted, screen, run)
+        finally:
             run.unlock()
-            raise
-        for reason in skipped:
-            screen.line(f"skipped: {reason}", style="yellow")
-        if values is None:
-            screen.line("there is no checkpoint yet: the run starts again from the beginning")
-        else:
-            screen.line(f"resuming from {shorter(path)} (epoch {values['epoch'] + 1}, step {values['step']})")
-            note_changes(screen, values, built)
-            if isinstance(values.get("stopper"), dict) and forced:
-                values["stopper"]["reason"] = None
-        session = Session(run, built, screen, signals, argv=argv, on_epoch=on_epoch)
-        return session.go(overrides=own_overrides(run), checkpoint=values)
+
+
+def starting_point(
+    run: RunDir, own: Config, config: Config, built: Any, screen: Screen, forced: set[str]
+) -> dict[str, Any] | None:
+    """The newest whole checkpoint, made to fit what was changed, or None: from the beginning. Says which."""
+    from dlrun.run import adapt
+    from dlrun.run import checkpoint as files
+
+    if not files.candidates(run):
+        screen.line("there is no checkpoint yet: the run starts again from the beginning")
+        return None
+    values, path, skipped = files.newest(run, str(built.state.device))
+    for reason in skipped:
+        screen.line(f"skipped: {reason}", style="yellow")
+    screen.line(f"resuming from {shorter(path)} (epoch {values['epoch'] + 1}, step {values['step']})")
+    if not any(key.split(".")[0] == "dataset" for key in forced):
+        adapt.check_data(values, built)
+    for line in [*adapt.differences(run, values, built), *adapt.adapt(values, own, config, built)]:
+        screen.line(line, style="yellow")
+    if forced:
+        values["stopper"]["reason"] = None
+    return values
 
 
 def own_overrides(run: RunDir) -> list[str]:
@@ -158,19 +167,3 @@ def why(key: str, own: Config) -> str:
     if key in LENGTHS and length_matters(own):
         return f" (the {own.scheduler.name} schedule depends on the length)"
     return ""
-
-
-def note_changes(screen: Screen, values: dict[str, Any], built: Any) -> None:
-    """Say when the result can no longer equal an uninterrupted run's bit for bit."""
-    before = values.get("engine") or []
-    if before != built.engine:
-        line = f"the engine was {', '.join(before)} and is {', '.join(built.engine)} now: equal, but not bit for bit"
-        screen.line(line, style="yellow")
-    import torch
-
-    threads = values.get("threads")
-    if threads is not None and threads != torch.get_num_threads():
-        line = (
-            f"there were {threads} threads and are {torch.get_num_threads()} now: equal, but not bit for bit"
-        )
-        screen.line(line, style="yellow")

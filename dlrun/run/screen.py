@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -31,23 +32,34 @@ class Screen:
 
     def open_log(self, path: Path) -> None:
         """Append to this train.log from now on."""
-        self.log = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
-        self.log.writelines(f"{line}\n" for line in self.early)
-        self.early = []
+        self.log = open(path, "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 (closed by close)
+        early, self.early = self.early, []
+        for line in early:
+            self.note(line)
 
     def line(self, text: str = "", *, style: str = "", always: bool = False) -> None:
         """One line on the screen and in the log. `style` (bold, dim, green, red, yellow) only on a terminal."""
-        if self.log is not None:
-            self.log.write(f"{text}\n")
-            self.log.flush()
-        else:
-            self.early.append(text)
+        self.note(text)
         if self.silent or (self.quiet and not always):
             return
-        if self.bar is not None:
-            self.bar.console.print(text, style=style or None, highlight=False, markup=False)
-        else:
-            print(painted(text, style) if self.terminal else text, flush=True)
+        try:
+            if self.bar is not None:
+                self.bar.console.print(text, style=style or None, highlight=False, markup=False)
+            else:
+                print(painted(text, style) if self.terminal else text, flush=True)
+        except OSError:  # nobody reads on (`dlrun | head`), or the disk of `dlrun > file` is full
+            self.silent = True
+            self.stop_bar()
+            forsake(sys.stdout)
+
+    def note(self, text: str) -> None:
+        """One line in the log alone. Where it cannot be written, the run goes on without it."""
+        if self.log is None:
+            self.early.append(text)
+            return
+        with suppress(OSError):
+            self.log.write(f"{text}\n")
+            self.log.flush()
 
     def pairs(self, rows: Sequence[tuple[str, str]]) -> None:
         """Aligned `name  value` lines."""
@@ -104,8 +116,17 @@ class Screen:
         """Take the bar away and close the log."""
         self.stop_bar()
         if self.log is not None:
-            self.log.close()
+            with suppress(OSError):
+                self.log.close()
             self.log = None
+
+
+def forsake(stream: IO[str]) -> None:
+    """What is still to be printed goes nowhere, without an error when Python ends."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}

@@ -11,8 +11,8 @@ from typing import Any
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
 
 
-class Interrupted(Exception):
-    """A signal came where there is nothing to save yet."""
+class Interrupted(BaseException):
+    """A signal came where there is nothing to save yet. No `except Exception` on its way holds it."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -26,8 +26,8 @@ class Interrupted(Exception):
 class Signals:
     """`with Signals() as signals:` notes SIGINT, SIGTERM and SIGUSR1 (which SLURM sends before its limit).
 
-    Until `hold()` a signal raises `Interrupted` where it arrives; afterwards it only sets `number`, which the loop
-    looks at after every batch. A second SIGINT ends the process at once: files are whole at every moment.
+    Until `hold()` the first signal raises `Interrupted` where it arrives; afterwards it only sets `number`, which
+    the loop looks at after every batch. Ctrl-C after that ends the process at once: files are whole at every moment.
     """
 
     def __init__(self) -> None:
@@ -53,8 +53,15 @@ class Signals:
         return self.number is not None
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:
-        if not self.held:
-            raise Interrupted(number)
         if self.number is not None and number == signal.SIGINT:
-            os._exit(EXIT_CODES[signal.SIGINT])
-        self.number = number
+            end_at_once()
+        first, self.number = self.number is None, number
+        if first and not self.held:
+            raise Interrupted(number)
+
+
+def end_at_once() -> None:
+    """Exit with 130, tidying up nothing but the terminal, whose cursor a progress bar hides."""
+    if os.isatty(1):
+        os.write(1, b"\x1b[?25h\n")
+    os._exit(EXIT_CODES[signal.SIGINT])

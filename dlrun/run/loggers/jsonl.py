@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 
+from dlrun.run.files import finite, write_atomic
 from dlrun.run.rundir import RunDir
 
 
 def jsonl(run: RunDir, history: list[dict[str, float]]) -> Callable[[Mapping[str, float]], None]:
     """Begin (again) with the rows of `history`; returns the function that takes each further row."""
     path = run.file("metrics.jsonl")
-    path.write_text("".join(json.dumps(row) + "\n" for row in history), encoding="utf-8")
+    write_atomic(path, "".join(json.dumps(finite(row)) + "\n" for row in history).encode())
 
     def write(row: Mapping[str, float]) -> None:
         with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(dict(row)) + "\n")
+            file.write(json.dumps(finite(row)) + "\n")
 
     return write

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from dlrun.errors import ConfigError, Problem
 from dlrun.run.rundir import RunDir
 
 
 def tensorboard(run: RunDir, history: list[dict[str, float]]) -> Callable[[Mapping[str, float]], None]:
     """Go on after the steps of `history`; returns the function that takes each further row."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        problem = Problem("logger", "tensorboard is not installed.", "Run `pip install tensorboard`.")
-        raise ConfigError(problem) from None
+    from torch.utils.tensorboard import SummaryWriter
+
     purge = int(history[-1]["step"]) + 1 if history else None
     writer = SummaryWriter(str(run.file("tensorboard")), purge_step=purge)
 

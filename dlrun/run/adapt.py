@@ -1,0 +1,77 @@
+"""What a checkpoint must be told when the run goes on with other settings, on another machine or on other data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dlrun.config.schema import Config
+from dlrun.engine.device import device_words
+from dlrun.errors import RunError
+from dlrun.objectives.light import optimizer_state_dict
+from dlrun.run.environment import package_version
+from dlrun.run.rundir import RunDir, read_json
+
+DATA = ("task", "input_kind", "input_shape", "other_shapes", "num_outputs", "labels", "vocabulary")
+
+
+def check_data(values: dict[str, Any], built: Any) -> None:
+    """Raise `RunError` if the data are of another kind than when the run began."""
+    before, now = values.get("spec") or {}, built.state.spec.to_dict()
+    for key in DATA:
+        if key in before and before[key] != now[key]:
+            words = f": {before[key]} then, {now[key]} now" if len(str(before[key])) < 60 else ""
+            raise RunError(
+                f"the data are not those that the run began with ({key} differs{words}). "
+                "Put them back, or start a new run."
+            )
+
+
+def differences(run: RunDir, values: dict[str, Any], built: Any) -> list[str]:
+    """Lines on what can no longer make the result equal to an uninterrupted run's bit for bit."""
+    before = read_json(run.environment)
+    versions = before.get("versions") or {}
+    facts = [
+        ("the engine", ", ".join(values.get("engine") or []), ", ".join(built.engine)),
+        ("the device", before.get("device"), device_words(built.state.device)),
+        ("torch", versions.get("torch"), package_version("torch")),
+    ]
+    lines = [
+        f"{what} was {old} and is {new} now: equal, but not bit for bit"
+        for what, old, new in facts
+        if old and old != new
+    ]
+    if (values.get("spec") or {}).get("preprocessing") != built.state.spec.to_dict()["preprocessing"]:
+        lines.append(
+            "the training data, or what was fitted on them, are not what they were when the run began"
+        )
+    return lines
+
+
+def adapt(values: dict[str, Any], own: Config, config: Config, built: Any) -> list[str]:
+    """Change the checkpoint where the configuration was changed in earnest; returns lines that say so.
+
+    Settings of the optimizer come from the new configuration and its moments from the checkpoint; another
+    optimizer has none. A schedule that was changed, or whose rate was, starts anew.
+    """
+    lines = []
+    groups = [group for group in ("optimizer", "scheduler") if own.section(group) != config.section(group)]
+    if groups:
+        fresh = optimizer_state_dict(built.state.optimizer)
+        if own.optimizer.name != config.optimizer.name:
+            values["optimizer"] = fresh
+        values["optimizer"]["param_groups"] = fresh["param_groups"]
+        schedule = built.state.schedule
+        values["scheduler"] = None if schedule is None else schedule.state_dict()
+        anew = [] if schedule is None else ["the schedule"]
+        anew += ["the optimizer"] if own.optimizer.name != config.optimizer.name else []
+        lines.append(f"from here on with another {' and '.join(groups)}" + starts(anew))
+    if any(own.checkpoint[key] != config.checkpoint[key] for key in ("monitor", "mode")):
+        values["best"] = None
+        values["stopper"] |= {"value": None, "without_improvement": 0}
+        lines.append(f"the best epoch is chosen anew from here on, by {built.plan.monitor}")
+    return lines
+
+
+def starts(what: list[str]) -> str:
+    """`: the schedule and the optimizer start anew`."""
+    return f": {' and '.join(what)} start{'' if len(what) > 1 else 's'} anew" if what else ""

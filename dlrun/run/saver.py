@@ -1,0 +1,125 @@
+"""When a run writes checkpoints, and what it takes back from them.
+
+best.pt is written before last.pt. Until last.pt is there too, the best.pt that belongs to the older last.pt is kept
+as best-1.pt, so that a crash between the two, or a record that no checkpoint is taken of, mixes no two moments.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from dlrun.errors import RunError
+from dlrun.run import checkpoint as files
+from dlrun.run.rundir import cut_steps
+
+BEST_KEYS = ("format", "epoch", "step", "best", "config", "engine", "spec")
+
+
+class Saver:
+    """The checkpoints of one session of a run."""
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+        self.run, self.state = session.run, session.state
+        self.at = time.monotonic()  # of the last checkpoint
+        self.saved: tuple[int, ...] = ()  # where training stood then
+        self.best_unsaved = False
+
+    @property
+    def former_best(self) -> Path:
+        """The best.pt that belongs to last.pt, while best.pt is newer."""
+        return Path(self.run.checkpoints / "best-1.pt")
+
+    def maybe_save(self, logs: Any, *, stepped: bool) -> None:
+        """Write a checkpoint if one is due by steps, epochs or minutes, or before max_steps cuts an epoch short."""
+        options, state, limit = self.session.config.checkpoint, self.state, self.session.plan.max_steps
+        minutes, steps, epochs = options.every_minutes, options.every_steps, options.every_epochs
+        due = minutes is not None and time.monotonic() - self.at >= 60 * minutes
+        if stepped:
+            due = due or (steps is not None and state.step % steps == 0)
+            due = due or (limit is not None and state.step >= limit)
+        else:
+            due = due or (epochs is not None and state.epoch % epochs == 0)
+        if due:
+            self.save(logs)
+
+    def save(self, logs: Any) -> None:
+        """Write best.pt (if it changed), then last.pt (if training went on since)."""
+        position = (self.state.epoch, self.state.cursor, self.state.step, len(self.state.history.rows))
+        if position == self.saved and not self.best_unsaved:
+            return
+        logs.flush()
+        config = self.session.config.to_dict()
+        values = self.state.state_dict() | {"config": config, "engine": list(self.session.built.engine)}
+        self.save_best(values)
+        if self.history_is_partial():
+            return
+        files.write_last(self.run, values, self.session.config.checkpoint.keep)
+        self.former_best.unlink(missing_ok=True)
+        self.run.write_status(epoch=self.state.epoch, step=self.state.step, seconds=self.session.seconds())
+        self.run.forget_aside()
+        self.at, self.saved = time.monotonic(), position
+
+    def history_is_partial(self) -> bool:
+        """max_steps cut the epoch short: last.pt was written before its record, and stays."""
+        rows = self.state.history.rows
+        return bool(rows) and self.state.cursor > 0 and rows[-1]["epoch"] == self.state.epoch + 1
+
+    def save_best(self, values: dict[str, Any]) -> None:
+        """best.pt holds the best weights and what is needed to use them; no optimizer."""
+        if not self.best_unsaved or self.state.best_weights is None:
+            return
+        if self.run.best.exists() and not self.former_best.exists():
+            keep_twice(self.run.best, self.former_best)
+        best = {key: values[key] for key in BEST_KEYS} | {"model": self.state.best_weights}
+        files.write(self.run.best, best)
+        self.best_unsaved = False
+
+    def restore(self, checkpoint: dict[str, Any]) -> None:
+        """Go on where the checkpoint was taken; rows beyond it are cut off. Raises `RunError` if it does not fit."""
+        try:
+            self.state.load_state_dict(checkpoint)
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            reason = (str(error).strip().splitlines() or [""])[0]
+            raise RunError(f"the checkpoint does not fit this configuration: {reason}") from error
+        if self.state.best is not None:
+            self.restore_best()
+        cut_steps(self.run.steps, self.state.step)
+
+    def restore_best(self) -> None:
+        """The weights of the best epoch so far. Where they are lost, the best is chosen from here on."""
+        best, device = self.state.best, str(self.state.device)
+        for path in (self.run.best, self.former_best):
+            with suppress(RunError):
+                values = files.read(path, device)
+                if moment(values.get("best")) == moment(vars(best)):
+                    self.state.best_weights = values["model"]
+                    os.replace(path, self.run.best)
+                    return
+        if (
+            best.epoch == self.state.epoch and self.state.cursor == 0
+        ):  # they are the weights of the checkpoint
+            self.state.keep_best_weights()
+            self.best_unsaved = True
+            return
+        self.state.best = None
+        line = "best.pt does not belong to this checkpoint: the best epoch is chosen from here on"
+        self.session.screen.line(line, style="yellow")
+
+
+def moment(best: Any) -> tuple[Any, ...]:
+    """What tells one best epoch from another."""
+    return (best["epoch"], best["row"].get("step"), best["value"]) if isinstance(best, dict) else ()
+
+
+def keep_twice(path: Path, other: Path) -> None:
+    """Give a file a second name, or copy it where the file system knows no links."""
+    try:
+        os.link(path, other)
+    except OSError:
+        shutil.copyfile(path, other)
