@@ -55,6 +55,7 @@ def test_t47_a_whole_pickled_model_is_refused(tmp_path: Path) -> None:
     torch.save(nn.Linear(4, 3), tmp_path / "whole.pth")
     with pytest.raises(RunError, match="state_dict"):
         train("dataset=iris", "model=linear", "init_from=whole.pth", "trainer.epochs=1")
+    assert not (tmp_path / "outputs").exists()
     net = built("dataset=iris", "model=linear").state.model
     torch.save(net.state_dict(), tmp_path / "state.pth")
     run = train("dataset=iris", "model=linear", "init_from=state.pth", "trainer.epochs=1", "seed=5")

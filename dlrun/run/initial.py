@@ -19,12 +19,25 @@ INIT = "init"  # the run, in the directory of the one that starts from it
 SHARED = ("trainer=", "trainer.max_batches=", "device=", "device.", "dataset.root=", "seed=")
 
 
+def check_initial(config: Config, model: Any) -> None:
+    """Load the run or checkpoint that `init_from` names: one that cannot be loaded is refused before a run begins."""
+    if config.init_from is not None and not config.init_from.startswith(PREFIX):
+        load(file_of(config.init_from), model)
+
+
 def load_initial(session: Any) -> str:
-    """Load what `init_from` names into the model; returns a line that says what was loaded, skipped and missing."""
+    """Load what `init_from` names into the model; returns a line that says what was loaded, skipped and missing.
+
+    An experiment may have to be trained first, in the run's own directory.
+    """
     word = session.config.init_from
     path = trained(session, word.removeprefix(PREFIX)) if word.startswith(PREFIX) else file_of(word)
-    values = files.read_unchecked(path)
-    report = load_weights(session.state.model, weights_of(values))
+    return load(path, session.state.model)
+
+
+def load(path: Path, model: Any) -> str:
+    """Load one file into the model; the line for the header."""
+    report = load_weights(model, weights_of(files.read_unchecked(path)))
     return f"  start: {shorter(path)}: {report.words()}"
 
 

@@ -70,8 +70,10 @@ def train(
     with Signals() as signals:
         try:
             from dlrun.run.build import build
+            from dlrun.run.initial import check_initial
 
             built = build(config)
+            check_initial(config, built.state.model)
             session = Session(open_run(config), built, screen, signals, argv=argv, on_epoch=on_epoch)
             return session.go(overrides=overrides)
         except Interrupted as interrupted:
