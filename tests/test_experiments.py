@@ -23,7 +23,6 @@ ROWS = {case.key: case for case in CASES}
 SHORTER = {
     "breast_cancer": ("seed=range(0,3)",),
     "breast_cancer_raw": ("trainer.epochs=2000",),
-    "names_gru_builtin": ("dataset.source=builtin",),
 }
 QUICK = [case.key for case in CASES if not case.needs]
 OTHERS = sorted({case.preset for case in CASES if case.needs})

@@ -142,12 +142,19 @@ CASES = (
         Case(f"hello_embedding_{cell}", hello("within 20", 20, "not given", 0.0, 0.1))
         for cell in ("rnn", "lstm", "gru")
     ),
-    Case(
-        "names_gru",
-        accuracy("not given for this corpus; majority class 6.7 %", 0.25, 0.5),
-        words=("dataset.source=builtin",),
-        name="names_gru_builtin",
-        plots=("confusion.png",),
+    *(
+        Case(
+            preset,
+            accuracy("not given for this corpus; majority class 6.7 %", low, high),
+            words=("dataset.source=builtin",),
+            name=f"{preset}_builtin",
+            plots=("confusion.png",),
+        )
+        for preset, low, high in (
+            ("names_gru", 0.25, 0.5),
+            ("names_bigru", 0.33, 0.55),
+            ("names_lstm", 0.1, 0.3),
+        )
     ),
     Case(
         "names_gru",
