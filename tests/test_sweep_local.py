@@ -131,8 +131,9 @@ def killed_again_and_again(kills: int, jobs: int) -> None:
     words = ["-m", *SLOW, f"seed=range({jobs})", "sweep.name=s"]
     draw = random.Random(0)
     for _ in range(kills):
+        dead = {pid for _, pid in jobs_that_run(path)}
         sweep = begin(words)
-        wait_for(lambda: any(jobs_that_run(path)))
+        wait_for(lambda dead=dead: {pid for _, pid in jobs_that_run(path)} - dead)
         time.sleep(draw.uniform(0.0, 1.0))
         pids = [pid for _, pid in jobs_that_run(path)]
         sweep.kill()
