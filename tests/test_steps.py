@@ -262,6 +262,32 @@ def without_dropout(*states: TrainState) -> None:
                 module.p = 0.0
 
 
+def test_moments_too_small_for_their_exponent_become_zero_and_other_numbers_stay() -> None:
+    state = state_of(optimizer="adam")
+    step = fused(state)
+    train(step, state, batches_of(TABLE, 2))
+    first = next(iter(state.optimizer.state.values()))
+    first["exp_avg"].fill_(1e-39)
+    for p in state.model.parameters():
+        p.grad = torch.zeros_like(p)
+    step.update(state)
+    assert torch.equal(first["exp_avg"], torch.zeros_like(first["exp_avg"]))
+    assert torch.tensor([1e-39]).mul(0.5).item() != 0
+
+
+def test_the_counts_of_steps_are_one_tensor_and_still_the_optimizers() -> None:
+    states = state_of(optimizer="adam"), state_of(optimizer="adam")
+    for state, step in zip(states, (fused(states[0]), PlainStep()), strict=True):
+        train(step, state, batches_of(TABLE, 3))
+        replaced = next(iter(state.optimizer.state.values()))
+        replaced["step"] = torch.tensor(1.0)
+        train(step, state, batches_of(TABLE, 3))
+    assert_same(*states)
+    assert (
+        len({entry["step"].untyped_storage().data_ptr() for entry in states[0].optimizer.state.values()}) == 1
+    )
+
+
 def test_without_the_private_kernel_the_optimizers_own_step_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch, "_fused_adam_")
     state, plain = state_of(optimizer="adam"), state_of(optimizer="adam")

@@ -121,7 +121,7 @@ class GraphStep:
             raise RuntimeError("the optimizer's state is not complete")
         with torch.no_grad():
             for lists, grads, rate in zip(self.fused_update.lists, gradients, self.rate_tensors, strict=True):
-                lists.kernel.call(lists.op, {**lists.group, "lr": rate}, lists.params, grads, lists.state)
+                lists.update(grads, lr=rate)
         return loss, output
 
     def refill(self, optimizer: Optimizer, batch: Any) -> None:

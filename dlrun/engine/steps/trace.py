@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from dlrun.engine.steps.formulas import Formula, Group
+from dlrun.engine.steps.kernels import joined_counts
 from dlrun.engine.steps.plain import autocast
 from dlrun.errors import ConfigError, Problem
 
@@ -129,12 +130,15 @@ class Trace:
             if value.stride() != p.stride():  # from a checkpoint in another memory format
                 value = optimizer.state[p][key] = torch.empty_like(p).copy_(value)
             tensors.append(value)
-        counts: list[list[Tensor]] = [[] for _ in groups]
+        counts: list[Tensor | None] = [None for _ in groups]
+        entries: list[list[Group]] = []
         if self.formula.counts_steps:
-            counts = [[optimizer.state[p]["step"] for p in params if id(p) in used] for params in self.groups]
-        if any(len({float(count) for count in column}) > 1 for column in counts):
+            entries = [[optimizer.state[p] for p in params if id(p) in used] for params in self.groups]
+            counts = [joined_counts(column) if column else None for column in entries]
+        if any(count is not None and bool((count != count[0]).any()) for count in counts):
             return None
-        return Binding(optimizer, self.formula, self.structures, tensors, counts)
+        counted = [(column[0], count) for column, count in zip(entries, counts, strict=False) if column]
+        return Binding(optimizer, self.formula, self.structures, tensors, counts, counted)
 
 
 class Binding:
@@ -146,12 +150,12 @@ class Binding:
         formula: Formula,
         structures: list[Group],
         tensors: list[Tensor],
-        counts: list[list[Tensor]],
+        counts: list[Tensor | None],  # the steps of each group
+        counted: list[tuple[Group, Tensor | None]],  # an entry of the state whose count lies there
     ) -> None:
         self.optimizer, self.formula, self.structures = optimizer, formula, structures
-        self.tensors, self.counts = tensors, counts
+        self.tensors, self.counts, self.counted = tensors, counts, counted
         self.state, self.entries = optimizer.state, len(optimizer.state)
-        self.all_counts = [count for column in counts for count in column]
         self.device = tensors[0].device
         self.values: list[float] = []
         self.numbers = torch.empty(0)
@@ -160,15 +164,16 @@ class Binding:
         """Is it still the same state, and the same formula?"""
         if optimizer.state is not self.state or len(optimizer.state) != self.entries:
             return False
+        if any(entry["step"]._base is not count for entry, count in self.counted):
+            return False
         return [self.formula.structure(group) for group in optimizer.param_groups] == self.structures
 
     def next_numbers(self) -> Tensor:
         """The numbers of the next step from the optimizer's groups, which also counts it."""
-        if self.all_counts:
-            torch._foreach_add_(self.all_counts, 1)
         values: list[float] = []
-        for group, column in zip(self.optimizer.param_groups, self.counts, strict=True):
-            values += self.formula.numbers(group, int(column[0]) if column else 1)
+        for group, count in zip(self.optimizer.param_groups, self.counts, strict=True):
+            steps = 1 if count is None else int(count.add_(1)[0])
+            values += self.formula.numbers(group, steps)
         if values != self.values:
             self.values, self.numbers = values, torch.tensor(values, dtype=torch.float64, device=self.device)
         return self.numbers
