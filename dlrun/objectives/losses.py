@@ -100,7 +100,7 @@ class ClassLoss(Loss):
 
     def counts_samples(self, target: Tensor) -> bool:
         """Does every sample count 1? So it is in plain classification, where no tensor needs to be read."""
-        return self.weight is None and self.ignore_index is None and target.ndim == 1
+        return self.unweighted and target.ndim == 1
 
     def denominator(self, target: Tensor) -> int | Tensor:
         """The samples; or the positions that are not ignored, each as much as its class weighs."""
