@@ -88,6 +88,7 @@ class ClassLoss(Loss):
         self.function: Callable[..., Tensor] = F.cross_entropy if name == "cross_entropy" else F.nll_loss
         self.options = options
         self.ignore_index = ignore_index
+        self.unweighted = weight is None and ignore_index is None  # asked at every step
         self.register_buffer("weight", weights_tensor(weight), persistent=False)
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
