@@ -101,7 +101,7 @@ class ResidentBatches(Sizes):
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from number `start` on."""
         order = None
-        if self.shuffle:
+        if self.shuffle and self.batch_size < self.rows:  # within one batch, order means nothing
             order = permutation(self.seed, epoch, self.rows, self.target.device)
         for first in range(start, self.count, GATHER):
             begin = first * self.batch_size

@@ -34,17 +34,22 @@ class StepRow:
 
 @dataclass(frozen=True)
 class Progress:
-    """A chunk of steps is done. `loss` is the mean of the unfinished epoch so far."""
+    """A chunk of steps is done. `loss` and `metrics` are those of the unfinished epoch so far."""
 
     epoch: int  # epochs finished
     batch: int  # batches done of the unfinished epoch
     batches: int
     step: int
     loss: float
-    metrics: dict[str, float]
     seconds: float  # of training in this epoch
     samples: int  # in this epoch
-    rows: list[StepRow] = field(default_factory=list)
+    rows: list[StepRow]
+    state: TrainState = field(repr=False)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Computed when they are looked at, before training goes on."""
+        return train_metrics(self.state)
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class EpochRecord:
 
 def fit(state: TrainState, data: dict[str, Any], plan: Plan) -> Iterator[Progress | EpochRecord]:
     """Train until the plan is fulfilled. `data` maps `train` and the parts evaluated each time to their batches."""
+    state.train_mode()
     while not is_finished(state, plan) or state.cursor > 0:
         yield from train_epoch(state, data["train"], plan)
         while (record := end_epoch(state, data, plan)) is None:  # evaluation gave way to a stop
@@ -81,9 +87,10 @@ def out_of_steps(state: TrainState, plan: Plan) -> bool:
 
 def train_epoch(state: TrainState, batches: Any, plan: Plan) -> Iterator[Progress]:
     """The rest of the present epoch, chunk by chunk, from the cursor on."""
-    state.train_mode()
     chunk = Chunk(state)
     count = len(batches)
+    if not state.model.training:  # visiting every module costs as much as a small step
+        state.train_mode()
     source = iter(batches.epoch(state.epoch, start=state.cursor))
     while state.cursor < count and not out_of_steps(state, plan):
         started = perf_counter()
@@ -105,7 +112,8 @@ def train_epoch(state: TrainState, batches: Any, plan: Plan) -> Iterator[Progres
         if out_of_steps(state, plan) or state.cursor == count or chunk.is_due(plan, update):
             rows = chunk.read(plan.log_every)
             yield progress(state, count, rows)
-            state.train_mode()
+            if not state.model.training:
+                state.train_mode()
             chunk = Chunk(state)
 
 
@@ -135,7 +143,7 @@ class Chunk:
         self.outputs: list[Tensor] = []
         self.targets: list[Tensor] = []
         self.held = 0
-        self.counts: Tensor | None = None
+        self.counts: Tensor | None = None  # of the whole epoch so far
 
     def add(
         self, loss: Tensor, output: Tensor, target: Tensor, lr: float, scale: float, update: bool
@@ -154,12 +162,17 @@ class Chunk:
         metric = self.state.metric
         if not self.outputs:
             return
-        if metric.countable:  # integers: the sum does not depend on how batches are cut
-            pairs = [(torch.cat(self.outputs), torch.cat(self.targets))]
-        else:
-            pairs = list(zip(self.outputs, self.targets, strict=True))
-        for output, target in pairs:
+        if (
+            metric.countable and len(self.outputs) > 1
+        ):  # integers: their sum does not depend on how they are cut
+            self.outputs, self.targets = [torch.cat(self.outputs)], [torch.cat(self.targets)]
+        for output, target in zip(self.outputs, self.targets, strict=True):
             counts = metric.train_counts(output, target)
+            if (
+                self.counts is None and self.state.sums.counts is not None
+            ):  # one by one, wherever a chunk begins
+                before = torch.tensor(self.state.sums.counts, dtype=counts.dtype, device=counts.device)
+                self.counts = before.reshape(counts.shape)
             self.counts = counts if self.counts is None else self.counts + counts
         self.outputs, self.targets, self.held = [], [], 0
 
@@ -173,7 +186,7 @@ class Chunk:
         """Read the chunk from the device into the epoch's sums. Raises `Diverged` at a loss that is not finite."""
         self.count()
         sums, step, rows = self.state.sums, self.first_step, []
-        losses = torch.stack(self.losses).tolist()
+        losses = read_all(self.losses)
         weights = read_all([denominator for *_, denominator, _ in self.facts])
         reduction = self.state.loss.reduction
         for loss, weight, (lr, scale, update, _, samples) in zip(losses, weights, self.facts, strict=True):
@@ -189,8 +202,7 @@ class Chunk:
                     rows.append(StepRow(step, sums.update_loss, float(lr)))
                 sums.update_loss = 0.0
         if self.counts is not None:
-            old = sums.counts or [0.0] * self.counts.numel()
-            sums.counts = [a + b for a, b in zip(old, self.counts.flatten().tolist(), strict=True)]
+            sums.counts = self.counts.flatten().tolist()
         sums.seconds += perf_counter() - self.started
         sums.waited += self.waited
         return rows
@@ -198,8 +210,8 @@ class Chunk:
 
 def read_all(values: list[Any]) -> list[float]:
     """Numbers, or 0-d tensors that are read from the device all at once, as floats."""
-    if isinstance(values[0], Tensor):
-        return torch.stack(values).double().tolist()
+    if len(values) > 1 and isinstance(values[0], Tensor):
+        return torch.stack(values).tolist()
     return [float(value) for value in values]
 
 
@@ -220,9 +232,7 @@ def progress(state: TrainState, batches: int, rows: list[StepRow]) -> Progress:
     """Where training stands."""
     sums = state.sums
     done = (state.epoch, state.cursor, batches, state.step)
-    return Progress(
-        *done, mean(sums.loss, sums.weight), train_metrics(state), sums.seconds, sums.samples, rows
-    )
+    return Progress(*done, mean(sums.loss, sums.weight), sums.seconds, sums.samples, rows, state)
 
 
 def end_epoch(state: TrainState, data: dict[str, Any], plan: Plan) -> EpochRecord | None:
@@ -277,9 +287,9 @@ def select(state: TrainState, row: dict[str, float], plan: Plan) -> bool:
     value = row.get(plan.monitor)
     if value is None:
         return False
-    is_best = state.best is None or better(value, state.best.value, plan.mode)
-    old = state.patience_value
-    improved = old is None or better(value, old, plan.mode, plan.min_delta)
+    old, ranked = state.patience_value, not math.isnan(value)  # nothing would be better than a NaN
+    is_best = ranked and (state.best is None or better(value, state.best.value, plan.mode))
+    improved = ranked and (old is None or better(value, old, plan.mode, plan.min_delta))
     if is_best:
         state.best = Best(value, int(row["epoch"]), dict(row))
         state.keep_best_weights()
@@ -330,8 +340,15 @@ class eval_mode:
         self.model = model
 
     def __enter__(self) -> None:
-        self.model.eval()
+        if any(type(module).train is not nn.Module.train for module in self.training):
+            self.model.eval()
+        else:
+            self.set(False)
 
     def __exit__(self, *exception: object) -> None:
+        self.set(True)
+
+    def set(self, training: bool) -> None:
+        """As `module.training = ...`, without the detour through nn.Module's own attributes (3 us a module)."""
         for module in self.training:
-            module.training = True
+            vars(module)["training"] = training

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import json
 import math
 import os
@@ -81,13 +80,13 @@ class Table:
         self.columns = list(columns)
         self.flushed = time.monotonic()
         self.file = open(path, "a", newline="", encoding="utf-8")  # noqa: SIM115 (closed by close)
-        self.writer = csv.writer(self.file, lineterminator="\n")
         if self.file.tell() == 0:
-            self.writer.writerow(self.columns)
+            self.file.write(",".join(self.columns) + "\n")
 
     def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Append rows; what a row lacks stays empty."""
-        self.writer.writerows([[cell(row.get(column)) for column in self.columns] for row in rows])
+        for row in rows:  # numbers alone: there is nothing to quote
+            self.file.write(",".join([cell(row.get(column)) for column in self.columns]) + "\n")
         if time.monotonic() - self.flushed > 0.5:
             self.flush()
 

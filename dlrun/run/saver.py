@@ -26,6 +26,13 @@ class Saver:
     def __init__(self, session: Any) -> None:
         self.session = session
         self.run, self.state = session.run, session.state
+        options = session.config.checkpoint
+        self.minutes, self.steps, self.epochs = (
+            options.every_minutes,
+            options.every_steps,
+            options.every_epochs,
+        )
+        self.max_steps = session.plan.max_steps
         self.at = time.monotonic()  # of the last checkpoint
         self.saved: tuple[int, ...] = ()  # where training stood then
         self.best_unsaved = False
@@ -37,14 +44,13 @@ class Saver:
 
     def maybe_save(self, logs: Any, *, stepped: bool) -> None:
         """Write a checkpoint if one is due by steps, epochs or minutes, or before max_steps cuts an epoch short."""
-        options, state, limit = self.session.config.checkpoint, self.state, self.session.plan.max_steps
-        minutes, steps, epochs = options.every_minutes, options.every_steps, options.every_epochs
-        due = minutes is not None and time.monotonic() - self.at >= 60 * minutes
+        state = self.state
+        due = self.minutes is not None and time.monotonic() - self.at >= 60 * self.minutes
         if stepped:
-            due = due or (steps is not None and state.step % steps == 0)
-            due = due or (limit is not None and state.step >= limit)
+            due = due or (self.steps is not None and state.step % self.steps == 0)
+            due = due or (self.max_steps is not None and state.step >= self.max_steps)
         else:
-            due = due or (epochs is not None and state.epoch % epochs == 0)
+            due = due or (self.epochs is not None and state.epoch % self.epochs == 0)
         if due:
             self.save(logs)
 
