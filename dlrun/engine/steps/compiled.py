@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dlrun.engine.steps.formulas import formula_for
 from dlrun.engine.steps.fused import FusedStep
+from dlrun.engine.steps.kernels import flushing
 from dlrun.engine.steps.trace import Binding, Trace
 
 
@@ -61,14 +62,14 @@ class CompiledStep:
             if self.binding is None:
                 return self.eager(state, batch, scale, update)
         numbers = self.binding.next_numbers()
-        with torch.no_grad():
+        with torch.no_grad(), flushing:
             loss, output = trace.graph(*self.binding.tensors, numbers, *batch.inputs, batch.target)
         return loss, output
 
 
-def shapes(batch: Any) -> list[tuple[torch.Size, torch.dtype]]:
-    """What a graph is compiled for."""
-    return [(tensor.shape, tensor.dtype) for tensor in (*batch.inputs, batch.target)]
+def shapes(batch: Any) -> list[tuple[torch.Size, tuple[int, ...], torch.dtype]]:
+    """What a graph is compiled for: shapes, strides and types."""
+    return [(tensor.shape, tensor.stride(), tensor.dtype) for tensor in (*batch.inputs, batch.target)]
 
 
 def accumulate_gradients(params: list[Tensor], gradients: list[Tensor], scale: float) -> None:

@@ -73,7 +73,7 @@ def _sgd_keys(group: Group) -> tuple[str, ...]:
 
 
 def _adam(p: Tensor, gradient: Tensor, state: State, numbers: Tensor, structure: Group) -> None:
-    rate, shrink, rest1, beta2, rest2, root2, eps, decay = numbers.to(p.dtype).unbind()
+    rate, shrink, rest1, beta2, rest2, unroot, eps, decay = numbers.to(p.dtype).unbind()
     if structure["maximize"]:
         gradient = -gradient
     if structure["decoupled"]:
@@ -85,14 +85,14 @@ def _adam(p: Tensor, gradient: Tensor, state: State, numbers: Tensor, structure:
     square.mul_(beta2).add_(rest2 * gradient * gradient)
     if structure["amsgrad"]:
         square = state["max_exp_avg_sq"].copy_(torch.maximum(state["max_exp_avg_sq"], square))
-    p.sub_(rate * mean / (square.sqrt() / root2 + eps))
+    p.sub_(rate * mean / (square.sqrt() * unroot + eps))
 
 
 def _adam_numbers(group: Group, steps: int) -> list[float]:
     """With the corrections of the bias, 1 - beta^steps, which float32 would blur."""
     lr, decay, (beta1, beta2) = group["lr"], group["weight_decay"], group["betas"]
-    rate, root2 = lr / (1 - beta1**steps), (1 - beta2**steps) ** 0.5
-    return [rate, 1 - lr * decay, 1 - beta1, beta2, 1 - beta2, root2, group["eps"], decay]
+    rate, unroot = lr / (1 - beta1**steps), (1 - beta2**steps) ** -0.5
+    return [rate, 1 - lr * decay, 1 - beta1, beta2, 1 - beta2, unroot, group["eps"], decay]
 
 
 def _adam_structure(group: Group, decoupled: bool) -> Group:

@@ -101,6 +101,24 @@ def _kernel(optimizer: Optimizer, group: Group) -> Kernel | None:
     return None
 
 
+class Flushing:
+    """`with flushing:` numbers too small for their exponent become 0 (on this thread of the CPU).
+
+    A moment whose gradients have ended decays into them, and a processor is some ten times slower there. Not for
+    the whole process: numpy warns of it.
+    """
+
+    def __enter__(self) -> None:
+        self.done = torch.set_flush_denormal(True)
+
+    def __exit__(self, *exception: object) -> None:
+        if self.done:
+            torch.set_flush_denormal(False)
+
+
+flushing = Flushing()
+
+
 @dataclass(frozen=True)
 class Lists:
     """What the kernel of one group is called with."""
@@ -116,20 +134,12 @@ class Lists:
     counts: Tensor | None  # the steps of all parameters as one tensor: what `state["step"]` are views of
 
     def update(self, grads: Tensors, **changed: Any) -> None:
-        """One step of this group; `changed` are settings to use instead of the group's.
-
-        Numbers too small for their exponent become 0: a moment whose gradients have ended decays into them,
-        and a processor is some ten times slower there.
-        """
+        """One step of this group; `changed` are settings to use instead of the group's."""
         group = {**self.group, **changed} if changed else self.group
         if self.counts is not None:
             self.counts.add_(1)
-        flushed = torch.set_flush_denormal(True)
-        try:
+        with flushing:
             self.kernel.call(self.op, group, self.params, grads, self.state)
-        finally:
-            if flushed:
-                torch.set_flush_denormal(False)
 
     def holds(self, group: Group, state: Any) -> bool:
         """Are group and state the same that the lists were made of?"""

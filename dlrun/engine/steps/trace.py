@@ -15,6 +15,9 @@ from dlrun.engine.steps.kernels import joined_counts
 from dlrun.engine.steps.plain import autocast
 from dlrun.errors import ConfigError, Problem
 
+# Random numbers are eager torch's; what the graph is called with is checked here, once, when it is bound.
+OPTIONS = {"fallback_random": True, "size_asserts": False}
+
 
 class Trace:
     """The traced and compiled graph of a step.
@@ -55,7 +58,7 @@ class Trace:
 
             graph = make_fx(self.step, tracing_mode="fake")(*inputs)
             with torch.no_grad():
-                return inductor(graph, inputs, options={"fallback_random": True})
+                return inductor(graph, inputs, options=OPTIONS)
         except Exception as error:
             first = str(error).strip().splitlines()[:1] or [type(error).__name__]
             message = f"this step cannot be compiled: {first[0]}"
@@ -157,6 +160,8 @@ class Binding:
         self.tensors, self.counts, self.counted = tensors, counts, counted
         self.state, self.entries = optimizer.state, len(optimizer.state)
         self.device = tensors[0].device
+        self.steps = [0 for _ in counts]  # the counts as Python knows them, while nobody else changed them
+        self.versions = [-1 for _ in counts]
         self.values: list[float] = []
         self.numbers = torch.empty(0)
 
@@ -171,9 +176,14 @@ class Binding:
     def next_numbers(self) -> Tensor:
         """The numbers of the next step from the optimizer's groups, which also counts it."""
         values: list[float] = []
-        for group, count in zip(self.optimizer.param_groups, self.counts, strict=True):
-            steps = 1 if count is None else int(count.add_(1)[0])
-            values += self.formula.numbers(group, steps)
+        for i, (group, count) in enumerate(zip(self.optimizer.param_groups, self.counts, strict=True)):
+            if count is not None:
+                if count._version != self.versions[i]:  # the eager step has counted, too
+                    self.steps[i] = int(count[0])
+                count.add_(1)
+                self.steps[i] += 1
+                self.versions[i] = count._version
+            values += self.formula.numbers(group, self.steps[i])
         if values != self.values:
             self.values, self.numbers = values, torch.tensor(values, dtype=torch.float64, device=self.device)
         return self.numbers
