@@ -76,16 +76,23 @@ def compose(overrides: Sequence[str] = (), **options: Any) -> Config:
 def train(config: Config | Sequence[str]) -> Run:
     """Train a configuration (or a list of overrides) to a finished run; prints nothing.
 
-    Raises `ConfigError` or `DataError` before the first step, and `TrainingFailed` when the run itself fails.
+    Raises `ConfigError` or `DataError` before the first step, `TrainingFailed` when the run itself fails, and
+    `KeyboardInterrupt` after Ctrl-C, when it has been saved (`resume=auto` goes on with it).
     """
     from dlrun.run import runner
 
     frozen = config if isinstance(config, Config) else compose(config)
     words = [] if isinstance(config, Config) else list(config)
     outcome = runner.train(frozen, overrides=words)
+    if outcome.exit_code == 130:
+        raise KeyboardInterrupt
     if outcome.exit_code != 0 or outcome.run is None:
-        path = "before it began" if outcome.run is None else f"see {outcome.run.log}"
-        raise TrainingFailed(f"the run ended with exit code {outcome.exit_code}: {path}.")
+        why = (
+            "it was stopped before it began"
+            if outcome.run is None
+            else outcome.run.read_status().get("error")
+        )
+        raise TrainingFailed(f"the run ended with exit code {outcome.exit_code}: {why}")
     return Run(outcome.run.path)
 
 

@@ -30,8 +30,7 @@ def baseline(data: Data) -> dict[str, Any]:
         if data.spec.task == "regression":
             numbers = _regression(train, wanted)
         elif data.spec.task == "multilabel":
-            usual = (train.mean(0) > 0.5).to(wanted.dtype)
-            numbers = {"of": "majority of each tag", "accuracy": _share(wanted == usual)}
+            numbers = _tags(train, wanted)
         else:
             numbers = _majority(train, wanted, data.spec.labels)
     return {"part": name, **numbers} if numbers else {}
@@ -43,9 +42,20 @@ def _share(right: Tensor) -> float:
 
 def _majority(train: Tensor, wanted: Tensor, labels: tuple[str, ...]) -> dict[str, Any]:
     """For classes and for labels by position; positions that are ignored do not count."""
-    usual = int(train[train != IGNORE_INDEX].flatten().to(torch.int64).bincount().argmax())
+    counted = train[train != IGNORE_INDEX].flatten().to(torch.int64)
+    if not len(counted):
+        return {}
+    usual = int(counted.bincount().argmax())
     label = labels[usual] if usual < len(labels) else str(usual)
     return {"of": f"majority class ({label})", "accuracy": _share(wanted[wanted != IGNORE_INDEX] == usual)}
+
+
+def _tags(train: Tensor, wanted: Tensor) -> dict[str, Any]:
+    """The usual answer to each tag; tags that are unknown (NaN or below 0) do not count, as in the metric."""
+    known = train >= 0
+    usual = 2 * (train.where(known, 0.0) > 0.5).sum(0) > known.sum(0)
+    right = (wanted > 0.5) == usual
+    return {"of": "majority of each tag", "accuracy": _share(right[wanted >= 0])}
 
 
 def _regression(train: Tensor, wanted: Tensor) -> dict[str, Any]:

@@ -14,22 +14,10 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
+from dlrun.engine.chunk import Chunk, StepRow, mean
+from dlrun.engine.evaluation import Evaluation, eval_mode, evaluate
 from dlrun.engine.state import Best, Plan, Sums, TrainState, better
-from dlrun.errors import Diverged
-
-GROUP = 32  # batches whose outputs are counted at once
-GROUP_ELEMENTS = 4_000_000  # but no more numbers than these are held back
-
-
-@dataclass(frozen=True)
-class StepRow:
-    """The loss of one optimizer step (1 = the first) and the learning rate it used."""
-
-    step: int
-    loss: float
-    lr: float
 
 
 @dataclass(frozen=True)
@@ -130,96 +118,6 @@ def accumulation(batches: Any, index: int, accumulate: int) -> tuple[float, bool
     return batches.sizes(index) / total, index == last
 
 
-class Chunk:
-    """Some steps whose losses and outputs are still on the device."""
-
-    def __init__(self, state: TrainState) -> None:
-        self.state = state
-        self.started = perf_counter()
-        self.waited = 0.0
-        self.first_step = state.step
-        self.losses: list[Tensor] = []
-        self.facts: list[tuple[float, float, bool, Any, int]] = []  # lr, scale, update, denominator, samples
-        self.outputs: list[Tensor] = []
-        self.targets: list[Tensor] = []
-        self.held = 0
-        self.counts: Tensor | None = None  # of the whole epoch so far
-
-    def add(
-        self, loss: Tensor, output: Tensor, target: Tensor, lr: float, scale: float, update: bool
-    ) -> None:
-        """Remember one step; nothing is read back."""
-        self.losses.append(loss)
-        self.facts.append((lr, scale, update, self.state.loss.denominator(target), len(target)))
-        self.outputs.append(output)
-        self.targets.append(target)
-        self.held += output.numel()
-        if len(self.outputs) == GROUP or self.held > GROUP_ELEMENTS:
-            self.count()
-
-    def count(self) -> None:
-        """Turn the outputs held back into the metric's counts."""
-        metric = self.state.metric
-        if not self.outputs:
-            return
-        if (
-            metric.countable and len(self.outputs) > 1
-        ):  # integers: their sum does not depend on how they are cut
-            self.outputs, self.targets = [torch.cat(self.outputs)], [torch.cat(self.targets)]
-        for output, target in zip(self.outputs, self.targets, strict=True):
-            counts = metric.train_counts(output, target)
-            if (
-                self.counts is None and self.state.sums.counts is not None
-            ):  # one by one, wherever a chunk begins
-                before = torch.tensor(self.state.sums.counts, dtype=counts.dtype, device=counts.device)
-                self.counts = before.reshape(counts.shape)
-            self.counts = counts if self.counts is None else self.counts + counts
-        self.outputs, self.targets, self.held = [], [], 0
-
-    def is_due(self, plan: Plan, update: bool) -> bool:
-        """Half a second has passed, a checkpoint is due at this step, or a stop was asked for."""
-        if update and plan.checkpoint_steps is not None and self.state.step % plan.checkpoint_steps == 0:
-            return True
-        return plan.stop() or perf_counter() - self.started >= plan.chunk_seconds
-
-    def read(self, log_every: int) -> list[StepRow]:
-        """Read the chunk from the device into the epoch's sums. Raises `Diverged` at a loss that is not finite."""
-        self.count()
-        sums, step, rows = self.state.sums, self.first_step, []
-        losses = read_all(self.losses)
-        weights = read_all([denominator for *_, denominator, _ in self.facts])
-        reduction = self.state.loss.reduction
-        for loss, weight, (lr, scale, update, _, samples) in zip(losses, weights, self.facts, strict=True):
-            if not math.isfinite(loss):
-                raise Diverged(step + 1, loss)
-            sums.loss += loss * weight if reduction == "mean" else loss
-            sums.weight += weight
-            sums.samples += samples
-            sums.update_loss += loss * scale
-            if update:
-                step += 1
-                if step % log_every == 0 or step == 1:
-                    rows.append(StepRow(step, sums.update_loss, float(lr)))
-                sums.update_loss = 0.0
-        if self.counts is not None:
-            sums.counts = self.counts.flatten().tolist()
-        sums.seconds += perf_counter() - self.started
-        sums.waited += self.waited
-        return rows
-
-
-def read_all(values: list[Any]) -> list[float]:
-    """Numbers, or 0-d tensors that are read from the device all at once, as floats."""
-    if len(values) > 1 and isinstance(values[0], Tensor):
-        return torch.stack(values).tolist()
-    return [float(value) for value in values]
-
-
-def mean(total: float, weight: float) -> float:
-    """The mean of an epoch; 0 where every target is ignored (trap T50)."""
-    return total / weight if weight else 0.0
-
-
 def train_metrics(state: TrainState) -> dict[str, float]:
     """The metrics of the unfinished epoch so far."""
     counts = state.sums.counts
@@ -300,55 +198,4 @@ def select(state: TrainState, row: dict[str, float], plan: Plan) -> bool:
     return is_best
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """The metrics of one part, and the counts that they come from (the confusion matrix, say)."""
-
-    metrics: dict[str, float]
-    counts: Tensor
-
-
-@torch.inference_mode()
-def evaluate(state: TrainState, batches: Any, plan: Plan | None = None) -> Evaluation | None:
-    """Loss and metrics over one part, each sample weighing the same; None if a stop was asked for meanwhile.
-
-    Runs in eval mode (trap T14) without gradients (T04), and leaves every module's mode as it was.
-    """
-    with eval_mode(state.model):
-        losses, weights, counts = [], [], None
-        for batch in batches.epoch(0):
-            if plan is not None and plan.stop():
-                return None
-            output = state.model(*batch.inputs)
-            losses.append(state.loss(output, batch.target))
-            weights.append(state.loss.denominator(batch.target))
-            new = state.metric.counts(output, batch.target)
-            counts = new if counts is None else counts + new
-    assert counts is not None, "a part without batches is refused when the data is built"
-    values, divisors = read_all(losses), read_all(weights)
-    if state.loss.reduction == "mean":
-        values = [value * divisor for value, divisor in zip(values, divisors, strict=True)]
-    metrics = {"loss": mean(sum(values), sum(divisors))} | state.metric.result(counts.cpu())
-    return Evaluation(metrics, counts.cpu())
-
-
-class eval_mode:
-    """`with eval_mode(model):` puts every module in eval mode, and back as it was."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.training = [module for module in model.modules() if module.training]
-        self.model = model
-
-    def __enter__(self) -> None:
-        if any(type(module).train is not nn.Module.train for module in self.training):
-            self.model.eval()
-        else:
-            self.set(False)
-
-    def __exit__(self, *exception: object) -> None:
-        self.set(True)
-
-    def set(self, training: bool) -> None:
-        """As `module.training = ...`, without the detour through nn.Module's own attributes (3 us a module)."""
-        for module in self.training:
-            vars(module)["training"] = training
+__all__ = ["EpochRecord", "Evaluation", "Progress", "StepRow", "eval_mode", "evaluate", "fit"]

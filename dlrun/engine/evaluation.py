@@ -1,0 +1,66 @@
+"""Loss and metrics over one part, in eval mode, each sample weighing the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dlrun.engine.chunk import mean, read_all
+from dlrun.engine.state import Plan, TrainState
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The metrics of one part, and the counts that they come from (the confusion matrix, say)."""
+
+    metrics: dict[str, float]
+    counts: Tensor
+
+
+@torch.inference_mode()
+def evaluate(state: TrainState, batches: Any, plan: Plan | None = None) -> Evaluation | None:
+    """Loss and metrics over one part, each sample weighing the same; None if a stop was asked for meanwhile.
+
+    Runs in eval mode (trap T14) without gradients (T04), and leaves every module's mode as it was.
+    """
+    with eval_mode(state.model):
+        losses, weights, counts = [], [], None
+        for batch in batches.epoch(0):
+            if plan is not None and plan.stop():
+                return None
+            output = state.model(*batch.inputs)
+            losses.append(state.loss(output, batch.target))
+            weights.append(state.loss.denominator(batch.target))
+            new = state.metric.counts(output, batch.target)
+            counts = new if counts is None else counts + new
+    assert counts is not None, "a part without batches is refused when the data is built"
+    values, divisors = read_all(losses), read_all(weights)
+    if state.loss.reduction == "mean":
+        values = [value * divisor for value, divisor in zip(values, divisors, strict=True)]
+    metrics = {"loss": mean(sum(values), sum(divisors))} | state.metric.result(counts.cpu())
+    return Evaluation(metrics, counts.cpu())
+
+
+class eval_mode:
+    """`with eval_mode(model):` puts every module in eval mode, and back as it was."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.training = [module for module in model.modules() if module.training]
+        self.model = model
+
+    def __enter__(self) -> None:
+        if any(type(module).train is not nn.Module.train for module in self.training):
+            self.model.eval()
+        else:
+            self.set(False)
+
+    def __exit__(self, *exception: object) -> None:
+        self.set(True)
+
+    def set(self, training: bool) -> None:
+        """As `module.training = ...`, without the detour through nn.Module's own attributes (3 us a module)."""
+        for module in self.training:
+            vars(module)["training"] = training
