@@ -50,6 +50,9 @@ class Rows:
     def __init__(self, batches: list[Batch]) -> None:
         self.batches = batches
 
+    def __len__(self) -> int:
+        return len(self.batches)
+
     def sizes(self, i: int) -> int:
         return len(self.batches[i].target)
 
@@ -481,7 +484,7 @@ def test_traced_step_equals_plain(name: str, settings: dict[str, Any]) -> None:
     step = CompiledStep(state, fused(state, clip_norm=0.3), batches[0])
     compare(step, state, plain, batches, clip_norm=0.3)
     assert step.whole == (name != "rmsprop")
-    assert step.whole == (step.binding is not None)
+    assert step.whole == bool(step.bindings)
 
 
 @pytest.mark.usefixtures("interpreted")
@@ -509,6 +512,23 @@ def test_traced_step_takes_up_loaded_state_and_leaves_other_batches_and_formulas
         counts.append(len(calls))
     assert counts[:3] == [2, 2, 22]  # the first step and the short one; none; all
     assert_same(*states)
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_the_last_batch_of_a_short_epoch_has_a_graph_of_its_own() -> None:
+    batches = batches_of(TABLE)
+    batches.append(Batch((batches[0].inputs[0][:3],), batches[0].target[:3]))
+    options: dict[str, Any] = {
+        "clip_norm": None,
+        "precision": "fp32",
+        "accumulate": 1,
+        "batches": Rows(batches),
+    }
+    state, plain = state_of(optimizer="adam"), state_of(optimizer="adam")
+    step, words = choose_step(state, fast=True, compile=True, **options)
+    compare(step, state, plain, [*batches, *batches])
+    assert words == ["compiled step"]
+    assert len(step.bindings) == 2
 
 
 @pytest.mark.usefixtures("interpreted")

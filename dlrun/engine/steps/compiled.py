@@ -6,8 +6,9 @@ remains is the larger part. Nor does `torch.compile` around the step: its checks
 a small step computes. So the step is traced once (make_fx, under fake tensors: a model whose Python depends on
 values is refused, not traced wrongly) and the graph is given to TorchInductor itself.
 
-Batches of another size than the first (the last of an epoch), and the first step of all, in which torch makes the
-optimizer's state, take the eager fast step: the same numbers, and nothing is compiled twice. Random numbers (in
+The first step of all, in which torch makes the optimizer's state, and batches of another size (the last of an
+epoch, unless epochs are so short that it has a graph of its own) take the eager fast step: the same numbers, and
+nothing is compiled as training goes on. Random numbers (in
 dropout) are eager torch's own, so a resumed run draws what the uninterrupted one drew.
 """
 
@@ -23,9 +24,11 @@ from dlrun.engine.steps.fused import FusedStep
 from dlrun.engine.steps.kernels import flushing
 from dlrun.engine.steps.trace import Binding, Trace
 
+Shapes = tuple[tuple[torch.Size, tuple[int, ...], torch.dtype], ...]
+
 
 class CompiledStep:
-    """One compiled graph for batches like `example`, and the eager step for all others.
+    """One compiled graph for batches like each of `examples`, and the eager step for all others.
 
     The update is in the graph where the optimizer has a formula and every batch is a step (`whole`); otherwise
     the graph ends with the gradients, and the eager step's update follows. Making it compiles it, and raises
@@ -34,22 +37,25 @@ class CompiledStep:
 
     name = "compiled"
 
-    def __init__(self, state: Any, eager: FusedStep, example: Any, *, accumulate: int = 1) -> None:
+    def __init__(self, state: Any, eager: FusedStep, *examples: Any, accumulate: int = 1) -> None:
         self.eager = eager
-        self.shapes = shapes(example)
         formula = formula_for(state.optimizer) if accumulate == 1 else None
-        state.train_mode()
-        self.trace = Trace(state, example, formula, eager.clip_norm, eager.precision)
-        self.binding: Binding | None = None
         self.whole = formula is not None
+        state.train_mode()
+        self.traces = {
+            shapes(example): Trace(state, example, formula, eager.clip_norm, eager.precision)
+            for example in examples
+        }
+        self.bindings: dict[Shapes, Binding] = {}
 
     def __call__(
         self, state: Any, batch: Any, scale: float = 1.0, update: bool = True
     ) -> tuple[Tensor, Tensor]:
         """One batch. Returns its loss (0-d) and the model's output, both detached and still on the device."""
-        if shapes(batch) != self.shapes:
+        key = shapes(batch)
+        trace = self.traces.get(key)
+        if trace is None:
             return self.eager(state, batch, scale, update)
-        trace = self.trace
         if not self.whole:
             with torch.no_grad():
                 loss, output, *gradients = trace.graph(*trace.fixed, *batch.inputs, batch.target)
@@ -57,19 +63,26 @@ class CompiledStep:
             if update:
                 self.eager.update(state)
             return loss, output
-        if self.binding is None or not self.binding.holds(state.optimizer):
-            self.binding = trace.bind(state.optimizer)
-            if self.binding is None:
+        binding = self.bindings.get(key)
+        if binding is None or not binding.holds(state.optimizer):
+            binding = trace.bind(state.optimizer)
+            if binding is None:
                 return self.eager(state, batch, scale, update)
-        numbers = self.binding.next_numbers()
+            self.bindings[key] = binding
+        numbers = binding.next_numbers()
         with torch.no_grad(), flushing:
-            loss, output = trace.graph(*self.binding.tensors, numbers, *batch.inputs, batch.target)
+            loss, output = trace.graph(*binding.tensors, numbers, *batch.inputs, batch.target)
         return loss, output
 
 
-def shapes(batch: Any) -> list[tuple[torch.Size, tuple[int, ...], torch.dtype]]:
+def shapes(batch: Any) -> Shapes:
     """What a graph is compiled for: shapes, strides and types."""
-    return [(tensor.shape, tensor.stride(), tensor.dtype) for tensor in (*batch.inputs, batch.target)]
+    return tuple((tensor.shape, tensor.stride(), tensor.dtype) for tensor in (*batch.inputs, batch.target))
+
+
+def first_rows(batch: Any, rows: int) -> Any:
+    """A batch of so many rows, as an epoch's last one may be."""
+    return batch._replace(inputs=tuple(x[:rows] for x in batch.inputs), target=batch.target[:rows])
 
 
 def accumulate_gradients(params: list[Tensor], gradients: list[Tensor], scale: float) -> None:

@@ -16,6 +16,8 @@ from dlrun.engine.steps.packed_gru import packed_gru
 from dlrun.engine.steps.straight import straight
 from dlrun.errors import ConfigError, Problem
 
+SHORT_EPOCH = 100  # batches; in a shorter one the last, smaller batch matters, and gets a graph of its own
+
 
 def fast_step(
     state: Any, *, clip_norm: float | None, precision: str, accumulate: int, batches: Any
@@ -66,11 +68,11 @@ def eager_step(state: Any, *, clip_norm: float | None, precision: str) -> tuple[
 def compiled_step(
     state: Any, *, clip_norm: float | None, precision: str, fast: bool, accumulate: int, batches: Any
 ) -> tuple[Any, list[str]]:
-    """The whole step compiled, for batches of the full size, and the eager one for the rest (compiled.py).
+    """The whole step compiled, for batches of the full size and a short epoch's last; eager for the rest.
 
     Raises `ConfigError` if it cannot be compiled.
     """
-    from dlrun.engine.steps.compiled import CompiledStep  # imports the compiler
+    from dlrun.engine.steps.compiled import CompiledStep, first_rows  # imports the compiler
 
     if state.scaler is not None:
         message = "a step with a gradient scaler is not compiled."
@@ -80,6 +82,9 @@ def compiled_step(
     eager = FusedStep(clip_norm=clip_norm, precision=precision, device_type=state.device.type)
     if fast:
         eager, _ = eager_step(state, clip_norm=clip_norm, precision=precision)
-    example = next(iter(batches.epoch(0)))
-    step = CompiledStep(state, eager, example, accumulate=accumulate)
+    examples = [next(iter(batches.epoch(0)))]
+    last = batches.sizes(len(batches) - 1)
+    if len(batches) < SHORT_EPOCH and last != batches.sizes(0):
+        examples.append(first_rows(examples[0], last))
+    step = CompiledStep(state, eager, *examples, accumulate=accumulate)
     return step, ["compiled step" if step.whole else "compiled gradients"]
