@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -163,7 +164,11 @@ class Binding:
         self.steps = [0 for _ in counts]  # the counts as Python knows them, while nobody else changed them
         self.versions = [-1 for _ in counts]
         self.values: list[float] = []
-        self.numbers = torch.empty(0)
+        lengths = [len(formula.numbers(group, 1)) for group in optimizer.param_groups]
+        self.buffer = array("d", bytes(8 * sum(lengths))) if self.device.type == "cpu" else None
+        self.numbers = (
+            torch.empty(0) if self.buffer is None else torch.frombuffer(self.buffer, dtype=torch.float64)
+        )
 
     def holds(self, optimizer: Any) -> bool:
         """Is it still the same state, and the same formula?"""
@@ -185,7 +190,11 @@ class Binding:
                 self.versions[i] = count._version
             values += self.formula.numbers(group, self.steps[i])
         if values != self.values:
-            self.values, self.numbers = values, torch.tensor(values, dtype=torch.float64, device=self.device)
+            self.values = values
+            if self.buffer is None:
+                self.numbers = torch.tensor(values, dtype=torch.float64, device=self.device)
+            else:
+                self.buffer[:] = array("d", values)  # the memory of `numbers`: a third of a new tensor's time
         return self.numbers
 
 
