@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dlrun.after.worker import log_of, start
+from dlrun.config.plugins import loaded
 from dlrun.config.schema import Config
 from dlrun.errors import CheckFailed, RunError
 from dlrun.run import checkpoint as files
-from dlrun.run.rundir import RunDir
+from dlrun.run.rundir import RunDir, read_json
 from dlrun.run.screen import duration
 
 TIMING = ("epoch_seconds", "samples_per_second")
@@ -24,69 +25,68 @@ KILLS = 3
 
 def verify_command(config: Config, *, quiet: bool) -> int:
     """Train twice in a temporary folder, once killed and resumed several times, and compare. 0: equal; else 3."""
-    say = (lambda text: None) if quiet else print
+    say: Callable[[str], None] = (lambda text: None) if quiet else print
     with tempfile.TemporaryDirectory(prefix="dlrun-verify-") as folder:
+        frozen = Path(folder) / "frozen.yaml"
+        frozen.write_text(config.to_yaml(), encoding="utf-8")
         whole, broken = RunDir(Path(folder) / "whole"), RunDir(Path(folder) / "broken")
-        started = time.perf_counter()
-        train_to_the_end(config, whole)
-        seconds = time.perf_counter() - started
+        train_to_the_end(frozen, whole)
+        seconds = read_json(whole.summary)["times"]["total_seconds"]
         say(f"trained without interruption in {duration(seconds)}")
-        kills = train_with_kills(config, broken, seconds, say)
+        kills = train_with_kills(frozen, broken, seconds, random.Random(config.seed), say)
+        if kills == 0:
+            raise RunError("the run ends before it can be interrupted: give it more trainer.epochs.")
         differences = compare(whole, broken)
     if differences:
         listed = "\n".join(f"  {line}" for line in differences[:10])
         raise CheckFailed(f"after {kills} interruptions the result differs:\n{listed}")
-    print(
-        f"exact: after {kills} interruptions weights, optimizer, random state and metrics are equal bit for bit"
-    )
+    words = "weights, optimizer, random state and metrics are equal bit for bit"
+    print(f"exact: after {kills} interruption{'s' if kills > 1 else ''} {words}")
     return 0
 
 
-def command(config: Path, run: RunDir) -> list[str]:
-    """A process that starts this run, or goes on with it."""
-    return [sys.executable, "-m", "dlrun.after.worker", str(config), str(run.path)]
+def begin(frozen: Path, run: RunDir) -> Any:
+    """The process that trains, with the plug-ins of this one."""
+    return start(frozen, run.path, [plugin.path or plugin.name for plugin in loaded()])
 
 
-def start(config: Config, run: RunDir) -> subprocess.Popen[bytes]:
-    """Start (or go on with) a run in a process of its own."""
-    path = run.path.parent / f"{run.path.name}.yaml"
-    path.write_text(config.to_yaml(), encoding="utf-8")
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    return subprocess.Popen(
-        command(path, run), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-
-
-def train_to_the_end(config: Config, run: RunDir) -> None:
+def train_to_the_end(frozen: Path, run: RunDir) -> None:
     """Raises `RunError` when the process fails."""
-    process = start(config, run)
-    output, _ = process.communicate()
-    if process.returncode != 0:
-        raise RunError(f"the run itself fails:\n{output.decode(errors='replace').strip()[-2000:]}")
+    process = begin(frozen, run)
+    process.join()
+    if process.exitcode != 0:
+        output = log_of(run.path).read_text(encoding="utf-8", errors="replace")
+        raise RunError(f"the run itself fails:\n{output.strip()[-2000:]}")
 
 
-def train_with_kills(config: Config, run: RunDir, seconds: float, say: Any) -> int:
-    """Kill the run at random moments (the first by SIGTERM, the others by SIGKILL) and let it go on each time."""
-    dice = random.Random(config.seed)
+def train_with_kills(
+    frozen: Path, run: RunDir, seconds: float, dice: random.Random, say: Callable[[str], None]
+) -> int:
+    """Kill the run at random moments of its training (first by SIGTERM, then by SIGKILL), and let it go on each time.
+
+    Returns how often it was hit.
+    """
+    hits = 0
     for kill in range(KILLS):
-        process = start(config, run)
+        number = signal.SIGTERM if kill == 0 else signal.SIGKILL
+        process = begin(frozen, run)
         wait_until_training(run, process)
-        try:
-            process.wait(timeout=dice.uniform(0.0, max(0.2, seconds / (KILLS + 1))))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGTERM if kill == 0 else signal.SIGKILL)
-        process.communicate()
+        process.join(dice.uniform(0.0, seconds / (KILLS + 1)))
+        if process.is_alive():
+            os.kill(process.pid, number)
+        process.join()
         status = run.read_status()
-        say(f"interrupted at step {status.get('step', 0)} ({'SIGTERM' if kill == 0 else 'SIGKILL'})")
         if status.get("state") == "finished":
             break
-    train_to_the_end(config, run)
-    return kill + 1
+        hits += 1
+        say(f"interrupted by {number.name} after the checkpoint at step {status.get('step', 0)}")
+    train_to_the_end(frozen, run)
+    return hits
 
 
-def wait_until_training(run: RunDir, process: subprocess.Popen[bytes]) -> None:
+def wait_until_training(run: RunDir, process: Any) -> None:
     """Return when the run says that it is running (or the process is gone)."""
-    while process.poll() is None and run.read_status().get("pid") != process.pid:
+    while process.is_alive() and run.read_status().get("pid") != process.pid:
         time.sleep(0.01)
 
 
