@@ -123,7 +123,7 @@ def measured(command: list[str], setting: Setting) -> tuple[Result, str]:
         out.seek(0)
         err.seek(0)
         if process.returncode != 0:
-            result.failure = (err.read().strip().splitlines() or ["no message"])[-1][:200]
+            result.failure = " ".join(err.read().split()[-40:])[-300:] or "no message"
         return result, out.read()
 
 
