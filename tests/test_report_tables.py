@@ -61,19 +61,21 @@ def test_the_closing_table_puts_the_baseline_beside_the_test_result(tmp_path: Pa
     rows[6]["val_loss"] = 0.01
     summary = make_summary(rows)
     lines = str(closing_table(summary, tmp_path)).splitlines()
-    for words in ("val, best (epoch 7)", "train, last (epoch 10)", "test of best", "majority class"):
-        assert words in lines[0]
-    accuracy = next(line for line in lines if line.startswith("accuracy")).split()
-    assert accuracy[-1] == "0.1000"
-    assert accuracy[-2] == format_number(summary["test"]["accuracy"])
+    assert lines[0].split()[:2] == ["loss", "accuracy"]
+    found = {
+        words: next(line for line in lines if line.startswith(words)).removeprefix(words).split()
+        for words in ("val, best (epoch 7)", "train, last (epoch 10)", "test of best", "majority class")
+    }
+    assert found["majority class"] == ["0.1000"]
+    assert found["test of best"][1] == format_number(summary["test"]["accuracy"])
     assert lines[-2].startswith("6.0 s in all · 5.0 s training")
     assert lines[-1] == f"{tmp_path}/: curves.png"
 
 
 def test_when_the_last_epoch_is_the_best_it_is_shown_once() -> None:
-    head = str(closing_table(make_summary(make_metrics(4, 0.1)))).splitlines()[0]
-    assert "train, best and last (epoch 4)" in head
-    assert "train, last" not in head
+    text = str(closing_table(make_summary(make_metrics(4, 0.1))))
+    assert "train, best and last (epoch 4)" in text
+    assert "train, last" not in text
 
 
 def test_a_regression_has_the_mean_value_beside_it() -> None:
@@ -81,7 +83,10 @@ def test_a_regression_has_the_mean_value_beside_it() -> None:
     text = str(closing_table(summary))
     assert "mean value" in text
     assert "test" not in text
-    assert text.splitlines()[2].split() == ["mae", "0.2000", "1.0000"]
+    lines = [line.split() for line in text.splitlines()]
+    assert lines[0] == ["loss", "mae"]
+    assert lines[1][-2:] == ["0.5000", "0.2000"]
+    assert lines[2] == ["mean", "value", "1.0000"]
 
 
 @pytest.mark.parametrize(

@@ -76,25 +76,28 @@ def closing_table(summary: Mapping[str, Any], run_dir: Path | None = None) -> Ta
         summary: what summary.json holds.
         run_dir: where the run is, to name the files that are there.
     """
-    columns = _closing_columns(summary)
-    names = list(dict.fromkeys(name for _, values in columns for name in values))
-    rows = [[name, *(format_number(values.get(name)) for _, values in columns)] for name in names]
-    headers = ["", *(header for header, _ in columns)]
-    return Table(headers, rows, notes=tuple(line for line in (_effort(summary), _places(run_dir)) if line))
+    moments = _closing_rows(summary)
+    names = list(dict.fromkeys(name for _, values in moments for name in values))
+    rows = [[moment, *(format_number(values.get(name)) for name in names)] for moment, values in moments]
+    return Table(
+        ["", *names] if rows else [],
+        rows,
+        notes=tuple(line for line in (_effort(summary), _places(run_dir)) if line),
+    )
 
 
-def _closing_columns(summary: Mapping[str, Any]) -> list[tuple[str, dict[str, float]]]:
-    columns = []
+def _closing_rows(summary: Mapping[str, Any]) -> list[tuple[str, dict[str, float]]]:
+    rows = []
     best, last = (numbers(summary.get(moment)) for moment in ("best", "last"))
     same = "epoch" in best and best["epoch"] == last.get("epoch")
     for moment, values in (("best and last", best),) if same else (("best", best), ("last", last)):
         epoch = f" (epoch {values['epoch']:.0f})" if "epoch" in values else ""
-        columns += [(f"{part}, {moment}{epoch}", _of_part(values, part)) for part in ("train", "val", "test")]
+        rows += [(f"{part}, {moment}{epoch}", _of_part(values, part)) for part in ("train", "val", "test")]
     test, baseline = summary.get("test"), summary.get("baseline")
     of = test.get("of") if isinstance(test, Mapping) else None
-    columns.append((f"test of {of}" if of else "test", numbers(test)))
-    columns.append((baseline_name(baseline), numbers(baseline)))
-    return [(header, values) for header, values in columns if values]
+    rows.append((f"test of {of}" if of else "test", numbers(test)))
+    rows.append((baseline_name(baseline), numbers(baseline)))
+    return [(moment, values) for moment, values in rows if values]
 
 
 def _of_part(values: Mapping[str, float], part: str) -> dict[str, float]:

@@ -200,8 +200,10 @@ def print_closing(session: Any, summary: dict[str, Any]) -> None:
 
     screen = session.screen
     screen.line()
-    for line in str(closing_table(summary, session.run.path)).splitlines():
-        screen.line(f"  {line}")
+    head, *lines = str(closing_table(summary, session.run.path)).splitlines()
+    screen.line(f"  {head}", style="dim")
+    for line in lines:
+        screen.line(f"  {line}", style="bold" if line.startswith("test of") else "")
     if summary["stopped"]:
         screen.line(f"  stopped early: {summary['stopped']}")
     for remark in summary["remarks"]:

@@ -28,6 +28,7 @@ class Logs:
         self.step_table = Table(session.run.steps, ["step", "loss", "lr"])
         self.logger = make_logger(config.logger.name, session.run, state.history.rows)
         self.first_epoch = state.epoch
+        session.screen.expect(self.columns, self.epochs)
 
     def __enter__(self) -> Logs:
         return self

@@ -1,16 +1,23 @@
-"""What a person sees of a run: a header, a bar or plain lines, a closing table; and the same words in train.log."""
+"""What a person sees of a run: a header, a bar or plain lines, a closing table; and the same facts in train.log."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from dlrun.run.epochs import EpochTable, epoch_line
+
 if TYPE_CHECKING:
     from dlrun.engine.loop import EpochRecord, Progress
+
+CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+BAR = 30  # characters that a bar and the time beside it want before anything else is shown
+REFRESH = 4  # times a second that the bar is drawn anew
 
 
 class Screen:
@@ -19,7 +26,7 @@ class Screen:
     Args:
         quiet: print nothing but the last line.
         silent: print nothing at all (train.log is written all the same).
-        terminal: draw a progress bar; None asks the standard output.
+        terminal: draw a progress bar and columns; None asks the standard output.
     """
 
     def __init__(self, *, quiet: bool = False, silent: bool = False, terminal: bool | None = None) -> None:
@@ -29,6 +36,7 @@ class Screen:
         self.log: IO[str] | None = None
         self.early: list[str] = []
         self.bar: Any = None
+        self.table: EpochTable | None = None
 
     def open_log(self, path: Path) -> None:
         """Append to this train.log from now on."""
@@ -38,17 +46,24 @@ class Screen:
             self.note(line)
 
     def line(self, text: str = "", *, style: str = "", always: bool = False) -> None:
-        """One line on the screen and in the log. `style` (bold, dim, green, red, yellow) only on a terminal."""
+        """One line on the screen and in the log. `style` (one of `CODES`) only on a terminal."""
         self.note(text)
-        if self.silent or (self.quiet and not always):
-            return
+        if not self.silent and (always or not self.quiet):
+            self.show(painted(text, style) if self.terminal else text)
+
+    def show(self, text: str) -> None:
+        """One line on the screen alone."""
         try:
-            if self.bar is not None:
-                self.bar.console.print(text, style=style or None, highlight=False, markup=False)
+            if self.bar is None:
+                print(text, flush=True)
             else:
-                print(painted(text, style) if self.terminal else text, flush=True)
+                from rich.text import Text
+
+                self.bar.console.print(Text.from_ansi(text), soft_wrap=True)
+        except UnicodeEncodeError:  # a terminal that knows few letters
+            print(text.encode("ascii", "backslashreplace").decode(), flush=True)
         except OSError:  # nobody reads on (`dlrun | head`), or the disk of `dlrun > file` is full
-            self.silent = True
+            self.silent = self.quiet = True
             self.stop_bar()
             forsake(sys.stdout)
 
@@ -65,11 +80,33 @@ class Screen:
         """Aligned `name  value` lines."""
         width = max(len(name) for name, _ in rows)
         for name, value in rows:
-            self.line(f"  {name:<{width}}  {value}")
+            self.note(f"  {name:<{width}}  {value}")
+            if not self.quiet:
+                shown = painted(f"{name:<{width}}", "cyan") if self.terminal else f"{name:<{width}}"
+                self.show(f"  {shown}  {value}")
+
+    # -- while it trains ----------------------------------------------------------------------------------------
+
+    def expect(self, columns: Sequence[str], epochs: int) -> None:
+        """These columns of metrics.csv will come: on a terminal, they stand under one head."""
+        if self.terminal:
+            self.table = EpochTable(columns, epochs, shutil.get_terminal_size().columns)
+
+    def epoch(self, record: EpochRecord, epochs: int) -> None:
+        """The line of one epoch."""
+        self.note(epoch_line(record.row, epochs, record.is_best))
+        if self.quiet:
+            return
+        if self.table is None:
+            self.show(epoch_line(record.row, epochs, record.is_best))
+            return
+        for line in self.table.head():
+            self.show(painted(line, "dim"))
+        self.show(self.table.line(record.row, record.is_best))
 
     def start_bar(self, steps: int, done: int) -> None:
         """Draw a progress bar over all steps of the run (on a terminal only)."""
-        if not self.terminal or self.quiet:
+        if not self.terminal or self.quiet or os.environ.get("TERM") == "dumb":
             return
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -77,40 +114,31 @@ class Screen:
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=None),
             TextColumn("{task.fields[facts]}"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("[dim]left"),
         )
-        self.bar = Progress(*words, TimeRemainingColumn(compact=True), refresh_per_second=5)
+        self.bar = Progress(*words, refresh_per_second=REFRESH, transient=True, expand=True)
         self.task = self.bar.add_task("training", total=steps, completed=done, facts="")
         self.bar.start()
 
     def advance(self, progress: Progress, batches_done: int, epochs: int) -> None:
-        """Move the bar: loss, metrics and throughput of the epoch so far."""
+        """Move the bar: loss, metrics and throughput of the epoch so far, as much of it as there is room for."""
         if self.bar is None:
             return
-        speed = progress.samples / progress.seconds if progress.seconds else 0.0
-        facts = [
-            f"loss {progress.loss:.4f}",
-            *(f"{k} {v:.4f}" for k, v in progress.metrics.items()),
-            f"{speed:,.0f}/s",
-        ]
         title = f"epoch {min(progress.epoch + 1, epochs)}/{epochs}"
+        speed = progress.samples / progress.seconds if progress.seconds else 0.0
+        facts = [f"loss {progress.loss:.4f}"]
+        facts += [*(f"{k} {v:.4f}" for k, v in progress.metrics.items()), f"{speed:,.0f}/s"]
+        while len(facts) > 1 and len(title + "  ".join(facts)) + BAR > self.bar.console.width:
+            facts.pop()
         self.bar.update(self.task, completed=batches_done, description=title, facts="  ".join(facts))
-
-    def epoch(self, record: EpochRecord, epochs: int) -> None:
-        """The line of one epoch."""
-        row = record.row
-        words = [f"epoch {int(row['epoch']):>{len(str(epochs))}}/{epochs}"]
-        shown = [
-            key for key in row if key not in ("epoch", "step", "lr", "epoch_seconds", "samples_per_second")
-        ]
-        words += [f"{key} {row[key]:.4f}" for key in shown]
-        words += [f"lr {row['lr']:.3g}", f"{row['samples_per_second']:,.0f}/s"]
-        self.line("  ".join(words) + ("  *" if record.is_best else ""))
 
     def stop_bar(self) -> None:
         """Take the bar away."""
         if self.bar is not None:
-            self.bar.stop()
-            self.bar = None
+            bar, self.bar = self.bar, None
+            with suppress(OSError):
+                bar.stop()
 
     def close(self) -> None:
         """Take the bar away and close the log."""
@@ -129,12 +157,9 @@ def forsake(stream: IO[str]) -> None:
         os.close(nowhere)
 
 
-CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
-
-
 def painted(text: str, style: str) -> str:
-    """ANSI colours, unless NO_COLOR is set (https://no-color.org)."""
-    if not style or os.environ.get("NO_COLOR"):
+    """ANSI colours, unless NO_COLOR is set (https://no-color.org) or the terminal knows none."""
+    if not style or not text or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return text
     return f"\033[{CODES[style]}m{text}\033[0m"
 

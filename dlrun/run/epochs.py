@@ -1,0 +1,69 @@
+"""The line of an epoch: names and numbers in a pipe or a log, columns under a head on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+APART = (
+    "epoch",
+    "step",
+    "lr",
+    "epoch_seconds",
+    "samples_per_second",
+)  # columns of metrics.csv that are no metrics
+PARTS = ("train", "val", "test")
+HEAD_EVERY = 50  # lines, so that a head is on the screen
+
+
+def epoch_line(row: Mapping[str, float], epochs: int, is_best: bool) -> str:
+    """`epoch 3/20  train_loss 0.1234  ...  lr 0.001  12,345/s  *`"""
+    words = [f"epoch {int(row['epoch']):>{len(str(epochs))}}/{epochs}"]
+    words += [f"{key} {row[key]:.4f}" for key in row if key not in APART]
+    words += [f"lr {row['lr']:.3g}", f"{row['samples_per_second']:,.0f}/s"]
+    return "  ".join(words) + ("  *" if is_best else "")
+
+
+class EpochTable:
+    """Lines of epochs in columns, the metrics of a part together.
+
+    Args:
+        columns: of metrics.csv.
+        epochs: how many there will be.
+        width: of the terminal; the last columns are left out if there are too many.
+    """
+
+    def __init__(self, columns: Sequence[str], epochs: int, width: int) -> None:
+        self.epochs, self.lines = epochs, 0
+        metrics = [tuple(name.split("_", 1)) for name in columns if name not in APART]
+        wide = max(5, 2 * len(str(epochs)) + 1)
+        self.columns = [("", "epoch", wide)]  # part, name, width
+        self.columns += [(part, name, max(8, len(name) + 1)) for part, name in metrics]
+        self.columns += [("", "lr", 9), ("", "samples/s", 11)]
+        while sum(size for *_, size in self.columns) + 4 > width and len(self.columns) > 2:
+            self.columns.pop()
+
+    def head(self) -> list[str]:
+        """The names, over the first line and now and then again."""
+        self.lines += 1
+        if self.lines % HEAD_EVERY != 1:
+            return []
+        parts, before = "", ""
+        for part, _, size in self.columns:
+            new = part in PARTS and part != before
+            parts += f"{part:>{size}}" if new else " " * size
+            before = part
+        return [f"  {parts}".rstrip(), "  " + "".join(f"{name:>{size}}" for _, name, size in self.columns)]
+
+    def line(self, row: Mapping[str, float], is_best: bool) -> str:
+        """One epoch; what was not evaluated stays empty, and a star is on the best so far."""
+        cells = [f"{self.cell(row, part, name):>{size}}" for part, name, size in self.columns]
+        return "  " + "".join(cells) + (" *" if is_best else "")
+
+    def cell(self, row: Mapping[str, float], part: str, name: str) -> str:
+        """The text of one cell."""
+        if name == "epoch":
+            return f"{int(row['epoch'])}/{self.epochs}"
+        if part:
+            value = row.get(f"{part}_{name}")
+            return "" if value is None else f"{value:.4f}"
+        return f"{row['lr']:.3g}" if name == "lr" else f"{row['samples_per_second']:,.0f}"
