@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,20 @@ import pytest
 # On shared cores torch's threads wait for each other: a test of milliseconds takes seconds. Read when torch is
 # imported, and by child processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def plug_ins_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What the plug-ins of one test register is not there for the next."""
+    from dlrun.config import plugins
+    from dlrun.config.registry import TABLES
+
+    before = {kind: dict(table.plugins) for kind, table in TABLES.items()}
+    monkeypatch.setattr(plugins, "_LOADED", dict(plugins._LOADED))
+    monkeypatch.setattr(plugins, "_NAMED", set(plugins._NAMED))
+    yield
+    for kind, table in TABLES.items():
+        table.plugins = before[kind]
 
 
 @pytest.fixture(scope="session")
