@@ -15,7 +15,7 @@ from pathlib import Path
 
 import growth
 import table
-from process import Result, Setting, quiet_core, run_dlrun, run_peer, start_dlrun
+from process import Result, Setting, quiet_core, run_dlrun, run_peer
 
 TASKS = ("digits_mlp", "mnist_mlp", "mnist_cnn", "names_gru")
 OWN = ("textbook", "fixed_batch")  # run in dlrun's environment
@@ -110,7 +110,7 @@ def measure(name: str, task: str, epochs: int, setting: Setting) -> Result:
 def start(name: str, setting: Setting) -> Result:
     """One program's start-up on mnist_mlp."""
     if name == "dlrun":
-        return start_dlrun("mnist_mlp", setting)
+        return run_dlrun("mnist_mlp", ["trainer.max_steps=1"], setting, noted=True)
     few = Setting(setting.root, setting.core, 640, setting.peers_python)
     return run_peer(name, "mnist_mlp", 1, few, own=name in (*OWN, "bare"))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,6 +32,7 @@ class Result:
     start: float | None = None  # seconds from the start of the process to the end of its first step
     memory_mib: float = 0.0  # the largest resident set
     seconds: float = 0.0  # of the whole process
+    saves: list[float] = field(default_factory=list)  # seconds of each checkpoint
     failure: str = ""
 
     @property
@@ -73,31 +73,24 @@ def run_peer(name: str, task: str, epochs: int, setting: Setting, own: bool) -> 
     return result
 
 
-def run_dlrun(task: str, words: list[str], setting: Setting) -> Result:
-    """`dlrun` as a user runs it, in a process of its own: the speeds are those of its metrics.csv."""
-    folder = Path(tempfile.mkdtemp(prefix="dlrun_bench_"))
-    try:
-        run = folder / "run"
-        base = WORDS[task].format(limit=setting.limit).split()
-        command = [*dlrun_command(), *base, *words, f"run.dir={run}"]
-        result, _ = measured(command, setting)
-        if not result.failure:
-            with (run / "metrics.csv").open(newline="") as file:
-                result.speeds = [float(row["samples_per_second"]) for row in csv.DictReader(file)]
-        return result
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def run_dlrun(task: str, words: list[str], setting: Setting, noted: bool = False) -> Result:
+    """`dlrun` as a user runs it, in a process of its own: the speeds are those of its metrics.csv.
 
-
-def start_dlrun(task: str, setting: Setting) -> Result:
-    """One step of dlrun: seconds from the start of the process to the end of that step."""
+    `noted`: through noted.py, for the time of its first step and of its checkpoints.
+    """
     with tempfile.TemporaryDirectory(prefix="dlrun_bench_") as folder:
-        note = Path(folder) / "first"
-        base = WORDS[task].format(limit=setting.limit).split()
-        command = [sys.executable, str(HERE / "first_step.py"), str(note), *base]
+        run, note = Path(folder) / "run", Path(folder) / "note"
+        base = WORDS[task].format(limit=setting.limit).split() if task in WORDS else [task]
+        start = [sys.executable, str(HERE / "noted.py"), str(note)] if noted else dlrun_command()
         began = time.time()
-        result, _ = measured([*command, "trainer.max_steps=1", f"run.dir={folder}/run"], setting)
-        result.start = float(note.read_text()) - began if note.exists() else None
+        result, _ = measured([*start, *base, *words, f"run.dir={run}"], setting)
+        if result.failure:
+            return result
+        if noted:
+            notes = json.loads(note.read_text())
+            result.start, result.saves = notes["first"] - began, notes["saves"]
+        with (run / "metrics.csv").open(newline="") as file:
+            result.speeds = [float(row["samples_per_second"]) for row in csv.DictReader(file)]
         return result
 
 
