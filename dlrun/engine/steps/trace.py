@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from array import array
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -52,6 +53,7 @@ class Trace:
             inputs += [torch.zeros_like(p) for p, _ in self.slots()]
             inputs.append(torch.zeros(sum(self.lengths), dtype=torch.float64, device=self.state.device))
         inputs += [*example.inputs, example.target]
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # warns where there is no GPU
         try:
             # Private to torch or experimental, so they are named here alone and any failure is one message.
             from torch._inductor import compile as inductor

@@ -1,0 +1,162 @@
+"""Layers and memory formats of the fast step, and the rule that chooses them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from steps_help import (
+    IMAGE,
+    TABLE,
+    TEXT,
+    Rows,
+    assert_same,
+    batches_of,
+    compare,
+    small_cnn,
+    small_mlp,
+    state_of,
+    train,
+)
+from torch import nn
+
+from dlrun.engine.allocator import keep_freed_memory
+from dlrun.engine.steps import choose_step
+from dlrun.engine.steps.fused import FusedStep
+from dlrun.engine.steps.kernels import fused_update
+from dlrun.engine.steps.layout import channels_last
+from dlrun.engine.steps.packed_gru import packed_gru
+from dlrun.engine.steps.plain import PlainStep
+from dlrun.engine.steps.straight import straight
+from dlrun.models.recurrent import gru
+from dlrun.spec import DataSpec
+
+
+def test_channels_last_equals_plain() -> None:
+    state, plain = (state_of(small_cnn, IMAGE, momentum=0.9) for _ in range(2))
+    step = FusedStep(update=fused_update(state.optimizer), forward=channels_last(state.model))
+    compare(step, state, plain, batches_of(IMAGE))
+    assert state.model.features.conv2.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_state_in_another_memory_format_is_laid_out_anew() -> None:
+    state, plain = (state_of(small_cnn, IMAGE, momentum=0.9) for _ in range(2))
+    for each in (state, plain):
+        train(PlainStep(), each, batches_of(IMAGE, 3))
+    step = FusedStep(update=fused_update(state.optimizer), forward=channels_last(state.model))
+    compare(step, state, plain, batches_of(IMAGE))
+
+
+@pytest.mark.filterwarnings("ignore:grad and param do not obey")
+def test_accumulated_gradients_in_another_memory_format() -> None:
+    """As a checkpoint brings them that was written without the fast path, between two accumulated batches."""
+    state, plain = (state_of(small_cnn, IMAGE) for _ in range(2))
+    step = FusedStep(update=fused_update(state.optimizer), forward=channels_last(state.model))
+    batches = batches_of(IMAGE, 3)
+    for each, taken in ((state, step), (plain, PlainStep())):
+        taken(each, batches[0], 0.5, False)
+        for p in each.model.parameters():
+            assert p.grad is not None
+            p.grad = p.grad.contiguous()
+        taken(each, batches[1], 0.5, True)
+        taken(each, batches[2])
+    assert_same(state, plain)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"num_layers": 1},
+        {"num_layers": 2},
+        {"num_layers": 2, "bidirectional": True},
+        {"num_layers": 3, "bidirectional": True, "dropout": 0.4},
+    ],
+)
+def test_packed_gru_equals_torchs(shape: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    model = gru(TEXT, hidden_size=5, embedding=4, **shape)
+    fast = packed_gru(model)
+    assert fast is not None
+    for batch in batches_of(TEXT, 3):
+        found, outputs = [], []
+        for call in (model, fast):
+            torch.manual_seed(3)  # dropout
+            model.zero_grad()
+            output = call(*batch.inputs)
+            output.square().sum().backward()
+            outputs.append(output.detach())
+            found.append([p.grad for p in model.parameters()])
+        torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-6)
+
+
+def test_packed_gru_of_frozen_letters_and_of_a_single_step() -> None:
+    model = gru(TEXT, hidden_size=5, embedding=4)
+    model.embedding.requires_grad_(False)
+    fast = packed_gru(model)
+    assert fast is not None
+    codes, lengths = torch.tensor([[1, 0], [2, 0]]), torch.tensor([1, 1])
+    fast(codes, lengths).sum().backward()
+    assert model.embedding.weight.grad is None
+    torch.testing.assert_close(fast(codes, lengths), model(codes, lengths), rtol=1e-6, atol=1e-6)
+    with pytest.raises(ValueError, match="at least 1"):
+        fast(codes, torch.tensor([1, 0]))
+
+
+def test_packed_gru_leaves_other_models_alone() -> None:
+    assert packed_gru(gru(TEXT, embedding=None)) is None
+    assert packed_gru(small_mlp(TABLE)) is None
+    padded = gru(TEXT)
+    padded.embedding = nn.Embedding(9, 32, padding_idx=0)
+    assert packed_gru(padded) is None
+    hooked = gru(TEXT)
+    hooked.rnn.register_forward_hook(lambda *_: None)
+    assert packed_gru(hooked) is None
+    labels = DataSpec("tags", "labelling", "text", (7,), 3, vocabulary=tuple("_ab"))
+    assert packed_gru(gru(labels)) is None
+
+
+def test_straight_calls_every_layer_and_sees_hooks() -> None:
+    model = small_mlp(TABLE).eval()
+    x = torch.randn(4, 6)
+    chain = straight(model)
+    assert chain is not None
+    torch.testing.assert_close(chain(x), model(x), rtol=0, atol=0)
+    model.head.register_forward_hook(lambda *_: None)
+    assert straight(model) is None
+    assert straight(small_cnn(IMAGE)) is None
+
+
+def test_freed_memory_is_kept_where_there_is_glibc() -> None:
+    assert keep_freed_memory() == (sys.platform == "linux" and "glibc" in " ".join(platform_libc()))
+
+
+def platform_libc() -> tuple[str, str]:
+    import platform
+
+    return platform.libc_ver()
+
+
+@pytest.mark.parametrize(
+    ("make", "spec", "words"),
+    [
+        (small_mlp, TABLE, ["fused"]),
+        (small_cnn, IMAGE, ["fused", "channels_last"]),
+        (gru, TEXT, ["fused", "packed_gru"]),
+    ],
+)
+def test_the_rule_is_seen_in_the_words_and_one_key_switches_it_off(
+    make: Callable[..., nn.Module], spec: DataSpec, words: list[str]
+) -> None:
+    options: dict[str, Any] = {"clip_norm": None, "precision": "fp32", "compile": False, "accumulate": 1}
+    options["batches"] = Rows(batches_of(spec, 2))
+    step, found = choose_step(state_of(make, spec), fast=True, **options)
+    assert found == words
+    state, plain = state_of(make, spec), state_of(make, spec)
+    step, _ = choose_step(state, fast=True, **options)
+    compare(step, state, plain, batches_of(spec))
+    assert choose_step(state_of(make, spec), fast=False, **options)[1] == ["plain"]
+    assert choose_step(state_of(make, spec, "nadam"), fast=True, **options)[1][0] == "lean"
