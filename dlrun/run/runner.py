@@ -283,15 +283,19 @@ class Session:
         self.run.write_status(
             state="interrupted", ended=now(), exit_code=code, error=f"stopped by {number.name}"
         )
-        place = f"epoch {self.state.epoch + 1}, step {self.state.step}"
-        self.screen.line(f"Stopped by {number.name} in {place}.", style="yellow", always=True)
+        place = f"in epoch {self.state.epoch + 1}" if self.state.epoch < self.plan.epochs else "at the end"
+        words = f"Stopped by {number.name} {place}, after step {self.state.step}."
+        self.screen.line(words, style="yellow", always=True)
         self.screen.line(f"Go on with:  {words_for('resume', self.run.path)}", always=True)
         return Outcome(self.run, code, state=self.state)
 
 
 def words_for(command: str, path: Path) -> str:
     """A command about a run, as it can be typed."""
-    return f"dlrun {command} {shlex.quote(shorter(path))}"
+    word = shorter(path)
+    if "=" in word.partition("/")[0]:  # else it would be configuration
+        word = f"./{word}"
+    return f"dlrun {command} {shlex.quote(word)}"
 
 
 def now() -> str:

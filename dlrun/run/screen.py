@@ -118,7 +118,7 @@ class Screen:
             TextColumn("[dim]left"),
         )
         self.bar = Progress(*words, refresh_per_second=REFRESH, transient=True, expand=True)
-        self.task = self.bar.add_task("training", total=steps, completed=done, facts="")
+        self.task = self.bar.add_task("begins", total=steps, completed=done, facts="")
         self.bar.start()
 
     def advance(self, progress: Progress, batches_done: int, epochs: int) -> None:
