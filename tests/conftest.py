@@ -60,3 +60,12 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i, pixels in enumerate(digits.images[digits.target == label][:20]):
             Image.fromarray((pixels * 15).astype("uint8")).save(root / str(label) / f"{i}.png")
     return root
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `gpu` skip where there is none."""
+    if item.get_closest_marker("gpu") is not None:
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device")
