@@ -49,7 +49,8 @@ OPTIONS = [
     for path in sorted(CONF.glob("*/*.yaml"))
     if path.parent != CONF / "experiment"
 ]
-EXPERIMENTS = [path.stem for path in sorted((CONF / "experiment").rglob("*.yaml"))]
+FOLDER = CONF / "experiment"
+EXPERIMENTS = [str(path.relative_to(FOLDER).with_suffix("")) for path in sorted(FOLDER.rglob("*.yaml"))]
 
 
 def headers(option: str, word: str) -> list[str]:

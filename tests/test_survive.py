@@ -70,7 +70,7 @@ def run_killed(name: str, images: Path, kills: int, dice: random.Random, epochs:
 
 @pytest.mark.parametrize("name", MIX)
 def test_killed_and_resumed_equals_uninterrupted(name: str, images: Path) -> None:
-    epochs = 4 if "disk" in name else 12
+    epochs = 3 if "disk" in name else 60 if "mlp" in name else 12
     assert run_killed(name, images, kills=3, dice=random.Random(name), epochs=epochs) > 0
 
 
