@@ -17,14 +17,21 @@ from dlrun.run.rundir import RunDir
 
 CONTEXT = multiprocessing.get_context("forkserver")
 PRELOADED = ["dlrun.run.build", "dlrun.run.closing", "dlrun.after.verify", "dlrun.report.curves"]
-PRELOADED += ["dlrun.report.confusion", "dlrun.report.mistakes", "matplotlib.backends.backend_agg", "sklearn.datasets"]
+PRELOADED += [
+    "dlrun.report.confusion",
+    "dlrun.report.mistakes",
+    "matplotlib.backends.backend_agg",
+    "sklearn.datasets",
+]
 CONTEXT.set_forkserver_preload(PRELOADED)
 
 
 def work(yaml: str, path: str, code: Any) -> None:
     """In the child: begin the run or go on with it."""
     torch.set_num_threads(1)
-    multiprocessing.set_start_method("fork", force=True)  # as in a run of the command, for the workers of DataLoader
+    multiprocessing.set_start_method(
+        "fork", force=True
+    )  # as in a run of the command, for the workers of DataLoader
     from dlrun.run.runner import run_frozen
     from dlrun.run.screen import Screen
 

@@ -12,7 +12,9 @@ PACKAGE = Path(__file__).parent.parent / "dlrun"
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "spec": set(),
-    "rundir": {"errors"},  # run/rundir.py, run/files.py: what a run directory is, for its writers and its readers
+    "rundir": {
+        "errors"
+    },  # run/rundir.py, run/files.py: what a run directory is, for its writers and its readers
     "config": {"errors", "spec"},
     "models": {"errors", "spec"},
     "objectives": {"errors", "spec"},
@@ -21,7 +23,18 @@ ALLOWED: dict[str, set[str]] = {
     "run": {"errors", "spec", "rundir", "config", "models", "objectives", "data", "engine", "report"},
     "report": {"errors", "spec", "rundir"},
     "sweep": {"errors", "spec", "rundir", "config", "data", "run", "report"},
-    "after": {"errors", "spec", "rundir", "config", "models", "data", "objectives", "engine", "run", "report"},
+    "after": {
+        "errors",
+        "spec",
+        "rundir",
+        "config",
+        "models",
+        "data",
+        "objectives",
+        "engine",
+        "run",
+        "report",
+    },
     "api": {"errors", "spec", "rundir", "config", "run"},
 }
 
@@ -48,7 +61,9 @@ def imported_rooms(path: Path) -> set[str]:
 
 
 FILES = [
-    p for p in sorted(PACKAGE.rglob("*.py")) if room_of(p) not in ("__init__", "__main__", "cli", "commands", "conf")
+    p
+    for p in sorted(PACKAGE.rglob("*.py"))
+    if room_of(p) not in ("__init__", "__main__", "cli", "commands", "conf")
 ]
 
 
