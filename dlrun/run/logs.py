@@ -8,8 +8,10 @@ from typing import Any
 from dlrun.engine.loop import EpochRecord, Progress
 from dlrun.run.loggers import make_logger
 from dlrun.run.rundir import Table, rewrite_table
+from dlrun.run.screen import duration
 
 LINES = 50  # printed when print_every is auto
+LONG = 300.0  # seconds of training that repay compiling the step several times over
 WASTE = 0.4  # share of the training time spent waiting for batches that is worth a word
 
 
@@ -81,4 +83,12 @@ def doctor(record: EpochRecord, session: Any) -> str | None:
         return f"  data loading takes {wait / train:.0%} of the training time: try {remedy}"
     if evaluation > train:
         return f"  evaluation takes {evaluation / train:.1f} times as long as training: try a larger trainer.eval_every"
-    return None
+    return compiling_pays(train * (session.plan.epochs - 1), session)
+
+
+def compiling_pays(seconds_left: float, session: Any) -> str | None:
+    """A word on device.compile where the run is long enough to repay the time that compiling takes."""
+    traceable = session.state.spec.input_kind != "text" and "closure" not in session.built.engine
+    if session.config.device.compile or not traceable or seconds_left < LONG:
+        return None
+    return f"  about {duration(seconds_left)} of training are left: device.compile=true may shorten such a run"
