@@ -69,3 +69,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("no CUDA device")
+
+
+@pytest.fixture
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder of its own, and without figures."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dlrun.run.closing.draw", lambda *_: None)

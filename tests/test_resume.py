@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +37,11 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a folder of its own, and without figures."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("dlrun.run.closing.draw", lambda *_: None)
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture
-def stop_after(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def stop_after(monkeypatch: pytest.MonkeyPatch) -> Any:
     """`stop_after(n)`: from then on, runs see a SIGTERM when they ask for the n-th time whether there is one."""
     limits = {"after": 10**9, "asked": 0}
     ordinary = Signals.stop
@@ -62,7 +57,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     def set_limit(after: int) -> None:
         limits.update(after=after, asked=0)
 
-    yield set_limit
+    return set_limit
 
 
 def train(words: list[str], place: str, **options: Any) -> runner.Outcome:

@@ -139,7 +139,10 @@ def from_plugin(error: BaseException, config: Config) -> bool:
     frames = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
     if any(is_users(frame, files) for frame in frames) or any(str(file) in str(error) for file in files):
         return True
-    return bool(frames) and "torch" in frames[-1].parts and uses_plugin(config)
+    in_torch = bool(frames) and (
+        "torch" in frames[-1].parts or PACKAGE / "engine" / "steps" in frames[-1].parents
+    )
+    return in_torch and uses_plugin(config)
 
 
 def uses_plugin(config: Config) -> bool:
