@@ -169,11 +169,11 @@ def test_the_second_signal_disturbs_nothing_that_the_first_began(monkeypatch: py
         os.kill(os.getpid(), signal.SIGTERM)
         return ordinary(self)
 
-    monkeypatch.setattr(runner.Session, "interrupted", interrupted)
-    monkeypatch.setattr("dlrun.run.opening.print_header", lambda _: os.kill(os.getpid(), signal.SIGTERM))
-    assert begin().exit_code == 143
+    with monkeypatch.context() as patch:
+        patch.setattr(runner.Session, "interrupted", interrupted)
+        patch.setattr("dlrun.run.opening.print_header", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+        assert begin().exit_code == 143
     assert status()["state"] == "interrupted"
-    monkeypatch.undo()
     assert begin().exit_code == 0
 
 
