@@ -27,7 +27,9 @@ SHORT_EPOCHS = {"digits_mlp": 30, "mnist_mlp": 3, "mnist_cnn": 2, "names_gru": 2
 def main() -> None:
     options = arguments()
     core = quiet_core() if options.core is None else options.core
-    peers_python = options.peers.resolve() if options.peers else None
+    peers_python = (
+        options.peers.absolute() if options.peers else None
+    )  # a link is what makes it an environment
     limit = options.limit or (6_400 if options.short else 12_800)
     setting = Setting(options.root.resolve(), core, limit, peers_python)
     options.out.mkdir(parents=True, exist_ok=True)
