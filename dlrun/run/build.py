@@ -47,6 +47,12 @@ class Built:
     auto: dict[str, Any] = field(default_factory=dict)  # what `auto` became
     notes: list[str] = field(default_factory=list)
 
+    def close(self) -> None:
+        """Stop the processes that read data."""
+        for source in [*self.batches.values(), self.test]:
+            if source is not None and not source.resident:
+                source.close()
+
 
 def build(config: Config) -> Built:
     """Data, model, loss, optimizer, schedule and plan.

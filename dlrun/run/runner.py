@@ -165,6 +165,7 @@ class Session:
             return failure.failed(self, error)  # or raised again: the user's input, or a bug of ours
         finally:
             self.screen.close()
+            self.built.close()
             self.run.unlock()
 
     def story(self, checkpoint: dict[str, Any] | None) -> Outcome:
