@@ -78,37 +78,48 @@ def wrong(state: Any, loss: Tensor) -> str:
 
 
 def capture(session: Any) -> Path | None:
-    """Find the step that went wrong and save it as RUN/crash.pt; None if it did not happen again."""
-    from dlrun.engine.loop import fit
+    """Find the step that went wrong and save it as RUN/crash.pt.
+
+    None if it did not happen again, or a signal ended the search.
+    """
     from dlrun.run import checkpoint as files
     from dlrun.run.build import build
 
+    built = None
     try:
         built = build(session.config)
-        try:
-            values, _, _ = files.newest(session.run, str(built.state.device))
-            built.state.load_state_dict(values)
-        except RunError:  # no checkpoint yet: from the beginning
-            if session.config.init_from is not None:
-                from dlrun.run.initial import load_initial
-
-                session.built, session.state = built, built.state
-                load_initial(session)
-        config = session.config
-        step = WatchedStep(
-            clip_norm=config.trainer.clip_norm,
-            precision=config.device.precision,
-            device_type=built.state.device.type,
-        )
-        for _ in fit(built.state, built.batches, replace(session.plan, step=step)):
-            if session.signals.stop():
-                return None
+        search(session, built)
     except Found as found:
-        if "model" not in found.capsule:
-            return None
-        path: Path = session.run.file(NAME)
-        files.write(path, found.capsule)
-        return path
-    except Exception:
+        if "model" in found.capsule:
+            path: Path = session.run.file(NAME)
+            files.write(path, found.capsule)
+            return path
+    except Exception:  # whatever it is, the failure that we look for has been told
         return None
+    finally:
+        if built is not None:
+            built.close()
     return None
+
+
+def search(session: Any, built: Any) -> None:
+    """Repeat the run from its last good state. Raises `Found`."""
+    from dlrun.engine.loop import fit
+    from dlrun.run import checkpoint as files
+
+    try:
+        values, _, _ = files.newest(session.run, str(built.state.device))
+        built.state.load_state_dict(values)
+    except RunError:  # no checkpoint yet: from the beginning
+        if session.config.init_from is not None:
+            from dlrun.run.initial import load_initial
+
+            load_initial(session, built.state.model)
+    step = WatchedStep(
+        clip_norm=session.config.trainer.clip_norm,
+        precision=session.config.device.precision,
+        device_type=built.state.device.type,
+    )
+    for _ in fit(built.state, built.batches, replace(session.plan, step=step)):
+        if session.signals.stop():
+            return

@@ -25,14 +25,14 @@ def check_initial(config: Config, model: Any) -> None:
         load(file_of(config.init_from), model)
 
 
-def load_initial(session: Any) -> str:
+def load_initial(session: Any, model: Any) -> str:
     """Load what `init_from` names into the model; returns a line that says what was loaded, skipped and missing.
 
     An experiment may have to be trained first, in the run's own directory.
     """
     word = session.config.init_from
     path = trained(session, word.removeprefix(PREFIX)) if word.startswith(PREFIX) else file_of(word)
-    return load(path, session.state.model)
+    return load(path, model)
 
 
 def load(path: Path, model: Any) -> str:

@@ -91,4 +91,6 @@ def compiling_pays(seconds_left: float, session: Any) -> str | None:
     traceable = session.state.spec.input_kind != "text" and "closure" not in session.built.engine
     if session.config.device.compile or not traceable or seconds_left < LONG:
         return None
-    return f"  about {duration(seconds_left)} of training are left: device.compile=true may shorten such a run"
+    return (
+        f"  about {duration(seconds_left)} of training are left: device.compile=true may shorten such a run"
+    )

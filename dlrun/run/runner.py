@@ -197,7 +197,7 @@ class Session:
         if self.config.init_from is not None:
             from dlrun.run.initial import load_initial
 
-            self.screen.line(load_initial(self))
+            self.screen.line(load_initial(self, self.state.model))
 
     def train(self) -> None:
         """Ask the engine for more until it is done or a stop is asked for, writing what it yields."""
