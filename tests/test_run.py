@@ -11,6 +11,7 @@ import pytest
 import dlrun
 from dlrun import cli
 from dlrun.errors import ConfigError, RunError, TrainingFailed
+from dlrun.run.closing import draw
 from dlrun.run.rundir import read_json
 
 TIMING = ("epoch_seconds", "samples_per_second")
@@ -21,9 +22,13 @@ FILES = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+@pytest.fixture
+def figures(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn after all."""
+    monkeypatch.setattr("dlrun.run.closing.draw", draw)
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -32,6 +37,7 @@ def rows(path: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if k not in TIMING} for row in csv.DictReader(file)]
 
 
+@pytest.mark.usefixtures("figures")
 def test_the_main_job_leaves_a_complete_directory(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*SMALL, "optimizer.lr=0.01"]) == 0
     (path,) = Path("outputs").glob("*/*-mlp-digits")

@@ -108,6 +108,7 @@ class Screen:
         """Draw a progress bar over all steps of the run (on a terminal only)."""
         if not self.terminal or self.quiet or os.environ.get("TERM") == "dumb":
             return
+        from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         words = (
@@ -117,7 +118,9 @@ class Screen:
             TimeRemainingColumn(compact=True),
             TextColumn("[dim]left"),
         )
-        self.bar = Progress(*words, refresh_per_second=REFRESH, transient=True, expand=True)
+        self.bar = Progress(
+            *words, console=Console(), refresh_per_second=REFRESH, transient=True, expand=True
+        )
         self.task = self.bar.add_task("begins", total=steps, completed=done, facts="")
         self.bar.start()
 

@@ -1,0 +1,190 @@
+"""The engine's own rules: what is best, what a mode is, how often to evaluate; and the lines that a person sees."""
+
+from __future__ import annotations
+
+import io
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import dlrun
+from dlrun.engine.evaluation import eval_mode
+from dlrun.engine.loop import EpochRecord, Progress, fit, select
+from dlrun.engine.state import Plan
+from dlrun.run.build import build
+from dlrun.run.epochs import EpochTable, epoch_line
+from dlrun.run.planning import auto_eval_every
+from dlrun.run.screen import Screen
+
+ROW = {
+    "epoch": 3, "step": 30, "train_loss": 0.5, "train_accuracy": 0.75, "val_loss": 0.25, "val_accuracy": 0.875,
+    "lr": 0.001, "epoch_seconds": 1.0, "samples_per_second": 12345.6,
+}  # fmt: skip
+COLUMNS = list(ROW)
+
+
+def judged(values: list[float], **plan: Any) -> SimpleNamespace:
+    """What `select` makes of these values of val_loss."""
+    state = SimpleNamespace(
+        best=None,
+        patience_value=None,
+        without_improvement=0,
+        stop_reason=None,
+        keep_best_weights=lambda: None,
+    )
+    for epoch, value in enumerate(values, 1):
+        row = {"epoch": epoch, "val_loss": value}
+        select(state, row, Plan(step=print, epochs=9, **plan))  # type: ignore[arg-type]
+    return state
+
+
+def test_nan_is_never_the_best_nor_in_the_way_of_it() -> None:
+    nan = float("nan")
+    assert judged([nan]).best is None
+    assert judged([nan, 2.0, nan, 1.0, nan]).best.epoch == 4
+    assert judged([nan, nan, nan], patience=3).stop_reason is not None
+
+
+def test_patience_counts_what_is_no_improvement() -> None:
+    assert judged([3.0, 2.9, 2.8], patience=2, min_delta=0.5).stop_reason is not None
+    assert judged([3.0, 2.9, 2.4], patience=2, min_delta=0.5).stop_reason is None
+    assert judged([3.0, 2.9], min_delta=0.5).best.epoch == 2, "the best needs no min_delta"
+
+
+class Stubborn(nn.Module):
+    """Its normalisation stays as it is, whatever the mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.drop = nn.BatchNorm1d(4), nn.Dropout()
+
+    def train(self, mode: bool = True) -> Stubborn:
+        super().train(mode)
+        self.norm.eval()
+        return self
+
+
+@pytest.mark.parametrize("model", [Stubborn(), nn.Sequential(nn.BatchNorm1d(4), nn.Dropout())])
+def test_evaluation_leaves_every_mode_as_it_was(model: nn.Module) -> None:
+    model.train()
+    before = [module.training for module in model.modules()]
+    with eval_mode(model):
+        assert not any(module.training for module in model.modules())
+    assert [module.training for module in model.modules()] == before
+
+
+def test_training_is_in_train_mode_whatever_the_caller_did_between() -> None:
+    built = build(dlrun.compose(["device=cpu", "model.dropout=0.5", "trainer.epochs=2", "device.fast=false"]))
+    step, modes = built.plan.step, []
+
+    def watched(state: Any, *arguments: Any) -> Any:
+        modes.append(all(module.training for module in state.model.modules()))
+        return step(state, *arguments)
+
+    for _ in fit(built.state, built.batches, SimpleNamespace(**vars(built.plan) | {"step": watched})):  # type: ignore[arg-type]
+        built.state.model.eval()
+    assert modes
+    assert all(modes)
+
+
+@pytest.mark.parametrize("words", [["dataset=diabetes"], ["dataset=digits"]])
+def test_the_record_of_an_epoch_does_not_depend_on_the_clock(words: list[str]) -> None:
+    def train_rows(chunk_seconds: float) -> list[dict[str, float]]:
+        built = build(dlrun.compose([*words, "device=cpu", "trainer.epochs=2", "trainer.batch_size=16"]))
+        plan = SimpleNamespace(**vars(built.plan) | {"chunk_seconds": chunk_seconds})
+        rows = [e.row for e in fit(built.state, built.batches, plan) if isinstance(e, EpochRecord)]  # type: ignore[arg-type]
+        return [{k: v for k, v in row.items() if "second" not in k} for row in rows]
+
+    assert train_rows(0.0) == train_rows(1e9)
+
+
+def test_evaluation_is_rarer_only_where_it_costs_and_the_run_is_long() -> None:
+    def every(rows: int, batches: int, epochs: int, evaluated: int = 100) -> int:
+        class Source(SimpleNamespace):
+            def __len__(self) -> int:
+                return int(self.count)
+
+        parts = {"train": Source(count=batches, samples=rows), "val": Source(count=1, samples=evaluated)}
+        return auto_eval_every(nn.Linear(30, 10), parts, epochs)
+
+    assert every(rows=342, batches=1, epochs=10_000) > 5
+    assert every(rows=342, batches=1, epochs=50) == 1, "few epochs: a curve wants its points"
+    assert every(rows=60_000, batches=900, epochs=10_000, evaluated=10_000) == 1
+
+
+def test_an_epoch_in_a_pipe_names_its_numbers() -> None:
+    line = epoch_line(ROW, 20, True)
+    assert line.startswith("epoch  3/20  train_loss 0.5000  train_accuracy 0.7500  val_loss 0.2500")
+    assert line.endswith("lr 0.001  12,346/s  *")
+
+
+def test_an_epoch_on_a_terminal_stands_under_its_head() -> None:
+    table = EpochTable(COLUMNS, 20, 100)
+    parts, names = table.head()
+    line = table.line(ROW, True)
+    assert parts.split() == ["train", "val"]
+    assert names.split() == ["epoch", "loss", "accuracy", "loss", "accuracy", "lr", "samples/s"]
+    assert line.split() == ["3/20", "0.5000", "0.7500", "0.2500", "0.8750", "0.001", "12,346", "*"]
+    assert line.index("0.2500") + 6 == names.index("loss", 20) + 4 == parts.index("val") + 3
+    assert table.head() == []
+    unevaluated = {key: value for key, value in ROW.items() if not key.startswith("val")}
+    assert len(table.line(unevaluated, True)) == len(line)
+
+
+def test_a_narrow_terminal_gets_fewer_columns() -> None:
+    for width in (25, 40, 60, 80):
+        table = EpochTable(COLUMNS, 10_000, width)
+        assert all(len(text) <= width for text in (*table.head(), table.line(ROW, True)))
+    assert "samples/s" not in EpochTable(COLUMNS, 20, 60).head()[1]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("width", [50, 120])
+def test_the_bar_goes_and_the_lines_stay(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"COLUMNS": str(width), "TERM": "xterm-256color", "LINES": "30"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    screen = Screen()
+    screen.expect(COLUMNS, 20)
+    screen.start_bar(100, 0)
+    counts = SimpleNamespace(sums=SimpleNamespace(counts=[3, 4]), metric=SimpleNamespace(train_result=halves))
+    screen.advance(Progress(2, 5, 10, 25, 0.5, 2.0, 100, [], counts), 25, 20)  # type: ignore[arg-type]
+    screen.epoch(EpochRecord(ROW, True, True, False, {}), 20)
+    screen.bar.refresh()
+    screen.stop_bar()
+    printed = terminal.getvalue()
+    assert "epoch 3/20" in printed
+    assert "loss 0.5000" in printed
+    assert ("accuracy 0.7500" in printed) == (width > 100), "what there is no room for is left out"
+    assert "0.8750" in printed
+    assert printed.count("\033[?25l") == printed.count("\033[?25h") == 1, "the cursor is back"
+
+
+def halves(counts: torch.Tensor) -> dict[str, float]:
+    return {"accuracy": (counts[0] / counts[1]).item()}
+
+
+def test_quiet_prints_the_last_line_and_logs_all(
+    tmp_path: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = Screen(quiet=True)
+    screen.line("early")
+    screen.open_log(tmp_path / "train.log")
+    screen.pairs([("model", "mlp"), ("data", "digits")])
+    screen.epoch(EpochRecord(ROW, False, True, False, {}), 20)
+    screen.line("Finished: here", style="green", always=True)
+    screen.close()
+    assert capsys.readouterr().out == "Finished: here\n"
+    assert (tmp_path / "train.log").read_text().splitlines() == [
+        "early", "  model  mlp", "  data   digits", epoch_line(ROW, 20, False), "Finished: here",
+    ]  # fmt: skip
