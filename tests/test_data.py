@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlrun.config.registry import DATASETS
+from dlrun.data import sklearn_sets
 from dlrun.data.arrays import from_arrays
 from dlrun.data.base import Data, Part, from_parts
 from dlrun.data.baseline import baseline
@@ -217,6 +220,25 @@ def test_every_set_is_sound_and_repeatable(name: str) -> None:
         assert not torch.equal(data.train.inputs[0], other.train.inputs[0])
     assert DataSpec.from_dict(data.spec.to_dict()) == data.spec
     assert baseline(data)["part"] in data.parts()
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_digits_are_those_of_scikit_learn(found: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn.datasets import load_digits
+
+    if not found:
+        monkeypatch.setattr(sklearn_sets, "find_spec", lambda name: None)
+    images, targets = sklearn_sets.read_digits()
+    theirs = load_digits()
+    assert (images.dtype, targets.dtype) == (np.uint8, np.int64)
+    np.testing.assert_array_equal(images, theirs.images)
+    np.testing.assert_array_equal(targets, theirs.target)
+
+
+def test_reading_digits_does_not_wait_for_scikit_learn() -> None:
+    code = "import sys; from dlrun.data.sklearn_sets import read_digits as r; r(); print('sklearn' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_digits_are_images_from_zero_to_one_with_three_parts() -> None:

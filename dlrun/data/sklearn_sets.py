@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,36 @@ from dlrun.errors import ConfigError, Problem
 
 def digits(*, seed: int, root: Path, test_fraction: float = 0.2, val_fraction: float = 0.2) -> Data:
     """1,797 handwritten digits (N, 1, 8, 8), uint8 from 0 to 16 scaled to [0, 1] (Alpaydin and Kaynak 1998)."""
-    from sklearn.datasets import load_digits
-
-    bunch: Any = load_digits()
+    images, targets = read_digits()
     return from_arrays(
         "digits",
         "classification",
         "image",
-        bunch.images.astype(np.uint8)[:, None],
-        bunch.target.astype(np.int64),
+        images[:, None],
+        targets,
         seed=seed,
         test_fraction=test_fraction,
         val_fraction=val_fraction,
         scale=16.0,
         labels=[str(digit) for digit in range(10)],
     )
+
+
+def read_digits() -> tuple[np.ndarray, np.ndarray]:
+    """Images (1797, 8, 8), uint8, and classes, int64, as `sklearn.datasets.load_digits` gives them.
+
+    Read from scikit-learn's own file: importing `sklearn.datasets` takes longer than a short run on digits. Where
+    another version keeps the file elsewhere, scikit-learn is asked.
+    """
+    package = find_spec("sklearn")
+    file = Path(package.origin).parent / "datasets/data/digits.csv.gz" if package and package.origin else None
+    if file is not None and file.is_file():
+        table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
+        return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
+    from sklearn.datasets import load_digits
+
+    bunch: Any = load_digits()
+    return bunch.images.astype(np.uint8), bunch.target.astype(np.int64)
 
 
 def breast_cancer(

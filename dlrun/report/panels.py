@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ NOTES_LIMIT = (
     0.2  # the upper end of the loss axis, where the losses that matter lie below (the notes' figure)
 )
 Panel = Callable[["Axes", "Comparison"], None]
+Curve = tuple[list[float], list[float]]  # x and y
 
 
 def draw_comparison(comparison: Comparison, path: Path) -> Path:
@@ -52,8 +54,10 @@ def choose_panels(comparison: Comparison) -> list[Panel]:
     if all(group.value is None for group in comparison.groups):
         return [lambda axes, _: style.blank(axes, "no finished run yet")]
     panels: list[Panel] = [draw_ranking, draw_learning]
-    if optimizer_key(comparison) and len(_by_optimizer(comparison)) > 1 and _have_steps(comparison):
-        panels.append(draw_steps)
+    if optimizer_key(comparison) and len(chosen := _by_optimizer(comparison)) > 1:
+        curves = [_step_curve(group) for group in chosen]
+        if all(steps for steps, _ in curves):
+            panels.append(partial(draw_steps, chosen=chosen, curves=curves))
     if any(
         is_lr(key) and len({repr(g.keys[key]) for g in comparison.groups}) > 1
         for key in comparison.groups[0].keys
@@ -151,20 +155,14 @@ def _by_optimizer(comparison: Comparison) -> list[Group]:
     return [some[0] for some in partition(_ranked(comparison), lambda group: group.keys.get(key or ""))]
 
 
-def _have_steps(comparison: Comparison) -> bool:
-    return all(_step_curve(group)[0] for group in _by_optimizer(comparison))
-
-
-def _step_curve(group: Group) -> tuple[list[float], list[float]]:
+def _step_curve(group: Group) -> Curve:
     runs: list[Run] = [row.source.run for row in group.counted]
     return mean_curve([run.steps for run in runs], "step", "loss")[:2]
 
 
-def draw_steps(axes: Axes, comparison: Comparison) -> None:
+def draw_steps(axes: Axes, comparison: Comparison, chosen: Sequence[Group], curves: Sequence[Curve]) -> None:
     """Training loss against steps, one line an optimizer (each at its best settings, mean over seeds)."""
-    chosen = _by_optimizer(comparison)
     more = " (each optimizer at its best)" if len(chosen) < len(_ranked(comparison)) else ""
-    curves = [_step_curve(group) for group in chosen]
     style.dress(axes, f"Training loss by step{more}", "Steps", "Loss")
     tails = []
     for place, (group, (x, y)) in enumerate(zip(chosen, curves, strict=True)):

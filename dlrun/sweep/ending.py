@@ -20,7 +20,7 @@ def conclude(
 
     rows = [row_of(sweep, job, records[job.slug]) for job in sweep.jobs.values()]
     comparison = write_results(sweep.path, rows, sweep.settings.get("target"))
-    write_report(sweep.path)
+    write_report(sweep.path, comparison)
     if not quiet:
         print()
         mine = {sweep.run(job.slug).path for job in jobs}

@@ -217,7 +217,8 @@ def component_modules(configs: list[Config]) -> list[str]:
             place = table.builtin.get(str(config.get(f"{kind}.name")))
             if place:
                 found[place.split(":")[0]] = None
-    found |= {"sklearn.datasets": None} if any("sklearn" in name for name in found) else {}
+    tables = {"breast_cancer", "iris", "wine", "diabetes"}
+    found |= {"sklearn.datasets": None} if any(str(c.dataset.name) in tables for c in configs) else {}
     found |= {"torch._dynamo": None} if any(config.device.compile for config in configs) else {}
     return list(found)
 

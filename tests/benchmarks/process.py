@@ -54,7 +54,8 @@ class Setting:
     def environment(self) -> dict[str, str]:
         """One thread, no progress bar, this data root."""
         fixed = dict.fromkeys(ONE_THREAD, "1") | {"DLRUN_DATA": str(self.root), "NO_COLOR": "1"}
-        return os.environ | fixed
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        return inherited | fixed  # as for users, modules are compiled once, not at each start
 
 
 def run_peer(name: str, task: str, epochs: int, setting: Setting, own: bool) -> Result:
