@@ -20,17 +20,20 @@ from steps_help import (
     small_mlp,
     state_of,
     train,
+    with_norm,
 )
 from torch import nn
 
 from dlrun.engine.allocator import keep_freed_memory
 from dlrun.engine.steps import choose_step
+from dlrun.engine.steps.chain import chain
 from dlrun.engine.steps.fused import FusedStep
 from dlrun.engine.steps.kernels import fused_update
 from dlrun.engine.steps.layout import channels_last
 from dlrun.engine.steps.packed_gru import packed_gru
 from dlrun.engine.steps.plain import PlainStep
 from dlrun.engine.steps.straight import straight
+from dlrun.models.mlp import mlp
 from dlrun.models.recurrent import gru
 from dlrun.spec import DataSpec
 
@@ -122,12 +125,71 @@ def test_packed_gru_leaves_other_models_alone() -> None:
 def test_straight_calls_every_layer_and_sees_hooks() -> None:
     model = small_mlp(TABLE).eval()
     x = torch.randn(4, 6)
-    chain = straight(model)
-    assert chain is not None
-    torch.testing.assert_close(chain(x), model(x), rtol=0, atol=0)
+    calls = straight(model)
+    assert calls is not None
+    torch.testing.assert_close(calls(x), model(x), rtol=0, atol=0)
     model.head.register_forward_hook(lambda *_: None)
     assert straight(model) is None
+    layer, activation = nn.Linear(6, 6), nn.Tanh()
+    model = nn.Sequential(layer, activation, layer, activation)
+    calls = straight(model)
+    assert calls is not None
+    torch.testing.assert_close(calls(x), model(x), rtol=0, atol=0)
     assert straight(small_cnn(IMAGE)) is None
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_chain_gives_the_gradients_of_autograd_to_the_bit(activation: str, accumulate: int) -> None:
+    def make(spec: DataSpec) -> nn.Module:
+        return mlp(spec, hidden=[5, 4], activation=activation)
+
+    state, plain = (state_of(make, IMAGE, optimizer="adam") for _ in range(2))
+    written_out = chain(state.model, 3)
+    assert written_out is not None
+    step = FusedStep(update=fused_update(state.optimizer), chain=written_out)
+    again = FusedStep(update=fused_update(plain.optimizer))
+    batches = batches_of(IMAGE, 10)
+    losses = [train(one, s, batches, accumulate) for one, s in ((step, state), (again, plain))]
+    torch.testing.assert_close(*losses, rtol=0, atol=0)
+    assert_same(state, plain, rtol=0, atol=0)
+
+
+def test_chain_leaves_frozen_weights_alone_and_takes_a_layer_without_bias() -> None:
+    states = []
+    for one in ("chain", "autograd"):
+        state = state_of(lambda spec: nn.Sequential(nn.Linear(6, 5, bias=False), nn.ReLU(), nn.Linear(5, 3)))
+        state.model[2].weight.requires_grad_(False)
+        written_out = chain(state.model, 1) if one == "chain" else None
+        assert (written_out is not None) == (one == "chain")
+        step = FusedStep(chain=written_out, clip_norm=0.1)
+        train(step, state, batches_of(TABLE))
+        states.append(state)
+    assert_same(*states, rtol=0, atol=0)
+
+
+def test_chain_is_for_plain_chains_alone() -> None:
+    assert chain(mlp(TABLE), 1) is not None
+    assert chain(small_mlp(TABLE), 1) is None  # dropout
+    assert chain(with_norm(TABLE), 1) is None
+    assert chain(gru(TEXT), 1) is None
+    assert chain(nn.Sequential(nn.Linear(6, 3)), 2) is None  # a linear layer over rows of rows
+    assert chain(nn.Sequential(nn.ReLU(), nn.Linear(6, 3)), 1) is None
+    layer = nn.Linear(6, 6)
+    assert chain(nn.Sequential(layer, nn.ReLU(), layer), 1) is None
+    activation = nn.ReLU()
+    again = chain(nn.Sequential(layer, activation, nn.Linear(6, 6), activation, nn.Linear(6, 3)), 1)
+    assert again is not None
+    assert len(again.layers) == 5
+    assert chain(mlp(TABLE).double(), 1) is None
+    for hook in ("register_forward_hook", "register_full_backward_hook"):
+        hooked = mlp(TABLE)
+        getattr(hooked.head, hook)(lambda *_: None)
+        assert chain(hooked, 1) is None
+    for hook in ("register_hook", "register_post_accumulate_grad_hook"):
+        hooked = mlp(TABLE)
+        getattr(hooked.head.bias, hook)(lambda *_: None)
+        assert chain(hooked, 1) is None
 
 
 def test_freed_memory_is_kept_where_there_is_glibc() -> None:
@@ -144,6 +206,7 @@ def platform_libc() -> tuple[str, str]:
     ("make", "spec", "words"),
     [
         (small_mlp, TABLE, ["fused"]),
+        (mlp, TABLE, ["fused", "chain"]),
         (small_cnn, IMAGE, ["fused", "channels_last"]),
         (gru, TEXT, ["fused", "packed_gru"]),
     ],

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from dlrun.engine.allocator import keep_freed_memory
+from dlrun.engine.steps.chain import Chain, chain
 from dlrun.engine.steps.fused import FusedStep
 from dlrun.engine.steps.graph import GraphStep
 from dlrun.engine.steps.kernels import fused_update
@@ -39,7 +40,8 @@ def eager_step(state: Any, *, clip_norm: float | None, precision: str) -> tuple[
     - On the CPU, an optimizer with fused kernels is updated by them (`fused`); others by their own step.
     - A model with 2-d convolutions over images is laid out channels last (`channels_last`).
     - On the CPU in fp32, an embedding, a GRU and a head run over packed letters (`packed_gru`).
-    - An `nn.Sequential` is called as a plain chain of its layers (no word: it is the same computation).
+    - On the CPU in fp32, a chain of linear layers and activations has its backward pass written out (`chain`).
+    - Another `nn.Sequential` is called as a plain chain of its layers (no word: it is the same computation).
     """
     on_cpu = state.device.type == "cpu"
     if on_cpu:
@@ -47,6 +49,7 @@ def eager_step(state: Any, *, clip_norm: float | None, precision: str) -> tuple[
     update = fused_update(state.optimizer) if on_cpu else None
     words = ["fused" if update is not None else "lean"]
     forward: Callable[..., Tensor] | None = None
+    written_out: Chain | None = None
     if on_cpu and precision == "fp32" and state.spec.input_kind == "text":
         forward = packed_gru(state.model)
         words += ["packed_gru"] if forward is not None else []
@@ -55,12 +58,16 @@ def eager_step(state: Any, *, clip_norm: float | None, precision: str) -> tuple[
         words.append("channels_last")
     else:
         forward = straight(state.model)
+        if on_cpu and precision == "fp32":
+            written_out = chain(state.model, len(state.spec.input_shape))
+        words += ["chain"] if written_out is not None else []
     step = FusedStep(
         clip_norm=clip_norm,
         precision=precision,
         device_type=state.device.type,
         update=update,
         forward=forward,
+        chain=written_out,
     )
     return step, words
 

@@ -2,9 +2,10 @@
 
 What it changes, and what each change was worth on one core (tests/benchmarks shows the sum): the optimizer's
 fused kernel called directly (most of the gain for small models, see kernels.py); autograd's engine called
-without the checks around it (a tenth of a step of a small perceptron); another memory format for convolutions
-(layout.py); a faster recurrence (packed_gru.py). What did not help, and is not here: `torch.compile` of the
-model alone, several steps a call, and gradients by `torch.autograd.grad` instead of `.grad`.
+without the checks around it (a tenth of a step of a small perceptron); such a perceptron's backward pass written
+out (another tenth, chain.py); another memory format for convolutions (layout.py); a faster recurrence
+(packed_gru.py). What did not help, and is not here: `torch.compile` of the model alone, several steps a call, and
+gradients by `torch.autograd.grad` instead of `.grad`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dlrun.engine.steps.chain import Chain
 from dlrun.engine.steps.kernels import FusedUpdate
 from dlrun.engine.steps.plain import autocast
 from dlrun.objectives.light import step_optimizer, zero_grad
@@ -31,6 +33,7 @@ class FusedStep:
         device_type: cpu, cuda or mps.
         update: the fused kernels of the optimizer, or None for its own step.
         forward: what to call instead of the model: the same result, faster. None: the model.
+        chain: the model's forward and backward pass written out, for fp32. None: autograd's.
     """
 
     name = "fused"
@@ -43,12 +46,14 @@ class FusedStep:
         device_type: str = "cpu",
         update: FusedUpdate | None = None,
         forward: Forward | None = None,
+        chain: Chain | None = None,
     ) -> None:
         self.clip_norm = clip_norm
         self.precision = precision
         self.device_type = device_type
         self.fused_update = update
         self.forward = forward
+        self.chain = chain
         self.run_backward = backward_engine()
         self.ones: dict[tuple[float, torch.dtype, torch.device], Tensor] = {}
 
@@ -60,6 +65,8 @@ class FusedStep:
         `scale` is the batch's share of an accumulated step; `update` says that this batch ends it.
         """
         forward = state.model if self.forward is None else self.forward
+        if self.chain is not None:
+            forward = self.chain.forward
         if self.precision == "fp32":
             output = forward(*batch.inputs)
             loss = state.loss(output, batch.target)
@@ -68,6 +75,8 @@ class FusedStep:
                 output = forward(*batch.inputs)
                 loss = state.loss(output, batch.target)
         self.run_backward(loss, self.gradient(loss, scale))
+        if self.chain is not None:
+            self.chain.backward(output.grad)
         if update:
             self.update(state)
         return loss.detach(), output.detach()

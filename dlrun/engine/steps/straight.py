@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,7 @@ def straight(model: nn.Module) -> Callable[[Tensor], Tensor] | None:
     """
     if not _is_chain(model) or is_hooked(model):
         return None
-    calls = list(_calls(model))
+    calls = [_call(layer) for layer in leaves(model)]
 
     def forward(x: Tensor) -> Tensor:
         for call in calls:
@@ -38,19 +39,23 @@ def is_hooked(model: nn.Module) -> bool:
     return any(getattr(module, kind, None) for module in model.modules() for kind in HOOKS)
 
 
-def _is_chain(module: nn.Module) -> bool:
+def _is_chain(module: nn.Module) -> TypeGuard[nn.Sequential]:
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 
-def _calls(module: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
-    """What each layer does, with the parameters that do not change their place."""
-    kind = type(module)
-    if _is_chain(module):
-        for child in module.children():
-            yield from _calls(child)
-    elif isinstance(module, nn.Linear) and kind is nn.Linear:
-        yield partial(F.linear, weight=module.weight, bias=module.bias)
-    elif isinstance(module, nn.ReLU) and kind is nn.ReLU and not module.inplace:
-        yield torch.relu
-    elif kind is not nn.Identity:
-        yield module.forward
+def leaves(model: nn.Module) -> Iterator[nn.Module]:
+    """The layers of an `nn.Sequential` in their order, those of inner ones in their places, without identities."""
+    if _is_chain(model):
+        for child in model:  # children() would leave out a layer that is used again
+            yield from leaves(child)
+    elif type(model) is not nn.Identity:
+        yield model
+
+
+def _call(layer: nn.Module) -> Callable[[Tensor], Tensor]:
+    """What a layer does, with the parameters that do not change their place."""
+    if type(layer) is nn.Linear:
+        return partial(F.linear, weight=layer.weight, bias=layer.bias)
+    if type(layer) is nn.ReLU and not layer.inplace:
+        return torch.relu
+    return layer.forward

@@ -1,0 +1,103 @@
+"""A plain perceptron's backward pass, written out: autograd's bookkeeping takes longer than its small products.
+
+For a chain of linear layers and activations without hooks, on the CPU in fp32. The operations are those that autograd
+would call, on the same tensors: the same gradients to the bit. The loss's own gradient is autograd's, so any loss
+will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dlrun.engine.steps.straight import is_hooked, leaves
+
+aten = torch.ops.aten
+# Each activation, and the gradient of its input from that of its result, and the result.
+ACTIVATIONS: dict[type[nn.Module], tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
+    nn.ReLU: (torch.relu, lambda gradient, result: aten.threshold_backward.default(gradient, result, 0)),
+    nn.Tanh: (torch.tanh, aten.tanh_backward.default),
+    nn.Sigmoid: (torch.sigmoid, aten.sigmoid_backward.default),
+}
+
+
+class Chain:
+    """`forward` computes a model's output without autograd, `backward` adds its weights' gradients to `.grad`."""
+
+    def __init__(self, layers: list[nn.Module]) -> None:
+        # Fetched once: a module's attributes cost a tenth of a small step.
+        self.layers: list[tuple[Any, Any]] = [  # weight and bias, or the two functions of an activation
+            (layer.weight, layer.bias) if isinstance(layer, nn.Linear) else ACTIVATIONS[type(layer)]
+            for layer in layers
+        ]
+        self.saved: list[Tensor] = []  # of a linear layer its input, of an activation its result
+        self.no_grad = torch.no_grad()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The output for inputs (N, ...), a leaf that asks for its gradient."""
+        saved: list[Tensor] = []
+        with self.no_grad:
+            x = x.flatten(1)
+            for first, second in self.layers:
+                if isinstance(first, Tensor):
+                    saved.append(x)
+                    x = F.linear(x, first, second)
+                else:
+                    x = first(x)
+                    saved.append(x)
+        self.saved = saved
+        return x.requires_grad_()
+
+    def backward(self, gradient: Tensor | None) -> None:
+        """From the gradient of the last output (None: nothing depends on it) to those of the weights."""
+        if gradient is None:
+            return
+        saved, self.saved = self.saved, []
+        with self.no_grad:
+            for place in range(len(saved) - 1, -1, -1):
+                first, second = self.layers[place]
+                if not isinstance(first, Tensor):
+                    gradient = second(gradient, saved[place])
+                    continue
+                if first.requires_grad:
+                    accumulate(first, torch.mm(gradient.t(), saved[place]))
+                if second is not None and second.requires_grad:
+                    accumulate(second, gradient.sum(0))
+                if place:
+                    gradient = torch.mm(gradient, first)
+
+
+def accumulate(parameter: Tensor, gradient: Tensor) -> None:
+    """Add to `.grad`, as autograd does."""
+    before = parameter.grad
+    parameter.grad = gradient if before is None else before.add_(gradient)
+
+
+def chain(model: nn.Module, dimensions: int) -> Chain | None:
+    """The model as a chain that begins with a linear layer over flat rows, or None if it is anything else.
+
+    `dimensions` are those of a sample. Call it again after hooks were added or layers replaced.
+    """
+    layers = list(leaves(model)) if not is_hooked(model) else []
+    if layers and type(layers[0]) is nn.Flatten and (layers[0].start_dim, layers[0].end_dim) == (1, -1):
+        del layers[0]
+    elif dimensions != 1:
+        return None
+    known = {nn.Linear, *ACTIVATIONS}
+    if not layers or type(layers[0]) is not nn.Linear or any(type(layer) not in known for layer in layers):
+        return None
+    weights = list(parameters(layers))
+    if len({id(p) for p in weights}) < len(weights) or any(p.dtype != torch.float32 for p in weights):
+        return None
+    watched = any(p._backward_hooks or getattr(p, "_post_accumulate_grad_hooks", None) for p in weights)
+    return None if watched else Chain(layers)
+
+
+def parameters(layers: list[nn.Module]) -> Iterator[Tensor]:
+    """Every layer's own, a shared one as often as it is used."""
+    for layer in layers:
+        yield from layer.parameters()
