@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import median
 
 from process import Result, Setting, run_dlrun
@@ -10,7 +11,7 @@ from table import markdown_table
 WIDTHS = (64, 128, 256, 512, 1024)
 BATCHES = (16, 64, 256, 1024)
 ROWS = (7_500, 15_000, 30_000, 60_000)
-SAMPLES = (500_000, 1_000_000, 2_000_000, 4_000_000)  # made in memory: what is read from a file is read whole
+SAMPLES = (1_000, 1_000_000, 2_000_000, 4_000_000, 8_000_000)  # made in memory; a file is read whole
 POINTS = ["dataset.val_fraction=0", "dataset.test_fraction=0", "trainer.batch_size=4096"]
 BASE = "mnist_mlp"
 
@@ -25,27 +26,47 @@ def report(setting: Setting) -> str:
     rows = [(f"{n:,}", [], n) for n in ROWS]
     parts.append(table_of("rows of MNIST", rows, setting))
     points = [(f"{n:,}", [f"dataset.samples={n}", *POINTS], n) for n in SAMPLES]
-    parts.append(table_of("made points", points, setting, task="dataset=moons"))
+    parts.append(table_of("made points", points, setting, task="dataset=moons", over_first=True))
     parts.append(run_from_disk(setting))
     return "\n".join(parts)
 
 
-def table_of(what: str, runs: list[tuple[str, list[str], int]], setting: Setting, task: str = BASE) -> str:
-    """Microseconds a sample, seconds an epoch, peak memory; and each against the line before."""
+def table_of(
+    what: str,
+    runs: list[tuple[str, list[str], int]],
+    setting: Setting,
+    task: str = BASE,
+    over_first: bool = False,
+) -> str:
+    """Microseconds a sample, seconds an epoch, peak memory; and each against the line before.
+
+    `over_first`: the first line is of next to no data, and memory is counted from there.
+    """
     lines: list[list[str]] = []
+    first: float | None = None
     before: tuple[float, float] | None = None
     for label, words, limit in runs:
-        here = Setting(setting.root, setting.core, limit)
-        result = run_dlrun(task, [*words, "trainer.epochs=3"], here)
+        result = run_dlrun(task, [*words, "trainer.epochs=3"], replace(setting, limit=limit))
         if result.failure or not result.speed:
             lines.append([label, f"failed: {result.failure}", "", "", ""])
             continue
-        seconds, memory = limit / result.speed, result.memory_mib
-        grown = "" if before is None else f"{seconds / before[0]:.2f}, {memory - before[1]:+,.0f} MiB"
-        lines.append([label, f"{1e6 / result.speed:.1f}", f"{seconds:.2f}", f"{memory:,.0f}", grown])
+        print(f"{what} {label}: {result.speed:,.0f} samples/s, {result.memory_mib:,.0f} MiB", flush=True)
+        if over_first and first is None:
+            first = result.memory_mib
+            lines.append([label, f"{1e6 / result.speed:.1f}", "", f"{first:,.0f}", ""])
+            continue
+        seconds, memory = limit / result.speed, result.memory_mib - (first or 0.0)
+        cells = [label, f"{1e6 / result.speed:.1f}", f"{seconds:.2f}", f"{'+' * over_first}{memory:,.0f}"]
+        lines.append([*cells, "" if before is None else grown((seconds, memory), before, over_first)])
         before = seconds, memory
-        print(f"{what} {label}: {result.speed:,.0f} samples/s, {memory:,.0f} MiB", flush=True)
     return markdown_table([what, "us a sample", "s an epoch", "peak MiB", "against the line before"], lines)
+
+
+def grown(now: tuple[float, float], before: tuple[float, float], over_first: bool) -> str:
+    """Time, and memory, against the line before."""
+    if over_first:
+        return f"{now[0] / before[0]:.2f}, memory {now[1] / before[1]:.2f}"
+    return f"{now[0] / before[0]:.2f}, {now[1] - before[1]:+,.0f} MiB"
 
 
 def run_from_disk(setting: Setting) -> str:

@@ -49,6 +49,10 @@ def speed_table(rounds: Rounds, names: Sequence[str], tasks: Sequence[str]) -> s
     for name in names:
         cells = [str(ratio(rounds, name, task) or failure(rounds, name, task)) for task in tasks]
         rows.append([name, *cells])
+    for name in ("dlrun", "dlrun_compiled"):
+        against = [ratio(rounds, name, task, base="lightning") for task in tasks]
+        if any(against):
+            rows.append([f"{name} against lightning", *(str(value or "not run") for value in against)])
     fastest = [f"{best(rounds, 'textbook', task) or 0:,.0f} samples a second" for task in tasks]
     return markdown_table(["", *tasks], [*rows, ["textbook, fastest round", *fastest]])
 
@@ -88,6 +92,7 @@ def plot(rounds: Rounds, names: Sequence[str], tasks: Sequence[str], path: Path)
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(2 + 2 * len(tasks), 4.5), layout="constrained")
+    names = [name for name in names if any(ratio(rounds, name, task) for task in tasks)]
     width = 0.8 / len(names)
     for i, name in enumerate(names):
         found = [(j, ratio(rounds, name, task)) for j, task in enumerate(tasks)]
