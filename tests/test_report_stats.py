@@ -111,6 +111,8 @@ def test_the_edge_of_the_grid() -> None:
     text = said(rows({0.1: [1.0], 0.01: [2.0], 0.001: [3.0]}))
     assert "best learning rate lies at the edge of the grid: 0.1 of 0.001 to 0.1; try larger ones" in text
     assert "edge" not in said(rows({0.1: [3.0], 0.01: [2.0], 0.001: [3.0]}))
+    drawn = rank(group(rows({0.1: [1.0], 0.01: [2.0], 0.001: [3.0]})), "min")
+    assert "edge" not in "\n".join(remarks(drawn, "val_loss", "min", label, grid=False))
 
 
 def test_a_diverged_rate_beyond_the_best_was_tried() -> None:

@@ -1,4 +1,4 @@
-"""The CUDA graph step, and many small jobs as one stacked model."""
+"""The CUDA graph step: its bookkeeping on the CPU, and the real thing where there is a GPU."""
 
 from __future__ import annotations
 
@@ -92,6 +92,7 @@ def test_a_step_that_cannot_be_recorded_stays_eager() -> None:
     step = graph_step(Broken, states[0], rows=8)
     compare(step, *states, batches_of(TABLE), clip_norm=0.3)
     assert step.graph is None
+    assert step.refused == "operation not permitted when stream is capturing"
 
 
 def on_gpu(batches: list[Batch]) -> list[Batch]:

@@ -167,14 +167,21 @@ def test_another_space_needs_another_name(sweep: FakeSweep) -> None:
         sweep(["optimizer=sgd,rmsprop", "device=cpu", "sweep.search=random", "sweep.name=s"])
 
 
-@pytest.mark.parametrize("search", ["gp", "random"])
+@pytest.mark.parametrize("search", ["gp", "random", "cmaes"])
 def test_other_samplers_and_pruners_work(search: str, sweep: FakeSweep) -> None:
-    words = [LR, "device=cpu", f"sweep.search={search}", "sweep.trials=3", "sweep.pruner=hyperband"]
+    words = [
+        LR,
+        "model.dropout=interval(0,0.5)",
+        "device=cpu",
+        f"sweep.search={search}",
+        "sweep.trials=3",
+        "sweep.pruner=hyperband",
+    ]
     assert sweep(words) == 0
     assert len(set(learning_rates(sweep))) == 3
 
 
-def test_cmaes_says_what_it_needs_or_works(sweep: FakeSweep, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cmaes_says_what_it_needs(sweep: FakeSweep, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "cmaes", None)
     with pytest.raises(ConfigError, match="needs the package cmaes"):
         sweep([LR, "device=cpu", "sweep.search=cmaes"])

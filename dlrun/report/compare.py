@@ -153,7 +153,8 @@ def _compare(jobs: list[Job], target: float | None = None) -> Comparison:
     again = stats.repeated(rows)
     if again:
         notes.append(f"{again} run(s) repeat the settings and the seed of another: only the newest counts.")
-    notes += remarks(ranked, metric, mode, comparison.label, target)
+    grid = all(job.run.flat.get("sweep.search", "grid") == "grid" for job in jobs)
+    notes += remarks(ranked, metric, mode, comparison.label, target, grid=grid)
     return comparison
 
 

@@ -13,7 +13,13 @@ MANY = 10  # settings from which choosing the best flatters it noticeably
 
 
 def remarks(
-    ranked: Sequence[Group], metric: str, mode: str, label: Label, target: float | None = None
+    ranked: Sequence[Group],
+    metric: str,
+    mode: str,
+    label: Label,
+    target: float | None = None,
+    *,
+    grid: bool = True,
 ) -> list[str]:
     """All remarks on groups in the order of `stats.rank`.
 
@@ -23,11 +29,12 @@ def remarks(
         mode: min or max.
         label: names a group.
         target: a value of the metric, when the time to reach it was asked for.
+        grid: the settings are a grid, which has edges; drawn ones always have a smallest and a largest.
     """
     known = [one for one in ranked if one.value is not None]
     found = [
         on_support(known, metric, label),
-        *on_edges(ranked),
+        *(on_edges(ranked) if grid else ()),
         on_failures(ranked, label),
         on_choice(known),
     ]

@@ -6,13 +6,11 @@ import math
 from typing import Any
 
 from dlrun.engine.loop import EpochRecord, Progress
+from dlrun.run.doctor import advice
 from dlrun.run.loggers import make_logger
 from dlrun.run.rundir import Table, rewrite_table
-from dlrun.run.screen import duration
 
 LINES = 50  # printed when print_every is auto
-LONG = 300.0  # seconds of training that repay compiling the step several times over
-WASTE = 0.4  # share of the training time spent waiting for batches that is worth a word
 
 
 class Logs:
@@ -58,8 +56,9 @@ class Logs:
         last = epoch == self.epochs or state.stop_reason is not None or record.partial
         if epoch % self.print_every == 0 or epoch == 1 or last:
             self.session.screen.epoch(record, self.epochs)
-        if epoch == self.first_epoch + 1 and (advice := doctor(record, self.session)):
-            self.session.screen.line(advice, style="yellow")
+        if epoch == self.first_epoch + 1:
+            for line in advice(record, self.session):
+                self.session.screen.line(f"  {line}", style="yellow")
 
 
 def columns(metric: Any, batches: dict[str, Any]) -> list[str]:
@@ -69,28 +68,3 @@ def columns(metric: Any, batches: dict[str, Any]) -> list[str]:
         if part != "train":
             names += [f"{part}_{name}" for name in ("loss", *metric.names)]
     return ["epoch", "step", *names, "lr", "epoch_seconds", "samples_per_second"]
-
-
-def doctor(record: EpochRecord, session: Any) -> str | None:
-    """Where the time of the first epoch went, in one line, if something is wasted."""
-    train, wait, evaluation = (record.seconds[key] for key in ("train", "wait", "eval"))
-    if train + evaluation < 1.0:
-        return None
-    if wait / train > WASTE:
-        remedy = "more dataset.workers, or dataset.in_memory=true if memory allows"
-        if session.built.engine[0] == "resident":
-            remedy = "a larger trainer.batch_size"
-        return f"  data loading takes {wait / train:.0%} of the training time: try {remedy}"
-    if evaluation > train:
-        return f"  evaluation takes {evaluation / train:.1f} times as long as training: try a larger trainer.eval_every"
-    return compiling_pays(train * (session.plan.epochs - 1), session)
-
-
-def compiling_pays(seconds_left: float, session: Any) -> str | None:
-    """A word on device.compile where the run is long enough to repay the time that compiling takes."""
-    traceable = session.state.spec.input_kind != "text" and "closure" not in session.built.engine
-    if session.config.device.compile or not traceable or seconds_left < LONG:
-        return None
-    return (
-        f"  about {duration(seconds_left)} of training are left: device.compile=true may shorten such a run"
-    )

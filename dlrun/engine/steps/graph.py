@@ -37,6 +37,7 @@ class GraphStep:
         self.rows = rows
         self.warm = 0
         self.captures = 0
+        self.refused = ""  # why the step cannot be recorded, for the throughput doctor to tell
         self.graph: torch.cuda.CUDAGraph | None = None
         self.settings: list[Group] = []
         self.shapes: list[torch.Size] = []
@@ -92,7 +93,8 @@ class GraphStep:
         self.rate_tensors = [torch.tensor(rate, device=state.device) for rate in self.rates]
         try:
             self.graph = self.new_graph(state)
-        except RuntimeError:
+        except RuntimeError as error:
+            self.refused = (str(error).strip().splitlines() or [type(error).__name__])[0]
             self.captures = MOST_CAPTURES + 1
             return False
         finally:
