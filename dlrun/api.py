@@ -10,13 +10,13 @@ model = dlrun.load_run(run.path).model()
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dlrun.config.schema import Config
-from dlrun.errors import TrainingFailed
+from dlrun.errors import ConfigError, Problem, RunError, TrainingFailed
 
 
 @dataclass(frozen=True)
@@ -45,31 +45,42 @@ class Run:
         return pandas.read_csv(self.path / "metrics.csv")
 
     def model(self, checkpoint: str = "best", device: str = "cpu") -> Any:
-        """The trained model, a plain `torch.nn.Module` in eval mode. `checkpoint`: best or last.
+        """The trained model, a plain `torch.nn.Module` in eval mode.
 
-        Raises `RunError` when that checkpoint is missing or damaged.
+        `checkpoint`: best (of a finished run that selects none: the last) or last. `device`: as for `device=`.
+        Raises `RunError` when that checkpoint is missing or damaged, `ConfigError` for a device that is not there.
         """
         from dlrun.config.registry import MODELS
+        from dlrun.data.seeds import forked
+        from dlrun.engine.device import choose_device
         from dlrun.run import checkpoint as files
         from dlrun.run.build import arguments
         from dlrun.run.rundir import RunDir
         from dlrun.spec import DataSpec
 
         run = RunDir(self.path)
-        path = run.best if checkpoint == "best" and run.best.exists() else run.last
-        values = files.read(path, device)
+        if checkpoint not in ("best", "last"):
+            raise RunError(f"there is no checkpoint {checkpoint!r}: ask for 'best' or 'last'.")
+        selects_none = bool(self.summary) and self.summary["best"] is None
+        path = run.last if checkpoint == "last" or selects_none else run.best
+        home = choose_device(device)
+        values = files.read(path, str(home))
         config = self.config
-        model = MODELS.get(config.model.name)(
-            DataSpec.from_dict(values["spec"]), **arguments(config, "model")
-        )
+        with forked(0):  # its first weights are drawn, and thrown away
+            model = MODELS.get(config.model.name)(
+                DataSpec.from_dict(values["spec"]), **arguments(config, "model")
+            )
         model.load_state_dict(values["model"])
-        return model.to(device).eval()
+        return model.to(home).eval()
 
 
 def compose(overrides: Sequence[str] = (), **options: Any) -> Config:
     """A checked, frozen configuration. Raises `ConfigError` with every problem at once."""
     from dlrun.config.compose import compose as compose_config
 
+    if isinstance(overrides, str | Mapping):
+        text = f"{type(overrides).__name__} {overrides!r} is no list of overrides."
+        raise ConfigError(Problem("overrides", text, 'Write ["model=mlp", "trainer.epochs=3"].'))
     return compose_config(list(overrides), **options)
 
 

@@ -370,6 +370,9 @@ def test_the_baselines_are_what_scikit_learn_says() -> None:
     tags = baseline(load("tags"))
     assert 0.5 < tags["accuracy"] < 0.7
     assert baseline(load("hello"))["accuracy"] == pytest.approx(0.4)
+    ignoring = baseline(load("iris"), ignore_index=0)
+    assert ignoring["of"] == "majority class (versicolor)"
+    assert ignoring["accuracy"] == pytest.approx(0.5)
 
 
 def test_the_data_root_is_the_key_then_the_environment_then_the_cache(

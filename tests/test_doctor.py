@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from dlrun.engine.loop import EpochRecord
-from dlrun.run import doctor
-from dlrun.run.doctor import advice
+from dlrun.run.doctor import Doctor, advice, answer, ask_gpu
 
 
 def session(
@@ -21,17 +20,22 @@ def session(
     compile: bool = False,
     device: str = "cpu",
     refused: str = "",
+    max_steps: int | None = None,
+    precision: str = "fp32",
 ) -> Any:
     return SimpleNamespace(
-        built=SimpleNamespace(engine=list(engine)),
+        built=SimpleNamespace(engine=list(engine), batches={"train": range(20)}),
         state=SimpleNamespace(spec=SimpleNamespace(input_kind=kind), device=torch.device(device)),
-        config=SimpleNamespace(device=SimpleNamespace(compile=compile)),
-        plan=SimpleNamespace(epochs=10, step=SimpleNamespace(refused=refused)),
+        config=SimpleNamespace(device=SimpleNamespace(compile=compile, precision=precision)),
+        plan=SimpleNamespace(
+            epochs=10, step=SimpleNamespace(refused=refused), max_steps=max_steps, accumulate=1
+        ),
     )
 
 
-def record(train: float, wait: float, evaluation: float) -> EpochRecord:
-    return EpochRecord({}, False, True, False, {"train": train, "wait": wait, "eval": evaluation})
+def record(train: float, wait: float, evaluation: float, epoch: int = 1) -> EpochRecord:
+    row = {"epoch": epoch, "step": 20 * epoch}
+    return EpochRecord(row, False, True, False, {"train": train, "wait": wait, "eval": evaluation})
 
 
 def test_waiting_for_data_is_said_with_its_share_and_a_remedy() -> None:
@@ -51,6 +55,9 @@ def test_a_run_long_enough_to_repay_compiling_is_told_so() -> None:
     assert "device.compile=true" in "".join(advice(long, session()))
     assert advice(long, session(compile=True)) == []
     assert advice(long, session(kind="text")) == []
+    assert advice(long, session(precision="fp16")) == []
+    assert advice(long, session(max_steps=60)) == []  # two more epochs
+    assert advice(record(60.0, 0.0, 1.0, epoch=9), session()) == []  # resumed: one more
     assert advice(record(2.0, 0.0, 0.1), session()) == []
 
 
@@ -63,9 +70,9 @@ def test_a_step_that_cannot_be_recorded_is_told_with_the_reason() -> None:
     assert "CUDA graph (operation not permitted)" in said
 
 
-@pytest.mark.parametrize(("script", "busy"), [("echo 12", 12), ("echo '[N/A]'", None), ("exit 9", None)])
-def test_an_idle_gpu_is_told(
-    script: str, busy: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("script", "told"), [("echo 12", True), ("echo 80", False), ("echo '[N/A]'", False)])
+def test_an_idle_gpu_is_told_an_epoch_later(
+    script: str, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a stand-in for nvidia-smi that notes what it was asked."""
     stand_in = tmp_path / "nvidia-smi"
@@ -74,14 +81,21 @@ def test_an_idle_gpu_is_told(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     properties = SimpleNamespace(uuid="1-2-3")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
-    assert doctor.gpu_busy(torch.device("cpu")) is None
-    assert doctor.gpu_busy(torch.device("cuda:1")) == busy
+    doctor = Doctor(session(device="cuda:1"))
+    assert doctor.after(record(2.0, 0.0, 0.1)) == []
+    assert doctor.asked is not None
+    doctor.asked.wait()
     assert "--id=GPU-1-2-3 " in (tmp_path / "asked").read_text()
-    said = "".join(advice(record(2.0, 0.0, 0.1), session(device="cuda:1")))
-    assert ("the GPU is 12 % busy: use device=cpu or a larger trainer.batch_size" in said) == (busy == 12)
+    line = "the GPU is 12 % busy: use device=cpu or a larger trainer.batch_size"
+    assert doctor.after(record(2.0, 0.0, 0.1, epoch=2)) == ([line] if told else [])
+    assert doctor.after(record(2.0, 0.0, 0.1, epoch=3)) == []
+    on_cpu = Doctor(session())
+    on_cpu.after(record(2.0, 0.0, 0.1))
+    assert on_cpu.asked is None
 
 
 @pytest.mark.gpu
 def test_a_gpu_says_how_busy_it_is() -> None:
-    busy = doctor.gpu_busy(torch.device("cuda"))
+    asked = ask_gpu(torch.device("cuda"))
+    busy = None if asked is None else answer(asked)
     assert busy is None or 0 <= busy <= 100

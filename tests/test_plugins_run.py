@@ -108,3 +108,24 @@ def test_a_run_names_its_plug_in_and_keeps_a_copy_for_reading() -> None:
     run = dlrun.train([*WORDS, "trainer.epochs=1", "run.dir=a"])
     assert (run.path / "plugins" / "mine.py.txt").read_text() == PLUGIN
     assert '"sha256"' in (run.path / "environment.json").read_text()
+
+
+def test_a_module_finds_its_package_in_a_sweep_and_in_verify_resume(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A module of a package may import its neighbours, here and in processes that dlrun starts."""
+    package = Path("relative")
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "parts.py").write_text("WIDTH = 3\n")
+    (package / "nets.py").write_text(
+        "import math, torch, dlrun\nfrom .parts import WIDTH\n"
+        '@dlrun.register.model("relative_net")\ndef relative_net(spec):\n'
+        "    n = math.prod(spec.input_shape)\n"
+        "    layers = torch.nn.Flatten(), torch.nn.Linear(n, WIDTH), torch.nn.Linear(WIDTH, spec.num_outputs)\n"
+        "    return torch.nn.Sequential(*layers)\n"
+    )
+    words = ["plugins=[relative.nets]", "model=relative_net", "device=cpu"]
+    assert cli.main(["-m", *words, "trainer=smoke", "seed=0,1", "--quiet"]) == 0
+    assert cli.main(["verify-resume", *words, "trainer.epochs=30", "checkpoint.every_steps=10"]) == 0
+    assert "exact: after" in capsys.readouterr().out

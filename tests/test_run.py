@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 import dlrun
 from dlrun import cli
@@ -169,7 +170,9 @@ def test_steps_are_thinned_and_logged_with_their_rate() -> None:
 
 def test_a_loaded_run_gives_its_model() -> None:
     run = dlrun.train([*SMALL, "run.dir=a"])
+    before = torch.get_rng_state()
     model = dlrun.load_run("a").model()
+    assert torch.equal(torch.get_rng_state(), before)
     assert sum(p.numel() for p in model.parameters()) == run.summary["counts"]["parameters"]
     assert not model.training
 
@@ -205,6 +208,83 @@ def test_an_exception_in_a_users_model_shows_its_traceback_and_exits_with_4(
     assert "Traceback" in printed
     with pytest.raises(TrainingFailed):
         dlrun.train(["plugins=[mine.py]", "model=broken", "run.dir=b", *SMALL])
+
+
+def test_a_checkpoint_or_device_that_is_not_there_is_no_other(tmp_path: Path) -> None:
+    run = dlrun.train(["trainer=smoke", "device=cpu", "run.dir=a"])
+    with pytest.raises(RunError, match="no checkpoint 'beset'"):
+        run.model("beset")
+    with pytest.raises(ConfigError, match="unknown device"):
+        run.model(device="nonsense")
+    (run.path / "checkpoints/best.pt").unlink()
+    with pytest.raises(RunError, match=r"no checkpoint .*best\.pt"):
+        run.model()
+    assert run.model("last").training is False
+
+
+def test_overrides_are_a_list() -> None:
+    for wrong in ("model=mlp", {"model": "mlp"}):
+        with pytest.raises(ConfigError, match="no list of overrides"):
+            dlrun.train(wrong)
+
+
+TWO_INPUTS = """
+import torch, dlrun
+from dlrun.data.base import Part, from_parts
+
+@dlrun.register.dataset("pairs")
+def pairs(*, seed: int):
+    def part(n):
+        return Part((torch.rand(n, 1), torch.rand(n, 5)), torch.rand(n, 1))
+    return from_parts("pairs", "regression", "multi", part(20), part(10), part(10))
+
+class Both(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(6, 1)
+    def forward(self, a, b):
+        return self.head(torch.cat([a, b], 1))
+
+@dlrun.register.model("both")
+def both(spec):
+    return Both()
+"""
+
+
+def test_two_inputs_of_which_one_is_a_number_draw_no_line() -> None:
+    Path("pairs.py").write_text(TWO_INPUTS)
+    words = ["plugins=[pairs.py]", "model=both", "dataset=pairs", "device=cpu", "trainer.epochs=1"]
+    run = dlrun.train([*words, "run.dir=a"])
+    assert not (run.path / "fit.png").exists()
+
+
+METRIC = """
+import torch, dlrun
+
+@dlrun.register.metric("mse")
+class Mse:
+    names = train_names = ("mse",)
+    countable = False
+    def __init__(self, spec, loss): ...
+    def train_counts(self, output, target):
+        return self.counts(output, target)
+    def train_result(self, counts):
+        return self.result(counts)
+    def counts(self, output, target):
+        return torch.stack([(output - target).square().sum(), torch.tensor(float(len(target)))]).double()
+    def result(self, counts):
+        total, n = counts.tolist()
+        return {"mse": total / n}
+"""
+
+
+def test_a_smaller_error_than_the_baseline_is_better() -> None:
+    Path("metric.py").write_text(METRIC)
+    run = dlrun.train(
+        ["plugins=[metric.py]", "dataset=diabetes", "model=linear", "device=cpu", "trainer.epochs=20"]
+    )
+    assert run.summary["test"]["mse"] < run.summary["baseline"]["mse"]
+    assert not any("mse" in remark for remark in run.summary["remarks"])
 
 
 def test_frozen_parameters_do_not_move() -> None:

@@ -1,4 +1,4 @@
-"""The CUDA graph step: its bookkeeping on the CPU, and the real thing where there is a GPU."""
+"""The CUDA graph step, its bookkeeping on the CPU and the real thing where there is a GPU; and stacked states."""
 
 from __future__ import annotations
 

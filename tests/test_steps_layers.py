@@ -35,6 +35,7 @@ from dlrun.engine.steps.plain import PlainStep
 from dlrun.engine.steps.straight import straight
 from dlrun.models.mlp import mlp
 from dlrun.models.recurrent import gru
+from dlrun.objectives.losses import cross_entropy
 from dlrun.spec import DataSpec
 
 
@@ -145,7 +146,7 @@ def test_chain_gives_the_gradients_of_autograd_to_the_bit(activation: str, accum
         return mlp(spec, hidden=[5, 4], activation=activation)
 
     state, plain = (state_of(make, IMAGE, optimizer="adam") for _ in range(2))
-    written_out = chain(state.model, 3)
+    written_out = chain(state.model, state.loss, 3)
     assert written_out is not None
     step = FusedStep(update=fused_update(state.optimizer), chain=written_out)
     again = FusedStep(update=fused_update(plain.optimizer))
@@ -160,7 +161,7 @@ def test_chain_leaves_frozen_weights_alone_and_takes_a_layer_without_bias() -> N
     for one in ("chain", "autograd"):
         state = state_of(lambda spec: nn.Sequential(nn.Linear(6, 5, bias=False), nn.ReLU(), nn.Linear(5, 3)))
         state.model[2].weight.requires_grad_(False)
-        written_out = chain(state.model, 1) if one == "chain" else None
+        written_out = chain(state.model, state.loss, 1) if one == "chain" else None
         assert (written_out is not None) == (one == "chain")
         step = FusedStep(chain=written_out, clip_norm=0.1)
         train(step, state, batches_of(TABLE))
@@ -168,28 +169,46 @@ def test_chain_leaves_frozen_weights_alone_and_takes_a_layer_without_bias() -> N
     assert_same(*states, rtol=0, atol=0)
 
 
+def chained(model: nn.Module, dimensions: int = 1, loss: Any = None) -> bool:
+    return chain(model, loss or cross_entropy(), dimensions) is not None
+
+
 def test_chain_is_for_plain_chains_alone() -> None:
-    assert chain(mlp(TABLE), 1) is not None
-    assert chain(small_mlp(TABLE), 1) is None  # dropout
-    assert chain(with_norm(TABLE), 1) is None
-    assert chain(gru(TEXT), 1) is None
-    assert chain(nn.Sequential(nn.Linear(6, 3)), 2) is None  # a linear layer over rows of rows
-    assert chain(nn.Sequential(nn.ReLU(), nn.Linear(6, 3)), 1) is None
-    layer = nn.Linear(6, 6)
-    assert chain(nn.Sequential(layer, nn.ReLU(), layer), 1) is None
-    activation = nn.ReLU()
-    again = chain(nn.Sequential(layer, activation, nn.Linear(6, 6), activation, nn.Linear(6, 3)), 1)
-    assert again is not None
-    assert len(again.layers) == 5
-    assert chain(mlp(TABLE).double(), 1) is None
-    for hook in ("register_forward_hook", "register_full_backward_hook"):
-        hooked = mlp(TABLE)
-        getattr(hooked.head, hook)(lambda *_: None)
-        assert chain(hooked, 1) is None
-    for hook in ("register_hook", "register_post_accumulate_grad_hook"):
-        hooked = mlp(TABLE)
-        getattr(hooked.head.bias, hook)(lambda *_: None)
-        assert chain(hooked, 1) is None
+    assert chained(mlp(TABLE))
+    assert not chained(small_mlp(TABLE))  # dropout
+    assert not chained(with_norm(TABLE))
+    assert not chained(gru(TEXT))
+    assert not chained(nn.Sequential(nn.Linear(6, 3)), 2)  # a linear layer over rows of rows
+    assert not chained(nn.Sequential(nn.ReLU(), nn.Linear(6, 3)))
+    assert not chained(mlp(TABLE, hidden=[1, 4]))
+    layer, activation = nn.Linear(6, 6), nn.ReLU()
+    assert not chained(nn.Sequential(layer, nn.ReLU(), layer))
+    assert not chained(mlp(TABLE).double())
+    again = nn.Sequential(layer, activation, nn.Linear(6, 6), activation, nn.Linear(6, 3))
+    written_out = chain(again, cross_entropy(), 1)
+    assert written_out is not None
+    assert len(written_out.layers) == 5
+    assert not chained(
+        mlp(TABLE), loss=nn.CrossEntropyLoss()
+    )  # another's loss may change its output in place
+
+
+def test_chain_and_straight_see_who_else_is_there() -> None:
+    hooked = [mlp(TABLE) for _ in range(6)]
+    hooked[0].head.register_forward_hook(lambda *_: None)
+    hooked[1].head.register_full_backward_hook(lambda *_: None)
+    hooked[2].head.forward = lambda x: x
+    hooked[3].forward = lambda x: x
+    assert [straight(model) for model in hooked[:4]] == [None] * 4
+    hooked[4].head.bias.register_hook(lambda *_: None)
+    hooked[5].head.bias.register_post_accumulate_grad_hook(lambda *_: None)
+    assert [chained(model) for model in hooked] == [False] * 6
+    handle = nn.modules.module.register_module_forward_hook(lambda *_: None)
+    try:
+        assert straight(mlp(TABLE)) is None
+        assert not chained(mlp(TABLE))
+    finally:
+        handle.remove()
 
 
 def test_freed_memory_is_kept_where_there_is_glibc() -> None:

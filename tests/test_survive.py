@@ -6,6 +6,8 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -242,6 +244,39 @@ def test_verify_resume_finds_a_difference(
     monkeypatch.setattr(verify, "train_with_kills", otherwise)
     assert cli.main(["verify-resume", *VERIFIED, "trainer=smoke"]) == 3
     assert "last.pt: model." in capsys.readouterr().err
+
+
+def test_verify_resume_does_not_say_exact_of_what_it_has_not_seen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        cli.main(["verify-resume", "model=linear", "dataset=iris", "device=cpu", "trainer.max_steps=1"]) == 2
+    )
+    assert "before it can be interrupted in the middle" in capsys.readouterr().err
+
+
+def test_equal_means_the_same_bits() -> None:
+    nan = torch.tensor([float("nan"), 0.0])
+    assert verify.differing({"a": nan, "b": float("nan")}, {"a": nan.clone(), "b": float("nan")}) == []
+    assert verify.differing(nan, torch.tensor([float("nan"), -0.0])) != []
+    assert verify.differing(torch.zeros(2), torch.zeros(2, dtype=torch.float64)) != []
+    assert verify.differing(1, True) != []
+    assert verify.differing(0.0, -0.0) != []
+
+
+@pytest.mark.faults
+def test_verify_resume_that_is_terminated_leaves_nothing(tmp_path: Path) -> None:
+    words = ["-m", "dlrun", "verify-resume", "device=cpu", "trainer.epochs=100000"]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    process = subprocess.Popen([sys.executable, *words], env=environment)
+    until = time.monotonic() + 60
+    while not list(tmp_path.glob("dlrun-verify-*/whole/metrics.csv")) and time.monotonic() < until:
+        time.sleep(0.05)
+    (folder,) = tmp_path.glob("dlrun-verify-*")
+    pid = read_json(folder / "whole/status.json")["pid"]
+    process.terminate()
+    assert process.wait(20) == 143
+    assert not folder.exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 def test_weights_of_data_parallel_load_into_the_plain_model() -> None:

@@ -26,14 +26,20 @@ ENTRY_POINTS = "dlrun.plugins"
 
 @dataclass(frozen=True)
 class PluginRecord:
-    """A plug-in that was imported: how it was named, its file and that file's SHA-256.
+    """A plug-in that was imported: how it was named, its file and that file's SHA-256, and the module if it is one.
 
-    `load([record.path or record.name])` imports it again in another process.
+    `load([record.reference])` imports it again in another process.
     """
 
     name: str
     path: str
     sha256: str
+    module: str = ""
+
+    @property
+    def reference(self) -> str:
+        """What names it in any folder: a module by its name, so that it finds its package; else the file."""
+        return self.module or self.path
 
 
 class PluginError(DlrunError):
@@ -78,7 +84,7 @@ def load_entry_points() -> None:
     for point in entry_points(group=ENTRY_POINTS):
         if point.value not in _LOADED:
             module = _guarded(point.value, lambda point=point: point.load())
-            _record(point.value, sys.modules.get(point.module, module))
+            _record(point.value, point.module, sys.modules.get(point.module, module))
 
 
 def load_settings(files: Iterable[Path]) -> None:
@@ -134,13 +140,13 @@ def _load_module(name: str, origin: str) -> None:
         raise ConfigError(Problem(origin, f"{text}.", "A file is named with its .py.")) from None
     finally:
         sys.path.remove(here)
-    _record(name, module)
+    _record(name, name, module)
 
 
-def _record(name: str, module: object) -> None:
+def _record(name: str, module_name: str, module: object) -> None:
     file = getattr(module, "__file__", None) if isinstance(module, ModuleType) else None
     digest = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
-    _LOADED[name] = PluginRecord(name, file or "", digest)
+    _LOADED[name] = PluginRecord(name, file or "", digest, module_name)
 
 
 def _guarded(name: str, action: object) -> object:

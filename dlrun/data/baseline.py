@@ -14,11 +14,12 @@ from dlrun.spec import IGNORE_INDEX
 ROWS = 4096  # images whose prepared form is in memory at a time
 
 
-def baseline(data: Data) -> dict[str, Any]:
+def baseline(data: Data, ignore_index: int | None = None) -> dict[str, Any]:
     """`{"of": what it does, "part": test, else val, else train, METRIC: value, ...}`, metrics as runs name them.
 
     `accuracy` where there are classes or tags; `mae`, `mse` and, for regression, `r2` (mean over the
-    targets), in the units in which the model is trained. Empty when the rows would have to be read from disk.
+    targets), in the units in which the model is trained. Targets equal to the loss's `ignore_index` (-100 where it
+    names none) count nothing, as in the metric. Empty when the rows would have to be read from disk.
     """
     name = "test" if data.test is not None else "val" if data.val is not None else "train"
     part = data.parts()[name]
@@ -32,7 +33,8 @@ def baseline(data: Data) -> dict[str, Any]:
         elif data.spec.task == "multilabel":
             numbers = _tags(train, wanted)
         else:
-            numbers = _majority(train, wanted, data.spec.labels)
+            ignored = IGNORE_INDEX if ignore_index is None else ignore_index
+            numbers = _majority(train, wanted, data.spec.labels, ignored)
     return {"part": name, **numbers} if numbers else {}
 
 
@@ -40,14 +42,14 @@ def _share(right: Tensor) -> float:
     return right.to(torch.float64).mean().item()
 
 
-def _majority(train: Tensor, wanted: Tensor, labels: tuple[str, ...]) -> dict[str, Any]:
+def _majority(train: Tensor, wanted: Tensor, labels: tuple[str, ...], ignored: int) -> dict[str, Any]:
     """For classes and for labels by position; positions that are ignored do not count."""
-    counted = train[train != IGNORE_INDEX].flatten().to(torch.int64)
+    counted = train[train != ignored].flatten().to(torch.int64)
     if not len(counted):
         return {}
     usual = int(counted.bincount().argmax())
     label = labels[usual] if usual < len(labels) else str(usual)
-    return {"of": f"majority class ({label})", "accuracy": _share(wanted[wanted != IGNORE_INDEX] == usual)}
+    return {"of": f"majority class ({label})", "accuracy": _share(wanted[wanted != ignored] == usual)}
 
 
 def _tags(train: Tensor, wanted: Tensor) -> dict[str, Any]:

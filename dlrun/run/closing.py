@@ -10,6 +10,7 @@ from torch import Tensor
 from dlrun.data.baseline import baseline
 from dlrun.engine.loop import Evaluation, eval_mode, evaluate
 from dlrun.engine.state import better
+from dlrun.report.read import mode_of
 from dlrun.run import environment
 from dlrun.run.rundir import write_atomic, write_json
 from dlrun.run.screen import shorter
@@ -63,7 +64,7 @@ def summarize(session: Any, part: str, result: Evaluation) -> dict[str, Any]:
         "stopped": "pruned" if session.pruned else state.stop_reason,
         "best": best,
         "last": dict(rows[-1]) if rows else None,
-        "baseline": baseline(built.data),
+        "baseline": baseline(built.data, getattr(state.loss, "ignore_index", None)),
         "counts": {
             **{name: p.samples for name, p in built.data.parts().items()},
             "parameters": sum(p.numel() for p in state.model.parameters()),
@@ -122,8 +123,11 @@ def find_remarks(session: Any, summary: dict[str, Any], looked: tuple[Any, Tenso
     for metric, base in summary["baseline"].items():
         row = summary["best"] or summary["last"] or {}
         reached = summary["test"].get(metric) if "test" in summary else row.get(f"{part}_{metric}")
-        mode = "min" if metric in ("loss", "mae") else "max"
-        if isinstance(base, float) and isinstance(reached, float) and not better(reached, base, mode):
+        if (
+            isinstance(base, float)
+            and isinstance(reached, float)
+            and not better(reached, base, mode_of(metric))
+        ):
             remarks.append(f"no better than the baseline: {metric} {reached:.4f} against {base:.4f}")
     return [*remarks, *session.built.data.remarks]
 
@@ -164,8 +168,17 @@ def draw_samples(session: Any, inputs: tuple[Tensor, ...], outputs: Tensor, targ
             chances.numpy(),
             list(spec.labels),
         )
-    elif spec.input_shape == (1,) and outputs.shape[1] == 1:
+    elif is_line(session, outputs):
         draw_line(session)
+
+
+def is_line(session: Any, outputs: Tensor) -> bool:
+    """One number in, one number out, and the points are in memory."""
+    train = session.built.data.train
+    if train.dataset is not None or len(train.inputs) != 1 or len(train.target) != len(train.inputs[0]):
+        return False
+    one_out = outputs.ndim == 2 and outputs.shape[1] == 1 and train.target[0].numel() == 1
+    return session.state.spec.input_kind == "tabular" and session.state.spec.input_shape == (1,) and one_out
 
 
 def draw_line(session: Any) -> None:

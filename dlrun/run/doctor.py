@@ -1,9 +1,11 @@
-"""The throughput doctor: after the first epoch, one line on where the time goes, if something is wasted."""
+"""The throughput doctor: after the first epoch, a line on where the time goes, if something is wasted."""
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -14,15 +16,39 @@ from dlrun.run.screen import duration
 LONG = 300.0  # seconds of training that repay compiling the step several times over
 WASTE = 0.4  # share of the training time spent waiting for batches that is worth a word
 IDLE = 30  # percent: a GPU that is busy for less wants more work at a time
-ASKING = 5.0  # seconds that nvidia-smi may take
+LITTLE = 1.0  # seconds of an epoch below which nothing is worth a word
+
+
+class Doctor:
+    """`after(record)` after each epoch: the lines to print, of which there are seldom any."""
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+        self.first = True
+        self.asked: subprocess.Popen[str] | None = None
+
+    def after(self, record: EpochRecord) -> list[str]:
+        """After the first epoch what the engine could not do, and the largest waste; an idle GPU a little later."""
+        if self.first:
+            self.first = False
+            said = advice(record, self.session)
+            if not said and record.seconds["train"] >= LITTLE:
+                self.asked = ask_gpu(self.session.state.device)
+            return said
+        if self.asked is None or self.asked.poll() is None:
+            return []
+        busy, self.asked = answer(self.asked), None
+        if busy is None or busy >= IDLE:
+            return []
+        return [f"the GPU is {busy} % busy: use device=cpu or a larger trainer.batch_size"]
 
 
 def advice(record: EpochRecord, session: Any) -> list[str]:
-    """The lines to print after an epoch: what the engine could not do, and the largest waste."""
+    """What an epoch says of itself."""
     refused = getattr(session.plan.step, "refused", "")
     lines = [f"the step is not recorded as a CUDA graph ({refused}): it runs eagerly"] if refused else []
     train, wait, evaluation = (record.seconds[key] for key in ("train", "wait", "eval"))
-    if train + evaluation < 1.0:
+    if train + evaluation < LITTLE:
         return lines
     if wait / train > WASTE:
         remedy = "more dataset.workers, or dataset.in_memory=true if memory allows"
@@ -32,24 +58,33 @@ def advice(record: EpochRecord, session: Any) -> list[str]:
     if evaluation > train:
         times = f"{evaluation / train:.1f} times as long as training"
         return [*lines, f"evaluation takes {times}: try a larger trainer.eval_every"]
-    busy = gpu_busy(session.state.device)
-    if busy is not None and busy < IDLE:
-        return [*lines, f"the GPU is {busy} % busy: use device=cpu or a larger trainer.batch_size"]
-    return lines + compiling_pays(train * (session.plan.epochs - 1), session)
+    return lines + compiling_pays(train * epochs_left(record, session), session)
+
+
+def epochs_left(record: EpochRecord, session: Any) -> float:
+    """As many as the plan still has, by epochs or by steps."""
+    plan, batches = session.plan, len(session.built.batches["train"])
+    left = float(plan.epochs - record.row["epoch"])
+    if plan.max_steps is not None:
+        left = min(left, (plan.max_steps - record.row["step"]) / math.ceil(batches / plan.accumulate))
+    return max(0.0, left)
 
 
 def compiling_pays(seconds_left: float, session: Any) -> list[str]:
     """A word on device.compile where the run is long enough to repay the time that compiling takes."""
-    traceable = session.state.spec.input_kind != "text" and "closure" not in session.built.engine
-    if session.config.device.compile or not traceable or seconds_left < LONG:
+    device, engine = session.config.device, session.built.engine
+    traceable = (
+        session.state.spec.input_kind != "text" and "closure" not in engine and device.precision != "fp16"
+    )
+    if device.compile or not traceable or seconds_left < LONG:
         return []
     return [
         f"about {duration(seconds_left)} of training are left: device.compile=true may shorten such a run"
     ]
 
 
-def gpu_busy(device: torch.device) -> int | None:
-    """The percentage of the last second or so in which this GPU computed, as nvidia-smi says; None if nobody knows."""
+def ask_gpu(device: torch.device) -> subprocess.Popen[str] | None:
+    """Ask nvidia-smi in what share of the last second or so this GPU computed, while training goes on."""
     command = shutil.which("nvidia-smi")
     if device.type != "cuda" or command is None:
         return None
@@ -59,11 +94,17 @@ def gpu_busy(device: torch.device) -> int | None:
         "--query-gpu=utilization.gpu",
         "--format=csv,noheader,nounits",
     ]
-    try:
-        said = subprocess.run(words, capture_output=True, text=True, timeout=ASKING, check=True).stdout
+    with suppress(OSError):
+        return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return None
+
+
+def answer(asked: subprocess.Popen[str]) -> int | None:
+    """The percentage that it said; None if it did not."""
+    said, _ = asked.communicate()
+    with suppress(ValueError):
         return int(said)
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return None
+    return None
 
 
 def gpu_id(device: torch.device) -> str:

@@ -174,7 +174,7 @@ def own_traceback(error: BaseException) -> str:
 def save_capsule(session: Any, error: BaseException) -> None:
     """Find the step again from the last good state, and save what it needs (see run/capsule.py)."""
     ours = isinstance(error, Diverged) or not isinstance(error, DlrunError | OSError | SystemExit)
-    if not session.training or not ours or out_of_memory(error) or session.signals.stop():
+    if not session.training or session.closing or not ours or out_of_memory(error) or session.signals.stop():
         return
     from dlrun.run.capsule import capture
     from dlrun.run.runner import words_for

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from dlrun.engine.loop import EpochRecord, Progress
-from dlrun.run.doctor import advice
+from dlrun.run.doctor import Doctor
 from dlrun.run.loggers import make_logger
 from dlrun.run.rundir import Table, rewrite_table
 
@@ -27,7 +27,7 @@ class Logs:
         self.metrics = Table(session.run.metrics, self.columns)
         self.step_table = Table(session.run.steps, ["step", "loss", "lr"])
         self.logger = make_logger(config.logger.name, session.run, state.history.rows)
-        self.first_epoch = state.epoch
+        self.doctor = Doctor(session)
         session.screen.expect(self.columns, self.epochs)
 
     def __enter__(self) -> Logs:
@@ -56,9 +56,8 @@ class Logs:
         last = epoch == self.epochs or state.stop_reason is not None or record.partial
         if epoch % self.print_every == 0 or epoch == 1 or last:
             self.session.screen.epoch(record, self.epochs)
-        if epoch == self.first_epoch + 1:
-            for line in advice(record, self.session):
-                self.session.screen.line(f"  {line}", style="yellow")
+        for line in self.doctor.after(record):
+            self.session.screen.line(f"  {line}", style="yellow")
 
 
 def columns(metric: Any, batches: dict[str, Any]) -> list[str]:

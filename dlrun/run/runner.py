@@ -149,7 +149,8 @@ class Session:
         self.started = time.monotonic()
         self.seconds_before = float(run.read_status().get("seconds") or 0.0)
         self.pruned = False
-        self.training = False  # are there steps that a failure may be found in?
+        self.training = False  # has it begun to take steps?
+        self.closing = False  # has it taken them all? Then no failure is to be found in one
         self.saver = Saver(self)
 
     # -- the story of a run -------------------------------------------------------------------------------------
@@ -265,6 +266,7 @@ class Session:
         """Test the selected weights, write summary and figures, print the closing table. None: a stop came first."""
         from dlrun.run.closing import close_run
 
+        self.closing = True
         return close_run(self)
 
     def finished(self, summary: dict[str, Any]) -> Outcome:

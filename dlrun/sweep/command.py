@@ -182,7 +182,7 @@ def drive(
 
 def plugin_files() -> list[str]:
     """The plug-ins of this process, as another one imports them."""
-    return [record.path or record.name for record in loaded()]
+    return [record.reference for record in loaded()]
 
 
 def interrupted(sweep: SweepDir, jobs: list[FrozenJob], records: dict[str, Record], number: int) -> int:

@@ -48,7 +48,7 @@ def seconds(words: list[str], folder: Path) -> float:
 
 def main() -> None:
     """Measure both and print the ratio."""
-    epochs = sys.argv[1] if len(sys.argv) > 1 else "300"
+    epochs = sys.argv[1] if len(sys.argv) > 1 else "360"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "script.py").write_text(SCRIPT.replace("EPOCHS", epochs))

@@ -1,8 +1,8 @@
 """A plain perceptron's backward pass, written out: autograd's bookkeeping takes longer than its small products.
 
-For a chain of linear layers and activations without hooks, on the CPU in fp32. The operations are those that autograd
-would call, on the same tensors: the same gradients to the bit. The loss's own gradient is autograd's, so any loss
-will do.
+For a chain of linear layers and activations without hooks, on the CPU in fp32, under one of our losses. The operations
+are those that autograd would call, on the same tensors: the same gradients to the bit. The loss's own gradient is
+autograd's. (A user's loss may change its output in place, or hand back a gradient that is laid out otherwise.)
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from dlrun.engine.steps.straight import is_hooked, leaves
 
+OUR_LOSSES = "dlrun.objectives.losses"
 aten = torch.ops.aten
 # Each activation, and the gradient of its input from that of its result, and the result.
 ACTIVATIONS: dict[type[nn.Module], tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
@@ -77,18 +78,23 @@ def accumulate(parameter: Tensor, gradient: Tensor) -> None:
     parameter.grad = gradient if before is None else before.add_(gradient)
 
 
-def chain(model: nn.Module, dimensions: int) -> Chain | None:
+def chain(model: nn.Module, loss: nn.Module, dimensions: int) -> Chain | None:
     """The model as a chain that begins with a linear layer over flat rows, or None if it is anything else.
 
-    `dimensions` are those of a sample. Call it again after hooks were added or layers replaced.
+    `dimensions` are those of a sample. Layers of one number are left to autograd, which multiplies single rows by
+    them in another order. Call it again after hooks were added or layers replaced.
     """
-    layers = list(leaves(model)) if not is_hooked(model) else []
+    if is_hooked(model) or type(loss).__module__ != OUR_LOSSES:
+        return None
+    layers = list(leaves(model))
     if layers and type(layers[0]) is nn.Flatten and (layers[0].start_dim, layers[0].end_dim) == (1, -1):
         del layers[0]
     elif dimensions != 1:
         return None
     known = {nn.Linear, *ACTIVATIONS}
     if not layers or type(layers[0]) is not nn.Linear or any(type(layer) not in known for layer in layers):
+        return None
+    if any(isinstance(layer, nn.Linear) and layer.out_features == 1 for layer in layers[:-1]):
         return None
     weights = list(parameters(layers))
     if len({id(p) for p in weights}) < len(weights) or any(p.dtype != torch.float32 for p in weights):

@@ -59,7 +59,7 @@ def eager_step(state: Any, *, clip_norm: float | None, precision: str) -> tuple[
     else:
         forward = straight(state.model)
         if on_cpu and precision == "fp32":
-            written_out = chain(state.model, len(state.spec.input_shape))
+            written_out = chain(state.model, state.loss, len(state.spec.input_shape))
         words += ["chain"] if written_out is not None else []
     step = FusedStep(
         clip_norm=clip_norm,

@@ -160,17 +160,20 @@ def unwrapped(graph: Any, kernels: list[tuple[Any, Any]], compiled: Callable[...
     The wrappers adjust inputs, outputs and version counters for autograd, which this step is no part of. Where the
     kernels do not take and give what the graph does, the wrappers are kept.
     """
-    if len(kernels) != 1 or signature(kernels[0][0]) != signature(graph):
+    wanted = signature(graph)
+    if len(kernels) != 1 or wanted is None or signature(kernels[0][0]) != wanted:
         return compiled
     call = getattr(kernels[0][1], "current_callable", None)
     return compiled if call is None else lambda *inputs: call(list(inputs))
 
 
-def signature(graph: Any) -> list[tuple[torch.Size, torch.dtype, torch.device]]:
-    """Shapes, types and devices of the inputs and outputs."""
+def signature(graph: Any) -> list[tuple[torch.Size, torch.dtype, torch.device]] | None:
+    """Shapes, types and devices of the inputs and outputs; None if they are not all known tensors."""
     *_, last = graph.graph.nodes
     nodes = [node for node in graph.graph.nodes if node.op == "placeholder"]
-    found = [node.meta["val"] for node in (*nodes, *last.args[0])]
+    found: list[Any] = [getattr(node, "meta", {}).get("val") for node in (*nodes, *last.args[0])]
+    if not all(isinstance(tensor, Tensor) for tensor in found):
+        return None
     return [(tensor.shape, tensor.dtype, tensor.device) for tensor in found]
 
 
