@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.config.schema import Config
-from dlrun.errors import ConfigError, Problem, RunError, TrainingFailed
+from dlrun.errors import ConfigError, Problem, TrainingFailed
 
 
 @dataclass(frozen=True)
@@ -50,28 +50,9 @@ class Run:
         `checkpoint`: best (of a finished run that selects none: the last) or last. `device`: as for `device=`.
         Raises `RunError` when that checkpoint is missing or damaged, `ConfigError` for a device that is not there.
         """
-        from dlrun.config.registry import MODELS
-        from dlrun.data.seeds import forked
-        from dlrun.engine.device import choose_device
-        from dlrun.run import checkpoint as files
-        from dlrun.run.build import arguments
-        from dlrun.run.rundir import RunDir
-        from dlrun.spec import DataSpec
+        from dlrun.run.trained import trained_model
 
-        run = RunDir(self.path)
-        if checkpoint not in ("best", "last"):
-            raise RunError(f"there is no checkpoint {checkpoint!r}: ask for 'best' or 'last'.")
-        selects_none = bool(self.summary) and self.summary["best"] is None
-        path = run.last if checkpoint == "last" or selects_none else run.best
-        home = choose_device(device)
-        values = files.read(path, str(home))
-        config = self.config
-        with forked(0):  # its first weights are drawn, and thrown away
-            model = MODELS.get(config.model.name)(
-                DataSpec.from_dict(values["spec"]), **arguments(config, "model")
-            )
-        model.load_state_dict(values["model"])
-        return model.to(home).eval()
+        return trained_model(self.path, checkpoint, device)
 
 
 def compose(overrides: Sequence[str] = (), **options: Any) -> Config:

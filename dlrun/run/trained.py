@@ -1,0 +1,39 @@
+"""The model that a run has trained, out of its checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from dlrun.config.registry import MODELS
+from dlrun.config.schema import Config
+from dlrun.data.seeds import forked
+from dlrun.engine.device import choose_device
+from dlrun.errors import RunError
+from dlrun.run import checkpoint as files
+from dlrun.run.build import arguments
+from dlrun.run.rundir import RunDir, read_json
+from dlrun.spec import DataSpec
+
+
+def trained_model(path: Path, checkpoint: str, device: str) -> nn.Module:
+    """A plain module in eval mode.
+
+    `checkpoint`: best (of a finished run that selects none: the last) or last. `device`: as for `device=`.
+    Raises `RunError` when that checkpoint is missing or damaged, `ConfigError` for a device that is not there.
+    """
+    if checkpoint not in ("best", "last"):
+        raise RunError(f"there is no checkpoint {checkpoint!r}: ask for 'best' or 'last'.")
+    run, home = RunDir(path), choose_device(device)
+    summary = read_json(run.summary)
+    selects_none = bool(summary) and summary.get("best") is None
+    values = files.read(run.last if checkpoint == "last" or selects_none else run.best, str(home))
+    config = Config.from_yaml(run.config)
+    with forked(0):  # its first weights are drawn, and thrown away
+        model = MODELS.get(config.model.name)(
+            DataSpec.from_dict(values["spec"]), **arguments(config, "model")
+        )
+    model.load_state_dict(values["model"])
+    trained: nn.Module = model.to(home).eval()
+    return trained
