@@ -11,6 +11,8 @@ import pytest
 # On shared cores torch's threads wait for each other: a test of milliseconds takes seconds. Read when torch is
 # imported, and by child processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Dozens of processes are started here: they compile what they import once, not each.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ import pytest
 
 import dlrun
 from dlrun import cli
+from dlrun.after import verify
 from dlrun.errors import ConfigError
 
 PLUGIN = """
@@ -111,9 +112,10 @@ def test_a_run_names_its_plug_in_and_keeps_a_copy_for_reading() -> None:
 
 
 def test_a_module_finds_its_package_in_a_sweep_and_in_verify_resume(
-    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A module of a package may import its neighbours, here and in processes that dlrun starts."""
+    monkeypatch.setattr(verify, "KILLS", 1)
     package = Path("relative")
     package.mkdir()
     (package / "__init__.py").touch()
