@@ -101,6 +101,6 @@ def test_another_number_of_threads_is_said_and_recorded(capsys: pytest.CaptureFi
     begin("device.threads=1", on_epoch=interrupt())
     assert cli.main(["resume", "a", "device.threads=2"]) == 0
     torch.set_num_threads(before)
-    assert "1 threads) and is cpu (2 threads) now" in capsys.readouterr().out
+    assert "1 thread) and is cpu (2 threads) now" in capsys.readouterr().out
     facts = read_json(Path("a/environment.json"))
-    assert [entry["device"] for entry in facts["earlier"]] == ["cpu (1 threads)"]
+    assert [entry["device"] for entry in facts["earlier"]] == ["cpu (1 thread)"]
