@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from dlrun.engine.loop import EpochRecord
+from dlrun.run import doctor
 from dlrun.run.doctor import Doctor, advice, answer, ask_gpu
 
 
@@ -22,13 +24,32 @@ def session(
     refused: str = "",
     max_steps: int | None = None,
     precision: str = "fp32",
+    epochs: int = 10,
+    eval_every: int = 1,
+    model: nn.Module | None = None,
+    dataset: tuple[str, ...] = ("in_memory", "workers"),
+    augmented: bool = False,
 ) -> Any:
+    train = SimpleNamespace(augment=str if augmented else None)
     return SimpleNamespace(
-        built=SimpleNamespace(engine=list(engine), batches={"train": range(20)}),
-        state=SimpleNamespace(spec=SimpleNamespace(input_kind=kind), device=torch.device(device)),
-        config=SimpleNamespace(device=SimpleNamespace(compile=compile, precision=precision)),
+        built=SimpleNamespace(
+            engine=list(engine), batches={"train": range(20)}, data=SimpleNamespace(train=train)
+        ),
+        state=SimpleNamespace(
+            spec=SimpleNamespace(input_kind=kind),
+            device=torch.device(device),
+            model=model or nn.Linear(2, 2),
+        ),
+        config=SimpleNamespace(
+            device=SimpleNamespace(compile=compile, precision=precision),
+            section=lambda name: dict.fromkeys(dataset, "auto"),
+        ),
         plan=SimpleNamespace(
-            epochs=10, step=SimpleNamespace(refused=refused), max_steps=max_steps, accumulate=1
+            epochs=epochs,
+            eval_every=eval_every,
+            step=SimpleNamespace(refused=refused),
+            max_steps=max_steps,
+            accumulate=1,
         ),
     )
 
@@ -41,7 +62,22 @@ def record(train: float, wait: float, evaluation: float, epoch: int = 1) -> Epoc
 def test_waiting_for_data_is_said_with_its_share_and_a_remedy() -> None:
     (said,) = advice(record(10.0, 6.1, 0.1), session(engine=("dataloader", "fused")))
     assert "61%" in said
-    assert "dataset.in_memory=true" in said
+    assert said.endswith("try more dataset.workers, or dataset.in_memory=true if memory allows")
+
+
+@pytest.mark.parametrize(
+    ("augmented", "dataset", "remedy"),
+    [
+        (True, ("in_memory", "workers"), ": try more dataset.workers"),
+        (False, ("workers",), ": try more dataset.workers"),
+        (True, (), ""),
+    ],
+)
+def test_only_a_remedy_that_can_help_is_named(augmented: bool, dataset: tuple[str, ...], remedy: str) -> None:
+    """Augmented rows are made by DataLoader whatever dataset.in_memory says; a plug-in may have neither key."""
+    shown = session(engine=("dataloader", "fused"), augmented=augmented, dataset=dataset)
+    (said,) = advice(record(10.0, 6.1, 0.1), shown)
+    assert said == f"data loading takes 61% of the training time{remedy}"
 
 
 def test_evaluation_longer_than_training_is_said() -> None:
@@ -50,7 +86,20 @@ def test_evaluation_longer_than_training_is_said() -> None:
     assert "trainer.eval_every" in said
 
 
-def test_a_run_long_enough_to_repay_compiling_is_told_so() -> None:
+def test_evaluation_is_judged_by_the_training_between_two_of_them() -> None:
+    assert advice(record(2.0, 0.0, 5.0, epoch=3), session(eval_every=3)) == []  # 6 s of training to 5
+    (said,) = advice(record(2.0, 0.0, 9.0, epoch=3), session(eval_every=3))
+    assert "1.5 times" in said
+
+
+@pytest.mark.parametrize("settings", [{"epochs": 1}, {"epochs": 2}, {"max_steps": 40}, {"eval_every": 20}])
+def test_an_evaluation_that_no_setting_would_save_is_not_held_against_a_run(settings: dict[str, int]) -> None:
+    """The one after the last epoch is made in any case."""
+    assert advice(record(2.0, 0.0, 50.0), session(**settings)) == []
+
+
+def test_a_run_long_enough_to_repay_compiling_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "has_compiler", lambda: True)
     long = record(60.0, 0.0, 1.0)
     assert "device.compile=true" in "".join(advice(long, session()))
     assert advice(long, session(compile=True)) == []
@@ -59,6 +108,30 @@ def test_a_run_long_enough_to_repay_compiling_is_told_so() -> None:
     assert advice(long, session(max_steps=60)) == []  # two more epochs
     assert advice(record(60.0, 0.0, 1.0, epoch=9), session()) == []  # resumed: one more
     assert advice(record(2.0, 0.0, 0.1), session()) == []
+
+
+def test_compiling_is_not_advised_where_it_would_be_slower() -> None:
+    long = record(60.0, 0.0, 1.0)
+    assert advice(long, session(engine=("resident", "fused", "channels_last"))) == []
+    assert advice(long, session(engine=("resident", "cuda_graph"), device="cuda")) == []
+    assert advice(long, session(model=nn.Sequential(nn.Conv2d(1, 1, 3)))) == []
+    assert advice(long, session(engine=("resident", "lean"), device="cuda")) != []
+
+
+def test_compiling_is_not_advised_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = record(60.0, 0.0, 1.0)
+    compiler = tmp_path / "bin" / "g++"
+    compiler.parent.mkdir()
+    compiler.touch(mode=0o755)
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", str(compiler.parent))
+    assert advice(long, session()) != []
+    monkeypatch.setenv("CXX", str(tmp_path / "none"))
+    assert advice(long, session()) == []
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert advice(long, session()) == []
+    assert advice(long, session(device="cuda")) != []
 
 
 def test_a_healthy_short_run_is_told_nothing() -> None:
@@ -81,14 +154,14 @@ def test_an_idle_gpu_is_told_an_epoch_later(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     properties = SimpleNamespace(uuid="1-2-3")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
-    doctor = Doctor(session(device="cuda:1"))
-    assert doctor.after(record(2.0, 0.0, 0.1)) == []
-    assert doctor.asked is not None
-    doctor.asked.wait()
+    watched = Doctor(session(device="cuda:1"))
+    assert watched.after(record(2.0, 0.0, 0.1)) == []
+    assert watched.asked is not None
+    watched.asked.wait()
     assert "--id=GPU-1-2-3 " in (tmp_path / "asked").read_text()
     line = "the GPU is 12 % busy: use device=cpu or a larger trainer.batch_size"
-    assert doctor.after(record(2.0, 0.0, 0.1, epoch=2)) == ([line] if told else [])
-    assert doctor.after(record(2.0, 0.0, 0.1, epoch=3)) == []
+    assert watched.after(record(2.0, 0.0, 0.1, epoch=2)) == ([line] if told else [])
+    assert watched.after(record(2.0, 0.0, 0.1, epoch=3)) == []
     on_cpu = Doctor(session())
     on_cpu.after(record(2.0, 0.0, 0.1))
     assert on_cpu.asked is None

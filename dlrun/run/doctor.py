@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import subprocess
 from contextlib import suppress
 from typing import Any
 
 import torch
+from torch import nn
 
 from dlrun.engine.loop import EpochRecord
 from dlrun.run.screen import duration
@@ -51,14 +53,31 @@ def advice(record: EpochRecord, session: Any) -> list[str]:
     if train + evaluation < LITTLE:
         return lines
     if wait / train > WASTE:
-        remedy = "more dataset.workers, or dataset.in_memory=true if memory allows"
-        if session.built.engine[0] == "resident":
-            remedy = "a larger trainer.batch_size"
-        return [*lines, f"data loading takes {wait / train:.0%} of the training time: try {remedy}"]
-    if evaluation > train:
-        times = f"{evaluation / train:.1f} times as long as training"
+        said = f"data loading takes {wait / train:.0%} of the training time"
+        return [*lines, said + faster_loading(session)]
+    between = train * session.plan.eval_every  # seconds of training from one evaluation to the next
+    if evaluation > between and evaluations_left(record, session) > 1:
+        times = f"{evaluation / between:.1f} times as long as training"
         return [*lines, f"evaluation takes {times}: try a larger trainer.eval_every"]
     return lines + compiling_pays(train * epochs_left(record, session), session)
+
+
+def faster_loading(session: Any) -> str:
+    """What would make batches come sooner: only keys that this data set has, and that change anything for it."""
+    if session.built.engine[0] == "resident":
+        return ": try a larger trainer.batch_size"
+    known = session.config.section("dataset")
+    remedies = ["more dataset.workers"] if "workers" in known else []
+    if "in_memory" in known and session.built.data.train.augment is None:
+        remedies.append("dataset.in_memory=true if memory allows")
+    return f": try {', or '.join(remedies)}" if remedies else ""
+
+
+def evaluations_left(record: EpochRecord, session: Any) -> int:
+    """One each `eval_every` epochs, and one after the last."""
+    every, done = session.plan.eval_every, int(record.row["epoch"])
+    last = done + math.ceil(epochs_left(record, session))
+    return last // every - done // every + (last % every != 0)
 
 
 def epochs_left(record: EpochRecord, session: Any) -> float:
@@ -72,15 +91,31 @@ def epochs_left(record: EpochRecord, session: Any) -> float:
 
 def compiling_pays(seconds_left: float, session: Any) -> list[str]:
     """A word on device.compile where the run is long enough to repay the time that compiling takes."""
-    device, engine = session.config.device, session.built.engine
-    traceable = (
-        session.state.spec.input_kind != "text" and "closure" not in engine and device.precision != "fp16"
-    )
-    if device.compile or not traceable or seconds_left < LONG:
+    if session.config.device.compile or seconds_left < LONG or not compiling_helps(session):
         return []
     return [
         f"about {duration(seconds_left)} of training are left: device.compile=true may shorten such a run"
     ]
+
+
+def compiling_helps(session: Any) -> bool:
+    """Not for packed text, LBFGS and scaled gradients, which are not compiled; nor for convolutions, which are
+    slower so (docs/benchmarks.md), and for a CUDA graph, which compiling would replace.
+    """
+    state, engine = session.state, session.built.engine
+    if state.spec.input_kind == "text" or session.config.device.precision == "fp16":
+        return False
+    if {"closure", "channels_last", "cuda_graph"} & set(engine):
+        return False
+    if any(isinstance(module, nn.Conv2d) for module in state.model.modules()):
+        return False
+    return state.device.type != "cpu" or has_compiler()
+
+
+def has_compiler() -> bool:
+    """Is there a C++ compiler, as compiling for the CPU wants?"""
+    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++", "c++"]
+    return any(shutil.which(name) for name in names)
 
 
 def ask_gpu(device: torch.device) -> subprocess.Popen[str] | None:
