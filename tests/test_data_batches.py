@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dlrun.data import batches as room
-from dlrun.data import loader
+from dlrun.data import loader, memory
 from dlrun.data.base import Data, Loading, Part, from_parts
 from dlrun.data.batches import Batch, ResidentBatches, batches_for
 from dlrun.data.loader import LoaderBatches, SeededRows, TensorRows, worker_count
@@ -293,6 +293,18 @@ def test_rows_on_disk_come_into_memory_where_they_fit(data: Data, monkeypatch: p
     changing = Part((), data.train.target, Broken())  # does not say that its rows are always the same
     monkeypatch.undo()
     assert not batches_for(changing, data.spec, batch_size=64)[0].resident
+
+
+def test_page_cache_does_not_count_as_used_memory(tmp_path: Path) -> None:
+    """Else data that was read from disk once would seem to fill the memory."""
+    assert memory._from_cgroup(tmp_path) is None
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("900\n")
+    assert memory._from_cgroup(tmp_path) == 100
+    (tmp_path / "memory.stat").write_text("anon 150\nfile 740\ninactive_file 700\nactive_file 40\n")
+    assert memory._from_cgroup(tmp_path) == 800
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory._from_cgroup(tmp_path) is None
 
 
 def test_augmented_rows_in_memory_go_through_the_loader(data: Data) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 SHARE = 0.25  # of the available memory that one part of a data set may take
+CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_bytes(device: torch.device | str = "cpu") -> int:
@@ -34,11 +35,25 @@ def _from_meminfo() -> int | None:
     return int(found[0]) * 1024 if found else None
 
 
-def _from_cgroup() -> int | None:
-    """What the control group (version 2) leaves; None where there is none or no limit."""
-    folder = Path("/sys/fs/cgroup")
+def _from_cgroup(folder: Path = CGROUP) -> int | None:
+    """What the control group (version 2) leaves; None where there is none or no limit.
+
+    Files that were read and are no longer in use count as used, but are given up for whoever wants the memory:
+    data that was read once must not seem to fill it.
+    """
     try:
         limit, used = (folder / "memory.max").read_text(), (folder / "memory.current").read_text()
     except OSError:
         return None
-    return max(0, int(limit) - int(used)) if limit.strip().isdigit() else None
+    if not limit.strip().isdigit():
+        return None
+    return max(0, int(limit) - max(0, int(used) - _inactive_file(folder)))
+
+
+def _inactive_file(folder: Path) -> int:
+    """Bytes of the control group's page cache that nothing has used lately; 0 where that is not told."""
+    try:
+        lines = (folder / "memory.stat").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
