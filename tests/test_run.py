@@ -287,6 +287,49 @@ def test_a_smaller_error_than_the_baseline_is_better() -> None:
     assert not any("mse" in remark for remark in run.summary["remarks"])
 
 
+VIEW = """
+import torch, dlrun
+
+class Constant(torch.nn.Module):
+    def __init__(self, numbers):
+        super().__init__()
+        self.bias = torch.nn.Parameter(torch.zeros(1, numbers))
+    def forward(self, x):
+        return self.bias.expand(len(x), -1)
+
+@dlrun.register.model("constant")
+def constant(spec):
+    return Constant(spec.num_outputs)
+"""
+
+
+@pytest.mark.usefixtures("figures")
+def test_outputs_may_be_a_view_of_a_parameter() -> None:
+    """Such a view wants a gradient even under inference_mode: no warning, and figures can be drawn of it."""
+    Path("view.py").write_text(VIEW)
+    run = dlrun.train(["plugins=[view.py]", "model=constant", "device=cpu", "trainer.epochs=1"])
+    assert (run.path / "mistakes.png").exists()
+    assert "the outputs are constant" in run.summary["remarks"][0]
+
+
+@pytest.mark.parametrize(("steps", "watched"), [(1, 1), (8, 7), (54, 21)])
+def test_a_run_of_any_length_is_profiled(
+    steps: int, watched: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two thirds of a short one, steps 10 to 30 of a longer."""
+    assert cli.main([*SMALL, "trainer.profile=true", f"trainer.max_steps={steps}", "run.dir=a"]) == 0
+    assert "profile: a/profile.txt, and trace.json beside it" in capsys.readouterr().out
+    assert Path("a/profile.txt").read_text().startswith(f"{watched} steps of training\n")
+    assert Path("a/trace.json").stat().st_size > 0
+
+
+def test_a_run_that_ends_before_it_was_profiled_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["trainer.profile=true", "trainer.stop_at_loss=100", "trainer.batch_size=full", "run.dir=a"]
+    assert cli.main(["trainer.epochs=50", "device=cpu", *words]) == 0
+    assert "profile: none, since training ended before step 10" in capsys.readouterr().out
+    assert not Path("a/profile.txt").exists()
+
+
 def test_frozen_parameters_do_not_move() -> None:
     import torch
 

@@ -103,7 +103,7 @@ def look(state: Any, batches: Any) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
     outputs, targets, seen = [], [], 0
     with eval_mode(state.model), torch.inference_mode():
         for batch in batches.epoch(0):
-            outputs.append(state.model(*batch.inputs).float().cpu())
+            outputs.append(state.model(*batch.inputs).detach().float().cpu())  # it may be a parameter's view
             inputs.append(tuple(x.cpu() for x in batch.inputs))
             targets.append(batch.target.cpu())
             seen += sum(x.numel() for x in batch.inputs)

@@ -11,30 +11,35 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from dlrun.run.rundir import RunDir, write_atomic
+from dlrun.run.screen import shorter
 
-FIRST, LAST = 10, 30  # the steps that are profiled (1 = the first of this process)
+FIRST, LAST = 10, 30  # the steps that are profiled (1 = the first of this process); of a short run, sooner
 ROWS = 25
 
 
 class ProfiledStep:
-    """A step that is watched for a while; its numbers are those of the step inside."""
+    """A step that is watched for a while; its numbers are those of the step inside.
 
-    def __init__(self, step: Any, run: RunDir, device_type: str) -> None:
+    `steps`: as many as are still to do, of which about the first third only warms up.
+    """
+
+    def __init__(self, step: Any, run: RunDir, device_type: str, steps: int) -> None:
         self.step, self.run = step, run
+        self.first = max(1, min(FIRST, steps // 3))
         self.name = step.name
         activities = [ProfilerActivity.CPU]
         if device_type == "cuda":
             activities.append(ProfilerActivity.CUDA)
         self.profiler = profile(activities=activities)
         self.count = 0
-        self.watching = False
+        self.watching = self.written = False
 
     def __call__(
         self, state: Any, batch: Any, scale: float = 1.0, update: bool = True
     ) -> tuple[Tensor, Tensor]:
         """One batch."""
         self.count += 1
-        if self.count == FIRST:
+        if self.count == self.first:
             self.profiler.start()
             self.watching = True
         result: tuple[Tensor, Tensor] = self.step(state, batch, scale, update)
@@ -48,7 +53,14 @@ class ProfiledStep:
             return
         self.watching = False
         self.profiler.stop()
-        steps = self.count - FIRST + 1
+        steps = self.count - self.first + 1
         table = self.profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=ROWS)
         write_atomic(self.run.file("profile.txt"), f"{steps} steps of training\n{table}\n".encode())
         self.profiler.export_chrome_trace(str(self.run.file("trace.json")))
+        self.written = True
+
+    def said(self) -> str:
+        """Where the profile is, or that there is none."""
+        if not self.written:
+            return f"profile: none, since training ended before step {self.first} of this session"
+        return f"profile: {shorter(self.run.file('profile.txt'))}, and trace.json beside it"

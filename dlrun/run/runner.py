@@ -213,7 +213,7 @@ class Session:
         anomaly = (
             torch.autograd.set_detect_anomaly(True) if self.config.trainer.detect_anomaly else nullcontext()
         )
-        self.screen.start_bar(self.batches_to_do(), self.state.epoch * batches + self.state.cursor)
+        self.screen.start_bar(self.batches_to_do(), self.batches_done())
         self.training = True
         try:
             with anomaly, logs:
@@ -235,9 +235,7 @@ class Session:
             self.screen.stop_bar()
             if plan is not self.plan:
                 plan.step.write()
-                self.screen.line(
-                    f"  profile: {shorter(self.run.file('profile.txt'))}, and trace.json beside it"
-                )
+                self.screen.line(f"  {plan.step.said()}")
 
     def batches_to_do(self) -> int:
         """Of the whole run, from its beginning."""
@@ -248,13 +246,19 @@ class Session:
         epochs, rest = divmod(plan.max_steps, math.ceil(batches / plan.accumulate))
         return min(total, epochs * batches + rest * plan.accumulate)
 
+    def batches_done(self) -> int:
+        """Of the whole run, by now."""
+        return self.state.epoch * len(self.built.batches["train"]) + self.state.cursor
+
     def profiled(self) -> Any:
         """The plan with a step that is watched for a while."""
         from dataclasses import replace
 
         from dlrun.run.profiling import ProfiledStep
 
-        return replace(self.plan, step=ProfiledStep(self.plan.step, self.run, self.state.device.type))
+        steps = self.batches_to_do() - self.batches_done()
+        step = ProfiledStep(self.plan.step, self.run, self.state.device.type, steps)
+        return replace(self.plan, step=step)
 
     def seconds(self) -> float:
         """Of wall time that this run has taken, earlier sessions included."""
