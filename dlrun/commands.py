@@ -10,6 +10,9 @@ from typing import Any
 from dlrun.errors import ConfigError, Problem, did_you_mean
 
 
+CARRIED = ("--config-dir", "--plugin")  # flags that a job of a sweep needs alone, too
+
+
 @dataclass
 class Words:
     """A command line, sorted: the command, its plain words, configuration words and flags with their values."""
@@ -61,7 +64,10 @@ def _train(words: Words) -> int:
     if isinstance(planned, Expansion):
         from dlrun.sweep.command import sweep_command
 
-        return sweep_command(planned, overrides=words.overrides, argv=words.argv, quiet=words.quiet)
+        flags = [word for flag in CARRIED for value in words.flags.get(flag, []) for word in (flag, value)]
+        return sweep_command(
+            planned, overrides=words.overrides, argv=words.argv, quiet=words.quiet, flags=flags
+        )
     from dlrun.run.runner import run_command
 
     return run_command(planned, overrides=words.overrides, argv=words.argv, quiet=words.quiet)

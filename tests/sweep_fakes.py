@@ -41,9 +41,10 @@ class FakeExecutor:
             stem.write_text("its last words\n")
             self.ended.append(Ended(task.slug, -9))
             return ""
-        except ValueError as error:
-            write_json(Path(f"{task.stem}.result.json"), {"code": 4, "error": str(error)})
-            self.ended.append(Ended(task.slug, 4))
+        except (ValueError, InterruptedError) as error:
+            code = 4 if isinstance(error, ValueError) else 143
+            write_json(Path(f"{task.stem}.result.json"), {"code": code, "error": str(error)})
+            self.ended.append(Ended(task.slug, code))
             return ""
         if not os.path.isdir(task.path):
             path = make_run(Path(task.path), task.config, epochs=3, floor=floor, overrides=task.overrides)
@@ -83,9 +84,11 @@ class FakeSweep:
         self.executors.append(FakeExecutor(self.loss))
         return self.executors[-1]
 
-    def __call__(self, words: Sequence[str], *, quiet: bool = True, **options: Any) -> int:
-        expansion = expand(list(words), **options)
-        return command.sweep_command(expansion, overrides=list(words), argv=["-m", *words], quiet=quiet)
+    def __call__(self, words: Sequence[str], *, quiet: bool = True, flags: Sequence[str] = ()) -> int:
+        expansion = expand(list(words), plugin_files=[word for word in flags if not word.startswith("--")])
+        return command.sweep_command(
+            expansion, overrides=list(words), argv=["-m", *words, *flags], quiet=quiet, flags=flags
+        )
 
     @property
     def ran(self) -> list[str]:

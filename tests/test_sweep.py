@@ -15,6 +15,7 @@ from factory_runs import make_run
 from sweep_fakes import FakeSweep, read_sweep, states
 
 from dlrun.config.expand import expand
+from dlrun.config.registry import MODELS
 from dlrun.errors import ConfigError, RunError
 from dlrun.run.rundir import RunDir
 from dlrun.sweep import command
@@ -78,6 +79,15 @@ def test_a_job_is_found_whatever_the_order_and_the_housekeeping() -> None:
     key = job_key(["model=mlp", "sweep.workers=4", "device.name=cuda:1"], {"seed": 1})
     assert key == job_key(["logger=jsonl", "+model=mlp"], {"seed": 1}) == ("model=mlp", "seed=1")
     assert key != job_key(["model=mlp"], {"seed": 2})
+    assert key != job_key(["model=mlp", "checkpoint.monitor=val_accuracy"], {"seed": 1})
+    swept = [job_key(["model=mlp"], {"device.name": name}) for name in ("cpu", "auto")]
+    assert swept[0] != swept[1]
+
+
+def test_swept_keys_always_make_jobs_of_their_own(sweep: FakeSweep) -> None:
+    """Also those that change no result: else one value would stand for all."""
+    assert sweep(["checkpoint.every_epochs=1,2", "device=cpu"]) == 0
+    assert sweep.ran == ["every_epochs1", "every_epochs2"]
 
 
 # --- the folder -------------------------------------------------------------------------------------------------------
@@ -142,6 +152,23 @@ def test_two_sweeps_of_one_folder_are_refused(sweep: FakeSweep, tmp_path: Path) 
     assert sweep([*FOUR, f"sweep.dir={tmp_path / 's'}"]) == 0
 
 
+def test_a_folder_with_anything_else_in_it_is_refused(sweep: FakeSweep, tmp_path: Path) -> None:
+    mine = tmp_path / "mine" / "results.csv"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    make_run(tmp_path / "run")
+    for place, what in (("mine", "files that are no sweep's"), ("run", "a run")):
+        with pytest.raises(ConfigError, match=rf"sweep\.dir: .*{place} holds {what}"):
+            sweep([*FOUR, f"sweep.dir={tmp_path / place}"])
+    assert mine.read_text() == "mine"
+    for name in ("../x", "/tmp/x", "."):
+        with pytest.raises(ConfigError, match=r"sweep\.name.*sweep\.dir="):
+            sweep([*FOUR, f"sweep.name={name}"])
+    for name in ("jobs", ".state"):  # left by a sweep that was killed in its first moments
+        (tmp_path / "s" / name).mkdir(parents=True)
+    assert sweep([*FOUR, f"sweep.dir={tmp_path / 's'}"]) == 0
+
+
 def test_a_folder_that_is_no_sweep_of_ours_is_left_alone(sweep: FakeSweep, tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "sweep.yaml").write_text("format: 99\n")
@@ -195,6 +222,36 @@ def _fail(yes: bool) -> float:
     if yes:
         raise ValueError("no luck")
     return 0.1
+
+
+def test_an_unfinished_job_takes_todays_words(sweep: FakeSweep) -> None:
+    """What chooses the best epoch makes other jobs; how a job is saved does not, and can be mended."""
+    words = ["seed=0,1", "device=cpu", "sweep.name=s"]
+    sweep.loss = lambda config: _fail(config["seed"] == 1)
+    assert sweep([*words, "checkpoint.every_steps=7"]) == 3
+    sweep.loss = lambda config: 0.1
+    assert sweep([*words, "checkpoint.every_steps=9"]) == 0
+    assert [(task.slug, task.config["checkpoint"]["every_steps"]) for task in sweep.executors[-1].tasks] == [
+        ("seed1", 9)
+    ]
+    assert "checkpoint.every_steps=9" in sweep.folder.jobs["seed1"].overrides
+    assert "checkpoint.every_steps=7" in sweep.folder.jobs["seed0"].overrides  # it has run with that
+    assert sweep([*words, "checkpoint.monitor=val_accuracy", "checkpoint.mode=max"]) == 0
+    assert len(sweep.ran) == 2
+    assert sweep.executors[-1].tasks[0].config["checkpoint"]["monitor"] == "val_accuracy"
+
+
+def test_a_job_that_is_ended_from_outside_has_failed(
+    sweep: FakeSweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def loss(config: dict[str, Any]) -> float:
+        if config["seed"] == 1:
+            raise InterruptedError("stopped by SIGTERM")
+        return 0.1
+
+    sweep.loss = loss
+    assert sweep(["seed=0,1", "device=cpu"]) == 3
+    assert "failed: seed=1\n  stopped by SIGTERM from outside the sweep\n" in capsys.readouterr().out
 
 
 def test_every_failure_is_listed_with_its_cause_and_how_to_run_it_alone(
@@ -374,6 +431,38 @@ def test_status_and_retry_need_only_the_folder(sweep: FakeSweep, capsys: pytest.
     assert sweep.ran == ["sgd-seed1", "adam-seed1"]
     assert command.stop_command(path) == 0
     assert "is not running" in capsys.readouterr().out
+
+
+NET = """
+import dlrun, torch
+@dlrun.register.model("net")
+def net(spec): return torch.nn.Linear(1, 1)
+"""
+
+
+def test_a_retry_needs_the_plug_ins_and_goes_back_to_the_folder(
+    sweep: FakeSweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("one", "two"):
+        Path(f"{name}.py").write_text(NET.replace("net", name))
+    path = str(tmp_path / "s")
+    sweep.loss = lambda config: _fail(True)
+    words = ["model=one,two", "plugins=[two.py]", "device=cpu", f"sweep.dir={path}"]
+    assert sweep(words, flags=["--plugin", "one.py"]) == 3
+    assert (
+        "  alone: dlrun --plugin one.py 'plugins=[two.py]' device=cpu model=two\n" in capsys.readouterr().out
+    )
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with monkeypatch.context() as patch:
+        patch.delitem(MODELS.plugins, "one")
+        retry = rf"dlrun sweep retry {path} --plugin one\.py --plugin two\.py"
+        with pytest.raises(ConfigError, match=rf"(?s)the model 'one' is not one of dlrun's.*{retry}"):
+            command.retry_command(path, quiet=True)
+    assert [record.attempts for record in states(read_sweep(Path(path))).values()] == [1, 1]
+    sweep.loss = lambda config: 0.1
+    assert command.retry_command(path, quiet=True) == 0
+    assert {task.folder for task in sweep.executors[-1].tasks} == {str(tmp_path)}
 
 
 @pytest.mark.parametrize("act", [command.status_command, command.retry_command, command.stop_command])

@@ -73,7 +73,7 @@ def prepare(
     dirs = config_dirs(config_dir, search_cwd)
     _entry_points()
     plugins.load_settings(settings_files(dirs))
-    plugins.load(_literal_plugins(overrides), "plugins")
+    plugins.load(literal_plugins(overrides), "plugins")
     plugins.load(plugin_files, "--plugin")
     return menu(dirs, signature_options())
 
@@ -83,7 +83,7 @@ def _entry_points() -> None:
     plugins.load_entry_points()
 
 
-def _literal_plugins(overrides: Iterable[str]) -> list[str]:
+def literal_plugins(overrides: Iterable[str]) -> list[str]:
     """The files that a literal `plugins=[...]` names (the last one, as always)."""
     values = [
         read_value(word.split("=", 1)[1]) for word in overrides if word.lstrip("+").startswith("plugins=")

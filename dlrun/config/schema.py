@@ -122,7 +122,8 @@ class Config(Section):
         choices = choices or current_menu()
         clean, problems = check(values, choices)
         if problems:
-            raise ConfigError([_explained(problem, values, choices) for problem in problems])
+            unknown = {problem.key: problem for problem in not_registered(values, choices)}
+            raise ConfigError([unknown.get(problem.key, problem) for problem in problems])
         return cls(clean)
 
 
@@ -133,19 +134,19 @@ def current_menu() -> Menu:
     return menu(config_dirs(), signature_options())
 
 
-def _explained(problem: Problem, values: dict[str, Any], choices: Menu) -> Problem:
-    """An unknown component of a run that had plug-ins is theirs, in all likelihood."""
-    group = problem.key.partition(".")[0]
-    name = (values.get(group) or {}).get("name") if isinstance(values.get(group), dict) else None
-    unknown = (
-        group in COMPONENTS and problem.key == f"{group}.name" and choices.section(group, str(name)) is None
-    )
-    if not unknown:
-        return problem
+def not_registered(values: Mapping[str, Any], choices: Menu) -> list[Problem]:
+    """The components of a run that there are not here: plug-ins brought them, in all likelihood."""
+    problems = []
     plugins = values.get("plugins") or []
     known = f" This run was made with plugins={plugins}." if plugins else ""
-    message = f"the {group} {name!r} is not one of dlrun's; it came from a plug-in.{known}"
-    return Problem(problem.key, message, "Give the file that defines it: --plugin FILE.")
+    for group in COMPONENTS:
+        name = (values.get(group) or {}).get("name") if isinstance(values.get(group), Mapping) else None
+        if name is not None and choices.section(group, str(name)) is None:
+            message = f"the {group} {name!r} is not one of dlrun's; it came from a plug-in.{known}"
+            problems.append(
+                Problem(f"{group}.name", message, "Give the file that defines it: --plugin FILE.")
+            )
+    return problems
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -14,23 +14,43 @@ from typing import Any
 
 from dlrun.config.expand import Expansion
 from dlrun.config.plugins import loaded
+from dlrun.config.schema import current_menu, not_registered
 from dlrun.errors import ConfigError, Problem, RunError
 from dlrun.report.tables import Table, show
-from dlrun.sweep.drive import EXIT_CODES, Drive, Jobs, Source
+from dlrun.run.signals import EXIT_CODES
+from dlrun.sweep.drive import Drive, Jobs, Source
 from dlrun.sweep.executor import Executor, make_executor
 from dlrun.sweep.folder import FrozenJob, SweepDir, default_path, expect_sweep
 from dlrun.sweep.freeze import freeze, refresh
 from dlrun.sweep.names import sweep_name
 from dlrun.sweep.screen import Screen
 from dlrun.sweep.search import Pruned, Search, make_sampler, remember_space
-from dlrun.sweep.state import DONE, Record, alone, counts, read_record, state_of_job, write_status
+from dlrun.sweep.state import (
+    DONE,
+    Record,
+    alone,
+    counts,
+    read_record,
+    retry_words,
+    state_of_job,
+    write_status,
+)
 
 STOP_SECONDS = 90.0  # that `sweep stop` waits for the sweep to end
 EXIT_FAILED = 3
 
 
-def sweep_command(expansion: Expansion, *, overrides: Sequence[str], argv: Sequence[str], quiet: bool) -> int:
+def sweep_command(
+    expansion: Expansion,
+    *,
+    overrides: Sequence[str],
+    argv: Sequence[str],
+    quiet: bool,
+    flags: Sequence[str] = (),
+) -> int:
     """Run (or go on with, or plan) the sweep that a command describes. Returns 0 only if every job finished.
+
+    `flags` are those that its jobs alone need, too (`--plugin FILE`, `--config-dir DIR`).
 
     Raises `ConfigError` for impossible jobs, `RunError` when the folder cannot be used.
     """
@@ -41,7 +61,7 @@ def sweep_command(expansion: Expansion, *, overrides: Sequence[str], argv: Seque
     refuse_impossible(expansion, settings)
     sweep.open()
     try:
-        sweep.settings = settings
+        sweep.settings, sweep.flags = settings, tuple(flags)
         jobs, todo = prepare(sweep, expansion, settings, quiet=quiet)
         sweep.commands.append({"at": now(), "command": shlex.join(["dlrun", *argv]), "jobs": len(jobs)})
         sweep.write()
@@ -191,7 +211,7 @@ def interrupted(sweep: SweepDir, jobs: list[FrozenJob], records: dict[str, Recor
         f"{count} {state}" for state, count in counts(records[job.slug] for job in jobs).items()
     )
     print(f"\nStopped by {signal.Signals(number).name}: {words}.")
-    print(f"Go on with the same command, or:  dlrun sweep retry {shlex.quote(str(sweep.path))}")
+    print(f"Go on with the same command, or:  {retry_words(sweep)}")
     return EXIT_CODES[signal.Signals(number)]
 
 
@@ -223,9 +243,10 @@ def status_command(path: str) -> int:
 def retry_command(path: str, *, argv: Sequence[str] = (), quiet: bool = False) -> int:
     """Run the failed and unfinished jobs of a sweep as they were frozen. Returns the exit code of a sweep.
 
-    Plug-ins must have been imported: no folder is believed to name them.
+    Plug-ins must have been imported: no folder is believed to name them. Raises `ConfigError` where they were not.
     """
     sweep = expect_sweep(path)
+    expect_components(sweep, todo_of(sweep, sweep.jobs.values(), retry_failed=True))
     sweep.open()
     try:
         jobs = list(sweep.jobs.values())
@@ -235,6 +256,15 @@ def retry_command(path: str, *, argv: Sequence[str] = (), quiet: bool = False) -
         return run(sweep, None, jobs, todo, argv=argv or ["sweep", "retry", path], quiet=quiet)
     finally:
         sweep.close()
+
+
+def expect_components(sweep: SweepDir, jobs: Iterable[FrozenJob]) -> None:
+    """Raise `ConfigError` if jobs need components that nothing has registered: they would all fail at once."""
+    choices = current_menu()
+    problems = [problem for job in jobs for problem in not_registered(job.values, choices)]
+    if problems:
+        problems.append(Problem("sweep retry", "nothing was started.", f"Write: {retry_words(sweep)}"))
+        raise ConfigError(list(dict.fromkeys(problems)))
 
 
 def stop_command(path: str) -> int:
@@ -253,5 +283,5 @@ def stop_command(path: str) -> int:
                 f"process {owner} has not ended in {STOP_SECONDS:.0f} s. To end it at once: kill -9 {owner}"
             )
         time.sleep(0.1)
-    print(f"Stopped. Go on with:  dlrun sweep retry {shlex.quote(str(sweep.path))}")
+    print(f"Stopped. Go on with:  {retry_words(sweep)}")
     return 0

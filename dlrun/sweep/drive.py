@@ -5,6 +5,7 @@ After every change the folder holds the whole truth, so the sweep may die at any
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import threading
@@ -18,6 +19,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from dlrun.run.rundir import read_json, write_json
+from dlrun.run.signals import EXIT_CODES
 from dlrun.sweep.executor import Ended, Executor, cause
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.identity import code_hash
@@ -25,7 +27,6 @@ from dlrun.sweep.screen import Screen
 from dlrun.sweep.state import DONE, Record, last_line, read_record, state_of_job, write_record, write_status
 from dlrun.sweep.task import Task, result_of
 
-EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 POLL = 0.1  # seconds between looks at the running jobs
 POLL_PRUNING = 0.01  # when jobs wait for an answer after each epoch
 STATUS_SECONDS = 1.0  # between rewritings of status.csv
@@ -186,7 +187,7 @@ class Drive:
             overrides=list(job.overrides),
             argv=self.argv,
             plugins=self.plugins,
-            folder=str(Path.cwd()),
+            folder=job.folder if os.path.isdir(job.folder) else str(Path.cwd()),
             timeout=self.timeout,
             prune=self.prune,
         )
@@ -253,11 +254,13 @@ class Drive:
         status = self.sweep.run(job.slug).read_status()
         if status.get("state") in DONE:
             self.finish(job, replace(record, state=status["state"]))
-        elif (not result and self.stopping.number is not None) or result.get("code") in (130, 143):
+        elif self.stopping.number is not None and (not result or result.get("code") in EXIT_CODES.values()):
             self.finish(job, replace(record, state="waiting"))
         else:
             error = str(result.get("error") or "") or cause(ended, self.timeout, self.sweep.log(job.slug))
-            if not result:
+            if error.startswith("stopped by "):  # its checkpoint is whole: the same command goes on with it
+                error += " from outside the sweep"
+            if not result or status.get("state") == "running":
                 self.note_crash(job, status, error)
             line = last_line(self.sweep.log(job.slug))
             self.finish(job, replace(record, state="failed", error=error, last_line=line))

@@ -19,11 +19,12 @@ import yaml
 
 from dlrun.config import yamls
 from dlrun.config.schema import Config
-from dlrun.errors import RunError
+from dlrun.errors import ConfigError, Problem, RunError
 from dlrun.run.rundir import RunDir, write_atomic
 from dlrun.sweep.names import job_key
 
 FORMAT = 1
+BEGINNINGS = {".lock", ".state", "jobs"}  # what a sweep leaves that is killed in its first moments
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class FrozenJob:
     data: str = ""  # hash of the data files
     trial: int | None = None  # the number of a search's trial
     invalid: str = ""  # why it cannot be run
+    flags: tuple[str, ...] = ()  # `--plugin FILE` and `--config-dir DIR` of the command
+    folder: str = ""  # where the command was given: relative paths begin there
 
     @cached_property
     def key(self) -> tuple[str, ...]:
@@ -69,6 +72,8 @@ class SweepDir:
         self.commands: list[dict[str, Any]] = []
         self.settings: dict[str, Any] = {}  # the `sweep` section of the last command
         self.search: dict[str, Any] = {}  # the space of a search
+        self.flags: tuple[str, ...] = ()  # of the present command, as are
+        self.folder = str(Path.cwd())
         self._lock = RunDir(self.path)
 
     @property
@@ -92,7 +97,10 @@ class SweepDir:
         return self.state / f"{slug}.log"
 
     def open(self) -> None:
-        """Make the folder, hold it for this process and read it. Raises `RunError`."""
+        """Make the folder, hold it for this process and read it. Raises `RunError`, and `ConfigError` for a folder
+        that holds something else.
+        """
+        refuse_strangers(self.path)
         try:
             for path in (self.path, self.path / "jobs", self.state):
                 path.mkdir(parents=True, exist_ok=True)
@@ -166,6 +174,8 @@ def entry_of(job: FrozenJob, base: Mapping[str, Any]) -> dict[str, Any]:
         "data": job.data,
         "trial": job.trial,
         "invalid": job.invalid,
+        "flags": list(job.flags),
+        "folder": job.folder,
     }
     return {key: value for key, value in entry.items() if value not in ("", None, [], {})}
 
@@ -183,6 +193,8 @@ def thawed(slug: str, entry: Mapping[str, Any], base: Mapping[str, Any]) -> Froz
         str(entry.get("data") or ""),
         entry.get("trial"),
         invalid,
+        tuple(entry.get("flags") or ()),
+        str(entry.get("folder") or ""),
     )
 
 
@@ -202,6 +214,20 @@ def dumps(values: dict[str, Any]) -> str:
     return str(yaml.dump(values, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10**6))
 
 
+def refuse_strangers(path: Path) -> None:
+    """Raise `ConfigError` if there is anything in the folder, but no sweep: a sweep writes its files without asking."""
+    names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    others = sorted(names - BEGINNINGS)
+    if others and "sweep.yaml" not in names:
+        what = "a run" if "status.json" in names else "files that are no sweep's"
+        hint = "Give a folder that is new or empty, or that of a sweep."
+        raise ConfigError(Problem("sweep.dir", f"{path} holds {what} ({', '.join(others[:3])}).", hint))
+
+
 def default_path(name: str) -> Path:
-    """Where a sweep of that name lives."""
+    """Where a sweep of that name lives. Raises `ConfigError` for a name that leads elsewhere."""
+    parts = Path(name).parts
+    if not parts or ".." in parts or Path(name).is_absolute():
+        text = f"{name!r} is no name of a folder under outputs/sweeps."
+        raise ConfigError(Problem("sweep.name", text, f"Any folder: sweep.dir={name}"))
     return Path(os.path.join("outputs", "sweeps", name))

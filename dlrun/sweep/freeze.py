@@ -8,9 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from dlrun.config.expand import Expansion, Job
+from dlrun.config.schema import Config
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.identity import code_hash, data_hash
-from dlrun.sweep.names import job_key, job_slug
+from dlrun.sweep.names import SELECTING, job_key, job_slug, key_of
 from dlrun.sweep.state import DONE, read_record, state_of_job
 
 
@@ -42,28 +43,55 @@ def freeze(sweep: SweepDir, expansion: Expansion, jobs: Iterable[Job]) -> tuple[
         found = known.get(job_key(expansion.overrides, job.swept))
         if found is None or (found.invalid and job.config):
             slug = found.slug if found else job_slug(job.swept, keys, sweep.jobs)
-            found = new_job(slug, expansion, job, data[seen])
+            found = new_job(sweep, slug, expansion, job, data[seen])
             known[found.key] = sweep.jobs[slug] = found
+        elif reworded(sweep, found, job):
+            found = new_job(sweep, found.slug, expansion, job, data[seen], found.trial)
+            known[found.key] = sweep.jobs[found.slug] = found
         elif reasons := changed(sweep, found, job, data[seen]):
             stale.jobs[found.slug] = reasons
         frozen.append(found)
     return list({job.slug: job for job in frozen}.values()), stale
 
 
-def new_job(slug: str, expansion: Expansion, job: Job, data: str, trial: int | None = None) -> FrozenJob:
-    """Freeze one job as it is composed now."""
+def new_job(
+    sweep: SweepDir, slug: str, expansion: Expansion, job: Job, data: str, trial: int | None = None
+) -> FrozenJob:
+    """Freeze one job as it is composed now, with the flags and the folder of the sweep's present command."""
     values = job.config.to_dict() if job.config else {}
     identity = job.config.identity if job.config else ""
     invalid = "; ".join(str(problem) for problem in job.problems) if not job.config else ""
     return FrozenJob(
-        slug, expansion.overrides, dict(job.swept), job.overrides, values, identity, data, trial, invalid
-    )
+        slug, expansion.overrides, dict(job.swept), job.overrides, values, identity, data, trial, invalid,
+        sweep.flags, sweep.folder,
+    )  # fmt: skip
+
+
+def reworded(sweep: SweepDir, frozen: FrozenJob, job: Job) -> bool:
+    """Whether an unfinished job is asked for in other words today (of its saving, its logs, its flags), and would
+    give the same results. Where files have changed it is stale, instead.
+    """
+    same = settled(frozen.overrides) == settled(job.overrides) and frozen.flags == sweep.flags
+    if same or frozen.invalid or job.config is None or results(job.config) != results(frozen.config):
+        return False
+    return state_of_job(sweep, frozen, read_record(sweep, frozen.slug)).state not in DONE
+
+
+def settled(overrides: Iterable[str]) -> dict[str, str]:
+    """The last word for each key, without those about the sweep itself."""
+    words = {key_of(word): word.lstrip("+") for word in overrides}
+    return {key: word for key, word in words.items() if not key.startswith("sweep.")}
+
+
+def results(config: Config) -> tuple[object, ...]:
+    """All that decides on a job's results: its identity, and what chooses the best epoch."""
+    return config.identity, *(config.get(key) for key in SELECTING)
 
 
 def changed(sweep: SweepDir, frozen: FrozenJob, job: Job, data: str) -> list[str]:
     """In what a frozen job differs from today's: its configuration, and for one that has run its code and data."""
     reasons = []
-    if not frozen.invalid and (job.config is None or job.config.identity != frozen.identity):
+    if not frozen.invalid and (job.config is None or results(job.config) != results(frozen.config)):
         reasons.append("configuration")
     record = read_record(sweep, frozen.slug)
     if state_of_job(sweep, frozen, record).state in DONE:
@@ -80,7 +108,7 @@ def refresh(sweep: SweepDir, expansion: Expansion, jobs: Iterable[Job], stale: S
     for slug in stale.jobs:
         job = today[sweep.jobs[slug].key]
         data = data_hash(dict(job.config.dataset)) if job.config else ""
-        sweep.jobs[slug] = new_job(slug, expansion, job, data, sweep.jobs[slug].trial)
+        sweep.jobs[slug] = new_job(sweep, slug, expansion, job, data, sweep.jobs[slug].trial)
         forget(sweep, slug)
 
 

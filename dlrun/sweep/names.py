@@ -13,6 +13,7 @@ from dlrun.config.schema import APART
 from dlrun.report.jobs import short_names
 from dlrun.report.tables import format_value
 
+SELECTING = ("checkpoint.monitor", "checkpoint.mode")  # choose best.pt, the ranking and what is pruned
 LONGEST = 60  # characters of a name; file systems allow 255, people fewer
 NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -23,15 +24,15 @@ def key_of(word: str) -> str:
 
 
 def matters(key: str) -> bool:
-    """Whether a key changes results (and so tells jobs and sweeps apart)."""
-    return key.split(".")[0] not in APART and key != "device.name"
+    """Whether a fixed key changes results (and so tells jobs and sweeps apart)."""
+    return key in SELECTING or (key.split(".")[0] not in APART and key != "device.name")
 
 
 def job_key(fixed: Iterable[str], swept: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a job is found by: its overrides that change results, the last word for each key, sorted."""
-    last = {key_of(word): word.lstrip("+") for word in fixed}
+    """What a job is found by: every swept value, and the last word for each fixed key that matters; sorted."""
+    last = {key_of(word): word.lstrip("+") for word in fixed if matters(key_of(word))}
     last |= {key: f"{key}={as_text(value)}" for key, value in swept.items()}
-    return tuple(sorted(word for key, word in last.items() if matters(key)))
+    return tuple(sorted(last.values()))
 
 
 def sweep_name(fixed: Sequence[str], keys: Iterable[str], search: str) -> str:

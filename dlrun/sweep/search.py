@@ -190,7 +190,7 @@ class Search(Told):
         job = self.expansion.job(values)
         slug = job_slug(job.swept, list(self.expansion.swept), self.sweep.jobs)
         data = data_hash(dict(job.config.dataset)) if job.config else ""
-        frozen = new_job(slug, self.expansion, job, data, trial)
+        frozen = new_job(self.sweep, slug, self.expansion, job, data, trial)
         self.sweep.jobs[slug] = frozen
         self.sweep.write()
         self.jobs.append(frozen)

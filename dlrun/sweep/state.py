@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from dlrun.config.compose import literal_plugins
 from dlrun.report.read import read_lines, state_of
 from dlrun.report.tables import format_value
 from dlrun.run.rundir import read_json, write_atomic, write_json
@@ -80,7 +81,19 @@ def last_line(path: Path) -> str:
 def alone(job: FrozenJob) -> str:
     """The command that runs this job alone, in a directory of its own."""
     words = [word for word in job.overrides if key_of(word).split(".")[0] not in ("run", "sweep")]
-    return shlex.join(["dlrun", *words])
+    return shlex.join(["dlrun", *job.flags, *words])
+
+
+def retry_words(sweep: SweepDir) -> str:
+    """The command that goes on with a sweep, with the flags that its jobs need."""
+    flags: dict[tuple[str, ...], None] = {}
+    for job in sweep.jobs.values():
+        named = [word for name in literal_plugins(job.fixed) for word in ("--plugin", name)]
+        words = [*job.flags, *named]
+        flags |= {tuple(words[i : i + 2]): None for i in range(0, len(words), 2)}
+    return shlex.join(
+        ["dlrun", "sweep", "retry", str(sweep.path), *(word for pair in flags for word in pair)]
+    )
 
 
 def counts(records: Iterable[Record]) -> dict[str, int]:

@@ -69,9 +69,12 @@ def run_task(values: dict[str, Any]) -> int:
     except DlrunError as error:
         print(f"Error: {error}", file=sys.stderr)
         result = {"code": error.exit_code, "error": str(error), "config": is_impossible(error)}
+    except KeyboardInterrupt as error:  # a signal before training began, or raised by a component
+        traceback.print_exc()
+        result = {"code": 130, "error": f"KeyboardInterrupt {first_line(error)}".rstrip()}
     except Exception as error:
         traceback.print_exc()
-        result = {"code": 1, "error": f"{type(error).__name__}: {first_line(error)}"}
+        result = {"code": 1, "error": f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")}
     write_json(Path(f"{task.stem}.result.json"), result)
     sys.stdout.flush()
     sys.stderr.flush()
