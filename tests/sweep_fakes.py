@@ -24,10 +24,14 @@ Loss = Callable[[dict[str, Any]], float]
 
 
 class FakeExecutor:
-    """Every job ends at once: finished with the loss that `loss` gives, or as that says by raising."""
+    """Every job ends at once: finished with the loss that `loss` gives, or as that says by raising.
 
-    def __init__(self, loss: Loss, slots: int = 2) -> None:
-        self.loss, self.slots = loss, slots
+    With `reporting` it asks about its first epoch before.
+    """
+
+    def __init__(self, loss: Loss, slots: int = 2, *, reporting: bool = False) -> None:
+        self.loss, self.slots, self.reporting = loss, slots, reporting
+        self.late: list[Ended] = []
         self.tasks: list[Task] = []
         self.ended: list[Ended] = []
         self.signals: list[int] = []
@@ -35,6 +39,8 @@ class FakeExecutor:
     def start(self, task: Task) -> str:
         self.tasks.append(task)
         stem = Path(f"{task.stem}.log")
+        if self.reporting:
+            write_json(Path(f"{task.stem}.epoch.json"), {"epoch": 1, "val_loss": 0.5})
         try:
             floor = self.loss(task.config)
         except MemoryError:
@@ -58,7 +64,9 @@ class FakeExecutor:
         return False
 
     def wait(self, seconds: float) -> list[Ended]:
-        ended, self.ended = self.ended, []
+        ended, self.ended = [*self.late, *self.ended], []
+        if self.reporting:
+            ended, self.late = self.late, ended[len(self.late) :]
         return ended
 
     def stop(self, number: int) -> None:
@@ -75,13 +83,14 @@ class FakeSweep:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, draw: bool = False) -> None:
         self.loss: Loss = lambda config: 0.1
         self.executors: list[FakeExecutor] = []
+        self.reporting = False
         monkeypatch.setattr(command, "make_executor", self.make)
         if not draw:  # figures take most of the time of a sweep that does nothing
             monkeypatch.setattr(panels, "draw_comparison", lambda *_: None)
             monkeypatch.setattr(html, "write_report", lambda *_: None)
 
     def make(self, settings: Any, configs: Any, state: Path) -> FakeExecutor:
-        self.executors.append(FakeExecutor(self.loss))
+        self.executors.append(FakeExecutor(self.loss, reporting=self.reporting))
         return self.executors[-1]
 
     def __call__(self, words: Sequence[str], *, quiet: bool = True, flags: Sequence[str] = ()) -> int:

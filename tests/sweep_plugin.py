@@ -41,6 +41,8 @@ def misbehave(kind: str) -> None:
         return
     if kind == "raise":
         raise RuntimeError("the model says no")
+    if kind == "interrupt":
+        raise KeyboardInterrupt("by the model")
     if kind == "segfault":
         ctypes.string_at(0)
     if kind == "exit":
@@ -54,7 +56,7 @@ def misbehave(kind: str) -> None:
             time.sleep(1)
 
 
-KINDS = {7: "raise", 17: "segfault", 27: "exit", 37: "memory", 47: "hang"}
+KINDS = {7: "raise", 17: "segfault", 27: "exit", 37: "memory", 47: "hang", 57: "interrupt"}
 
 
 @dlrun.register.model("bad")

@@ -92,7 +92,9 @@ def test_a_sweep(command: Run, calls: list[Any]) -> None:
     assert name == "sweep_command"
     assert isinstance(expansion, Expansion)
     assert len(expansion.jobs) == 2
-    assert options == {"overrides": ["seed=0,1"], "argv": ["-m", "seed=0,1"], "quiet": False}
+    assert options == {"overrides": ["seed=0,1"], "argv": ["-m", "seed=0,1"], "quiet": False, "flags": []}
+    command("-m", "seed=0,1", "--config-dir", "conf", "--quiet")
+    assert calls[1][2]["flags"] == ["--config-dir", "conf"]  # a job alone needs it, too
 
 
 def test_commands_call_their_functions(command: Run, calls: list[Any], tmp_path: Path) -> None:

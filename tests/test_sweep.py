@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import shlex
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +17,13 @@ import pytest
 from factory_runs import make_run
 from sweep_fakes import FakeSweep, read_sweep, states
 
+from dlrun import cli
 from dlrun.config.expand import expand
 from dlrun.config.registry import MODELS
 from dlrun.errors import ConfigError, RunError
 from dlrun.run.rundir import RunDir
 from dlrun.sweep import command
+from dlrun.sweep.drive import Stopping
 from dlrun.sweep.folder import SweepDir, dumps
 from dlrun.sweep.identity import data_hash
 from dlrun.sweep.names import job_key, job_slug, sweep_name
@@ -332,7 +337,9 @@ def test_the_data_hash_sees_content_but_not_the_time(tmp_path: Path) -> None:
 # --- impossible jobs --------------------------------------------------------------------------------------------------
 
 
-def test_impossible_jobs_are_named_before_anything_trains(sweep: FakeSweep) -> None:
+def test_impossible_jobs_are_named_before_anything_trains(
+    sweep: FakeSweep, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(ConfigError, match=r"(?s)trainer\.epochs=0.*1 of 2 jobs cannot be run.*skip_invalid"):
         sweep(["trainer.epochs=1,0", "device=cpu"])
     assert not Path("outputs").exists()
@@ -340,6 +347,11 @@ def test_impossible_jobs_are_named_before_anything_trains(sweep: FakeSweep) -> N
     records = states(sweep.folder)
     assert [record.state for record in records.values()] == ["finished", "failed"]
     assert "trainer.epochs" in records["epochs0"].error
+    capsys.readouterr()
+    assert sweep(["trainer.epochs=2,0", "device=cpu", "sweep.skip_invalid=true"], quiet=False) == 3
+    printed = capsys.readouterr().out
+    assert "2 jobs, 1 to run, 1 impossible\n[1/1] finished" in printed
+    assert "2 jobs: 1 finished, 1 failed (1 impossible) (1 other in the folder)" in printed
 
 
 # --- states -----------------------------------------------------------------------------------------------------------
@@ -414,6 +426,13 @@ def test_what_a_killed_sweep_left_of_a_job_that_hardly_began_is_taken_away(sweep
     assert (path / "status.json").exists()
 
 
+def test_every_signal_that_ends_a_run_stops_a_sweep() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        with Stopping() as stopping:
+            os.kill(os.getpid(), number)
+        assert stopping.number == number
+
+
 # --- status, retry, stop ----------------------------------------------------------------------------------------------
 
 
@@ -434,9 +453,9 @@ def test_status_and_retry_need_only_the_folder(sweep: FakeSweep, capsys: pytest.
 
 
 NET = """
-import dlrun, torch
+import dlrun
 @dlrun.register.model("net")
-def net(spec): return torch.nn.Linear(1, 1)
+def net(spec): ...
 """
 
 
@@ -479,7 +498,9 @@ def test_read_sweep_of_an_empty_folder_is_empty(tmp_path: Path) -> None:
 # --- the screen -------------------------------------------------------------------------------------------------------
 
 
-def test_the_live_table_shows_what_runs_and_what_is_left(sweep: FakeSweep) -> None:
+def test_the_live_table_shows_what_runs_and_what_is_left(
+    sweep: FakeSweep, capsys: pytest.CaptureFixture[str]
+) -> None:
     from rich.console import Console
 
     sweep(["seed=0,1,2", "device=cpu", "trainer.epochs=10"])
@@ -493,6 +514,24 @@ def test_the_live_table_shows_what_runs_and_what_is_left(sweep: FakeSweep) -> No
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "4/8 done, 2 running, 1 failed, about 20.0 s left" in shown
     assert "seed=1 epoch 3/10 train_loss 0.5" in " ".join(shown.split())
+    screen.ended(sweep.folder, jobs[0], Record(state="waiting"))
+    assert capsys.readouterr().out.splitlines()[-1].startswith("[4/8] stopped seed=0 (")
+
+
+def test_a_sweep_goes_on_when_nobody_reads_on(sweep: FakeSweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`dlrun -m ... | head`, also when the reader goes before the first line, or in the middle of the last ones."""
+    sweep.loss = lambda config: _fail(config["seed"] == 1)
+    for seeds in ("0,1", "2,1"):
+        reader, writer = os.pipe()
+        os.close(reader)
+        with monkeypatch.context() as patch:
+            patch.setattr("sys.stdout", os.fdopen(writer, "w"))
+            assert (
+                cli.main(["-m", f"seed={seeds}", "device=cpu", *(["--quiet"] if seeds == "2,1" else [])]) == 3
+            )
+            sys.stdout.close()
+    assert [record.state for record in states(sweep.folder).values()] == ["finished", "failed", "finished"]
+    assert (sweep.folder.path / "results.csv").exists()
 
 
 def test_piped_a_job_is_a_line(sweep: FakeSweep, capsys: pytest.CaptureFixture[str]) -> None:

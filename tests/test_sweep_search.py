@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -85,11 +86,41 @@ def test_a_random_search_needs_no_optuna(sweep: FakeSweep, monkeypatch: pytest.M
         sweep(TPE)
 
 
-def test_a_search_ends_when_every_combination_was_tried(sweep: FakeSweep) -> None:
-    assert (
-        sweep(["seed=0,1", "optimizer=sgd,adam", "sweep.search=random", "sweep.trials=9", "device=cpu"]) == 0
-    )
+def test_a_search_ends_when_every_combination_was_tried(
+    sweep: FakeSweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["seed=0,1", "optimizer=sgd,adam", "sweep.search=random", "device=cpu"]
+    assert sweep([*words, "sweep.trials=9"], quiet=False) == 0
     assert len(sweep.folder.jobs) == 4
+    printed = capsys.readouterr().out
+    assert "4 jobs, 4 to run (every combination there is)" in printed
+    assert "[4/4] finished" in printed
+    assert sweep([*words, "sweep.trials=2"], quiet=False) == 0
+    assert "4 jobs, 0 to run" in capsys.readouterr().out
+
+
+def test_a_search_that_finds_nothing_new_says_so(
+    sweep: FakeSweep, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dlrun.sweep.search.drawn", lambda choices, draw: choices.low)
+    assert sweep(["optimizer.lr=interval(0.1,0.2)", "sweep.search=random", "device=cpu"], quiet=False) == 0
+    assert "the search ends after 1 jobs: only values came up that it has tried" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("search", ["random", "tpe"])
+def test_stale_trials_are_named_and_run_again_if_asked(
+    search: str, sweep: FakeSweep, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [LR, "device=cpu", f"sweep.search={search}", "sweep.trials=3"]
+    sweep(words)
+    before = learning_rates(sweep)
+    monkeypatch.setattr("dlrun.sweep.freeze.code_hash", lambda: "other")
+    assert sweep(words, quiet=False) == 0
+    assert "stale: 3 jobs (changed since: code 3)" in capsys.readouterr().out
+    assert len(sweep.executors) == 1
+    assert sweep([*words, "sweep.refresh=true"]) == 0
+    assert len(sweep.ran) == 3
+    assert learning_rates(sweep) == before
 
 
 def test_a_search_needs_something_to_search(sweep: FakeSweep) -> None:
@@ -136,7 +167,7 @@ def test_a_search_goes_on_where_it_stopped(sweep: FakeSweep) -> None:
     assert sweep.ran[0] == slug
     assert len(sweep.ran) == 3
     assert learning_rates(sweep)[:4] == before
-    assert len(load(sweep).trials) == 6
+    assert len(load(sweep).trials) == 7  # the lost one had been told: what it gives now is a trial more
 
 
 def test_trials_whose_job_was_never_frozen_are_told_as_failed(sweep: FakeSweep) -> None:
@@ -209,6 +240,52 @@ def test_the_median_rule_ends_a_grid_job_that_lags_behind(sweep: FakeSweep) -> N
     assert answers[-1] is True
     assert source.epoch(job, {"epoch": 4, "train_loss": 1.0}) is False  # not evaluated: nothing to go by
     assert source.next() is None
+
+
+@pytest.mark.parametrize("words", [["seed=range(3)"], [LR, "sweep.search=tpe", "sweep.trials=3"]])
+def test_a_pruned_sweep_can_be_repeated_and_refreshed(
+    words: list[str], sweep: FakeSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that is run again has a trial again: Optuna adds nothing to one that has ended."""
+    words = [*words, "device=cpu", "sweep.pruner=median"]
+    sweep.reporting = True
+    sweep.loss = lambda config: _fail_once(len(sweep.executors[-1].tasks) == 2)
+    assert sweep(words) == 3
+    sweep.loss = lambda config: 0.1
+    assert sweep(words) == 0
+    assert len(sweep.ran) == 1
+    monkeypatch.setattr("dlrun.sweep.freeze.code_hash", lambda: "other")
+    assert sweep([*words, "sweep.refresh=true"]) == 0
+    assert len(sweep.ran) == 3
+    good = [trial for trial in load(sweep).trials if trial.state.name == "COMPLETE"]
+    assert {job.trial for job in sweep.folder.jobs.values()} < {trial.number for trial in good}
+    assert all(trial.intermediate_values for trial in good)
+
+
+def _fail_once(yes: bool) -> float:
+    if yes:
+        raise ValueError("no luck")
+    return 0.1
+
+
+def test_what_a_killed_sweep_was_told_is_not_told_again(
+    sweep: FakeSweep, recwarn: pytest.WarningsRecorder
+) -> None:
+    sweep(["seed=0,1", "device=cpu"])
+    folder = sweep.folder
+    from dlrun.sweep.optuna_search import OptunaSampler
+
+    first = OptunaSampler("grid", "median", {}, 0, folder)
+    trial, _ = first.ask(0)
+    first.epoch(trial, 1, 0.5)
+    folder.jobs["seed0"] = replace(folder.jobs["seed0"], trial=trial)
+    second = OptunaSampler("grid", "median", {}, 0, folder)
+    assert second.again(trial) == trial
+    for epoch in (1, 2, 2):
+        second.epoch(trial, epoch, 0.4)
+    second.tell(trial, "finished", 0.4)
+    assert load(sweep).trials[trial].intermediate_values == {1: 0.5, 2: 0.4}
+    assert not [w for w in recwarn if "already reported" in str(w.message)]
 
 
 def test_less_is_better_whatever_the_metric() -> None:

@@ -12,7 +12,7 @@ from os import kill
 from pathlib import Path
 from typing import Any
 
-from dlrun.config.expand import Expansion
+from dlrun.config.expand import Expansion, Job
 from dlrun.config.plugins import loaded
 from dlrun.config.schema import current_menu, not_registered
 from dlrun.errors import ConfigError, Problem, RunError
@@ -22,8 +22,8 @@ from dlrun.sweep.drive import Drive, Jobs, Source
 from dlrun.sweep.executor import Executor, make_executor
 from dlrun.sweep.folder import FrozenJob, SweepDir, default_path, expect_sweep
 from dlrun.sweep.freeze import freeze, refresh
-from dlrun.sweep.names import sweep_name
-from dlrun.sweep.screen import Screen
+from dlrun.sweep.names import job_key, sweep_name
+from dlrun.sweep.screen import Screen, even_unheard
 from dlrun.sweep.search import Pruned, Search, make_sampler, remember_space
 from dlrun.sweep.state import (
     DONE,
@@ -125,14 +125,26 @@ def prepare(
     """The frozen jobs of this command, and those of them that are to be run."""
     if settings["search"] != "grid":
         remember_space(sweep, expansion, settings)
-        return list(sweep.jobs.values()), []
-    jobs, stale = freeze(sweep, expansion, expansion.jobs)
+        today = trials_today(sweep, expansion)
+    else:
+        today = expansion.jobs
+    jobs, stale = freeze(sweep, expansion, today)
     if stale.jobs and settings["refresh"]:
-        refresh(sweep, expansion, expansion.jobs, stale)
+        refresh(sweep, expansion, today, stale)
         jobs = [sweep.jobs[job.slug] for job in jobs]
     elif stale.jobs and not quiet:
-        print(f"{stale}; they stay as they are: sweep.refresh=true runs them again")
+        with even_unheard():
+            print(f"{stale}; they stay as they are: sweep.refresh=true runs them again")
+    if settings["search"] != "grid":
+        return list(sweep.jobs.values()), []
     return jobs, todo_of(sweep, jobs, retry_failed=settings["retry_failed"])
+
+
+def trials_today(sweep: SweepDir, expansion: Expansion) -> list[Job]:
+    """The trials of this search so far, composed again."""
+    trials = [job for job in sweep.jobs.values() if job.trial is not None]
+    mine = [job for job in trials if job.key == job_key(expansion.overrides, job.swept)]
+    return [expansion.job(job.swept) for job in mine]
 
 
 def todo_of(sweep: SweepDir, jobs: Iterable[FrozenJob], *, retry_failed: bool) -> list[FrozenJob]:
@@ -160,18 +172,26 @@ def run(
     screen = Screen(quiet=quiet)
     source = make_source(sweep, expansion, todo)
     searching = isinstance(source, Search)
-    done = source.done if isinstance(source, Search) else len(jobs) - len(todo)
-    total = source.total if searching else len(jobs)
+    impossible = 0 if searching else sum(bool(job.invalid) for job in jobs)
+    total = source.total if isinstance(source, Search) else len(jobs) - impossible
+    done = source.done if isinstance(source, Search) else total - len(todo)
+    words = f"{total + impossible} job{'s' if total + impossible != 1 else ''}, {total - done} to run"
+    words += f", {impossible} impossible" if impossible else ""
+    words += " (every combination there is)" if isinstance(source, Search) and source.all_of_them else ""
     screen.note(f"sweep  {sweep.path}", style="bold")
-    screen.note(f"{total} job{'s' if total != 1 else ''}, {total - done} to run")
+    screen.note(words)
     screen.expect(total, done)
     number = None
     if total > done:
         configs = [expansion.config] if searching and expansion else [job.config for job in todo]
         executor = make_executor(sweep.settings, configs, sweep.state)
         number = drive(sweep, executor, source, screen, argv)
-    if searching:
+    if isinstance(source, Search):
         jobs = list(sweep.jobs.values())
+        if number is None and len(source.jobs) < total:
+            screen.note(
+                f"the search ends after {len(source.jobs)} jobs: only values came up that it has tried"
+            )
     records = {
         job.slug: state_of_job(sweep, job, read_record(sweep, job.slug)) for job in sweep.jobs.values()
     }
@@ -210,8 +230,9 @@ def interrupted(sweep: SweepDir, jobs: list[FrozenJob], records: dict[str, Recor
     words = ", ".join(
         f"{count} {state}" for state, count in counts(records[job.slug] for job in jobs).items()
     )
-    print(f"\nStopped by {signal.Signals(number).name}: {words}.")
-    print(f"Go on with the same command, or:  {retry_words(sweep)}")
+    with even_unheard():
+        print(f"\nStopped by {signal.Signals(number).name}: {words}.")
+        print(f"Go on with the same command, or:  {retry_words(sweep)}")
     return EXIT_CODES[signal.Signals(number)]
 
 

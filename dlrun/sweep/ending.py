@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from dlrun.report.jobs import JobRow
 from dlrun.sweep.folder import FrozenJob, SweepDir
+from dlrun.sweep.screen import even_unheard
 from dlrun.sweep.state import DONE, Record, alone, counts
 
 EXIT_FAILED = 3
@@ -21,12 +22,14 @@ def conclude(
     rows = [row_of(sweep, job, records[job.slug]) for job in sweep.jobs.values()]
     comparison = write_results(sweep.path, rows, sweep.settings.get("target"))
     write_report(sweep.path, comparison)
-    if not quiet:
-        print()
-        mine = {sweep.run(job.slug).path for job in jobs}
-        print_comparison(select_jobs(comparison, mine) if len(mine) < len(rows) else comparison)
-    print_failures(jobs, records)
-    return closing_words(sweep, jobs, records)
+    with even_unheard():
+        if not quiet:
+            print()
+            mine = {sweep.run(job.slug).path for job in jobs}
+            print_comparison(select_jobs(comparison, mine) if len(mine) < len(rows) else comparison)
+        print_failures(jobs, records)
+        print_closing_words(sweep, jobs, records)
+    return 0 if all(records[job.slug].state in DONE for job in jobs) else EXIT_FAILED
 
 
 def row_of(sweep: SweepDir, job: FrozenJob, record: Record) -> JobRow:
@@ -49,11 +52,12 @@ def print_failures(jobs: Sequence[FrozenJob], records: Mapping[str, Record]) -> 
         print(f"  alone: {alone(job)}")
 
 
-def closing_words(sweep: SweepDir, jobs: Sequence[FrozenJob], records: Mapping[str, Record]) -> int:
-    """The last line: how many came to what end, and where everything is. Returns the exit code."""
+def print_closing_words(sweep: SweepDir, jobs: Sequence[FrozenJob], records: Mapping[str, Record]) -> None:
+    """The last line: how many came to what end, and where everything is."""
     mine = [records[job.slug] for job in jobs]
     words = ", ".join(f"{count} {state}" for state, count in counts(mine).items())
+    impossible = sum(bool(job.invalid) for job in jobs)
+    words += f" ({impossible} impossible)" if impossible else ""
     others = len(sweep.jobs) - len(jobs)
     more = f" ({others} other{'s' if others > 1 else ''} in the folder)" if others else ""
     print(f"\n{len(jobs)} job{'s' if len(jobs) != 1 else ''}: {words}{more}. {sweep.path}/report.html")
-    return 0 if all(record.state in DONE for record in mine) else EXIT_FAILED

@@ -103,12 +103,16 @@ def changed(sweep: SweepDir, frozen: FrozenJob, job: Job, data: str) -> list[str
 
 
 def refresh(sweep: SweepDir, expansion: Expansion, jobs: Iterable[Job], stale: Stale) -> None:
-    """Freeze stale jobs again as they are today, and take away what they left: `sweep.refresh=true`."""
+    """Freeze stale jobs again as they are today, and take away what they left: `sweep.refresh=true`.
+
+    A pruned job of a grid gets a trial of its own again; a search's trial says which values it stands for.
+    """
     today = {job_key(expansion.overrides, job.swept): job for job in jobs}
     for slug in stale.jobs:
         job = today[sweep.jobs[slug].key]
         data = data_hash(dict(job.config.dataset)) if job.config else ""
-        sweep.jobs[slug] = new_job(sweep, slug, expansion, job, data, sweep.jobs[slug].trial)
+        trial = sweep.jobs[slug].trial if sweep.search else None
+        sweep.jobs[slug] = new_job(sweep, slug, expansion, job, data, trial)
         forget(sweep, slug)
 
 

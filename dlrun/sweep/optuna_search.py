@@ -8,6 +8,7 @@ median, hyperband   Golovin et al., "Google Vizier", 2017; Li et al., "Hyperband
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,6 +45,7 @@ class OptunaSampler:
         )
         self.distributions = {key: distribution(optuna, choices) for key, choices in self.space.items()}
         self.asked: dict[int, Any] = {}
+        self.reported: defaultdict[int, set[int]] = defaultdict(set)  # epochs by trial
         self.drop_orphans({job.trial for job in sweep.jobs.values()})
 
     def drop_orphans(self, known: set[int | None]) -> None:
@@ -71,16 +73,30 @@ class OptunaSampler:
         if number not in self.asked:
             found = next(t for t in self.study.get_trials(deepcopy=False) if t.number == number)
             self.asked[number] = self.optuna.trial.Trial(self.study, found._trial_id)
+            self.reported[number] = set(found.intermediate_values)
         return self.asked[number]
 
+    def again(self, trial: int) -> int:
+        """The trial itself; or a fresh one with its values, since nothing can be added to one that has ended."""
+        old = self.study.get_trials(deepcopy=False)[trial]
+        if not old.state.is_finished():
+            return trial
+        facts = {"params": old.params, "distributions": old.distributions}
+        self.study.add_trial(
+            self.optuna.trial.create_trial(state=self.optuna.trial.TrialState.RUNNING, **facts)
+        )
+        return int(self.study.get_trials(deepcopy=False)[-1].number)
+
     def epoch(self, trial: int, epoch: int, value: float) -> bool:
-        """Report the metric after an epoch; True if the pruner gives the trial up."""
+        """Report the metric after an epoch (once: a job that was killed repeats some); True to give the trial up."""
         live = self.trial(trial)
-        live.report(value, epoch)
+        if epoch not in self.reported[trial]:
+            live.report(value, epoch)
+            self.reported[trial].add(epoch)
         return bool(live.should_prune())
 
     def tell(self, trial: int, state: str, value: float | None) -> None:
-        """The end of a trial. One that had failed and was run again counts as a further trial."""
+        """The end of a trial. One that had failed and finished by `dlrun sweep retry` counts as a further trial."""
         states = self.optuna.trial.TrialState
         word = {"finished": states.COMPLETE, "pruned": states.PRUNED}.get(state, states.FAIL)
         trials = self.study.get_trials(deepcopy=False)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from dlrun.report.read import Run, read_lines
 from dlrun.report.tables import format_number, format_seconds
+from dlrun.run.screen import forsake
 from dlrun.sweep.executor import first_line
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.state import Record
@@ -17,6 +19,16 @@ REFRESH = 0.25  # seconds between redrawings
 SHOWN = 12  # running jobs in the live table
 PLAIN_EVERY = 60.0  # seconds between lines on the running jobs when piped
 STYLES = {"finished": "green", "pruned": "yellow", "failed": "red", "waiting": "yellow"}
+
+
+@contextmanager
+def even_unheard() -> Iterator[None]:
+    """`with even_unheard(): print(...)`: when nobody reads on (`dlrun -m ... | head`), the sweep goes on."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        forsake(sys.stdout)
 
 
 class Screen:
@@ -57,17 +69,20 @@ class Screen:
         if self.live is not None:
             self.live.console.print(text, style=style or None, highlight=False, markup=False)
         else:
-            print(text, flush=True)
+            with even_unheard():
+                print(text)
 
     def ended(self, sweep: SweepDir, job: FrozenJob, record: Record) -> None:
         """The line of a job that has ended."""
         self.done += record.state != "waiting"
         self.failed += record.state == "failed"
         self.seconds.append(record.seconds)
-        words = [f"[{self.done:>{len(str(self.total))}}/{self.total}]", record.state, job.label]
+        stopped = record.state == "waiting"
+        state = "stopped" if stopped else record.state
+        words = [f"[{self.done:>{len(str(self.total))}}/{self.total}]", state, job.label]
         if record.state == "failed":
             words.append(f": {first_line(record.error)}")
-        else:
+        elif not stopped:
             words.append(result(sweep, job))
         words.append(f"({format_seconds(record.seconds)})")
         self.note(" ".join(filter(None, words)).replace(" : ", ": "), style=STYLES.get(record.state, ""))

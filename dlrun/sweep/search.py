@@ -34,6 +34,9 @@ class Sampler(Protocol):
     def ask(self, number: int) -> tuple[int, dict[str, Any]]:
         """A trial's number and the values to try; `number` is how many trials there were before."""
 
+    def again(self, trial: int) -> int:
+        """The trial that a job goes on with: its own, or one with the same values if that has ended already."""
+
     def epoch(self, trial: int, epoch: int, value: float) -> bool:
         """The metric (less is better) after an epoch; True ends the trial there."""
 
@@ -52,6 +55,10 @@ class RandomSampler:
         digest = hashlib.sha256(f"{self.seed} {number}".encode()).digest()
         draw = Random(int.from_bytes(digest, "big"))
         return number, {key: drawn(choices, draw) for key, choices in self.space.items()}
+
+    def again(self, trial: int) -> int:
+        """The same."""
+        return trial
 
     def epoch(self, trial: int, epoch: int, value: float) -> bool:
         """Never: nothing is learnt."""
@@ -112,6 +119,14 @@ class Told:
         if record.state != "waiting":
             self.tell(job, record)
 
+    def with_trial(self, job: FrozenJob, trial: int) -> FrozenJob:
+        """The job with this trial to its name, in sweep.yaml too."""
+        if trial != job.trial:
+            job = replace(job, trial=trial)
+            self.sweep.jobs[job.slug] = job
+            self.sweep.write()
+        return job
+
     def tell(self, job: FrozenJob, record: Record) -> None:
         """The end of a trial: its best value, or that it failed."""
         trial = self.sweep.jobs[job.slug].trial
@@ -136,11 +151,8 @@ class Pruned(Told):
         if not self.jobs:
             return None
         job = self.jobs.pop(0)
-        if job.trial is None:
-            job = replace(job, trial=self.sampler.ask(0)[0])
-            self.sweep.jobs[job.slug] = job
-            self.sweep.write()
-        return job
+        trial = self.sampler.ask(0)[0] if job.trial is None else self.sampler.again(job.trial)
+        return self.with_trial(job, trial)
 
 
 class Search(Told):
@@ -151,8 +163,10 @@ class Search(Told):
     ) -> None:
         super().__init__(sweep, sampler)
         self.expansion = expansion
-        self.total = int(sweep.settings["trials"])
         self.jobs = [job for job in sweep.jobs.values() if job.trial is not None]
+        trials, combinations = int(sweep.settings["trials"]), size(expansion.swept)
+        self.total = max(int(min(trials, combinations)), len(self.jobs))
+        self.all_of_them = combinations < trials
         self.again: list[FrozenJob] = []
         for job in self.jobs:
             record = state_of_job(sweep, job, read_record(sweep, job.slug))
@@ -166,7 +180,8 @@ class Search(Told):
     def next(self) -> FrozenJob | None:
         """An unfinished job, or a new trial while there are fewer than `sweep.trials`."""
         if self.again:
-            return self.again.pop(0)
+            again = self.again.pop(0)
+            return self.with_trial(again, self.sampler.again(again.trial or 0))
         while len(self.jobs) < self.total:
             job = self.new_trial()
             if job is None:
@@ -195,6 +210,13 @@ class Search(Told):
         self.sweep.write()
         self.jobs.append(frozen)
         return frozen
+
+
+def size(space: Mapping[str, Space]) -> float:
+    """How many combinations there are to try."""
+    return math.prod(
+        math.inf if isinstance(choices, Distribution) else len(choices) for choices in space.values()
+    )
 
 
 def signed(value: float, mode: str) -> float:
