@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +25,14 @@ PEERS = ("lightning", "accelerate", "ignite", "skorch", "fastai", "keras")
 LEFT_OUT = {("dlrun_compiled", "names_gru")}  # packed text is not compiled: dlrun says so, and does not start
 EPOCHS = {"digits_mlp": 60, "mnist_mlp": 5, "mnist_cnn": 3, "names_gru": 4}
 SHORT_EPOCHS = {"digits_mlp": 30, "mnist_mlp": 3, "mnist_cnn": 2, "names_gru": 2}
+
+VERSIONS = """
+import platform, torch
+build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU"
+mkl = "with" if torch.backends.mkl.is_available() else "without"
+commit = (torch.version.git_version or "unknown")[:10]
+print(f"Python {platform.python_version()}, torch {torch.__version__} ({build} build of {commit}, {mkl} MKL)")
+"""  # run in the environment it asks about
 
 
 def main() -> None:
@@ -115,17 +125,27 @@ def measure(name: str, task: str, epochs: int, setting: Setting) -> Result:
 def start(name: str, setting: Setting) -> Result:
     """One program's start-up on mnist_mlp."""
     if name == "dlrun":
-        return run_dlrun("mnist_mlp", ["trainer.max_steps=1"], setting, noted=True)
+        return run_dlrun("mnist_mlp", ["trainer.max_steps=1"], setting)
     few = Setting(setting.root, setting.core, 640, setting.peers_python)
     return run_peer(name, "mnist_mlp", 1, few, own=name in (*OWN, "bare"))
 
 
 def where(setting: Setting, rounds: int) -> str:
-    """The machine and the versions, in a line."""
-    import torch
+    """The machine and the versions."""
+    lines = [f"{rounds} rounds, one core, one thread, {setting.limit:,} rows of MNIST; {cpu()}."]
+    lines.append(f"dlrun, textbook, fixed_batch and bare: {versions(sys.executable)}.")
+    if setting.peers_python is not None:
+        lines.append(f"The peers: {versions(str(setting.peers_python))}.")
+    return "\n".join(lines) + "\n"
 
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
-    return f"{rounds} rounds, one core, one thread, {setting.limit:,} rows of MNIST; {versions}, {cpu()}.\n"
+
+def versions(python: str) -> str:
+    """Python and torch of an environment, and which build of torch it is."""
+    try:
+        said = subprocess.run([python, "-c", VERSIONS], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "versions unknown"
+    return said.stdout.strip()
 
 
 def cpu() -> str:

@@ -1,6 +1,7 @@
-"""`dlrun WORDS` that notes when its first step was done and how long each checkpoint took: `noted.py FILE WORDS`.
+"""`dlrun WORDS` with its times noted from outside: `noted.py FILE WORDS`.
 
-The two modules concerned are wrapped as they are imported, so that nothing is imported earlier than it would be.
+Noted are the end of the first step, the speed of each epoch by the wall clock, and what each checkpoint took. The
+modules concerned are wrapped as they are imported, so that nothing is imported earlier than it would be.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -17,10 +18,13 @@ from typing import Any
 
 
 class Notes:
-    """What is noted: seconds since 1970 of the first step's end, seconds of each checkpoint."""
+    """What is noted: seconds since 1970 of the first step's end, samples a second of each epoch, seconds of each
+    checkpoint.
+    """
 
     def __init__(self) -> None:
         self.first: float | None = None
+        self.speeds: list[float] = []
         self.saves: list[float] = []
 
     def steps(self, module: dict[str, Any]) -> None:
@@ -32,6 +36,25 @@ class Notes:
             return NoteFirst(step, self), words
 
         module["choose_step"] = choose_step
+
+    def loop(self, module: dict[str, Any]) -> None:
+        """Time the epochs of `fit`: from the end of one to the end of the next, without evaluation.
+
+        What the caller of `fit` does with its records (tables, lines on the screen, checkpoints) is within.
+        """
+        fit, record = module["fit"], module["EpochRecord"]
+
+        def timed(*arguments: Any) -> Iterator[Any]:
+            began = time.perf_counter()
+            for event in fit(*arguments):
+                if isinstance(event, record):
+                    ended, seconds = time.perf_counter(), event.seconds
+                    samples = event.row["samples_per_second"] * seconds["train"]
+                    self.speeds.append(samples / (ended - began - seconds["eval"]))
+                    began = ended
+                yield event
+
+        module["fit"] = timed
 
     def saver(self, module: dict[str, Any]) -> None:
         """Time what `Saver.save` does."""
@@ -93,7 +116,12 @@ class WrappedLoader(Loader):
 
 if __name__ == "__main__":
     notes, file = Notes(), Path(sys.argv[1])
-    sys.meta_path.insert(0, Wrapper({"dlrun.engine.steps": notes.steps, "dlrun.run.saver": notes.saver}))
+    wraps = {
+        "dlrun.engine.steps": notes.steps,
+        "dlrun.engine.loop": notes.loop,
+        "dlrun.run.saver": notes.saver,
+    }
+    sys.meta_path.insert(0, Wrapper(wraps))
     sys.argv[1:] = sys.argv[2:]
     from dlrun.cli import main
 

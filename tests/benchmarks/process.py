@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import subprocess
@@ -11,6 +10,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 HERE = Path(__file__).parent
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -20,7 +20,7 @@ WORDS = {
     "digits_mlp": "model=mlp dataset=digits dataset.val_fraction=0 optimizer=adam trainer.batch_size=64",
     "mnist_mlp": "experiment=mnist_mlp dataset.limit={limit}",
     "mnist_cnn": "experiment=mnist_cnn_small dataset.limit={limit}",
-    "names_gru": "experiment=names_gru dataset.source=pytorch",
+    "names_gru": "experiment=names_gru",
 }
 
 
@@ -38,8 +38,8 @@ class Result:
     @property
     def speed(self) -> float | None:
         """The median epoch after the first, which warms up."""
-        later = sorted(self.speeds[1:] or self.speeds)
-        return later[len(later) // 2] if later else None
+        later = self.speeds[1:] or self.speeds
+        return median(later) if later else None
 
 
 @dataclass(frozen=True)
@@ -74,31 +74,22 @@ def run_peer(name: str, task: str, epochs: int, setting: Setting, own: bool) -> 
     return result
 
 
-def run_dlrun(task: str, words: list[str], setting: Setting, noted: bool = False) -> Result:
-    """`dlrun` as a user runs it, in a process of its own: the speeds are those of its metrics.csv.
-
-    `noted`: through noted.py, for the time of its first step and of its checkpoints.
-    """
+def run_dlrun(task: str, words: list[str], setting: Setting) -> Result:
+    """`dlrun` as a user runs it, in a process of its own, its times noted by noted.py."""
     with tempfile.TemporaryDirectory(prefix="dlrun_bench_") as folder:
         run, note = Path(folder) / "run", Path(folder) / "note"
         base = WORDS[task].format(limit=setting.limit).split() if task in WORDS else [task]
-        start = [sys.executable, str(HERE / "noted.py"), str(note)] if noted else dlrun_command()
+        start = [sys.executable, str(HERE / "noted.py"), str(note)]
         began = time.time()
         result, _ = measured([*start, *base, *words, f"run.dir={run}"], setting)
-        if result.failure:
-            return result
-        if noted:
+        if not result.failure:
             notes = json.loads(note.read_text())
-            result.start, result.saves = notes["first"] - began, notes["saves"]
-        with (run / "metrics.csv").open(newline="") as file:
-            result.speeds = [float(row["samples_per_second"]) for row in csv.DictReader(file)]
+            result.start, result.speeds, result.saves = (
+                notes["first"] - began,
+                notes["speeds"],
+                notes["saves"],
+            )
         return result
-
-
-def dlrun_command() -> list[str]:
-    """The installed command, beside this interpreter."""
-    beside = Path(sys.executable).with_name("dlrun")
-    return [str(beside)] if beside.exists() else [sys.executable, "-m", "dlrun"]
 
 
 def measured(command: list[str], setting: Setting) -> tuple[Result, str]:

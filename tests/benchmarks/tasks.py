@@ -30,7 +30,8 @@ class Task:
 
     def dataset(self) -> Dataset[Any]:
         """The training part, sample by sample."""
-        data = {"digits_mlp": digits, "names_gru": Names}.get(self.name, mnist)(self.root)
+        make = {"digits_mlp": digits, "mnist_mlp": mnist_by_half, "mnist_cnn": mnist, "names_gru": Names}
+        data = make[self.name](self.root)
         rows = len(data)  # type: ignore[arg-type]
         return data if self.limit is None or self.limit >= rows else Subset(data, range(self.limit))
 
@@ -59,7 +60,11 @@ class Task:
 
 
 class Clock:
-    """What a peer reports: when its first step was done, and the seconds of each training epoch."""
+    """What a peer reports: when its first step was done, and the speed of each epoch.
+
+    An epoch goes from the end of the one before to its own end, as in noted.py: what a program does between
+    epochs is within.
+    """
 
     def __init__(self) -> None:
         self.first_step: float | None = None  # seconds since 1970
@@ -81,28 +86,36 @@ class Clock:
             self.first_step = time()
 
     def start(self) -> None:
-        """A training epoch begins."""
-        self.began = perf_counter()
+        """A training epoch begins: the first here, each later one where the one before ended."""
+        if not self.speeds:
+            self.began = perf_counter()
 
     def stop(self, samples: int) -> None:
         """It ends, after so many samples."""
-        self.speeds.append(samples / (perf_counter() - self.began))
+        ended = perf_counter()
+        self.speeds.append(samples / (ended - self.began))
+        self.began = ended
 
 
 def digits(root: Path) -> TensorDataset:
-    """1,437 of scikit-learn's digits, pixels in [0, 1]."""
+    """1,438 of scikit-learn's digits, pixels in [0, 1]."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    images = torch.tensor(bunch.data[:1437], dtype=torch.float32) / 16
-    return TensorDataset(images, torch.tensor(bunch.target[:1437]))
+    images = torch.tensor(bunch.data[:1438], dtype=torch.float32) / 16
+    return TensorDataset(images, torch.tensor(bunch.target[:1438]))
 
 
-def mnist(root: Path) -> Dataset[Any]:
+def mnist_by_half(root: Path) -> Dataset[Any]:
+    """MNIST with pixels from -1 to 1, as experiment=mnist_mlp has them."""
+    return mnist(root, mean=0.5, std=0.5)
+
+
+def mnist(root: Path, mean: float = 0.1307, std: float = 0.3081) -> Dataset[Any]:
     """MNIST with torchvision's transforms, image by image."""
     from torchvision import datasets, transforms
 
-    steps = [transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]
+    steps = [transforms.ToTensor(), transforms.Normalize((mean,), (std,))]
     return datasets.MNIST(str(root), train=True, transform=transforms.Compose(steps))
 
 
