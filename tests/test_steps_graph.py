@@ -20,6 +20,7 @@ from steps_help import (
     small_mlp,
     state_of,
     train,
+    with_norm,
     without_dropout,
 )
 from torch import Tensor
@@ -93,6 +94,33 @@ def test_a_step_that_cannot_be_recorded_stays_eager() -> None:
     compare(step, *states, batches_of(TABLE), clip_norm=0.3)
     assert step.graph is None
     assert step.refused == "operation not permitted when stream is capturing"
+
+
+def test_a_step_whose_python_changes_something_stays_eager() -> None:
+    class Changing(Replayed):
+        def new_graph(self, state: Any) -> Any:
+            state.model.calls = 1
+            state.model.body.norm1.running_mean = torch.ones(5)
+            return super().new_graph(state)
+
+    state = state_of(with_norm)
+    mean = state.model.body.norm1.running_mean
+    step = graph_step(Changing, state, rows=8)
+    train(step, state, batches_of(TABLE))
+    assert step.graph is None
+    assert "replaces its buffer running_mean" in step.refused
+    assert state.model.body.norm1.running_mean is mean, "not the recording's"
+
+
+def test_settings_that_change_at_each_step_end_the_recording() -> None:
+    states = state_of(momentum=0.5), state_of(momentum=0.5)
+    step = graph_step(Replayed, states[0], rows=8)
+    for state, taken in zip(states, (step, PlainStep(clip_norm=0.3)), strict=True):
+        for i in range(20):
+            state.optimizer.param_groups[0]["momentum"] = 0.5 + i / 100
+            train(taken, state, batches_of(TABLE)[i : i + 1])
+    assert_same(*states)
+    assert "again and again" in step.refused
 
 
 def on_gpu(batches: list[Batch]) -> list[Batch]:

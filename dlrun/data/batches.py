@@ -106,7 +106,7 @@ class ResidentBatches(Sizes):
         for first in range(start, self.count, GATHER):
             begin = first * self.batch_size
             end = min((first + GATHER) * self.batch_size, self.samples)
-            yield from self._sliced(*self._gather(order, begin, end))
+            yield from self._sliced(*self._gather(order, begin, end), stored=order is None)
 
     def _gather(self, order: Tensor | None, begin: int, end: int) -> tuple[tuple[Tensor, ...], Tensor]:
         """Rows `begin` to `end` of the epoch, prepared, on the device."""
@@ -123,11 +123,14 @@ class ResidentBatches(Sizes):
             target = _sent(target, self.device)
         return self.preparation(inputs, target)
 
-    def _sliced(self, inputs: tuple[Tensor, ...], target: Tensor) -> Iterator[Batch]:
+    def _sliced(self, inputs: tuple[Tensor, ...], target: Tensor, stored: bool) -> Iterator[Batch]:
+        """The batches of some gathered rows. What is `stored` is copied: a model may change its input in place."""
         columns = [tensor.split(self.batch_size) for tensor in inputs]
         for *rows, wanted in zip(*columns, target.split(self.batch_size), strict=True):
             batch = Batch(tuple(rows), wanted)
-            yield trimmed(batch) if self.text else batch
+            if self.text:
+                batch = trimmed(batch)
+            yield Batch(tuple(x.clone() for x in batch.inputs), batch.target) if stored else batch
 
 
 def _sent(tensor: Tensor, device: torch.device) -> Tensor:

@@ -29,6 +29,12 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def make_current(device: torch.device) -> None:
+    """Let a GPU that was named be the one that streams and graphs of this process are made on."""
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+
+
 def check_cuda(name: str, number: int) -> None:
     """Raise `ConfigError` unless that GPU is there."""
     if not torch.cuda.is_available():

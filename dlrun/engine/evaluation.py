@@ -45,22 +45,31 @@ def evaluate(state: TrainState, batches: Any, plan: Plan | None = None) -> Evalu
 
 
 class eval_mode:
-    """`with eval_mode(model):` puts every module in eval mode, and back as it was."""
+    """`with eval_mode(model):` puts every module in eval mode, and back as it was.
+
+    A module with a `train` of its own (one that merges weights for evaluation, say) is told by it, both times.
+    """
 
     def __init__(self, model: nn.Module) -> None:
-        self.training = [module for module in model.modules() if module.training]
-        self.model = model
+        self.modules = list(model.modules())
+        self.training = [module.training for module in self.modules]
+        self.told: list[nn.Module] = []
+        inner: set[nn.Module] = set()  # told by the one that holds them
+        for module in self.modules:
+            if module.training and type(module).train is not nn.Module.train and module not in inner:
+                self.told.append(module)
+                inner.update(module.modules())
 
     def __enter__(self) -> None:
-        if any(type(module).train is not nn.Module.train for module in self.training):
-            self.model.eval()
-        else:
-            self.set(False)
+        for module in self.told:
+            module.eval()
+        for module in self.modules:
+            vars(module)["training"] = (
+                False  # without the detour through nn.Module's own attributes (3 us a module)
+            )
 
     def __exit__(self, *exception: object) -> None:
-        self.set(True)
-
-    def set(self, training: bool) -> None:
-        """As `module.training = ...`, without the detour through nn.Module's own attributes (3 us a module)."""
-        for module in self.training:
+        for module in self.told:
+            module.train()
+        for module, training in zip(self.modules, self.training, strict=True):
             vars(module)["training"] = training

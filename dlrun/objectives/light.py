@@ -19,6 +19,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 Closure = Callable[[], Tensor]
+STEP_HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
+ALL_HOOKS = ("_global_optimizer_pre_hooks", "_global_optimizer_post_hooks")
 
 
 def construct(kind: type[Optimizer], params: Iterable[Any], **kwargs: Any) -> Optimizer:
@@ -52,7 +54,7 @@ def step_optimizer(optimizer: Optimizer, closure: Closure | None = None) -> Any:
     """`optimizer.step(closure)`, past the profiling and the hooks if there are none."""
     kind: Any = type(optimizer)
     bare = _bare_step(kind)
-    if bare is None or _hooked(optimizer) or optimizer.defaults.get("differentiable"):
+    if bare is None or not is_ordinary(optimizer) or optimizer.defaults.get("differentiable"):
         return optimizer.step() if closure is None else optimizer.step(closure)  # type: ignore[arg-type]
     with torch.no_grad():
         return bare(optimizer, closure)
@@ -83,11 +85,18 @@ def _bare_step(kind: Any) -> Callable[..., Any] | None:
     return None if bare is kind.step else bare
 
 
-def _hooked(optimizer: Optimizer) -> bool:
-    """Has anybody registered a hook on the steps of this optimizer, or of all?"""
-    own = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
-    everybodys = ("_global_optimizer_pre_hooks", "_global_optimizer_post_hooks")
-    module = sys.modules[Optimizer.__module__]
-    return any(getattr(optimizer, name, True) for name in own) or any(
-        getattr(module, name, True) for name in everybodys
-    )
+def is_ordinary(optimizer: Optimizer) -> bool:
+    """Is a step of this optimizer what its class says: no hooks on its steps or on all, no other `step` set on it?
+
+    A scheduler of torch sets one that counts and then calls the class's.
+    """
+    own, everybodys = optimizer.__dict__, sys.modules[Optimizer.__module__].__dict__
+    if own.get(STEP_HOOKS[0], True) or own.get(STEP_HOOKS[1], True):
+        return False
+    if everybodys.get(ALL_HOOKS[0], True) or everybodys.get(ALL_HOOKS[1], True):
+        return False
+    step = own.get("step")
+    if step is None:
+        return True
+    inner = getattr(step, "__wrapped__", None) if hasattr(step, "_wrapped_by_lr_sched") else step
+    return getattr(inner, "__func__", inner) is type(optimizer).step

@@ -20,7 +20,7 @@ from dlrun.data.base import Data, Part
 from dlrun.data.batches import batches_for
 from dlrun.data.paths import data_root
 from dlrun.data.seeds import derive
-from dlrun.engine.device import choose_device, seed_everything, set_up
+from dlrun.engine.device import choose_device, make_current, seed_everything, set_up
 from dlrun.engine.state import Plan, TrainState
 from dlrun.engine.steps import choose_step
 from dlrun.errors import ConfigError, DlrunError, Problem
@@ -75,6 +75,7 @@ def build_all(config: Config) -> Built:
     check_logger(config)
     set_up(threads=config.device.threads, deterministic=config.device.deterministic)
     device = choose_device(config.device.name)
+    make_current(device)
     data = build_data(config)
     loss_name, loss = build_loss(config, data)
     data = fit_to_loss(data, loss_name)
@@ -103,7 +104,7 @@ def build_all(config: Config) -> Built:
         clip_norm=config.trainer.clip_norm,
         precision=config.device.precision,
         fast=config.device.fast and not config.trainer.detect_anomaly,
-        compile=config.device.compile,
+        compile=compiles(config),
         accumulate=config.trainer.accumulate,
         batches=batches["train"],
     )
@@ -113,6 +114,14 @@ def build_all(config: Config) -> Built:
     seed_everything(derive(config.seed, "noise"))
     kind = "resident" if batches["train"].resident else "dataloader"
     return Built(config, data, state, plan, batches, test, [kind, *engine], auto, [*data.notes, *notes])
+
+
+def compiles(config: Config) -> bool:
+    """Is the step to be compiled? Raises `ConfigError` where something else asks for each operation by itself."""
+    if config.device.compile and config.trainer.detect_anomaly:
+        what = "trainer.detect_anomaly looks at each operation, and a compiled step has none of its own."
+        raise ConfigError(Problem("device.compile", what, "Use device.compile=false."))
+    return config.device.compile
 
 
 def check_logger(config: Config) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from dlrun.engine.state import rng_state
 from dlrun.engine.steps.plain import PlainStep
 from dlrun.errors import DlrunError, RunError
+from dlrun.objectives.optimizers import needs_closure
 
 NAME = "crash.pt"
 LIMIT = 20_000  # steps that are repeated at most
@@ -48,7 +49,7 @@ class WatchedStep(PlainStep):
         if self.steps > LIMIT:
             raise Found({"reason": f"not found within {LIMIT} steps"})
         try:
-            if isinstance(state.optimizer, torch.optim.LBFGS):
+            if needs_closure(state.optimizer):
                 state.optimizer.zero_grad(set_to_none=True)
             loss, output = super().__call__(state, batch, scale, update=False)
             reason = wrong(state, loss)

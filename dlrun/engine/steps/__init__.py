@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from dlrun.engine.steps.fast import compiled_step, fast_step
 from dlrun.engine.steps.plain import ClosureStep, PlainStep
 from dlrun.errors import ConfigError, Problem
+from dlrun.objectives.optimizers import needs_closure
 
 
 def choose_step(
@@ -22,7 +21,7 @@ def choose_step(
     batches: Any,
 ) -> tuple[Any, list[str]]:
     """The step for this model, optimizer and device, and the words that name it in the run's header."""
-    if isinstance(state.optimizer, torch.optim.LBFGS):
+    if needs_closure(state.optimizer):
         refuse_with_closure(precision, accumulate, compile)
         return ClosureStep(clip_norm=clip_norm), ["closure"]
     settings: dict[str, Any] = {"clip_norm": clip_norm, "precision": precision}
@@ -35,15 +34,27 @@ def choose_step(
 
 
 def refuse_with_closure(precision: str, accumulate: int, compile: bool) -> None:
-    """LBFGS evaluates the loss itself: it cannot share a step between batches, scale gradients or be traced."""
+    """Such an optimizer (LBFGS, say) evaluates the loss itself, several times a step: it cannot share a step between
+    batches, scale gradients or be traced.
+    """
     problems = []
     if accumulate > 1:
         problems.append(
-            Problem("trainer.accumulate", "LBFGS cannot accumulate.", "Use trainer.batch_size=full.")
+            Problem(
+                "trainer.accumulate",
+                "an optimizer with a closure cannot accumulate.",
+                "Use trainer.batch_size=full.",
+            )
         )
     if precision != "fp32":
-        problems.append(Problem("device.precision", "LBFGS runs in fp32 only."))
+        problems.append(Problem("device.precision", "an optimizer with a closure runs in fp32 only."))
     if compile:
-        problems.append(Problem("device.compile", "LBFGS cannot be compiled.", "Use device.compile=false."))
+        problems.append(
+            Problem(
+                "device.compile",
+                "an optimizer with a closure cannot be compiled.",
+                "Use device.compile=false.",
+            )
+        )
     if problems:
         raise ConfigError(problems)

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dlrun.engine.steps.recordable import has_hooks
 from dlrun.engine.steps.straight import is_hooked, leaves
 
 OUR_LOSSES = "dlrun.objectives.losses"
@@ -84,7 +85,7 @@ def chain(model: nn.Module, loss: nn.Module, dimensions: int) -> Chain | None:
     `dimensions` are those of a sample. Layers of one number are left to autograd, which multiplies single rows by
     them in another order. Call it again after hooks were added or layers replaced.
     """
-    if is_hooked(model) or type(loss).__module__ != OUR_LOSSES:
+    if is_hooked(model) or not is_ours(loss):
         return None
     layers = list(leaves(model))
     if layers and type(layers[0]) is nn.Flatten and (layers[0].start_dim, layers[0].end_dim) == (1, -1):
@@ -99,8 +100,14 @@ def chain(model: nn.Module, loss: nn.Module, dimensions: int) -> Chain | None:
     weights = list(parameters(layers))
     if len({id(p) for p in weights}) < len(weights) or any(p.dtype != torch.float32 for p in weights):
         return None
-    watched = any(p._backward_hooks or getattr(p, "_post_accumulate_grad_hooks", None) for p in weights)
-    return None if watched else Chain(layers)
+    return None if any(has_hooks(p) for p in weights) else Chain(layers)
+
+
+def is_ours(loss: nn.Module) -> bool:
+    """Is it a loss of ours, over a function of torch or of ours? Only those are known to leave their inputs alone."""
+    function = getattr(loss, "function", None)
+    known = function is None or getattr(function, "__module__", None) in (OUR_LOSSES, F.__name__)
+    return type(loss).__module__ == OUR_LOSSES and known and not is_hooked(loss)
 
 
 def parameters(layers: list[nn.Module]) -> Iterator[Tensor]:

@@ -4,12 +4,13 @@ For `device.compile=true`. Compiling takes from five seconds to half a minute an
 small models, where the step is mostly the calling of operations. Compiling the model alone does not help: what
 remains is the larger part. Nor does `torch.compile` around the step: its checks before each call cost as much as
 a small step computes. So the step is traced once (make_fx, under fake tensors: a model whose Python depends on
-values is refused, not traced wrongly) and the graph is given to TorchInductor itself.
+values is refused, not traced wrongly; so is one whose Python changes something, see recordable.py) and the graph is
+given to TorchInductor itself.
 
 The first step of all, in which torch makes the optimizer's state, and batches of another size (the last of an
 epoch, unless epochs are so short that it has a graph of its own) take the eager fast step: the same numbers, and
-nothing is compiled as training goes on. Random numbers (in
-dropout) are eager torch's own, so a resumed run draws what the uninterrupted one drew.
+nothing is compiled as training goes on. Random numbers (in dropout) are eager torch's own, so a resumed run draws
+what the uninterrupted one drew.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from dlrun.engine.steps.formulas import formula_for
 from dlrun.engine.steps.fused import FusedStep
 from dlrun.engine.steps.kernels import flushing
 from dlrun.engine.steps.trace import Binding, Trace
+from dlrun.objectives.light import is_ordinary
 
 Shapes = tuple[tuple[torch.Size, tuple[int, ...], torch.dtype], ...]
 
@@ -63,6 +65,8 @@ class CompiledStep:
             if update:
                 self.eager.update(state)
             return loss, output
+        if not is_ordinary(state.optimizer):  # somebody watches its steps by now
+            return self.eager(state, batch, scale, update)
         binding = self.bindings.get(key)
         if binding is None or not binding.holds(state.optimizer):
             binding = trace.bind(state.optimizer)

@@ -12,7 +12,7 @@ from dlrun.engine.steps.chain import Chain, chain
 from dlrun.engine.steps.fused import FusedStep
 from dlrun.engine.steps.graph import GraphStep
 from dlrun.engine.steps.kernels import fused_update
-from dlrun.engine.steps.layout import channels_last, has_convolutions
+from dlrun.engine.steps.layout import channels_last, has_convolutions, minds
 from dlrun.engine.steps.packed_gru import packed_gru
 from dlrun.engine.steps.straight import straight
 from dlrun.errors import ConfigError, Problem
@@ -26,7 +26,7 @@ def fast_step(
     """The fast step and its words: on a GPU a CUDA graph, where the optimizer has fused kernels, each batch is a
     step, and no text is packed (which reads lengths back); else the eager one.
     """
-    eager, words = eager_step(state, clip_norm=clip_norm, precision=precision)
+    eager, words = eager_step(state, clip_norm=clip_norm, precision=precision, batches=batches)
     update = fused_update(state.optimizer) if state.device.type == "cuda" else None
     if update is None or accumulate > 1 or state.spec.input_kind == "text":
         return eager, words
@@ -34,11 +34,13 @@ def fast_step(
     return GraphStep(eager, update, batches.sizes(0)), ["cuda_graph", *words[1:]]
 
 
-def eager_step(state: Any, *, clip_norm: float | None, precision: str) -> tuple[FusedStep, list[str]]:
+def eager_step(
+    state: Any, *, clip_norm: float | None, precision: str, batches: Any
+) -> tuple[FusedStep, list[str]]:
     """The fast eager step and its words. It lays convolution weights out anew; values stay the same.
 
     - On the CPU, an optimizer with fused kernels is updated by them (`fused`); others by their own step.
-    - A model with 2-d convolutions over images is laid out channels last (`channels_last`).
+    - A model with 2-d convolutions over images is laid out channels last (`channels_last`), if it does not mind.
     - On the CPU in fp32, an embedding, a GRU and a head run over packed letters (`packed_gru`).
     - On the CPU in fp32, a chain of linear layers and activations has its backward pass written out (`chain`).
     - Another `nn.Sequential` is called as a plain chain of its layers (no word: it is the same computation).
@@ -53,7 +55,7 @@ def eager_step(state: Any, *, clip_norm: float | None, precision: str) -> tuple[
     if on_cpu and precision == "fp32" and state.spec.input_kind == "text":
         forward = packed_gru(state.model)
         words += ["packed_gru"] if forward is not None else []
-    elif state.spec.input_kind == "image" and state.device.type != "mps" and has_convolutions(state.model):
+    elif gains_from_layout(state) and not minds(state, next(iter(batches.epoch(0)))):
         forward = channels_last(state.model)
         words.append("channels_last")
     else:
@@ -72,6 +74,12 @@ def eager_step(state: Any, *, clip_norm: float | None, precision: str) -> tuple[
     return step, words
 
 
+def gains_from_layout(state: Any) -> bool:
+    """Is it a model with 2-d convolutions over images, on the CPU or a GPU of NVIDIA's?"""
+    image = state.spec.input_kind == "image" and state.device.type != "mps"
+    return image and has_convolutions(state.model)
+
+
 def compiled_step(
     state: Any, *, clip_norm: float | None, precision: str, fast: bool, accumulate: int, batches: Any
 ) -> tuple[Any, list[str]]:
@@ -88,7 +96,7 @@ def compiled_step(
         )
     eager = FusedStep(clip_norm=clip_norm, precision=precision, device_type=state.device.type)
     if fast:
-        eager, _ = eager_step(state, clip_norm=clip_norm, precision=precision)
+        eager, _ = eager_step(state, clip_norm=clip_norm, precision=precision, batches=batches)
     examples = [next(iter(batches.epoch(0)))]
     last = batches.sizes(len(batches) - 1)
     if len(batches) < SHORT_EPOCH and last != batches.sizes(0):

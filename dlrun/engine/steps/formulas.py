@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from dlrun.objectives.light import is_ordinary
+
 Group = dict[str, Any]
 State = dict[str, Tensor]
 
@@ -38,7 +40,7 @@ class Formula:
 
 def formula_for(optimizer: Optimizer) -> Formula | None:
     """The formula of this class of optimizer, or None: then only forward and backward are compiled."""
-    kind = type(optimizer)
+    kind = type(optimizer) if is_ordinary(optimizer) else None
     if kind is SGD:
         return Formula(_sgd, _sgd_numbers, _sgd_structure, _sgd_keys, counts_steps=False)
     if kind in (Adam, AdamW):

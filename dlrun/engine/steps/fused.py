@@ -14,11 +14,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dlrun.engine.steps.chain import Chain
 from dlrun.engine.steps.kernels import FusedUpdate
-from dlrun.engine.steps.plain import autocast
+from dlrun.engine.steps.plain import autocast, clip
 from dlrun.objectives.light import step_optimizer, zero_grad
 
 Forward = Callable[..., Tensor]
@@ -92,13 +92,14 @@ class FusedStep:
 
     def update(self, state: Any) -> None:
         """Clip the accumulated gradients, step the optimizer, and clear them."""
-        if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(state.model.parameters(), self.clip_norm)
+        clip(state.optimizer, self.clip_norm)
         if self.fused_update is not None:
             self.fused_update()
         else:
             step_optimizer(state.optimizer)
             zero_grad(state.optimizer)
+        for p in state.outside:
+            p.grad = None
 
 
 def backward_engine() -> Callable[[Tensor, Tensor], None]:

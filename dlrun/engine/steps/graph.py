@@ -16,14 +16,17 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from dlrun.engine.steps.fused import FusedStep
 from dlrun.engine.steps.kernels import FusedUpdate, Group
+from dlrun.engine.steps.plain import clip
+from dlrun.engine.steps.recordable import Witness, refusal
+from dlrun.objectives.light import is_ordinary
 
 WARM_UP = 3  # eager steps on a side stream before the capture, so that libraries have made their workspaces
-MOST_CAPTURES = 20  # of settings that change again and again: then the eager step is the faster one
+MOST_CAPTURES = 5  # of settings that change again and again: then the eager step is the faster one
 
 
 class GraphStep:
@@ -40,6 +43,7 @@ class GraphStep:
         self.refused = ""  # why the step cannot be recorded, for the throughput doctor to tell
         self.graph: torch.cuda.CUDAGraph | None = None
         self.settings: list[Group] = []
+        self.lists: Any = None  # of the optimizer's tensors, that the graph was recorded with
         self.shapes: list[torch.Size] = []
         self.rates: list[float] = []
         self.rate_tensors: list[Tensor] = []
@@ -53,8 +57,12 @@ class GraphStep:
     ) -> tuple[Tensor, Tensor]:
         """One batch. Returns its loss (0-d) and the model's output, both detached and still on the device."""
         usual = len(batch.target) == self.rows and scale == 1.0 and update
-        if not usual or self.captures > MOST_CAPTURES:
+        if not usual or self.refused or not is_ordinary(state.optimizer):
             return self.eager(state, batch, scale, update)
+        if (
+            self.fused_update.state is not state.optimizer.state
+        ):  # another was loaded: its lists are made eagerly
+            self.warm, self.graph = 0, None
         if self.warm < WARM_UP:
             self.warm += 1
             use_device_counts(state.optimizer)
@@ -76,8 +84,8 @@ class GraphStep:
         return result
 
     def fits(self, optimizer: Optimizer, batch: Any) -> bool:
-        """Was the graph recorded for this state, these settings and these shapes?"""
-        if self.graph is None or self.fused_update.state is not optimizer.state:
+        """Was the graph recorded for these tensors of the state, these settings and these shapes?"""
+        if self.graph is None or self.fused_update.lists is not self.lists:
             return False
         return self.settings == settings(optimizer) and self.shapes == shapes(batch)
 
@@ -86,6 +94,12 @@ class GraphStep:
         self.captures += 1
         self.graph = None
         optimizer = state.optimizer
+        self.refused = refusal(state.model)
+        if self.captures > MOST_CAPTURES:
+            self.refused = "the optimizer's settings change again and again"
+        if self.refused:
+            return False
+        witness = Witness(state.model)
         use_device_counts(optimizer)
         self.inputs = tuple(x.clone() for x in batch.inputs)
         self.target = batch.target.clone()
@@ -93,15 +107,18 @@ class GraphStep:
         self.rate_tensors = [torch.tensor(rate, device=state.device) for rate in self.rates]
         try:
             self.graph = self.new_graph(state)
+            self.refused = witness.change()
         except RuntimeError as error:
             self.refused = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            self.captures = MOST_CAPTURES + 1
-            return False
         finally:
-            for group in optimizer.param_groups:
-                for p in group["params"]:
-                    p.grad = None  # the graph keeps its own
+            for p in state.model.parameters():
+                p.grad = None  # the graph keeps its own
+        if self.refused:
+            witness.restore()
+            self.graph = None
+            return False
         self.settings, self.shapes = settings(optimizer), shapes(batch)
+        self.lists = self.fused_update.lists
         return True
 
     def new_graph(self, state: Any) -> torch.cuda.CUDAGraph:
@@ -115,12 +132,10 @@ class GraphStep:
     def record(self, state: Any) -> tuple[Tensor, Tensor]:
         """What is recorded: the plain step over the buffers, with the rates as tensors."""
         loss, output = self.eager(state, _Buffers(self.inputs, self.target), update=False)
-        if self.eager.clip_norm is not None:
-            nn.utils.clip_grad_norm_(state.model.parameters(), self.eager.clip_norm)
-        self.fused_update.collect()
-        gradients = self.fused_update.gradients()
+        clip(state.optimizer, self.eager.clip_norm)
+        gradients = self.fused_update.gradients()  # by lists that an eager step made: nothing is made in here
         if gradients is None:
-            raise RuntimeError("the optimizer's state is not complete")
+            raise RuntimeError("not every step updates the same weights")
         with torch.no_grad():
             for lists, grads, rate in zip(self.fused_update.lists, gradients, self.rate_tensors, strict=True):
                 lists.update(grads, lr=rate)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer
 
-from dlrun.objectives.light import step_optimizer
+from dlrun.objectives.light import is_ordinary, step_optimizer
 
 Group = dict[str, Any]
 Tensors = list[Tensor]
@@ -166,8 +166,9 @@ class FusedUpdate:
 
     def __call__(self) -> None:
         """One step from the gradients, which are then None."""
-        gradients = self.gradients()
-        if gradients is None:  # another state, or other parameters have gradients
+        ordinary = is_ordinary(self.optimizer)
+        gradients = self.gradients() if ordinary else None
+        if gradients is None and ordinary:  # another state, or other parameters have gradients
             self.collect()
             gradients = self.gradients()
         if gradients is None:
@@ -285,9 +286,14 @@ def _laid_out_like(p: Tensor, value: Tensor) -> Tensor:
 
 
 def fused_update(optimizer: Optimizer) -> FusedUpdate | None:
-    """`step` and `zero_grad` of this optimizer by fused kernels, or None if its class has none here."""
+    """`step` and `zero_grad` of this optimizer by fused kernels, or None if its class, its settings, its weights or
+    its hooks allow none.
+    """
     groups = optimizer.param_groups
     kernels = [_kernel(optimizer, group) for group in groups]
     if any(kernel is None or not hasattr(torch, kernel.op) for kernel in kernels):
         return None
-    return FusedUpdate(optimizer) if all(_is_covered(group) for group in groups) else None
+    mixed = any(len({(p.device, p.dtype) for p in group["params"]}) > 1 for group in groups)
+    if mixed or not is_ordinary(optimizer) or not all(_is_covered(group) for group in groups):
+        return None
+    return FusedUpdate(optimizer)

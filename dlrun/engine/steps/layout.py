@@ -2,24 +2,67 @@
 
 oneDNN and cuDNN compute convolutions with the channels innermost; in the usual format they reorder each tensor
 first. Every small network that was measured gained on the CPU (channels of 1 to 64, batches of 64: 1.1 to 1.8
-times), so the rule is one sentence: a model with a `Conv2d` over images is laid out so. Values,
+times), so the rule is one sentence: a model with a `Conv2d` over images is laid out so, if it does not mind. Values,
 shapes and names stay the same, only strides change (https://pytorch.org/docs/stable/notes/mkldnn.html and
-https://pytorch.org/tutorials/intermediate/memory_format_tutorial.html).
+https://pytorch.org/tutorials/intermediate/memory_format_tutorial.html). A model minds that flattens by `view`, which
+wants the usual strides, or draws noise by pixel (`nn.Dropout` on maps), which is drawn as the numbers lie in memory:
+a copy of it is tried on a few rows, in both formats.
 """
 
 from __future__ import annotations
 
+import copy
+import random
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dlrun.engine.steps.straight import straight
 
+ROWS = 4  # that the copy is tried on
+
 
 def has_convolutions(model: nn.Module) -> bool:
     """Does the model have 2-d convolutions?"""
     return any(type(module) is nn.Conv2d for module in model.modules())
+
+
+def minds(state: Any, batch: Any) -> bool:
+    """Does the model fail, or give other numbers, when it is laid out channels last? Nothing of the state changes.
+
+    An optimizer that is not torch's may reshape gradients, so it is not asked to take other strides either.
+    """
+    if not type(state.optimizer).__module__.startswith("torch.optim"):
+        return True
+    devices = [state.device] if state.device.type == "cuda" else []
+    python, numpys = random.getstate(), np.random.get_state()
+    results = []
+    try:
+        for laid_out in (False, True):
+            with torch.random.fork_rng(devices), torch.enable_grad():
+                random.setstate(python)
+                np.random.set_state(numpys)
+                torch.manual_seed(0)
+                results.append(tried(state, batch, laid_out))
+    except Exception:  # whatever it is: the usual format is always right
+        return True
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpys)
+    return not all(torch.allclose(a, b, rtol=1e-2, atol=1e-3) for a, b in zip(*results, strict=True))
+
+
+def tried(state: Any, batch: Any, laid_out: bool) -> tuple[Tensor, Tensor]:
+    """Output and loss of a copy of the model in training on a few rows, after a backward pass."""
+    model = copy.deepcopy(state.model).train()
+    call = channels_last(model) if laid_out else model
+    output = call(*(x[:ROWS].clone() for x in batch.inputs))
+    loss = state.loss(output, batch.target[:ROWS])
+    loss.backward()
+    return output.detach(), loss.detach()
 
 
 def channels_last(model: nn.Module) -> Callable[..., Tensor]:

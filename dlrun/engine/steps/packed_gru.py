@@ -26,6 +26,8 @@ from torch.autograd.function import once_differentiable
 
 from dlrun.engine.steps.straight import is_hooked
 
+OUR_MODELS = "dlrun.models.recurrent"
+
 
 class GruLayer(torch.autograd.Function):
     """One direction of one layer: x (S, F), or (V, F) and codes (S,), to the states (S, H) in packed order.
@@ -142,11 +144,13 @@ class Packing:
 
 
 def pack(lengths: Tensor, width: int, both_ways: bool) -> Packing:
-    """The packing of rows of these lengths (N,) int64, each at least 1, padded to `width`. Raises ValueError."""
+    """The packing of rows of these lengths (N,) int64, 1 to `width`, padded to that. Raises ValueError."""
     if int(lengths.min()) < 1:
         raise ValueError("a row has no steps: every length must be at least 1.")
     ordered, rows = lengths.sort(descending=True)  # as pack_padded_sequence sorts
     longest = int(ordered[0])
+    if longest > width:
+        raise ValueError(f"a row has {longest} steps, and its batch is {width} wide.")
     steps = torch.arange(longest)
     present = steps.unsqueeze(1) < ordered  # (T, N)
     counts = present.sum(1)
@@ -185,9 +189,11 @@ def mirrored(x: Tensor, codes: Tensor | None, mirror: Tensor) -> tuple[Tensor, T
 def packed_gru(model: nn.Module) -> Callable[..., Tensor] | None:
     """A faster `model(codes, lengths)` for an embedding, a GRU and a head that reads its last state, or None.
 
-    The model has `embedding`, `rnn`, `head`, and `every_step` false (models/recurrent.py); all on the CPU, in
-    one floating type, with biases and without hooks. Codes (N, T) int64, lengths (N,), to (N, K).
+    The model is ours (models/recurrent.py; a user's subclass may do anything), with `every_step` false; all on the
+    CPU, in one floating type, with biases and without hooks. Codes (N, T) int64, lengths (N,), to (N, K).
     """
+    if type(model).__module__ != OUR_MODELS:
+        return None
     embedding, rnn, head = (getattr(model, name, None) for name in ("embedding", "rnn", "head"))
     if type(embedding) is not nn.Embedding or type(rnn) is not nn.GRU or not isinstance(head, nn.Module):
         return None

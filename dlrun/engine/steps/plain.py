@@ -7,11 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from dlrun.objectives.light import (
-    step_optimizer,
-    zero_grad,
-)  # optimizer.step(), without importing the compiler
+from dlrun.objectives.light import step_optimizer, zero_grad  # without importing the compiler
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -56,14 +54,13 @@ class PlainStep:
         """Clip the accumulated gradients, step the optimizer, and clear them."""
         if state.scaler is not None:
             state.scaler.unscale_(state.optimizer)
-        if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(state.model.parameters(), self.clip_norm)
+        clip(state.optimizer, self.clip_norm)
         if state.scaler is not None:
             state.scaler.step(state.optimizer)
             state.scaler.update()
         else:
             step_optimizer(state.optimizer)
-        zero_grad(state.optimizer)
+        clear(state)
 
 
 class ClosureStep:
@@ -81,19 +78,31 @@ class ClosureStep:
         first: list[tuple[Tensor, Tensor]] = []
 
         def closure() -> Tensor:
-            zero_grad(state.optimizer)
+            clear(state)
             output = state.model(*batch.inputs)
             loss: Tensor = state.loss(output, batch.target)
             loss.backward()
-            if self.clip_norm is not None:
-                nn.utils.clip_grad_norm_(state.model.parameters(), self.clip_norm)
+            clip(state.optimizer, self.clip_norm)
             if not first:
                 first.append((loss.detach(), output.detach()))
             return loss
 
         step_optimizer(state.optimizer, closure)
-        zero_grad(state.optimizer)
+        clear(state)
         return first[0]
+
+
+def clip(optimizer: Optimizer, clip_norm: float | None) -> None:
+    """Scale the gradients of all that the optimizer updates to a norm, all together, of at most `clip_norm`."""
+    if clip_norm is not None:
+        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip_norm)
+
+
+def clear(state: Any) -> None:
+    """No gradients any more (trap T16), of weights that the optimizer does not update neither."""
+    zero_grad(state.optimizer)
+    for p in state.outside:
+        p.grad = None
 
 
 def autocast(device_type: str, precision: str) -> AbstractContextManager[Any]:

@@ -35,12 +35,13 @@ def straight(model: nn.Module) -> Callable[[Tensor], Tensor] | None:
 
 
 def is_hooked(model: nn.Module) -> bool:
-    """Has anybody hooks on a module, or on all, or another `forward` for one? A fast call would pass them by."""
+    """Has a module hooks, or have all, or one a call or `forward` of its own? A fast call would pass them by."""
     if any(getattr(nn.modules.module, f"_global{kind}", None) for kind in HOOKS):
         return True
     modules = list(model.modules())
-    replaced = any("forward" in vars(module) for module in modules)
-    return replaced or any(getattr(module, kind, None) for module in modules for kind in HOOKS)
+    if any("forward" in vars(m) or type(m).__call__ is not nn.Module.__call__ for m in modules):
+        return True
+    return any(getattr(module, kind, None) for module in modules for kind in HOOKS)
 
 
 def _is_chain(module: nn.Module) -> TypeGuard[nn.Sequential]:

@@ -15,6 +15,7 @@ from torch.func import functional_call
 from dlrun.engine.steps.formulas import Formula, Group
 from dlrun.engine.steps.kernels import joined_counts
 from dlrun.engine.steps.plain import autocast
+from dlrun.engine.steps.recordable import Witness, refusal
 from dlrun.errors import ConfigError, Problem
 
 # Random numbers are eager torch's; what the graph is called with is checked here, once, when it is bound.
@@ -44,6 +45,7 @@ class Trace:
         self.loss_buffers = dict(state.loss.named_buffers()) if isinstance(state.loss, nn.Module) else {}
         self.fixed = [p.detach() for p in self.params] + [*self.others.values(), *self.loss_buffers.values()]
         self.used: list[Tensor] = []  # weights that the loss depends on; known after tracing
+        self.replaced = ""  # a buffer that the model replaced as it was traced
         self.graph = self.compile(example)
 
     def compile(self, example: Any) -> Callable[..., Any]:
@@ -54,6 +56,8 @@ class Trace:
             inputs.append(torch.zeros(sum(self.lengths), dtype=torch.float64, device=self.state.device))
         inputs += [*example.inputs, example.target]
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # warns where there is no GPU
+        self.refuse(refusal(self.state.model))
+        witness = Witness(self.state.model)
         try:
             # Private to torch or experimental, so they are named here alone and any failure is one message.
             from torch._inductor.compile_fx import compile_fx, compile_fx_inner
@@ -66,13 +70,22 @@ class Trace:
                 return kernels[-1][1]
 
             graph = make_fx(self.step, decompositions(), tracing_mode="fake")(*inputs)
+            self.refuse(witness.change() or self.replaced)
             with torch.no_grad():
                 compiled: Any = compile_fx(graph, inputs, inner_compile=inner_compile, config_patches=OPTIONS)
             return unwrapped(graph, kernels, compiled) if self.state.device.type == "cpu" else compiled
+        except ConfigError:
+            raise
         except Exception as error:
             first = str(error).strip().splitlines()[:1] or [type(error).__name__]
             message = f"this step cannot be compiled: {first[0]}"
             raise ConfigError(Problem("device.compile", message, "Use device.compile=false.")) from error
+
+    def refuse(self, reason: str) -> None:
+        """Raise `ConfigError` if there is a reason why the step cannot be recorded."""
+        if reason:
+            message = f"this step cannot be compiled: {reason}."
+            raise ConfigError(Problem("device.compile", message, "Use device.compile=false."))
 
     def slots(self) -> list[tuple[Tensor, str]]:
         """The places of the optimizer's state in the inputs: weight and key, without the count of steps."""
@@ -90,16 +103,18 @@ class Trace:
         *inputs, target = rest
         leaves = [weight.detach().requires_grad_() for weight in weights]
         mixed = autocast(target.device.type, self.precision) if self.precision != "fp32" else nullcontext()
+        given = dict(zip(self.names, leaves, strict=True)) | others
+        used = dict(given)  # functional_call writes what the model replaced into it
         with torch.enable_grad(), mixed:
-            output = functional_call(
-                self.state.model, dict(zip(self.names, leaves, strict=True)) | others, tuple(inputs)
-            )
+            output = functional_call(self.state.model, used, tuple(inputs))
             loss_function = self.state.loss
             loss = (
                 functional_call(loss_function, loss_buffers, (output, target))
                 if isinstance(loss_function, nn.Module)
                 else loss_function(output, target)
             )
+        replaced = [name for name in given if used[name] is not given[name]]
+        self.replaced = f"the model replaces {replaced[0]}: change it in place" if replaced else ""
         gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
         known = [i for i, gradient in enumerate(gradients) if gradient is not None]
         self.used = [self.params[i] for i in known]
