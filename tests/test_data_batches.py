@@ -320,6 +320,19 @@ def test_few_rows_need_no_workers() -> None:
     assert 0 <= worker_count("auto", 100_000) <= loader.MOST_WORKERS
 
 
+def test_data_too_large_for_a_gpu_stays_on_the_host_and_that_is_said(
+    data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "fits", lambda nbytes, device="cpu": device == "cpu")
+    batches, note = batches_for(
+        data.train, data.spec, batch_size=64, device="meta"
+    )  # as a GPU with no memory
+    assert isinstance(batches, ResidentBatches)
+    assert batches.inputs[0].device.type == "cpu"
+    assert "more than 25% of meta's free memory: 1150 rows stay on the host" in note
+    assert batches_for(data.train, data.spec, batch_size=64)[1] == ""
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("once", [True, False])
 def test_a_gpu_sees_the_same_batches_without_waiting(

@@ -86,11 +86,12 @@ class ResidentBatches(Sizes):
         self.shuffle, self.seed = shuffle, seed
         self.text = spec.input_kind == "text" and self.device.type == "cpu"
         self.preparation = Preparation(spec, self.device)
-        home = (
-            self.device
-            if self.device.type == "cpu" or fits(part.nbytes, self.device)
-            else torch.device("cpu")
-        )
+        on_device = self.device.type == "cpu" or fits(part.nbytes, self.device)
+        home = self.device if on_device else torch.device("cpu")
+        self.note = ""
+        if not on_device:
+            size = too_large(part.nbytes, f"{self.device}'s")
+            self.note = f"{size}: {part.samples} rows stay on the host and are sent batch by batch"
         self.inputs = tuple(tensor.to(home) for tensor in part.inputs)
         self.target = part.target.to(home)
         numbers = sum(tensor.numel() for tensor in (*part.inputs, part.target))
@@ -181,7 +182,8 @@ def batches_for(
         "max_batches": 1 if overfit else max_batches,
     }
     if part.dataset is None and part.augment is None and loading.in_memory is not False:
-        return ResidentBatches(part, spec, **options), note
+        made = ResidentBatches(part, spec, **options)
+        return made, note or made.note
     from dlrun.data.loader import LoaderBatches, worker_count
 
     workers = worker_count(loading.workers, part.samples)
@@ -200,5 +202,9 @@ def _placed(part: Part, loading: Loading) -> tuple[Part, str]:
     size = read_bytes(part)
     if loading.in_memory is True or fits(size):
         return read_all(part, worker_count(loading.workers, part.samples)), ""
-    share = f"{size / 2**20:,.0f} MiB are more than {SHARE:.0%} of the free memory"
-    return part, f"{share}: {part.samples} rows are read from disk each epoch"
+    return part, f"{too_large(size, 'the')}: {part.samples} rows are read from disk each epoch"
+
+
+def too_large(nbytes: int, whose: str) -> str:
+    """In words: so many bytes do not fit."""
+    return f"{nbytes / 2**20:,.0f} MiB are more than {SHARE:.0%} of {whose} free memory"
