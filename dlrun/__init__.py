@@ -8,6 +8,11 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "compose", "load_run", "register", "train"]
 
 
+def __dir__() -> list[str]:
+    """The names, for completion in a notebook."""
+    return sorted([*globals(), *__all__])
+
+
 def __getattr__(name: str) -> Any:
     """The library's few names, imported when they are used: `import dlrun` costs nothing."""
     if name == "register":

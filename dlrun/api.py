@@ -56,13 +56,18 @@ class Run:
 
 
 def compose(overrides: Sequence[str] = (), **options: Any) -> Config:
-    """A checked, frozen configuration. Raises `ConfigError` with every problem at once."""
-    from dlrun.config.compose import compose as compose_config
+    """A checked, frozen configuration of one run. Raises `ConfigError` with every problem at once."""
+    from dlrun.config.expand import Expansion, plan
 
     if isinstance(overrides, str | Mapping):
         text = f"{type(overrides).__name__} {overrides!r} is no list of overrides."
         raise ConfigError(Problem("overrides", text, 'Write ["model=mlp", "trainer.epochs=3"].'))
-    return compose_config(list(overrides), **options)
+    planned = plan(list(overrides), **options)
+    if isinstance(planned, Expansion):
+        swept = ", ".join(planned.swept)
+        hint = f"Give each of them one value ({next(iter(planned.swept))}=...), or run the sweep: dlrun experiment=..."
+        raise ConfigError(Problem("experiment", f"is a sweep over {swept}, not one run.", hint))
+    return planned
 
 
 def train(config: Config | Sequence[str]) -> Run:

@@ -17,6 +17,7 @@ import pytest
 from factory_runs import make_run
 from sweep_fakes import FakeSweep, read_sweep, states
 
+import dlrun
 from dlrun import cli
 from dlrun.config.expand import expand
 from dlrun.config.registry import MODELS
@@ -352,6 +353,25 @@ def test_impossible_jobs_are_named_before_anything_trains(
     printed = capsys.readouterr().out
     assert "2 jobs, 1 to run, 1 impossible\n[1/1] finished" in printed
     assert "2 jobs: 1 finished, 1 failed (1 impossible) (1 other in the folder)" in printed
+
+
+def test_words_that_would_do_nothing_are_refused(sweep: FakeSweep) -> None:
+    with pytest.raises(ConfigError, match=r"(?s)run\.dir: .*sweep\.dir.*run\.name: .*sweep\.name") as refused:
+        sweep(["seed=0,1", "device=cpu", "run.dir=x", "run.name=a,b"])
+    assert len(refused.value.problems) == 2
+    with pytest.raises(ConfigError, match=r"sweep\.params\.seed: does nothing beside seed"):
+        sweep(["seed=0,1", "device=cpu", "sweep.params.seed=3"])
+
+
+def test_the_library_does_not_take_a_sweep_for_a_run() -> None:
+    swept = ["experiment=sweep/learning_rates", "trainer=smoke"]
+    with pytest.raises(
+        ConfigError, match=r"a sweep over optimizer, optimizer\.lr, seed, not one run.*optimizer=\.\.\."
+    ):
+        dlrun.compose(swept)
+    one = dlrun.compose([*swept, "optimizer=sgd", "optimizer.lr=0.1", "seed=0"])
+    assert (one.optimizer.lr, one.sweep.params) == (0.1, {})
+    assert {"compose", "train", "load_run", "register"} <= set(dir(dlrun))
 
 
 # --- states -----------------------------------------------------------------------------------------------------------

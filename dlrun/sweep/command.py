@@ -22,7 +22,7 @@ from dlrun.sweep.drive import Drive, Jobs, Source
 from dlrun.sweep.executor import Executor, make_executor
 from dlrun.sweep.folder import FrozenJob, SweepDir, default_path, expect_sweep
 from dlrun.sweep.freeze import freeze, refresh
-from dlrun.sweep.names import job_key, sweep_name
+from dlrun.sweep.names import job_key, key_of, sweep_name
 from dlrun.sweep.screen import Screen, even_unheard
 from dlrun.sweep.search import Pruned, Search, make_sampler, remember_space
 from dlrun.sweep.state import (
@@ -38,6 +38,7 @@ from dlrun.sweep.state import (
 
 STOP_SECONDS = 90.0  # that `sweep stop` waits for the sweep to end
 EXIT_FAILED = 3
+INSTEAD = {"run.dir": "sweep.dir", "run.name": "sweep.name", "run.overwrite": "sweep.refresh=true"}
 
 
 def sweep_command(
@@ -54,6 +55,7 @@ def sweep_command(
 
     Raises `ConfigError` for impossible jobs, `RunError` when the folder cannot be used.
     """
+    refuse_words(overrides, expansion.swept)
     settings = expansion.config.section("sweep")
     sweep = SweepDir(folder_of(expansion, settings))
     if settings["dry_run"]:
@@ -80,6 +82,25 @@ def folder_of(expansion: Expansion, settings: dict[str, Any]) -> Path:
         return Path(settings["dir"]).expanduser()
     derived = sweep_name(expansion.overrides, expansion.swept, settings["search"])
     return default_path(settings["name"] or derived)
+
+
+def refuse_words(overrides: Sequence[str], swept: Iterable[str]) -> None:
+    """Raise `ConfigError` for words that would do nothing: on the place of one run, or on what is swept already."""
+    given = {key_of(word) for word in overrides}
+    problems = [
+        Problem(
+            key,
+            "is for one run: each job of a sweep has its folder.",
+            f"For the sweep: {INSTEAD.get(key, '')}",
+        )
+        for key in dict.fromkeys([*(key_of(word) for word in overrides), *swept])
+        if key.startswith("run.")
+    ]
+    for key in sorted(given):
+        if key.startswith("sweep.params.") and (other := key.removeprefix("sweep.params.")) in given:
+            problems.append(Problem(key, f"does nothing beside {other}=...", "Give one of them."))
+    if problems:
+        raise ConfigError(problems)
 
 
 def refuse_impossible(expansion: Expansion, settings: dict[str, Any]) -> None:
