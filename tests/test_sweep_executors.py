@@ -179,6 +179,8 @@ def test_every_end_of_a_process_has_words(code: int | None, log: str, words: str
     path.write_text(log)
     assert cause(Ended("a", code), 5.0, path) == words
     assert last_line(path) in ("epoch 1/2", "x")
+    path.write_text(log.replace("epoch 1/2\n", "dlrun  a\n  engine     plain\n  directory  a/b\n\n"))
+    assert last_line(path) in ("", "x")  # the header is no last word
 
 
 def test_an_executor_that_knows_more_says_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,11 @@ from sweep_fakes import FakeSweep, states
 
 from dlrun.config.grammar import Distribution
 from dlrun.errors import ConfigError, RunError
+from dlrun.run.rundir import RunDir, read_json, write_json
 from dlrun.sweep.folder import FrozenJob
 from dlrun.sweep.search import Pruned, RandomSampler, drawn, rounded, signed
 from dlrun.sweep.state import Record
+from dlrun.sweep.task import Task, asking, next_question
 
 LR = "optimizer.lr=tag(log,interval(1e-4,1e-1))"
 RANDOM = [
@@ -286,6 +288,25 @@ def test_what_a_killed_sweep_was_told_is_not_told_again(
     second.tell(trial, "finished", 0.4)
     assert load(sweep).trials[trial].intermediate_values == {1: 0.5, 2: 0.4}
     assert not [w for w in recwarn if "already reported" in str(w.message)]
+
+
+def test_of_many_little_epochs_only_some_are_asked_about(tmp_path: Path) -> None:
+    """An answer takes a few hundredths of a second: four hundred of them would be most of a little job's time."""
+    run, asked = RunDir(tmp_path / "run"), []
+    run.path.mkdir()
+    write_json(run.environment, {"auto": {"checkpoint.monitor": "val_loss"}})
+    write_json(tmp_path / "a.answer.json", {"epoch": 1000, "prune": False})
+    on_epoch = asking(Task(slug="a", path=str(run.path), state=str(tmp_path), config={}))
+    for epoch in range(1, 401):
+        row = {"epoch": epoch, "train_loss": 1.0} | ({} if epoch % 2 else {"val_loss": 1.0})
+        assert on_epoch(row) is False
+        if read_json(tmp_path / "a.epoch.json").get("epoch") == epoch:
+            asked.append(epoch)
+    assert asked[:12] == [2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24]
+    assert len(asked) < 60
+    assert [next_question(epoch) for epoch in (1, 15, 16, 17, 31, 32, 400)] == [2, 16, 18, 18, 32, 36, 416]
+    write_json(tmp_path / "a.answer.json", {"epoch": 1000, "prune": True})
+    assert on_epoch({"epoch": 500, "val_loss": 1.0}) is True
 
 
 def test_less_is_better_whatever_the_metric() -> None:

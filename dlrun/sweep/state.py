@@ -71,9 +71,10 @@ def state_of_job(sweep: SweepDir, job: FrozenJob, record: Record) -> Record:
 
 
 def last_line(path: Path) -> str:
-    """The last line that a job printed itself: before the stacks that faulthandler adds to a crash or a hang."""
+    """The last line that a job printed itself: after the run's header, before faulthandler's stacks."""
     text = "\n".join(read_lines(path) or [])
     own = re.split(r"^(?:Fatal Python error: |Timeout \(\d+:)", text, maxsplit=1, flags=re.MULTILINE)[0]
+    own = re.split(r"^  directory  .*$", own, flags=re.MULTILINE)[-1]
     lines = own.strip().splitlines() or [""]
     return lines[-1].strip()[:300]
 

@@ -169,10 +169,20 @@ def load_job(task: Task) -> Any:
 
 
 def asking(task: Task) -> Callable[[dict[str, float]], bool]:
-    """An `on_epoch` that reports the epoch in a file and reads the sweep's answer from another."""
+    """An `on_epoch` that reports the epoch in a file and reads the sweep's answer from another.
+
+    It asks only about epochs in which the metric was evaluated, and of many only about some: an answer may take longer
+    than an epoch.
+    """
     question, answer = Path(f"{task.stem}.epoch.json"), Path(f"{task.stem}.answer.json")
+    monitor, due = "", 0
 
     def on_epoch(row: dict[str, float]) -> bool:
+        nonlocal monitor, due
+        monitor = monitor or monitored(RunDir(task.path))
+        if row["epoch"] < due or monitor not in row:
+            return False
+        due = next_question(int(row["epoch"]))
         write_json(question, row)
         until = time.monotonic() + ANSWER_SECONDS
         while (said := read_json(answer)).get("epoch", 0) < row["epoch"] and time.monotonic() < until:
@@ -182,3 +192,16 @@ def asking(task: Task) -> Callable[[dict[str, float]], bool]:
         return bool(said.get("prune"))
 
     return on_epoch
+
+
+def monitored(run: RunDir) -> str:
+    """The metric that tells better from worse."""
+    return str((read_json(run.environment).get("auto") or {}).get("checkpoint.monitor"))
+
+
+def next_question(epoch: int) -> int:
+    """The epoch to ask about after this one: every one of the first 16, every second up to 32, every fourth up to 64,
+    and so on. It is the same for every job, so that they are compared after the same epochs.
+    """
+    step = 1 << max(0, epoch.bit_length() - 4)
+    return epoch + step - epoch % step
