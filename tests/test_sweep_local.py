@@ -27,6 +27,7 @@ from dlrun.sweep.folder import FrozenJob
 from dlrun.sweep.local import LocalExecutor
 from dlrun.sweep.plan import Tried
 from dlrun.sweep.task import Task
+from dlrun.sweep.trial import CLOSING_SECONDS, try_one_batch
 
 PLUGIN = Path(__file__).parent / "sweep_plugin.py"
 BAD = ["plugins=[bad.py]", "model=bad", "device=cpu"]
@@ -253,6 +254,25 @@ def test_what_a_dry_run_found_decides_its_exit_code(monkeypatch: pytest.MonkeyPa
     assert cli.main([*words, "seed=0,1"]) == 2
     assert cli.main([*words, "seed=0,1", "sweep.skip_invalid=true"]) == 0
     assert cli.main([*words, "seed=0,1,2", "sweep.skip_invalid=true"]) == 3
+
+
+def test_the_estimate_counts_what_is_not_training(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Building, files and figures of every job, the beginning and the end of the sweep; all trials of a search."""
+    config = dlrun.compose(["device=cpu", "trainer=smoke"])
+    assert try_one_batch(config)["seconds"] > CLOSING_SECONDS
+    monkeypatch.setattr(
+        plan, "try_jobs", lambda jobs, settings, plugins: [Tried(job, seconds=2.0) for job in jobs]
+    )
+    words = ["-m", "device=cpu", "sweep.dry_run=true", "sweep.workers=2"]
+    for more, seconds in (
+        (["seed=0,1,2,3"], "7.0 s"),
+        (["optimizer.lr=interval(0.1,0.2)", "sweep.search=random"], "23.0 s"),
+        (["seed=0,1,2,3", "sweep.search=random"], "7.0 s"),  # there are no more combinations
+    ):
+        assert cli.main([*words, *more]) == 0
+        assert f": about {seconds} with 2 at a time" in capsys.readouterr().out
 
 
 # --- pruning ----------------------------------------------------------------------------------------------------------

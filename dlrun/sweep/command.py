@@ -24,7 +24,7 @@ from dlrun.sweep.folder import FrozenJob, SweepDir, default_path, expect_sweep
 from dlrun.sweep.freeze import freeze, refresh
 from dlrun.sweep.names import job_key, key_of, sweep_name
 from dlrun.sweep.screen import Screen, even_unheard
-from dlrun.sweep.search import Pruned, Search, make_sampler, remember_space
+from dlrun.sweep.search import Pruned, Search, make_sampler, remember_space, size
 from dlrun.sweep.state import (
     DONE,
     Record,
@@ -125,11 +125,8 @@ def dry_run(expansion: Expansion, settings: dict[str, Any]) -> int:
     scratch = SweepDir("dry-run")
     frozen, _ = freeze(scratch, expansion, jobs)
     tried = try_jobs(frozen, settings, plugin_files())
-    print_plan(tried, settings)
-    if expansion.jobs != jobs:
-        print(
-            f"\nA search makes its jobs one by one, up to sweep.trials={settings['trials']}; this was one of them."
-        )
+    searching = expansion.jobs != jobs
+    print_plan(tried, settings, int(min(settings["trials"], size(expansion.swept))) if searching else None)
     if any(one.impossible for one in tried) and not settings["skip_invalid"]:
         return 2
     return EXIT_FAILED if any(one.error and not one.impossible for one in tried) else 0

@@ -15,6 +15,7 @@ from dlrun.sweep.folder import FrozenJob
 from dlrun.sweep.local import LocalExecutor
 from dlrun.sweep.task import Task, result_of
 
+SWEEP_SECONDS = 3.0  # that a sweep takes to start its workers and to write its report
 MOST_SECONDS = 600.0  # that trying one job may take
 
 
@@ -80,8 +81,8 @@ def slots_here(settings: dict[str, Any]) -> int:
     return processors() if settings["workers"] == "auto" else int(settings["workers"])
 
 
-def print_plan(tried: Sequence[Tried], settings: dict[str, Any]) -> None:
-    """The table of jobs with their estimates, and the whole sweep's."""
+def print_plan(tried: Sequence[Tried], settings: dict[str, Any], trials: int | None = None) -> None:
+    """The table of jobs with their estimates, and the whole sweep's: of a search, that of so many jobs like these."""
     rows = []
     for one in tried:
         numbers = ["", "", "", "impossible" if one.impossible else "would fail"]
@@ -98,10 +99,15 @@ def print_plan(tried: Sequence[Tried], settings: dict[str, Any]) -> None:
     if good:
         workers = slots_here(settings)
         longest, total = max(one.seconds for one in good), sum(one.seconds for one in good)
-        seconds = max(longest, total / workers)
-        memory = sum(sorted((one.memory_mib for one in good), reverse=True)[:workers])
+        times = trials / len(tried) if trials else 1
+        seconds = SWEEP_SECONDS + max(longest, times * total / workers)
+        largest = sorted((one.memory_mib for one in good), reverse=True)[:workers]
+        memory = sum(largest) if not trials else workers * max(largest)
         words = f"about {format_seconds(seconds)} with {workers} at a time, {format_number(math.ceil(memory))} MiB"
-        print(f"\n{len(good)} of {len(tried)} jobs are ready: {words}.")
+        if trials:
+            print(f"\nA search makes its jobs one by one, this was one of them. All {trials}: {words}.")
+        else:
+            print(f"\n{len(good)} of {len(tried)} jobs are ready: {words}.")
     for one in tried:
         if one.error:
             print(

@@ -8,6 +8,7 @@ from typing import Any
 
 from dlrun.config.schema import Config
 
+CLOSING_SECONDS = 0.5  # that a run takes to write its files and draw its figures
 STEPS = 3  # timed after a first one that warms up
 
 
@@ -20,7 +21,9 @@ def try_one_batch(config: Config) -> dict[str, Any]:
 
     from dlrun.run.build import build
 
+    started = time.perf_counter()
     built = build(config)
+    building = time.perf_counter() - started
     state, batches, plan = built.state, built.batches["train"], built.plan
     state.train_mode()
     seconds: list[float] = []
@@ -44,7 +47,7 @@ def try_one_batch(config: Config) -> dict[str, Any]:
             evaluation += (time.perf_counter() - started) * len(part)
     steps = min(plan.epochs * len(batches), (plan.max_steps or math.inf) * plan.accumulate)
     epochs = math.ceil(steps / len(batches))
-    total = steps * step + epochs / plan.eval_every * evaluation
+    total = building + steps * step + epochs / plan.eval_every * evaluation + CLOSING_SECONDS
     parameters = sum(parameter.numel() for parameter in state.model.parameters())
     gpu = torch.cuda.max_memory_allocated() / 2**20 if state.device.type == "cuda" else 0.0
     return {"seconds": total, "parameters": parameters, "steps": int(steps), "gpu_mib": gpu}
