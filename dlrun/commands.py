@@ -9,7 +9,6 @@ from typing import Any
 
 from dlrun.errors import ConfigError, Problem, did_you_mean
 
-
 CARRIED = ("--config-dir", "--plugin")  # flags that a job of a sweep needs alone, too
 
 

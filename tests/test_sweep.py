@@ -363,6 +363,19 @@ def test_words_that_would_do_nothing_are_refused(sweep: FakeSweep) -> None:
         sweep(["seed=0,1", "device=cpu", "sweep.params.seed=3"])
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("optimizer=glob([a-m]*,exclude=ada*)", r"can be read\. It is written like glob\('\[a-m\]\*'"),
+        ("trainer.epochs=range(1,)", r"can be read\. It is written like range\(5, 20, 5\)\."),
+        ("run.name=${oc.env:NOPE}", r"has no value: Environment variable 'NOPE' not found\."),
+    ],
+)
+def test_no_parser_speaks_to_people(word: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        expand([word, "seed=0,1"])
+
+
 def test_the_library_does_not_take_a_sweep_for_a_run() -> None:
     swept = ["experiment=sweep/learning_rates", "trainer=smoke"]
     with pytest.raises(

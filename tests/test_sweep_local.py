@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from dlrun.run.rundir import read_json
 from dlrun.sweep import command, local, plan
 from dlrun.sweep.folder import FrozenJob
 from dlrun.sweep.local import LocalExecutor
-from dlrun.sweep.plan import Tried
+from dlrun.sweep.plan import Tried, kind_of
 from dlrun.sweep.task import Task
 from dlrun.sweep.trial import CLOSING_SECONDS, try_one_batch
 
@@ -238,6 +239,19 @@ def test_a_dry_run_tries_every_job_and_trains_none(capsys: pytest.CaptureFixture
     assert "would fail: model.kind=segfault\n  crashed (segmentation fault)" in printed
     assert "1 of 4 jobs are ready: about" in printed
     assert not Path("outputs").exists()
+
+
+def test_what_only_a_worker_can_tell_is_told_before_anything_trains(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One job of each kind is built: here the first of the impossible ones."""
+    assert cli.main(["-m", *QUICK, "model.kind=good,impossible", "seed=0,1,2"]) == 2
+    told = "model.kind=impossible seed=0: model.kind: this one cannot be built. (and 2 more that differ"
+    assert told in capsys.readouterr().err
+    assert list(Path("outputs/sweeps").iterdir()) == []
+    job = FrozenJob("a", (), {"seed": 1, "optimizer": "adam", "freeze": ["x"]}, (), {})
+    assert kind_of(job) == kind_of(replace(job, swept=job.swept | {"seed": 2}))
+    assert kind_of(job) != kind_of(replace(job, swept=job.swept | {"freeze": ["y"]}))
 
 
 def test_what_a_dry_run_found_decides_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:

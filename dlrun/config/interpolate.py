@@ -74,6 +74,7 @@ def _one_by_one(values: dict[str, Any], problems: list[Problem]) -> dict[str, An
             return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
         except (OmegaConfBaseException, ValueError, RecursionError) as error:
             reason = "it refers to itself" if isinstance(error, RecursionError) else str(error).split("\n")[0]
+            reason = reason.removeprefix("KeyError raised while resolving interpolation: ").strip('"')
             key = ".".join(str(part) for part in path if not isinstance(part, int)) or "''"
             problems.append(Problem(key, f"{value!r} has no value: {reason.rstrip('.')}."))
             return None

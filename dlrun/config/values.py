@@ -18,6 +18,18 @@ from dlrun.config.contract import show
 from dlrun.errors import ConfigError, Problem
 
 SWEEP_FUNCTIONS = re.compile(r"^\s*(choice|range|interval|glob|tag|sort|shuffle)\s*\(.*\)\s*$", re.DOTALL)
+PARSER_WORDS = re.compile(
+    r"no viable alternative|mismatched input|extraneous input|token recognition|missing '"
+)
+EXAMPLES = {
+    "choice": "choice(1, 2, 3)",
+    "range": "range(5, 20, 5)",
+    "interval": "interval(0.1, 0.9)",
+    "glob": "glob('[a-m]*', exclude='ada*'), with quotes around a pattern that has brackets",
+    "tag": "tag(log, interval(1e-4, 1e-1))",
+    "sort": "sort(3, 1, 2)",
+    "shuffle": "shuffle(range(10))",
+}
 LARGEST_SWEEP = 100_000
 
 
@@ -70,12 +82,19 @@ def read_value(raw: str) -> Any:
                 return _plain(_PARSER.parse_override(f"k={attempt(raw)}"))
         except (HydraException, RecursionError, ValueError, ArithmeticError) as error:
             if SWEEP_FUNCTIONS.match(raw):
-                reason = str(error).splitlines()[-1]
-                return ConfigError(Problem("", f"{raw!r} is not a sweep that can be read: {reason}."))
+                return ConfigError(_unreadable(raw, str(error).splitlines()[-1]))
     return raw
 
 
 _PARSER: Any = None
+
+
+def _unreadable(raw: str, reason: str) -> Problem:
+    """A sweep that is written wrongly: the reason, or where that is the parser's own, how it is written."""
+    if not PARSER_WORDS.search(reason):
+        return Problem("", f"{raw!r} is not a sweep that can be read: {reason}.")
+    name = raw.split("(")[0].strip()
+    return Problem("", f"{raw!r} is not a sweep that can be read.", f"It is written like {EXAMPLES[name]}.")
 
 
 def _plain(override: Any) -> Any:

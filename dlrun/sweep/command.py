@@ -21,7 +21,7 @@ from dlrun.run.signals import EXIT_CODES
 from dlrun.sweep.drive import Drive, Jobs, Source
 from dlrun.sweep.executor import Executor, make_executor
 from dlrun.sweep.folder import FrozenJob, SweepDir, default_path, expect_sweep
-from dlrun.sweep.freeze import freeze, refresh
+from dlrun.sweep.freeze import freeze, new_job, refresh
 from dlrun.sweep.names import job_key, key_of, sweep_name
 from dlrun.sweep.screen import Screen, even_unheard
 from dlrun.sweep.search import Pruned, Search, make_sampler, remember_space, size
@@ -66,8 +66,10 @@ def sweep_command(
         sweep.settings, sweep.flags = settings, tuple(flags)
         jobs, todo = prepare(sweep, expansion, settings, quiet=quiet)
         sweep.commands.append({"at": now(), "command": shlex.join(["dlrun", *argv]), "jobs": len(jobs)})
-        sweep.write()
         return run(sweep, expansion, jobs, todo, argv=argv, quiet=quiet)
+    except ConfigError:
+        sweep.unmake()
+        raise
     finally:
         sweep.close()
 
@@ -121,7 +123,7 @@ def dry_run(expansion: Expansion, settings: dict[str, Any]) -> int:
     """Try every job, print the plan. 2 for impossible jobs (unless they are to be skipped), 3 for others that fail."""
     from dlrun.sweep.plan import print_plan, try_jobs
 
-    jobs = expansion.jobs or [expansion.job({key: middle(space) for key, space in expansion.swept.items()})]
+    jobs = expansion.jobs or [some_job(expansion)]
     scratch = SweepDir("dry-run")
     frozen, _ = freeze(scratch, expansion, jobs)
     tried = try_jobs(frozen, settings, plugin_files())
@@ -189,24 +191,14 @@ def run(
 
     screen = Screen(quiet=quiet)
     source = make_source(sweep, expansion, todo)
-    searching = isinstance(source, Search)
-    impossible = 0 if searching else sum(bool(job.invalid) for job in jobs)
-    total = source.total if isinstance(source, Search) else len(jobs) - impossible
-    done = source.done if isinstance(source, Search) else total - len(todo)
-    words = f"{total + impossible} job{'s' if total + impossible != 1 else ''}, {total - done} to run"
-    words += f", {impossible} impossible" if impossible else ""
-    words += " (every combination there is)" if isinstance(source, Search) and source.all_of_them else ""
     screen.note(f"sweep  {sweep.path}", style="bold")
-    screen.note(words)
-    screen.expect(total, done)
-    number = None
-    if total > done:
-        configs = [expansion.config] if searching and expansion else [job.config for job in todo]
-        executor = make_executor(sweep.settings, configs, sweep.state)
-        number = drive(sweep, executor, source, screen, argv)
+    left = announce(screen, source, jobs, todo)
+    executor = ready_executor(sweep, expansion, todo) if left else None
+    sweep.write()
+    number = drive(sweep, executor, source, screen, argv) if executor else None
     if isinstance(source, Search):
         jobs = list(sweep.jobs.values())
-        if number is None and len(source.jobs) < total:
+        if number is None and len(source.jobs) < source.total:
             screen.note(
                 f"the search ends after {len(source.jobs)} jobs: only values came up that it has tried"
             )
@@ -217,6 +209,49 @@ def run(
     if number is not None:
         return interrupted(sweep, jobs, records, number)
     return conclude(sweep, jobs, records, quiet=quiet)
+
+
+def announce(screen: Screen, source: Source, jobs: list[FrozenJob], todo: list[FrozenJob]) -> int:
+    """`24 jobs, 3 to run, 1 impossible`; returns how many are to be run."""
+    searching = isinstance(source, Search)
+    impossible = 0 if searching else sum(bool(job.invalid) for job in jobs)
+    total = source.total if isinstance(source, Search) else len(jobs) - impossible
+    done = source.done if isinstance(source, Search) else total - len(todo)
+    words = f"{total + impossible} job{'s' if total + impossible != 1 else ''}, {total - done} to run"
+    words += f", {impossible} impossible" if impossible else ""
+    words += " (every combination there is)" if isinstance(source, Search) and source.all_of_them else ""
+    screen.note(words)
+    screen.expect(total, done)
+    return total - done
+
+
+def ready_executor(sweep: SweepDir, expansion: Expansion | None, todo: list[FrozenJob]) -> Executor:
+    """The executor; on this machine, after one job of each kind was built. Raises `ConfigError` for impossible ones."""
+    jobs = todo
+    if expansion is not None and sweep.settings["search"] != "grid":
+        jobs = [new_job(sweep, "sample", expansion, some_job(expansion), "")]
+    executor = make_executor(sweep.settings, [job.config for job in jobs], sweep.state)
+    new = [job for job in jobs if not job.invalid and not sweep.run(job.slug).status.exists()]
+    try:
+        if expansion is not None and not sweep.settings["skip_invalid"]:
+            check_first(executor, new)
+    except BaseException:
+        executor.close()
+        raise
+    return executor
+
+
+def check_first(executor: Executor, jobs: list[FrozenJob]) -> None:
+    """Build some jobs, if the executor works on this machine: elsewhere, there may be other data and devices."""
+    from dlrun.sweep.plan import LocalExecutor, refuse_unbuildable
+
+    if isinstance(executor, LocalExecutor):
+        refuse_unbuildable(executor, jobs, plugin_files())
+
+
+def some_job(expansion: Expansion) -> Job:
+    """Any one job of a search."""
+    return expansion.job({key: middle(space) for key, space in expansion.swept.items()})
 
 
 def make_source(sweep: SweepDir, expansion: Expansion | None, todo: list[FrozenJob]) -> Source:
@@ -291,7 +326,6 @@ def retry_command(path: str, *, argv: Sequence[str] = (), quiet: bool = False) -
         jobs = list(sweep.jobs.values())
         todo = todo_of(sweep, jobs, retry_failed=True)
         sweep.commands.append({"at": now(), "command": f"dlrun sweep retry {path}", "jobs": len(todo)})
-        sweep.write()
         return run(sweep, None, jobs, todo, argv=argv or ["sweep", "retry", path], quiet=quiet)
     finally:
         sweep.close()

@@ -9,6 +9,7 @@ A job is found by its overrides. Its configuration is frozen in sweep.yaml when 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -74,6 +75,7 @@ class SweepDir:
         self.search: dict[str, Any] = {}  # the space of a search
         self.flags: tuple[str, ...] = ()  # of the present command, as are
         self.folder = str(Path.cwd())
+        self.made = False  # by `open`
         self._lock = RunDir(self.path)
 
     @property
@@ -101,6 +103,7 @@ class SweepDir:
         that holds something else.
         """
         refuse_strangers(self.path)
+        self.made = not self.path.exists()
         try:
             for path in (self.path, self.path / "jobs", self.state):
                 path.mkdir(parents=True, exist_ok=True)
@@ -115,6 +118,11 @@ class SweepDir:
     def close(self) -> None:
         """Let the folder go."""
         self._lock.unlock()
+
+    def unmake(self) -> None:
+        """Take the folder away again, if it was made for this command and holds nothing yet."""
+        if self.made and not self.file.exists():
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def owner(self) -> int | None:
         """The process that runs this sweep now, if there is one on this machine."""

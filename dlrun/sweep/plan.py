@@ -1,21 +1,24 @@
-"""`sweep.dry_run=true`: every job is built and tried on one batch, in worker processes, and the plan is printed."""
+"""Before a sweep begins: one job of each kind is built, or with `sweep.dry_run=true` every one and tried on a batch."""
 
 from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dlrun.errors import ConfigError, Problem
 from dlrun.report.tables import Table, format_number, format_seconds, show
-from dlrun.sweep.executor import cause, processors
+from dlrun.sweep.executor import Ended, cause, processors
 from dlrun.sweep.folder import FrozenJob
 from dlrun.sweep.local import LocalExecutor
 from dlrun.sweep.task import Task, result_of
 
 SWEEP_SECONDS = 3.0  # that a sweep takes to start its workers and to write its report
+CHECK_SECONDS = 10.0  # after which no further job is built before the sweep begins
 MOST_SECONDS = 600.0  # that trying one job may take
 
 
@@ -37,24 +40,68 @@ def try_jobs(jobs: Sequence[FrozenJob], settings: dict[str, Any], plugins: Seque
     runnable = [job for job in jobs if not job.invalid]
     found = {job.slug: Tried(job, error=job.invalid, impossible=True) for job in jobs if job.invalid}
     limit = {**settings, "job_timeout": settings["job_timeout"] or MOST_SECONDS}
-    with tempfile.TemporaryDirectory(prefix="dlrun-") as name:
-        state, waiting = Path(name), list(runnable)
-        executor = LocalExecutor(limit, [job.config for job in runnable], state)
-        try:
-            while waiting or executor.children:
-                while waiting and len(executor.children) < executor.slots:
-                    executor.start(task_of(waiting.pop(0), state, plugins, limit["job_timeout"]))
-                for ended in executor.wait(0.2):
-                    job = next(job for job in runnable if job.slug == ended.slug)
-                    result = result_of(state, job.slug)
-                    why = "" if result else cause(ended, limit["job_timeout"], state / f"{job.slug}.log")
-                    found[job.slug] = judged(job, result, why, ended.memory_mib)
-        finally:
-            executor.close()
+    executor = LocalExecutor(limit, [job.config for job in runnable], Path())
+    try:
+        for job, ended, result, log in tried_on(executor, runnable, plugins, "batch"):
+            why = "" if result else cause(ended, executor.timeout, log)
+            found[job.slug] = judged(job, result, why, ended.memory_mib)
+    finally:
+        executor.close()
     return [found[job.slug] for job in jobs]
 
 
-def task_of(job: FrozenJob, state: Path, plugins: Sequence[str], timeout: float) -> Task:
+def tried_on(
+    executor: LocalExecutor,
+    jobs: Sequence[FrozenJob],
+    plugins: Sequence[str],
+    check: str,
+    seconds: float = math.inf,
+) -> Iterator[tuple[FrozenJob, Ended, dict[str, Any], Path]]:
+    """Try jobs in worker processes: each as it ends, what it said, and its log. None is begun after so many seconds."""
+    until = time.monotonic() + seconds
+    with tempfile.TemporaryDirectory(prefix="dlrun-") as name:
+        state, waiting = Path(name), list(jobs)
+        while waiting or executor.children:
+            while waiting and len(executor.children) < executor.slots:
+                executor.start(task_of(waiting.pop(0), state, plugins, executor.timeout, check))
+            for ended in executor.wait(0.2):
+                job = next(job for job in jobs if job.slug == ended.slug)
+                yield job, ended, result_of(state, job.slug), state / f"{job.slug}.log"
+            if time.monotonic() > until:
+                waiting = []
+
+
+def refuse_unbuildable(executor: LocalExecutor, jobs: Sequence[FrozenJob], plugins: Sequence[str]) -> None:
+    """Build one job of each kind before anything trains; raise `ConfigError` for those that are impossible.
+
+    What only torch, the data or the device can tell is told here: a model that does not fit the data, a metric or a
+    GPU that is not there. Jobs that differ in numbers alone (seeds, learning rates) are of one kind.
+    """
+    kinds = {kind_of(job): job for job in reversed(jobs)}
+    problems = []
+    for job, _, result, _ in tried_on(executor, [*kinds.values()][::-1], plugins, "build", CHECK_SECONDS):
+        if result.get("config"):
+            same = sum(kind_of(other) == kind_of(job) for other in jobs) - 1
+            more = f" (and {same} more that differ from it in numbers alone)" if same else ""
+            problems.append(Problem(job.label, f"{result['error']}{more}"))
+    if problems:
+        hint = "sweep.skip_invalid=true lets these fail, and runs the others."
+        raise ConfigError(
+            [*problems, Problem("sweep", "some jobs cannot be run; nothing was started.", hint)]
+        )
+
+
+def kind_of(job: FrozenJob) -> str:
+    """The swept values but for numbers."""
+    numbers = {
+        key
+        for key, value in job.swept.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    return repr([(key, value) for key, value in job.swept.items() if key not in numbers])
+
+
+def task_of(job: FrozenJob, state: Path, plugins: Sequence[str], timeout: float | None, check: str) -> Task:
     """The job as a task that only checks."""
     return Task(
         slug=job.slug,
@@ -64,7 +111,7 @@ def task_of(job: FrozenJob, state: Path, plugins: Sequence[str], timeout: float)
         plugins=list(plugins),
         folder=str(Path.cwd()),
         timeout=timeout,
-        check=True,
+        check=check,
     )
 
 

@@ -40,7 +40,7 @@ class Task:
     threads: int | None = None
     timeout: float | None = None  # seconds
     prune: bool = False  # ask the sweep after every epoch
-    check: bool = False  # only build, and try one batch
+    check: str = ""  # `build`: only that; `batch`: and try one batch
     environment: dict[str, str | None] = field(default_factory=dict)  # variables to set; None takes one away
 
     def to_dict(self) -> dict[str, Any]:
@@ -148,14 +148,18 @@ def train_job(task: Task) -> dict[str, Any]:
 
 
 def check_job(task: Task) -> dict[str, Any]:
-    """Build it and try one batch; nothing is written but the figures."""
+    """Build it (and try one batch); nothing is written but the figures."""
     import torch
 
+    from dlrun.run.build import build
     from dlrun.sweep.trial import try_one_batch
 
     config = load_job(task)
     if task.threads is not None and config.device.threads is None:
         torch.set_num_threads(task.threads)
+    if task.check == "build":
+        build(config).close()
+        return {"code": 0}
     return {"code": 0, **try_one_batch(config)}
 
 
