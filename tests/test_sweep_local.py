@@ -22,12 +22,14 @@ import dlrun
 from dlrun import cli
 from dlrun.config.expand import expand
 from dlrun.config.schema import Config
+from dlrun.errors import ConfigError
 from dlrun.run.rundir import read_json
 from dlrun.sweep import command, local, plan
+from dlrun.sweep.executor import Ended
 from dlrun.sweep.folder import FrozenJob
 from dlrun.sweep.local import LocalExecutor
 from dlrun.sweep.plan import Tried, kind_of
-from dlrun.sweep.task import Task
+from dlrun.sweep.task import Task, check_job
 from dlrun.sweep.trial import CLOSING_SECONDS, try_one_batch
 
 PLUGIN = Path(__file__).parent / "sweep_plugin.py"
@@ -241,10 +243,21 @@ def test_a_dry_run_tries_every_job_and_trains_none(capsys: pytest.CaptureFixture
     assert not Path("outputs").exists()
 
 
-def test_what_only_a_worker_can_tell_is_told_before_anything_trains(
-    capsys: pytest.CaptureFixture[str],
+def test_what_only_building_shows_is_told_before_anything_trains(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One job of each kind is built: here the first of the impossible ones."""
+
+    def tried_here(executor: Any, jobs: list[FrozenJob], plugins: Any, check: str, seconds: float) -> Any:
+        for job in jobs:
+            try:
+                result = check_job(Task(job.slug, "", "", job.values, check=check))
+            except ConfigError as error:
+                result = {"code": 2, "error": str(error), "config": True}
+            yield job, Ended(job.slug, 0), result, Path()
+
+    monkeypatch.setattr(local, "Server", FakeServer)
+    monkeypatch.setattr(plan, "tried_on", tried_here)
     assert cli.main(["-m", *QUICK, "model.kind=good,impossible", "seed=0,1,2"]) == 2
     told = "model.kind=impossible seed=0: model.kind: this one cannot be built. (and 2 more that differ"
     assert told in capsys.readouterr().err
