@@ -286,6 +286,48 @@ def test_losses_that_stay_high_are_not_cut_off(tmp_path: Path, figures: list[Any
     assert steps.get_ylim()[1] > 1.0
 
 
+def test_no_curve_that_the_legend_names_is_cut_off(tmp_path: Path, figures: list[Any]) -> None:
+    for name, floor in {"sgd": 0.25, "momentum": 0.05, "adam": 0.05, "rmsprop": 0.05}.items():
+        config = make_config(optimizer=name)
+        make_run(tmp_path / "runs" / name, config, floor=floor, steps=300, overrides=[f"optimizer={name}"])
+    compare([tmp_path / "runs"], tmp_path / "out")
+    steps = figures[0].axes[2]
+    assert steps.get_ylim()[1] > max(steps.get_legend_handles_labels()[0][-1].get_ydata())
+
+
+def test_points_of_the_rate_panel_stand_on_their_bars(sweep: Path, figures: list[Any]) -> None:
+    compare([sweep], sweep)
+    rates = figures[0].axes[3]
+    assert len(rates.containers) == 2
+    lines = [line for line in rates.get_lines() if line.get_label() in ("adam", "sgd")]
+    for line, bars in zip(lines, rates.containers, strict=True):
+        middles = [segment[:, 0].mean() for segment in bars[2][0].get_segments()]
+        assert middles == pytest.approx(list(line.get_xdata()))
+    assert lines[0].get_xdata()[0] < 0.001 < lines[1].get_xdata()[0]
+    assert [text.get_text() for text in rates.get_xticklabels()] == ["0.001", "0.01", "0.1"]
+    cross = next(line for line in rates.get_lines() if line.get_marker() == "x" and len(line.get_xdata()))
+    values = [value for line in lines for value in line.get_ydata()]
+    assert rates.transLimits.transform(rates.transScale.transform((0.01, max(values))))[1] < 0.94
+    assert cross.get_ydata()[0] > 0.95
+
+
+def test_the_ranking_spans_decades_whatever_the_intervals(tmp_path: Path, figures: list[Any]) -> None:
+    for rate, floors in {0.1: (1.0, 1.8), 1.0: (30.0, 34.0), 10.0: (2400.0, 2500.0)}.items():
+        for seed, floor in enumerate(floors):
+            make_run(
+                tmp_path / "runs" / f"{rate}-{seed}", make_config(optimizer__lr=rate, seed=seed), floor=floor
+            )
+    comparison = compare([tmp_path / "runs"], tmp_path / "out")
+    best = comparison.groups[0].value
+    assert best is not None
+    assert best.low is not None
+    assert best.low < 0
+    ranking = figures[0].axes[0]
+    assert ranking.get_xscale() == "log"
+    assert 0.2 < ranking.get_xlim()[0] < 1.0
+    assert [line.get_marker() for line in ranking.get_lines()].count("<") == 1
+
+
 def test_a_heat_map_of_two_numbers(tmp_path: Path, figures: list[Any]) -> None:
     for width in (8, 16):
         for rate in (0.1, 0.2, 0.3):
@@ -315,7 +357,12 @@ def test_many_groups_stay_legible(tmp_path: Path, figures: list[Any]) -> None:
     compare([tmp_path / "runs"], tmp_path / "out")
     ranking, learning = figures[0].axes[:2]
     assert len(ranking.get_yticks()) == panels.RANKED
-    assert [text.get_text() for text in learning.get_legend().get_texts()][-1] == "22 others"
+    assert learning.get_legend() is None, "it would hide the curves"
+    assert "colours as on the left" in learning.get_title(loc="left")
+    dots = [line.get_color() for line in ranking.get_lines() if line.get_marker() == "o"]
+    curves = [line.get_color() for line in learning.get_lines()][::-1]
+    assert dots[: panels.LINES + 1] == curves[: panels.LINES + 1]
+    assert len(set(dots)) == panels.LINES + 1
 
 
 def test_mean_curve_uses_the_points_that_all_runs_have() -> None:

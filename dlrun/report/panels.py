@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dlrun.report.compare import Comparison
 
 LINES = 8  # groups in colour; the others are grey
+OTHERS = "#bbbbbb"
 RANKED = 20  # groups in the ranking
 SMOOTH_FROM = 200  # steps from which a running mean is drawn over raw losses
 NOTES_LIMIT = (
@@ -78,18 +79,29 @@ def _ranked(comparison: Comparison) -> list[Group]:
 
 
 def draw_ranking(axes: Axes, comparison: Comparison) -> None:
-    """Each group's mean with its 95 % interval, its runs as small dots; best on top."""
+    """Each group's mean with its 95 % interval, its runs as small strokes; best on top.
+
+    Whether the axis is logarithmic, the runs decide: an interval that goes below it ends in an arrow.
+    """
     shown = _ranked(comparison)[:RANKED]
     several = any(len(group.counted) > 1 for group in shown)
     title = "mean, 95 % interval, each run" if several else "best on top, one run each"
     style.dress(axes, f"{comparison.metric}: {title}", comparison.metric)
+    drawn = [row.value for group in shown for row in group.counted if row.value is not None]
+    floor = None
+    if style.prefers_log(drawn) and not comparison.metric.endswith("accuracy"):
+        floor = min(drawn) / 2
+        axes.set_xscale("log")
     for place, group in enumerate(shown):
         value = group.value
         assert value is not None
-        colour = style.COLOURS[place % len(style.COLOURS)] if place < LINES else style.FAINT
+        colour = style.COLOURS[place % len(style.COLOURS)] if place < LINES else OTHERS
         values = [row.value for row in group.counted if row.value is not None]
         if value.low is not None and value.high is not None:
-            axes.plot([value.low, value.high], [place, place], color=colour, linewidth=2, alpha=0.6)
+            low = value.low if floor is None else max(value.low, floor)
+            axes.plot([low, value.high], [place, place], color=colour, linewidth=2, alpha=0.6)
+            if low > value.low:
+                axes.plot([low], [place], marker="<", color=colour, markersize=5)
             axes.plot(values, [place] * len(values), "|", color=colour, markersize=8)
         axes.plot([value.mean], [place], "o", color=colour, markersize=6)
     names = [style.plain(comparison.label(group), 34) for group in shown]
@@ -98,38 +110,34 @@ def draw_ranking(axes: Axes, comparison: Comparison) -> None:
     ]
     axes.set_yticks(range(len(shown)), labels)
     axes.set_ylim(len(shown) - 0.5, -0.5)
-    lows = [group.value.low for group in shown if group.value is not None and group.value.low is not None]
-    if style.prefers_log([*lows, *(group.value.mean for group in shown if group.value is not None)]):
-        axes.set_xscale("log")
 
 
 def draw_learning(axes: Axes, comparison: Comparison) -> None:
-    """The monitored metric by epoch: each group's mean, with a band of one standard deviation over seeds."""
+    """The monitored metric by epoch: each group's mean, with a band of one standard deviation over seeds.
+
+    Colours are those of the ranking beside it, which is the legend: one in here would hide the curves.
+    """
     metric, shown = comparison.metric, _ranked(comparison)
     bands = any(len(group.counted) > 1 for group in shown)
-    style.dress(
-        axes, f"{metric} by epoch" + (": mean ± one standard deviation" if bands else ""), "epoch", metric
-    )
+    words = "mean ± std, colours" if bands else "colours"
+    style.dress(axes, f"{metric} by epoch ({words} as on the left)", "epoch", metric)
     drawn: list[float] = []
     for place in reversed(range(len(shown))):
         columns = [row.source.run.metrics for row in shown[place].counted]
         x, mean, std = mean_curve(columns, "epoch", metric)
         if not x:
             continue
-        look = style.line_style(place) if place < LINES else {"color": "#cccccc"}
-        name = style.plain(comparison.label(shown[place]), 34) if place < LINES else None
+        look = style.line_style(place) if place < LINES else {"color": OTHERS}
         mark = style.marker(len(x)) if place < LINES else ""
-        axes.plot(
-            x, mean, label=name, linewidth=1.6 if place < LINES else 0.8, marker=mark, markersize=3, **look
-        )
+        axes.plot(x, mean, linewidth=1.6 if place < LINES else 0.8, marker=mark, markersize=3, **look)
         if place < LINES and any(std):
             low, high = ([m + sign * s for m, s in zip(mean, std, strict=True)] for sign in (-1, 1))
             axes.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0)
         drawn += mean
     if style.prefers_log(drawn) and not metric.endswith("accuracy"):
         axes.set_yscale("log")
+        axes.set_ylim(bottom=max(axes.get_ylim()[0], min(drawn) / 2))  # a band may reach to 0
     style.whole_ticks(axes)
-    _legend_best_first(axes, len(shown))
 
 
 def mean_curve(
@@ -180,22 +188,10 @@ def draw_steps(axes: Axes, comparison: Comparison, chosen: Sequence[Group], curv
 
 
 def _limit_loss(axes: Axes, tails: Sequence[float], values: Sequence[float]) -> None:
-    """0 to 0.2 as in the notes, if the second halves of most curves lie there; else log where that helps."""
-    below = sum(tail < NOTES_LIMIT for tail in tails)
-    if below * 3 >= len(tails) * 2 and max(t for t in [*tails, 0] if t < NOTES_LIMIT) > NOTES_LIMIT / 50:
+    """0 to 0.2 as in the notes, if the second half of every curve lies there; else log where that helps."""
+    if NOTES_LIMIT / 50 < max(tails) < NOTES_LIMIT:
         axes.set_ylim(0, NOTES_LIMIT)
     elif style.prefers_log(values):
         axes.set_yscale("log")
     else:
         axes.set_ylim(bottom=0 if min(values) >= 0 else None)
-
-
-def _legend_best_first(axes: Axes, count: int) -> None:
-    handles, names = axes.get_legend_handles_labels()
-    if count > LINES:
-        from matplotlib.lines import Line2D
-
-        handles, names = [Line2D([], [], color="#cccccc"), *handles], [f"{count - LINES} others", *names]
-    if handles:
-        box = axes.legend(handles[::-1], names[::-1], fontsize=8, frameon=False, labelcolor=style.INK)
-        box.set_in_layout(False)

@@ -28,19 +28,34 @@ def draw_lr(axes: Axes, comparison: Comparison) -> None:
         usable, lambda group: [group.keys.get(name) for name in ("optimizer", "optimizer.name")]
     )
     drawn = []
+    apart = _apart([group.keys[key] for group in usable], len(parts))
     for place, part in enumerate(parts):
         best = [rank(same, comparison.mode)[0] for same in partition(part, lambda group: group.keys[key])]
-        shift = 1.04 ** (
-            place - (len(parts) - 1) / 2
-        )  # of the error bars, so that they do not hide each other
+        shift = apart ** (place - (len(parts) - 1) / 2)
         drawn += _draw_part(axes, best, key, style.line_style(place), _name(part[0]), shift)
     others = [name for name in comparison.groups[0].keys if name not in (key, "optimizer", "optimizer.name")]
     style.dress(axes, "learning rate" + (", the rest at its best" if others else ""), key, comparison.metric)
     if all(group.keys[key] > 0 for group in usable):
         axes.set_xscale("log")
+        style.name_ticks(axes, sorted({group.keys[key] for group in usable}))
     if style.prefers_log(drawn) and not comparison.metric.endswith("accuracy"):
         axes.set_yscale("log")
+        axes.set_ylim(bottom=max(axes.get_ylim()[0], min(drawn) / 3))  # a bar may reach to 0
+    if any(group.diverged for group in usable):
+        style.make_room_above(axes)  # for the crosses
     style.legend(axes)
+
+
+def _apart(rates: Sequence[float], count: int) -> float:
+    """The factor between the points of two optimizers at one rate, so that they do not hide each other.
+
+    All of them together stay within two fifths of the way to the next rate.
+    """
+    ordered = sorted(set(rates))
+    if not ordered or ordered[0] <= 0:
+        return 1.0
+    gap = min((high / low for low, high in itertools.pairwise(ordered)), default=10.0)
+    return float(min(1.04, gap ** (0.4 / count)))
 
 
 def _name(group: Group) -> str | None:
@@ -54,7 +69,7 @@ def _draw_part(
     """One optimizer's line; returns the values drawn."""
     ordered = sorted(groups, key=lambda group: group.keys[key])
     known = [(group.keys[key], group.value) for group in ordered if group.value is not None]
-    x, mean = [lr for lr, _ in known], [value.mean for _, value in known]
+    x, mean = [lr * shift for lr, _ in known], [value.mean for _, value in known]
     axes.plot(x, mean, marker="o", markersize=5, linewidth=1.6, label=name, **look)
     spread = [(lr, value) for lr, value in known if value.std is not None]
     if spread:
@@ -63,7 +78,7 @@ def _draw_part(
         axes.errorbar(
             [lr * shift for lr, _ in spread], centres, deviations, fmt="none", ecolor=look["color"], capsize=3
         )
-    lost = [group.keys[key] for group in ordered if group.diverged]
+    lost = [group.keys[key] * shift for group in ordered if group.diverged]
     if lost:
         top = axes.get_xaxis_transform()
         axes.plot(lost, [0.97] * len(lost), "x", color=look["color"], markersize=8, mew=2, transform=top)

@@ -6,6 +6,7 @@ Colours are Okabe and Ito's, which colour-blind people can tell apart (https://j
 from __future__ import annotations
 
 import io
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -71,6 +72,23 @@ def whole_ticks(axes: Axes) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+
+
+def name_ticks(axes: Axes, values: Sequence[float]) -> None:
+    """Ticks at these values of a logarithmic x axis and nowhere else, if they are few and apart."""
+    from matplotlib.ticker import NullLocator
+
+    gaps = [math.log(high / low) for low, high in itertools.pairwise(values)]
+    if 1 < len(values) <= 8 and min(gaps) > 0.07 * sum(gaps):
+        axes.set_xticks(values, [f"{value:g}" for value in values])
+        axes.xaxis.set_minor_locator(NullLocator())
+
+
+def make_room_above(axes: Axes, share: float = 0.1) -> None:
+    """Raise the upper end of the y axis by a share of its length."""
+    low, high = axes.get_ylim()
+    more = high * (high / low) ** share if axes.get_yscale() == "log" else high + share * (high - low)
+    axes.set_ylim(low, more)
 
 
 def blank(axes: Axes, text: str) -> None:
