@@ -196,6 +196,50 @@ def test_losses_that_differ_are_not_ranked_by_loss(tmp_path: Path) -> None:
     assert "different data sets" in compare([first, other]).remarks[0]
 
 
+def test_data_sets_that_differ_have_no_leader(tmp_path: Path, figures: list[Any]) -> None:
+    """Only that they do not compare is said, nothing of the lead, of edges or of the luck of the best."""
+    for name, floor in {"diabetes": 0.3, "iris": 0.1}.items():
+        for rate in (0.1, 0.01):
+            path = tmp_path / "runs" / f"{name}-{rate}"
+            make_run(path, make_config(dataset__name=name, optimizer__lr=rate), floor=floor + rate)
+    comparison = compare([tmp_path / "runs"], tmp_path / "out")
+    (remark,) = comparison.remarks
+    assert "does not compare" in remark
+    assert "best" not in figures[0].get_suptitle()
+
+
+def test_where_losses_differ_the_value_is_of_the_epoch_that_was_tested(tmp_path: Path) -> None:
+    """best.pt is chosen by val_loss: the best accuracy of any other epoch has nothing to do with its test."""
+    paths = [run_with(tmp_path / name, loss__name=name) for name in ("mse", "mae")]
+    lines = (paths[0] / "metrics.csv").read_text().splitlines()
+    at = lines[0].split(",").index("val_accuracy")
+    lines[3] = ",".join("0.999" if i == at else cell for i, cell in enumerate(lines[3].split(",")))
+    (paths[0] / "metrics.csv").write_text("\n".join(lines) + "\n")
+    comparison = compare(paths)
+    assert comparison.metric == "val_accuracy"
+    rows = {row.source.run.name: row for group in comparison.groups for row in group.rows}
+    assert rows["mse"].value == json.loads((paths[0] / "summary.json").read_text())["best"]["val_accuracy"]
+
+
+def test_a_search_is_repeated_by_its_best_settings(tmp_path: Path) -> None:
+    """`seed=0,1,2` beside the search would be searched, too."""
+    for rate in (0.1, 0.2):
+        config = make_config(optimizer__lr=rate)
+        config["sweep"]["search"] = "tpe"
+        words = ["model=mlp", f"optimizer.lr={rate}", "seed=0"]
+        make_run(tmp_path / "runs" / str(rate), config, floor=rate, overrides=words)
+    text = "\n".join(compare([tmp_path / "runs"]).remarks)
+    assert "repeat the best with `dlrun -m model=mlp optimizer.lr=0.1 seed=0,1,2`" in text
+
+
+def test_an_impossible_value_was_not_tried(tmp_path: Path) -> None:
+    """It failed before it had a directory, so that a single rate is left: no grid, no edge."""
+    run = make_run(tmp_path / "jobs" / "good", make_config(optimizer__lr=0.1))
+    jobs = [JobRow(run, {"optimizer.lr": 0.1})]
+    jobs.append(JobRow(tmp_path / "jobs" / "bad", {"optimizer.lr": -1}, "failed", "must be >= 0"))
+    assert "edge" not in "\n".join(write_results(tmp_path, jobs).remarks)
+
+
 def test_a_repeated_run_is_no_second_seed(tmp_path: Path) -> None:
     paths = [run_with(tmp_path / name) for name in "ab"]
     comparison = compare(paths)

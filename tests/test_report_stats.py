@@ -146,6 +146,23 @@ def test_other_numbers_have_edges_from_three_values_on() -> None:
     assert "edge" not in sizes(16, 64)
 
 
+@pytest.mark.parametrize(
+    ("tried", "best", "edge"),
+    [
+        ((0.0, 0.2, 0.5), 0.0, False),  # nothing is below 0
+        ((0, 0.2, 0.5), 0.5, True),
+        ((1, 2, 4), 1, False),  # a count
+        ((1.0, 2.0, 4.0), 1.0, True),
+        ((0.2, 0.5, 1.0), 1.0, False),  # a share
+    ],
+)
+def test_there_is_no_edge_where_nothing_lies_beyond(
+    tried: tuple[float, ...], best: float, edge: bool
+) -> None:
+    text = said([Row({"model.dropout": value}, 0, abs(value - best)) for value in tried])
+    assert ("edge" in text) == edge
+
+
 def test_failures_and_unfinished_runs_are_counted() -> None:
     states = ("failed", "dead", "waiting")
     some = [*rows({0.1: [1.0]}), *(Row({"optimizer.lr": 0.1}, seed=9, status=state) for state in states)]
@@ -163,4 +180,6 @@ def test_the_target_and_what_the_ranking_rests_on() -> None:
 
 
 def test_the_best_of_many_is_flattered() -> None:
-    assert "best of 12 settings" in said(rows({0.1 * n: [1.0 + n] for n in range(1, 13)}))
+    text = said(rows({0.1 * n: [1.0 + n] for n in range(1, 13)}))
+    assert "best of 12 settings" in text
+    assert "a little worse on new data" in text, "less would be better, of a loss"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -21,7 +22,7 @@ from dlrun.report import stats
 from dlrun.report.curves import metric_names
 from dlrun.report.jobs import RESULTS, Job, JobRow, collect, short_names, varied_keys
 from dlrun.report.read import best_row, component, mode_of
-from dlrun.report.remarks import remarks
+from dlrun.report.remarks import REPEAT, remarks
 from dlrun.report.tables import Table, format_value, show
 from dlrun.run.rundir import write_atomic
 
@@ -33,7 +34,8 @@ class Comparison:
     """What was compared, and what came of it.
 
     `keys` are the settings that differ (`seed` last), `groups` the rows that differ only in the seed, best
-    first by `metric`; `folder` is where results.csv and comparison.png were written (None: nowhere).
+    first by `metric`; `folder` is where results.csv and comparison.png were written (None: nowhere);
+    `comparable`: the metric means the same in all of them.
     """
 
     jobs: list[Job]
@@ -45,6 +47,7 @@ class Comparison:
     target: float | None = None
     folder: Path | None = None
     short: dict[str, str] = field(default_factory=dict)
+    comparable: bool = True
 
     def label(self, group: stats.Group) -> str:
         """A group in a few words: `adam lr=0.1`; a run's name where no setting differs."""
@@ -141,7 +144,7 @@ def _default_output(paths: Sequence[Path]) -> Path:
 
 def _compare(jobs: list[Job], target: float | None = None) -> Comparison:
     keys = varied_keys(jobs)
-    metric, mode, notes = choose_metric(jobs)
+    metric, mode, notes, comparable = choose_metric(jobs)
     if target is None:
         target = next(
             (value for job in jobs if isinstance(value := job.run.flat.get("sweep.target"), int | float)),
@@ -149,23 +152,41 @@ def _compare(jobs: list[Job], target: float | None = None) -> Comparison:
         )
     rows = [_row(job, keys, metric, mode, target) for job in jobs]
     ranked = stats.rank(stats.group(rows), mode)
-    comparison = Comparison(jobs, keys, metric, mode, ranked, notes, target, short=short_names(keys))
+    comparison = Comparison(
+        jobs, keys, metric, mode, ranked, notes, target, short=short_names(keys), comparable=comparable
+    )
     again = stats.repeated(rows)
     if again:
         notes.append(f"{again} run(s) repeat the settings and the seed of another: only the newest counts.")
     grid = all(job.run.flat.get("sweep.search", "grid") == "grid" for job in jobs)
-    notes += remarks(ranked, metric, mode, comparison.label, target, grid=grid)
+    repeat = REPEAT if grid else repeat_alone(ranked)
+    notes += remarks(
+        ranked, metric, mode, comparison.label, target, grid=grid, comparable=comparable, repeat=repeat
+    )
     return comparison
 
 
-def choose_metric(jobs: Sequence[Job]) -> tuple[str, str, list[str]]:
-    """The metric to rank by (what most runs monitored), min or max, and what cannot be compared."""
+def repeat_alone(ranked: Sequence[stats.Group]) -> str:
+    """How to repeat the best setting of a search, which would take seed=0,1,2 for one more thing to search."""
+    words = shlex.split(ranked[0].rows[0].source.command)[1:] if ranked else []
+    if not words:
+        return "repeat the best setting alone with seed=0,1,2"
+    kept = [word for word in words if not word.startswith(("seed=", "run."))]
+    return f"repeat the best with `{shlex.join(['dlrun', '-m', *kept, 'seed=0,1,2'])}`"
+
+
+def choose_metric(jobs: Sequence[Job]) -> tuple[str, str, list[str], bool]:
+    """The metric to rank by (what most runs monitored), min or max, what to say of it, and whether it means the
+    same in all runs.
+    """
     runs = [job.run for job in jobs if job.run.metrics or job.run.summary]
     metric = Counter(run.monitor for run in runs).most_common(1)[0][0] if runs else "val_loss"
     mode = next((run.mode for run in runs if run.monitor == metric), mode_of(metric))
     notes = []
+    comparable = True
     if len({component(run.config, "dataset") for run in runs if run.config}) > 1:
         notes.append(f"the runs are on different data sets: {metric} does not compare between them.")
+        comparable = False
     losses = {repr(run.config.get("loss")) for run in runs if run.config}
     if len(losses) > 1 and metric.endswith("_loss"):
         part = metric.split("_", 1)[0]
@@ -174,18 +195,22 @@ def choose_metric(jobs: Sequence[Job]) -> tuple[str, str, list[str]]:
         ]
         if shared:
             notes.append(
-                f"the loss functions differ, so {metric} does not compare: ranked by {part}_{shared[0]}."
+                f"the loss functions differ, so {metric} does not compare: ranked by {part}_{shared[0]}"
+                " (at the epoch that each run chose by its own loss)."
             )
             metric = f"{part}_{shared[0]}"
             mode = mode_of(metric)
         else:
             notes.append(f"the loss functions differ: {metric} does not compare between them.")
-    return metric, mode, notes
+            comparable = False
+    return metric, mode, notes, comparable
 
 
 def _row(job: Job, keys: Sequence[str], metric: str, mode: str, target: float | None) -> stats.Row:
     run = job.run
-    best = run.best() if run.monitor == metric else best_row(run.metrics, metric, mode)
+    best = run.best()  # of the epoch that best.pt and the test result are of, whatever metric chose it
+    if metric not in best:
+        best = best_row(run.metrics, metric, mode)
     epochs, seconds, values = (run.metrics.get(name, []) for name in ("epoch", "epoch_seconds", metric))
     return stats.Row(
         keys={key: job.setting(key) for key in keys if key != "seed"},
@@ -197,6 +222,7 @@ def _row(job: Job, keys: Sequence[str], metric: str, mode: str, target: float | 
         seconds=run.seconds,
         reached=None if target is None else stats.time_to_target(epochs, seconds, values, mode, target),
         source=job,
+        began=bool(run.config),
     )
 
 

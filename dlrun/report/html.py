@@ -80,7 +80,7 @@ def sweep_page(folder: Path, comparison: Comparison) -> str:
     seconds = sum(job.run.seconds or 0.0 for job in jobs)
     failures = "".join(_failure(job, comparison) for job in jobs if job.status in ("failed", "dead"))
     sections = [
-        page.section("Best first", _groups(comparison)),
+        page.section("Best first" if comparison.comparable else "The settings", _groups(comparison)),
         page.section("To bear in mind", page.bullets(comparison.remarks)),
         page.section("Figures", page.image(folder / FIGURE, _describe(comparison))),
         page.section("Failures", failures),

@@ -42,7 +42,8 @@ def draw_comparison(comparison: Comparison, path: Path) -> Path:
     runs = (
         f"{counted} runs" if counted == len(comparison.jobs) else f"{counted} of {len(comparison.jobs)} runs"
     )
-    style.headline(figure, f"{runs}, best by {comparison.metric}: {comparison.label(comparison.groups[0])}")
+    best = f"best by {comparison.metric}: {comparison.label(comparison.groups[0])}"
+    style.headline(figure, f"{runs}, {best if comparison.comparable else f'by {comparison.metric}'}")
     for axes, panel in zip(grid, panels, strict=False):
         panel(axes, comparison)
     for axes in grid[len(panels) :]:
@@ -85,7 +86,7 @@ def draw_ranking(axes: Axes, comparison: Comparison) -> None:
     """
     shown = _ranked(comparison)[:RANKED]
     several = any(len(group.counted) > 1 for group in shown)
-    title = "mean, 95 % interval, each run" if several else "best on top, one run each"
+    title = "mean, 95 % interval, each run" if several else "one run each"
     style.dress(axes, f"{comparison.metric}: {title}", comparison.metric)
     drawn = [row.value for group in shown for row in group.counted if row.value is not None]
     floor = None

@@ -10,6 +10,7 @@ from dlrun.report.tables import format_number, format_value
 Label = Callable[[Group], str]
 SMALL = 0.10  # of the better value: a lead below this is called small
 MANY = 10  # settings from which choosing the best flatters it noticeably
+REPEAT = "repeat with seed=0,1,2"
 
 
 def remarks(
@@ -20,6 +21,8 @@ def remarks(
     target: float | None = None,
     *,
     grid: bool = True,
+    comparable: bool = True,
+    repeat: str = REPEAT,
 ) -> list[str]:
     """All remarks on groups in the order of `stats.rank`.
 
@@ -30,26 +33,28 @@ def remarks(
         label: names a group.
         target: a value of the metric, when the time to reach it was asked for.
         grid: the settings are a grid, which has edges; drawn ones always have a smallest and a largest.
+        comparable: the metric means the same in every group; else nothing is said of who leads.
+        repeat: what to do for more seeds.
     """
     known = [one for one in ranked if one.value is not None]
     found = [
-        on_support(known, metric, label),
-        *(on_edges(ranked) if grid else ()),
+        on_support(known, metric, label, repeat) if comparable else "",
+        *(on_edges(ranked) if grid and comparable else ()),
         on_failures(ranked, label),
-        on_choice(known),
+        on_choice(known) if comparable else "",
+        on_selection(metric),
+        on_target(ranked, metric, mode, target),
     ]
-    found.append(on_selection(metric))
-    found.append(on_target(ranked, metric, mode, target))
     return [text for text in found if text]
 
 
-def on_support(known: Sequence[Group], metric: str, label: Label) -> str:
+def on_support(known: Sequence[Group], metric: str, label: Label, repeat: str = REPEAT) -> str:
     """Whether the lead of the best group is more than chance."""
     if len(known) < 2 or known[0].value is None or known[1].value is None:
         return ""
     best, second = known[0].value, known[1].value
     if min(best.n, second.n) == 1:
-        return _on_one_seed(best, second, f"{label(known[0])} over {label(known[1])}", metric)
+        return _on_one_seed(best, second, f"{label(known[0])} over {label(known[1])}", metric, repeat)
     close = [one for one in known[1:] if one.value is not None and best.overlaps(one.value)]
     if not close:
         return ""
@@ -62,15 +67,15 @@ def on_support(known: Sequence[Group], metric: str, label: Label) -> str:
     )
 
 
-def _on_one_seed(best: Interval, second: Interval, names: str, metric: str) -> str:
+def _on_one_seed(best: Interval, second: Interval, names: str, metric: str, repeat: str) -> str:
     lead = abs(best.mean - second.mean)
     share = lead / abs(best.mean) if best.mean else float("inf")
     if share < SMALL:
         return (
             f"one seed: a difference this small is not supported ({names}: {format_number(lead)} of "
-            f"{metric}, {share:.1%}); repeat with seed=0,1,2."
+            f"{metric}, {share:.1%}); {repeat}."
         )
-    return f"one seed: how much of the lead of {names} is chance, cannot be said; repeat with seed=0,1,2."
+    return f"one seed: how much of the lead of {names} is chance, cannot be said; {repeat}."
 
 
 def on_edges(ranked: Sequence[Group]) -> list[str]:
@@ -89,21 +94,32 @@ def on_edges(ranked: Sequence[Group]) -> list[str]:
 
 
 def _on_edge(groups: Sequence[Group], key: str, least: int, *, several: bool = False) -> str:
-    """The remark on one key, the other settings as in the best group. Diverged settings count as tried."""
+    """The remark on one key, the other settings as in the best group. Diverged settings count as tried,
+    those that were refused before they began do not.
+    """
     best = groups[0]
     if best.value is None or not numeric(best.keys[key]):
         return ""
     others = frozen({name: value for name, value in best.keys.items() if name != key})
     beside = [one for one in groups if frozen({k: v for k, v in one.keys.items() if k != key}) == others]
+    beside = [one for one in beside if any(row.began for row in one.rows)]
     tried = sorted({one.keys[key] for one in beside if numeric(one.keys[key])})
     value = best.keys[key]
-    if len(tried) < least or tried[0] < value < tried[-1]:
+    if len(tried) < least or tried[0] < value < tried[-1] or _is_bound(value, tried):
         return ""
     what = "learning rate" if is_lr(key) else key
     of = f" of {best.keys.get('optimizer', best.keys.get('optimizer.name'))}" if several else ""
     way = "smaller" if value == tried[0] else "larger"
     span = f"{format_value(tried[0])} to {format_value(tried[-1])}"
     return f"best {what}{of} lies at the edge of the grid: {format_value(value)} of {span}; try {way} ones."
+
+
+def _is_bound(value: float, tried: Sequence[float]) -> bool:
+    """Whether nothing sensible lies beyond an edge: most numbers end at 0, counts at 1, and shares at 1."""
+    count = all(isinstance(one, int) for one in tried)
+    if value == tried[0]:
+        return value == 0 or (count and value == 1)
+    return value == 1 and tried[0] >= 0 and not count
 
 
 def is_lr(key: str) -> bool:
@@ -136,7 +152,7 @@ def on_choice(known: Sequence[Group]) -> str:
     """The best of many is partly the luckiest."""
     if len(known) < MANY:
         return ""
-    return f"the best of {len(known)} settings was chosen by this metric: expect a little less on new data."
+    return f"the best of {len(known)} settings was chosen by this metric: expect it to be a little worse on new data."
 
 
 def on_selection(metric: str) -> str:

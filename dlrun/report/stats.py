@@ -18,6 +18,7 @@ class Row:
 
     `keys` are the settings that were varied, without the seed; `value` is the monitored metric at the best
     epoch; `tests` are test metrics; `reached` is (epochs, seconds) until the target was first reached;
+    `began`: it got as far as to train (an impossible value does not);
     `source` is whatever the row was made from, for the caller to find again.
     """
 
@@ -30,6 +31,7 @@ class Row:
     seconds: float | None = None
     reached: tuple[float, float] | None = None
     source: Any = None
+    began: bool = True
 
     @property
     def counts(self) -> bool:
