@@ -240,6 +240,33 @@ def test_an_impossible_value_was_not_tried(tmp_path: Path) -> None:
     assert "edge" not in "\n".join(write_results(tmp_path, jobs).remarks)
 
 
+def test_results_of_other_code_or_data_are_marked(tmp_path: Path) -> None:
+    """A sweep that was extended after a change: old rows beside new ones."""
+    (tmp_path / ".state").mkdir()
+    frozen = {}
+    for seed in range(4):
+        make_run(tmp_path / "jobs" / f"s{seed}", make_config(seed=seed), started=f"2026-11-2{seed}T12:00:00")
+        record = {"code": "old" if seed < 2 else "new"}
+        (tmp_path / ".state" / f"s{seed}.json").write_text(json.dumps(record))
+        frozen[f"s{seed}"] = {"data": "old" if seed == 0 else "new"}
+    assert "made with other" not in "\n".join(compare([tmp_path]).remarks), "no sweep.yaml, no sweep"
+    (tmp_path / "sweep.yaml").write_text(json.dumps({"jobs": frozen}))
+    text = "\n".join(compare([tmp_path]).remarks)
+    assert "2 of 4 finished runs were made with other code and data than the newest" in text
+    assert "sweep.refresh=true" in text
+    newest = [tmp_path / "jobs" / name for name in ("s2", "s3")]
+    assert "made with other" not in "\n".join(compare(newest).remarks)
+
+
+def test_runs_of_other_plugins_and_versions_are_marked(tmp_path: Path) -> None:
+    for seed, (sha, torch) in enumerate([("a", "2.15"), ("b", "2.14"), ("b", "2.15")]):
+        run = make_run(tmp_path / str(seed), make_config(seed=seed), started=f"2026-11-2{seed}T12:00:00")
+        facts = {"versions": {"torch": torch}, "plugins": [{"name": "/x/net.py", "sha256": sha}]}
+        (run / "environment.json").write_text(json.dumps(facts))
+    text = "\n".join(compare([tmp_path]).remarks)
+    assert "2 of 3 finished runs were made with other plug-ins and version of torch than the newest" in text
+
+
 def test_a_repeated_run_is_no_second_seed(tmp_path: Path) -> None:
     paths = [run_with(tmp_path / name) for name in "ab"]
     comparison = compare(paths)

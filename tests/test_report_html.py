@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -173,6 +174,55 @@ def test_damaged_runs_have_reports(tmp_path: Path) -> None:
     (run / "status.json").write_bytes(b"\xff{")
     (run / "train.log").write_bytes(b"\xff\xfe broken")
     assert Page(write_report(run).read_text()).of("h1") == ["run"]
+
+
+CRASH = """epoch 1/3
+going away
+Fatal Python error: Segmentation fault
+
+Current thread 0x00007fb8287dcb80 (most recent call first):
+  File "net.py", line 12 in forward
+  File "fused.py", line 71 in __call__
+
+Extension modules: numpy, torch (total: 2)
+"""
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_crash_shows_the_stack_that_its_process_left(tmp_path: Path) -> None:
+    """It is in the sweep's own log of the job: a process that dies writes nothing into its directory."""
+    run = make_run(tmp_path / "jobs" / "a", state="failed", error="crashed")
+    (run / "train.log").write_text("dlrun  a\n  model  mlp\n")
+    (tmp_path / ".state").mkdir()
+    (tmp_path / ".state" / "a.log").write_text(CRASH)
+    for report in (write_report(tmp_path), write_report(run)):
+        (stack,) = [text for text in Page(report.read_text()).of("pre") if "net.py" in text]
+        assert stack.splitlines()[0] == "Fatal Python error: Segmentation fault"
+        assert "Extension modules" not in stack
+    (tmp_path / ".state" / "a.log").write_text("epoch 1/3\ngoing away\n")
+    assert "going away" in write_report(tmp_path).read_text()
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_the_newer_word_on_a_failure_is_told(tmp_path: Path) -> None:
+    """A job that raised, and was refused when it was tried again: its directory knows of the first alone."""
+    run = make_run(tmp_path / "jobs" / "a", state="failed", error="first words\nboom")
+    status = json.loads((run / "status.json").read_text()) | {"traceback": "Traceback of boom"}
+    (run / "status.json").write_text(json.dumps(status))
+    (tmp_path / ".state").mkdir()
+    (tmp_path / ".state" / "a.log").write_text("Error: there is no plug-in\n")
+    job = JobRow(run, {}, "failed", "there is no plug-in")
+    write_report(tmp_path, write_results(tmp_path, [job]))
+    for text in ((tmp_path / "report.html").read_text(), write_report(tmp_path).read_text()):
+        assert "there is no plug-in" in text, "as the sweep says, and as results.csv says for it"
+        assert "boom" not in text
+    later = (tmp_path / "results.csv").stat().st_mtime + 10
+    os.utime(run / "status.json", (later, later))
+    assert "boom" in write_report(tmp_path).read_text(), "the run was gone on with since, by itself"
+    same = write_results(tmp_path, [JobRow(run, {}, "failed", "boom")])
+    assert same.jobs[0].error == "first words\nboom", "the longer of two that agree"
+    run.joinpath("status.json").write_text(json.dumps(status | {"state": "interrupted"}))
+    assert write_results(tmp_path, [job]).jobs[0].status == "failed"
 
 
 def test_a_folder_without_runs_is_an_error(tmp_path: Path) -> None:

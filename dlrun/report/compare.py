@@ -21,6 +21,7 @@ from typing import Any
 from dlrun.report import stats
 from dlrun.report.curves import metric_names
 from dlrun.report.jobs import RESULTS, Job, JobRow, collect, short_names, varied_keys
+from dlrun.report.origin import on_origin
 from dlrun.report.read import best_row, component, mode_of
 from dlrun.report.remarks import REPEAT, remarks
 from dlrun.report.tables import Table, format_value, show
@@ -158,6 +159,7 @@ def _compare(jobs: list[Job], target: float | None = None) -> Comparison:
     again = stats.repeated(rows)
     if again:
         notes.append(f"{again} run(s) repeat the settings and the seed of another: only the newest counts.")
+    notes += [text for text in [on_origin(jobs)] if text]
     grid = all(job.run.flat.get("sweep.search", "grid") == "grid" for job in jobs)
     repeat = REPEAT if grid else repeat_alone(ranked)
     notes += remarks(

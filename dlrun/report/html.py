@@ -59,7 +59,7 @@ def run_page(run: Run) -> str:
     words = [run.state, str(run.status.get("started") or ""), format_seconds(run.seconds), str(run.path)]
     failure = run.error or ("the process ended without a word" if run.state in ("failed", "dead") else "")
     sections = [
-        page.section("What went wrong", page.pre(failure) + _log_of(run)) if failure else "",
+        page.section("What went wrong", page.pre(failure) + _log_of(run, run.error)) if failure else "",
         page.section("Result", _result(run.summary)),
         page.section(
             "To bear in mind", page.bullets([str(line) for line in run.summary.get("remarks") or []])
@@ -152,14 +152,14 @@ def _failure(job: Job, comparison: Comparison) -> str:
     names = " ".join(f"{comparison.short[key]}={format_value(job.setting(key))}" for key in comparison.keys)
     error = job.error or "the process ended without a word"
     last = error.strip().splitlines()[-1]
-    body = page.pre(error) + _log_of(job.run) + page.pre(job.command)
+    body = page.pre(error) + _log_of(job.run, error) + page.pre(job.command)
     return page.details(f"{names or job.run.name}: {last}", body)
 
 
-def _log_of(run: Run) -> str:
-    """The traceback or the end of the log, unless the error itself says it already."""
-    log = run.traceback().strip()
-    return "" if log in run.error else f"<p>Traceback or end of train.log:</p>{page.pre(log)}"
+def _log_of(run: Run, error: str) -> str:
+    """The stack or the end of the log, unless the error itself says it already."""
+    log = run.traceback(own=not run.error or error == run.error).strip()
+    return "" if log in error else f"<p>Where it was, or the last that it wrote:</p>{page.pre(log)}"
 
 
 def _result(summary: Mapping[str, Any]) -> str:

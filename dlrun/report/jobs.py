@@ -33,8 +33,10 @@ class JobRow:
         keys: the swept keys and values, as on the command line (`optimizer`: `momentum`, `seed`: 0).
         status: the sweep's word (waiting, running, finished, failed, interrupted); it counts where the
             directory says nothing or is dead.
-        error: why it failed, when the run could not say so itself ("killed by signal 11").
+        error: why it failed, as the sweep knows it ("killed by signal 11"): newer than the run's own word, which
+            may be of an attempt before.
         command: how to run it alone; read from overrides.txt when empty.
+        old: the run was gone on with since; its own word is the newer one.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class JobRow:
     status: str = ""
     error: str = ""
     command: str = ""
+    old: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,18 @@ class Job:
         state = self.run.state
         if state == "finished" and self.run.summary.get("stopped") == "pruned":
             return "pruned"
+        if self.row.status == "failed" and not self.row.old and state == "interrupted":
+            return "failed"  # by the sweep: it hung, or was refused when it was to go on
         return self.row.status or state if state in ("unknown", "dead") else state
 
     @property
     def error(self) -> str:
-        """Why it failed: the run's own word or, where it died without one, the sweep's."""
-        return (self.run.error or self.row.error) if self.status in ("failed", "dead", "interrupted") else ""
+        """Why it failed: the newer of the sweep's word and the run's own, which is the longer if they agree."""
+        if self.status not in ("failed", "dead", "interrupted"):
+            return ""
+        own, told = self.run.error, self.row.error
+        agree = own.strip().splitlines()[-1:] == [told.strip()]
+        return (own or told) if agree or self.row.old else (told or own)
 
     @property
     def diverged(self) -> bool:
@@ -124,8 +133,18 @@ def read_results(path: Path) -> list[JobRow]:
             continue
         keys = {name: parse(line[name] or "") for name in names[: names.index("status")]}
         words = {name: line.get(name) or "" for name in ("status", "error", "command")}
-        rows.append(JobRow(path.parent / line["path"], keys, **words))
+        folder = path.parent / line["path"]
+        old = modified(folder / "status.json") > modified(path)
+        rows.append(JobRow(folder, keys, words["status"], words["error"], words["command"], old))
     return rows
+
+
+def modified(path: Path) -> float:
+    """When a file was written, in seconds; 0 when there is none."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def parse(text: str) -> Any:

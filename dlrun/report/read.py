@@ -9,8 +9,9 @@ from __future__ import annotations
 import fcntl
 import math
 import os
+import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -139,13 +140,40 @@ class Run:
         """What status.json says went wrong; may have several lines."""
         return str(self.status.get("error") or "")
 
-    def traceback(self, lines: int = 60) -> str:
-        """The traceback of the failure: of status.json, else the last one in train.log, else the log's end."""
-        if self.status.get("traceback"):
+    def traceback(self, lines: int = 60, *, own: bool = True) -> str:
+        """The stack of the failure: of status.json, else of what a sweep kept of its process (where a crash or a
+        hang leaves it), else of train.log; without one, the end of what was written.
+
+        Args:
+            lines: at most so many.
+            own: status.json and train.log are of the attempt that failed, not of one before it.
+        """
+        if own and self.status.get("traceback"):
             return str(self.status["traceback"])
-        log = read_lines(self.path / "train.log") or []
-        starts = [row for row, line in enumerate(log) if line.startswith("Traceback (most recent call last)")]
-        return "\n".join(log[starts[-1] :][-lines:] if starts else log[-20:])
+        paths = [self.process_log, self.path / "train.log"] if own else [self.process_log]
+        logs = [read_lines(path) or [] for path in paths if path]
+        stacks = [stack for log in logs if (stack := last_stack(log, lines))]
+        ends = [log[-20:] for log in logs if log]
+        return "\n".join(next(iter(stacks + ends), []))
+
+    @property
+    def process_log(self) -> Path | None:
+        """Where a sweep kept what this job's process printed; None for a run of its own."""
+        folder = self.path.absolute().parent
+        return folder.parent / ".state" / f"{self.path.name}.log" if folder.name == "jobs" else None
+
+
+STACK = re.compile(r"Traceback \(most recent call last\)|Fatal Python error: |Timeout \(\d+:")
+
+
+def last_stack(log: Sequence[str], most: int) -> list[str]:
+    """The last stack in a log, as Python or its faulthandler writes it; empty when there is none."""
+    starts = [row for row, line in enumerate(log) if STACK.match(line)]
+    if not starts:
+        return []
+    stack = [line for line in log[starts[-1] :] if not line.startswith("Extension modules: ")]
+    innermost_last = stack[0].startswith("Traceback")
+    return stack[-most:] if innermost_last else stack[:most]
 
 
 def is_run(folder: Path) -> bool:

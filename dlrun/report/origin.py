@@ -1,0 +1,66 @@
+"""What results rest on besides their settings: whether the runs of a comparison share code, data and versions.
+
+A sweep that is extended keeps its old results; here they are marked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dlrun.report.files import read_yaml
+from dlrun.report.jobs import Job
+from dlrun.run.rundir import read_json
+
+Facts = dict[tuple[str, str], str]  # (what it is, of what): a hash or a version
+
+
+def on_origin(jobs: Sequence[Job]) -> str:
+    """How many of the finished runs were made with other code, data or versions than the newest of them."""
+    finished = [job for job in jobs if job.status == "finished"]
+    ordered = sorted(finished, key=lambda job: str(job.run.status.get("started") or ""))
+    data = {folder: _data_of(folder) for folder in {_sweep_of(job) for job in ordered} if folder}
+    known = [facts_of(job, data) for job in ordered]
+    newest = {key: value for facts in known for key, value in facts.items()}
+    odd = [[what for what, of in facts if facts[what, of] != newest[what, of]] for facts in known]
+    whats = list(dict.fromkeys(what for found in odd for what in found))
+    if "code" in whats:  # a sweep's hash of the code covers these
+        whats = [what for what in whats if what not in ("plug-ins", "version of dlrun")]
+    count = sum(bool(found) for found in odd)
+    if not count:
+        return ""
+    again = "; in their sweep, sweep.refresh=true runs such jobs again" if data else ""
+    return (
+        f"{count} of {len(finished)} finished runs were made with other {' and '.join(whats)} than the newest: "
+        f"differences may come from that{again}."
+    )
+
+
+def facts_of(job: Job, data: dict[Path, dict[str, str]]) -> Facts:
+    """What is recorded of a run's code and data; a fact that is not known is left out."""
+    facts: dict[tuple[str, str], Any] = {}
+    sweep = _sweep_of(job)
+    if sweep is not None:
+        facts["code", ""] = read_json(sweep / ".state" / f"{job.run.path.name}.json").get("code")
+        facts["data", repr(job.run.config.get("dataset"))] = data[sweep].get(job.run.path.name)
+    plugins, versions = (job.run.environment.get(part) for part in ("plugins", "versions"))
+    for plugin in plugins if isinstance(plugins, list) else ():
+        if isinstance(plugin, dict):
+            facts["plug-ins", Path(str(plugin.get("name"))).name] = plugin.get("sha256")
+    if isinstance(versions, dict):
+        facts |= {(f"version of {name}", ""): versions.get(name) for name in ("dlrun", "torch")}
+    return {key: str(value) for key, value in facts.items() if value}
+
+
+def _sweep_of(job: Job) -> Path | None:
+    """The sweep that a run is a job of."""
+    folder = job.run.path.absolute().parent
+    return folder.parent if folder.name == "jobs" and (folder.parent / "sweep.yaml").is_file() else None
+
+
+def _data_of(sweep: Path) -> dict[str, str]:
+    """The hash of each job's data files, where a sweep.yaml has one."""
+    jobs = read_yaml(sweep / "sweep.yaml").get("jobs")
+    found = jobs.items() if isinstance(jobs, dict) else ()
+    return {str(slug): str(job["data"]) for slug, job in found if isinstance(job, dict) and job.get("data")}
