@@ -55,6 +55,28 @@ def test_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     assert dumb.getvalue() == "status\nfailed\n"
 
 
+def test_a_narrow_terminal_lacks_columns_not_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least important columns go, and are named; a pipe gets all of them."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", "1")
+    names = ["optimizer", "val_loss", "std", "95 % interval", "test_accuracy"]
+    cells = ["momentum", "0.1234", "0.0456", "-0.5836 to 0.7555", "0.9315 ± 0.0123"]
+    wide = Table(names, [cells], spare=["std", "test_accuracy", "95 % interval"], elsewhere="see results.csv")
+    for columns, there in ((90, 5), (70, 4), (60, 3), (40, 2)):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        terminal = Terminal()
+        show(wide, terminal)
+        text = terminal.getvalue()
+        assert len([cell for cell in cells if cell in text]) == there, text
+        note = " ".join(text.split("columns have no room for:")[-1].split())
+        gone = [name for name, cell in zip(names, cells, strict=True) if cell not in text]
+        assert all(name in note for name in gone)
+        assert ("see results.csv" in note) == bool(gone)
+    pipe = io.StringIO()
+    show(wide, pipe)
+    assert all(cell in pipe.getvalue() for cell in cells)
+
+
 def test_the_closing_table_puts_the_baseline_beside_the_test_result(tmp_path: Path) -> None:
     (tmp_path / "curves.png").touch()
     rows = make_metrics(10, 0.1)

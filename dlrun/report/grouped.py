@@ -29,7 +29,14 @@ def grouped_table(comparison: Comparison) -> Table:
     columns.append(("not counted", [_not_counted(group) for group in groups]))
     columns = [(header, cells) for header, cells in columns if any(cells)]
     rows = list(zip(*(cells for _, cells in columns), strict=True))
-    return Table([header for header, _ in columns], rows)
+    tested = [f"test_{name}" for name in comparison.test_names()]
+    spare = ["std", *tested[:0:-1], "time", "95 % interval", "not counted", *tested[:1]]
+    return Table(
+        [header for header, _ in columns],
+        rows,
+        spare=spare,
+        elsewhere="each run is in results.csv; a pipe, as in `| less -S`, gets the whole table",
+    )
 
 
 def _settings(comparison: Comparison) -> list[tuple[str, list[str]]]:

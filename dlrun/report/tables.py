@@ -6,7 +6,7 @@ import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,17 +16,24 @@ STATUS_STYLES = {
     "finished": "green", "running": "cyan", "failed": "red", "dead": "red", "interrupted": "yellow",
     "waiting": "dim",
 }  # fmt: skip
+SHORT = 12  # characters: a cell of text up to here is not broken over lines
 SHOWN_FILES = ("curves.png", "confusion.png", "mistakes.png", "checkpoints/best.pt", "checkpoints/last.pt")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells of text under headers, with a title above and notes below. `str(table)` is the plain form."""
+    """Cells of text under headers, with a title above and notes below. `str(table)` is the plain form.
+
+    `spare` are headers of columns that a terminal may lack the room for, the least important first; `elsewhere`
+    says where to find what they hold.
+    """
 
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
     title: str = ""
     notes: Sequence[str] = field(default_factory=tuple)
+    spare: Sequence[str] = ()
+    elsewhere: str = ""
 
     def __str__(self) -> str:
         widths = [max(len(row[i]) for row in (self.headers, *self.rows)) for i in range(len(self.headers))]
@@ -36,6 +43,33 @@ class Table:
             cells = [c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)]
             lines.append("  ".join(cells).rstrip())
         return "\n".join([*lines, *self.notes])
+
+    def fitted(self, width: int) -> Table:
+        """The table without those of its spare columns that do not fit into so many characters."""
+        spare = [header for header in self.spare if header in self.headers]
+        kept, left_out = self, list[str]()
+        while spare and kept._width() > width:
+            left_out.append(spare.pop(0))
+            kept = self._without(left_out)
+        if not left_out:
+            return self
+        lost = ", ".join(header for header in self.headers if header in left_out)
+        note = f"{width} columns have no room for: {lost}" + (
+            f" ({self.elsewhere})" if self.elsewhere else ""
+        )
+        return replace(kept, notes=(*self.notes, note))
+
+    def _without(self, headers: Sequence[str]) -> Table:
+        kept = [i for i, header in enumerate(self.headers) if header not in headers]
+        rows = [[row[i] for i in kept] for row in self.rows]
+        return replace(self, headers=[self.headers[i] for i in kept], rows=rows)
+
+    def _width(self) -> int:
+        """In characters, as rich draws it: a space on each side of a cell, and one between cells and at the ends."""
+        from rich.cells import cell_len
+
+        columns = zip(self.headers, *self.rows, strict=True)
+        return 1 + sum(3 + max(cell_len(cell) for cell in column) for column in columns)
 
     def _numeric(self) -> list[bool]:
         columns = list(zip(*self.rows, strict=True)) or [() for _ in self.headers]
@@ -51,8 +85,11 @@ class Table:
         table = RichTable(
             box=box.SIMPLE_HEAD, title=Text(self.title) if self.title else None, title_justify="left"
         )
-        for header, right in zip(self.headers, self._numeric(), strict=True):
-            table.add_column(Text(header), justify="right" if right else "left", overflow="fold")
+        for i, (header, right) in enumerate(zip(self.headers, self._numeric(), strict=True)):
+            whole = right or max(len(row[i]) for row in (self.headers, *self.rows)) <= SHORT
+            table.add_column(
+                Text(header), justify="right" if right else "left", overflow="fold", no_wrap=whole
+            )
         for row in self.rows:
             table.add_row(*(Text(cell, style=STATUS_STYLES.get(cell, "")) for cell in row))
         return Group(table, *(Text(note) for note in self.notes))
@@ -64,7 +101,8 @@ def show(table: Table, file: IO[str] | None = None) -> None:
     if out.isatty() and os.environ.get("TERM") != "dumb":
         from rich.console import Console
 
-        Console(file=out, highlight=False).print(table.rich())
+        console = Console(file=out, highlight=False)
+        console.print(table.fitted(console.width).rich())
     else:
         print(table, file=out)
 
