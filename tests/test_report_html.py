@@ -10,6 +10,7 @@ import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from factory_runs import make_config, make_run, make_sweep
@@ -89,7 +90,10 @@ def test_a_sweeps_report_is_one_self_contained_file(sweep: Path) -> None:
     sources = [attrs["src"] for tag, attrs in shown.tags if "src" in attrs]
     assert len(sources) == 1
     assert sources[0].startswith("data:image/png;base64,iVBOR")
-    assert not [tag for tag, attrs in shown.tags if tag == "link" or "href" in attrs]
+    links = [attrs["href"] for tag, attrs in shown.tags if tag == "a"]
+    assert len(links) == 5
+    assert all((sweep / link).is_dir() for link in links), "links lead to the runs, from where the page is"
+    assert not [tag for tag, attrs in shown.tags if tag == "link" or ("href" in attrs and tag != "a")]
     assert not re.search(r"https?://|url\(|@import", text)
 
 
@@ -151,7 +155,7 @@ def test_the_report_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     shown = Page((run / "report.html").read_text())
     alternatives = [attrs["alt"] for tag, attrs in shown.tags if tag == "img"]
     assert alternatives == [html.FIGURES["curves.png"], html.FIGURES["confusion.png"]]
-    assert "dlrun model=mlp 'dataset.target=price (usd)' +seed=1" in shown.of("pre")
+    assert "dlrun model=mlp 'dataset.target=price (usd)' +seed=1" in shown.of("code")
     assert "the outputs are constant" in shown.of("li")
     assert any("name: mlp" in text for text in shown.of("pre"))
     assert {"test of best", "majority class"} <= {*shown.of("th"), *shown.of("td")}
@@ -270,4 +274,33 @@ def test_a_browser_shows_the_report_without_errors(sweep: Path, tmp_path: Path) 
     dom = browse(tmp_path / "page.html", tmp_path / "profile", "--dump-dom")
     assert re.search(r"<title>\d{3,4} 1</title>", dom), "the figure is decoded"
     assert "data-error" not in dom
-    assert dom.count("<button") == len(re.findall("<th ", dom)), "every heading can be pressed"
+    heads = len(re.findall("<th ", dom))
+    copies = dom.count('<button type="button" class="copy"')
+    assert dom.count("<button") - copies == heads, "every heading can be pressed"
+    assert copies == dom.count('<code class="command"') == 5 + 2, "each run's command and each failure's"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+def test_a_browser_copies_a_command_and_has_room_for_it(tmp_path: Path) -> None:
+    words = "dlrun model=mlp " + " ".join(f"optimizer.key_{n}=0.123456" for n in range(12)) + " 'a=<b>&c'"
+    rows = [[*(page.cell("0.1234", 0.1234) for _ in range(7)), page.code_cell(words)]]
+    text = page.page("t", "", [page.table([f"metric_{n}" for n in range(8)], rows, "runs")])
+    press = """<script>document.execCommand = function () { window.copied = String(getSelection()); return true; };
+    Object.defineProperty(navigator, "clipboard", { value: undefined });
+    document.querySelector("button.copy").click();
+    var scroll = document.querySelector(".scroll");
+    document.body.dataset.copied = window.copied;
+    document.body.dataset.cut = scroll.scrollWidth > scroll.clientWidth;</script></body>"""
+    (tmp_path / "page.html").write_text(text.replace("</body>", press))
+    dom = browse(tmp_path / "page.html", tmp_path / "profile", "--window-size=1300,900", "--dump-dom")
+    body = next(attrs for tag, attrs in Page(dom).tags if tag == "body")
+    assert body == {"data-copied": words, "data-cut": "false"}
+    assert ">copied</button>" in dom or ">copy</button>" in dom
+
+
+def test_a_link_survives_odd_names(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "jobs" / "a b#1%", make_config())
+    (cell,) = [attrs for tag, attrs in Page(html._place_cell(run, tmp_path)).tags if tag == "a"]
+    assert unquote(cell["href"]) == "jobs/a b#1%/"
+    assert "#" not in cell["href"]
+    assert "href" not in html._place_cell(tmp_path / "jobs" / "waiting", tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def run_page(run: Run) -> str:
             "To bear in mind", page.bullets([str(line) for line in run.summary.get("remarks") or []])
         ),
         page.section("Figures", "".join(page.image(run.path / name, alt) for name, alt in FIGURES.items())),
-        page.section("Repeat it", page.pre(run.command)),
+        page.section("Repeat it", page.command(run.command)),
         page.section("Configuration", _text(run.path / "config.yaml")),
         page.section("Environment", page.details("environment.json", page.pre(_json(run.environment)))),
     ]
@@ -135,7 +136,7 @@ def _jobs(comparison: Comparison, folder: Path) -> str:
             page.cell(job.status, kind=job.status),
             *(page.cell(format_number(value), value) for value in values),
             page.cell(format_seconds(job.run.seconds), job.run.seconds),
-            page.cell(_relative(job.run.path, folder)),
+            _place_cell(job.run.path, folder),
             page.code_cell(job.command),
         ])  # fmt: skip
     return page.table(
@@ -152,7 +153,7 @@ def _failure(job: Job, comparison: Comparison) -> str:
     names = " ".join(f"{comparison.short[key]}={format_value(job.setting(key))}" for key in comparison.keys)
     error = job.error or "the process ended without a word"
     last = error.strip().splitlines()[-1]
-    body = page.pre(error) + _log_of(job.run, error) + page.pre(job.command)
+    body = page.pre(error) + _log_of(job.run, error) + page.command(job.command)
     return page.details(f"{names or job.run.name}: {last}", body)
 
 
@@ -189,5 +190,7 @@ def _json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) if value else ""
 
 
-def _relative(path: Path, folder: Path) -> str:
-    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+def _place_cell(path: Path, folder: Path) -> str:
+    """A run directory, which the page leads to where there is one."""
+    words = str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+    return page.link_cell(words, f"{os.path.relpath(path, folder)}/") if path.is_dir() else page.cell(words)

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c1c1c; --faint: #5f5f5f; --line: #d8d8d8; --back: #fff;
@@ -26,7 +27,12 @@ th button { font: inherit; font-weight: 600; color: inherit; background: none; b
   cursor: pointer; }
 th[aria-sort=ascending] button::after { content: " \\25B2"; }
 th[aria-sort=descending] button::after { content: " \\25BC"; }
-code, pre { font: .85rem/1.45 ui-monospace, monospace; } td code { white-space: nowrap; }
+code, pre { font: .85rem/1.45 ui-monospace, monospace; } td code, details code { overflow-wrap: anywhere; }
+td.command { min-width: 15rem; } td.link { overflow-wrap: anywhere; min-width: 7rem; } a { color: inherit; }
+button.copy { font: .75rem/1.4 system-ui, sans-serif; color: var(--faint); background: none; cursor: pointer;
+  border: 1px solid var(--line); border-radius: 4px; padding: 0 .4rem; margin-left: .4rem; }
+button.copy:hover { color: var(--ink); } .code { position: relative; }
+.code button.copy { position: absolute; top: .5rem; right: .5rem; }
 pre { background: var(--tint); padding: .8rem; overflow-x: auto; border-radius: 4px; }
 figure { margin: 1rem 0; } img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
 .finished { color: var(--good); } .failed, .dead { color: var(--bad); font-weight: 600; }
@@ -51,6 +57,26 @@ document.querySelectorAll("table.sortable").forEach(function (table) {
       }).forEach(function (row) { body.appendChild(row); });
     });
   });
+});
+document.querySelectorAll("code.command").forEach(function (code) {
+  var button = document.createElement("button");
+  button.type = "button";
+  button.className = "copy";
+  button.textContent = "copy";
+  button.setAttribute("aria-label", "Copy the command");
+  button.addEventListener("click", function () {
+    function done() {
+      button.textContent = "copied";
+      setTimeout(function () { button.textContent = "copy"; }, 1500);
+    }
+    function by_hand() {
+      getSelection().selectAllChildren(code);
+      if (document.execCommand("copy")) done();
+    }
+    if (navigator.clipboard) navigator.clipboard.writeText(code.textContent).then(done, by_hand);
+    else by_hand();
+  });
+  code.after(button);
 });
 function key(cell) { return cell.dataset.value !== undefined ? cell.dataset.value : cell.textContent.trim(); }
 function compare(a, b, down) {
@@ -104,8 +130,22 @@ def cell(text: str, value: float | None = None, *, kind: str = "") -> str:
 
 
 def code_cell(text: str) -> str:
-    """A cell that holds a command."""
-    return f"<td><code>{escape(text)}</code></td>" if text else "<td></td>"
+    """A cell that holds a command, with a button that copies it."""
+    return f'<td class="command">{_code(text)}</td>' if text else "<td></td>"
+
+
+def command(text: str) -> str:
+    """A command on a line of its own, with a button that copies it."""
+    return f'<div class="code"><pre>{_code(text)}</pre></div>' if text.strip() else ""
+
+
+def _code(text: str) -> str:
+    return f'<code class="command">{escape(text)}</code>'
+
+
+def link_cell(text: str, place: str) -> str:
+    """A cell that leads to a file or folder, given by its path from the page."""
+    return f'<td class="link"><a href="{escape(quote(place))}">{escape(text)}</a></td>'
 
 
 def pre(text: str) -> str:
