@@ -331,6 +331,23 @@ def test_the_command_prints_and_writes(
     assert (tmp_path / "here" / "results.csv").exists()
 
 
+def test_the_command_knows_runs_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("one", "two")):
+        config = make_config(optimizer__lr=0.1 * (number + 1))
+        run = make_run(tmp_path / "outputs" / f"day{number}", config, started=f"2026-11-2{number}T12:00:00")
+        status = json.loads((run / "status.json").read_text()) | {"name": name}
+        (run / "status.json").write_text(json.dumps(status))
+    assert compare_command(["one", "last"]) == 0
+    assert "optimizer.lr: 0.1, 0.2" in capsys.readouterr().out
+    with pytest.raises(RunError, match=r"there is no run 'tow'.*two"):
+        compare_command(["one", "tow"])
+    with pytest.raises(RunError, match="does not exist"):
+        compare_command(["one", "outputs/nowhere"])
+
+
 def titles(figure: Any) -> list[str]:
     return [axes.get_title(loc="left") for axes in figure.axes if axes.axison]
 

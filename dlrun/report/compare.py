@@ -25,7 +25,7 @@ from dlrun.report.origin import on_origin
 from dlrun.report.read import best_row, component, mode_of
 from dlrun.report.remarks import REPEAT, remarks
 from dlrun.report.tables import Table, format_value, show
-from dlrun.run.rundir import write_atomic
+from dlrun.run.rundir import find_run, write_atomic
 
 FIGURE = "comparison.png"
 
@@ -115,12 +115,17 @@ def select_jobs(comparison: Comparison, paths: Collection[Path]) -> Comparison:
 def compare_command(paths: Sequence[Path | str], output: Path | None = None) -> int:
     """`dlrun compare`: print what differs, the table and the remarks; write the files. Returns the exit code.
 
-    Without `output`, the files go into the folder that was compared if it is a sweep's, else into a new
-    folder outputs/comparisons/TIME.
+    A path that is not there may be the name of a run under outputs, or `last`. Without `output`, the files go
+    into the folder that was compared if it is a sweep's, else into a new folder outputs/comparisons/TIME.
     """
-    folder = output or _default_output([Path(path) for path in paths])
-    print_comparison(compare(paths, folder))
+    found = [_by_name(path) for path in paths]
+    print_comparison(compare(found, output or _default_output(found)))
     return 0
+
+
+def _by_name(word: Path | str) -> Path:
+    path = Path(word).expanduser()
+    return path if path.exists() or len(path.parts) > 1 else find_run(str(word), Path("outputs")).path
 
 
 def print_comparison(comparison: Comparison) -> None:
