@@ -43,7 +43,6 @@ SHORT = {"-m": "--multirun", "-h": "--help", "-q": "--quiet", "-c": "--cfg"}
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; the exit code. Nothing a user does ends in a traceback, and nothing of ours is hidden."""
     given = list(sys.argv[1:] if argv is None else argv)
-    code = 0
     try:
         code = run(read(given))
         sys.stdout.flush()
@@ -57,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `dlrun list | head`: nobody reads on
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return code  # a run or a sweep has ended with it
+        return 0
     except Exception:
         traceback.print_exc()
         print(
