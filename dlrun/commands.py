@@ -214,7 +214,7 @@ COMMANDS: dict[str, Command] = {
                       "run the step that failed again and name the layer", plain=(1, 1), overrides=False),
     "runs": Command(_runs, "dlrun runs [FILTER ...] [--sort KEY] [--limit N] [--root DIR]",
                     "the runs below outputs", {"--sort": 1, "--limit": 1, "--root": 1}, plain=(0, 1000)),
-    "compare": Command(_compare, "dlrun compare DIR [DIR ...] [--output DIR]",
+    "compare": Command(_compare, "dlrun compare RUN|DIR [RUN|DIR ...] [--output DIR]",
                        "a table and figures of runs or sweeps", {"--output": 1}, plain=(1, 10**5), overrides=False),
     "report": Command(_report, "dlrun report DIR",
                       "write report.html for a run or sweep", plain=(1, 1), overrides=False),

@@ -122,7 +122,8 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def memory_words(error: BaseException) -> str:
-    return f"out of memory. Try a smaller trainer.batch_size with trainer.accumulate. ({first_line(error)})"
+    said = first_line(error)  # a MemoryError of Python's says nothing
+    return "out of memory. Try a smaller trainer.batch_size with trainer.accumulate." + (f" ({said})" if said else "")
 
 
 def from_plugin(error: BaseException, config: Config) -> bool:
