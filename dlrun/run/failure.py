@@ -123,7 +123,8 @@ def out_of_memory(error: BaseException) -> bool:
 
 def memory_words(error: BaseException) -> str:
     said = first_line(error)  # a MemoryError of Python's says nothing
-    return "out of memory. Try a smaller trainer.batch_size with trainer.accumulate." + (f" ({said})" if said else "")
+    advice = "out of memory. Try a smaller trainer.batch_size with trainer.accumulate."
+    return f"{advice} ({said})" if said else advice
 
 
 def from_plugin(error: BaseException, config: Config) -> bool:
