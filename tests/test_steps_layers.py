@@ -141,13 +141,26 @@ def test_straight_calls_every_layer_and_sees_hooks() -> None:
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
 @pytest.mark.parametrize("accumulate", [1, 3])
-def test_chain_gives_the_gradients_of_autograd_to_the_bit(activation: str, accumulate: int) -> None:
+@pytest.mark.parametrize(
+    ("options", "reduction"),
+    [
+        ({}, "mean"),
+        ({"reduction": "sum"}, "sum"),
+        ({"label_smoothing": 0.1}, None),
+        ({"ignore_index": 1}, None),
+    ],
+)
+def test_chain_gives_the_gradients_of_autograd_to_the_bit(
+    activation: str, accumulate: int, options: dict[str, Any], reduction: str | None
+) -> None:
     def make(spec: DataSpec) -> nn.Module:
         return mlp(spec, hidden=[5, 4], activation=activation)
 
     state, plain = (state_of(make, IMAGE, optimizer="adam") for _ in range(2))
+    state.loss = plain.loss = cross_entropy(**options)
     written_out = chain(state.model, state.loss, 3)
     assert written_out is not None
+    assert written_out.cross_entropy == reduction
     step = FusedStep(update=fused_update(state.optimizer), chain=written_out)
     again = FusedStep(update=fused_update(plain.optimizer))
     batches = batches_of(IMAGE, 10)

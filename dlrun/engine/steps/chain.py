@@ -1,8 +1,9 @@
 """A plain perceptron's backward pass, written out: autograd's bookkeeping takes longer than its small products.
 
 For a chain of linear layers and activations without hooks, on the CPU in fp32, under one of our losses. The operations
-are those that autograd would call, on the same tensors: the same gradients to the bit. The loss's own gradient is
-autograd's. (A user's loss may change its output in place, or hand back a gradient that is laid out otherwise.)
+are those that autograd would call, on the same tensors: the same gradients to the bit. The gradient of a plain cross
+entropy is written out, too, other losses' are autograd's. (A user's loss may change its output in place, or hand back
+a gradient that is laid out otherwise.)
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dlrun.engine.steps.recordable import has_hooks
 from dlrun.engine.steps.straight import is_hooked, leaves
 
 OUR_LOSSES = "dlrun.objectives.losses"
+IGNORED = -100  # the target that torch's cross entropy leaves out, where nothing else is said
 aten = torch.ops.aten
 # Each activation, and the gradient of its input from that of its result, and the result.
 ACTIVATIONS: dict[type[nn.Module], tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
@@ -28,9 +30,13 @@ ACTIVATIONS: dict[type[nn.Module], tuple[Callable[[Tensor], Tensor], Callable[[T
 
 
 class Chain:
-    """`forward` computes a model's output without autograd, `backward` adds its weights' gradients to `.grad`."""
+    """`forward` computes a model's output without autograd, `backward` adds its weights' gradients to `.grad`.
 
-    def __init__(self, layers: list[nn.Module]) -> None:
+    `cross_entropy` says whether the loss is `cross_entropy` below for targets (N,), and its reduction.
+    """
+
+    def __init__(self, layers: list[nn.Module], cross_entropy: str | None = None) -> None:
+        self.cross_entropy = cross_entropy
         # Fetched once: a module's attributes cost a tenth of a small step.
         self.layers: list[tuple[Any, Any]] = [  # weight and bias, or the two functions of an activation
             (layer.weight, layer.bias) if isinstance(layer, nn.Linear) else ACTIVATIONS[type(layer)]
@@ -40,7 +46,7 @@ class Chain:
         self.no_grad = torch.no_grad()
 
     def forward(self, x: Tensor) -> Tensor:
-        """The output for inputs (N, ...), a leaf that asks for its gradient."""
+        """The output for inputs (N, ...), without a graph."""
         saved: list[Tensor] = []
         with self.no_grad:
             x = x.flatten(1)
@@ -52,7 +58,7 @@ class Chain:
                     x = first(x)
                     saved.append(x)
         self.saved = saved
-        return x.requires_grad_()
+        return x
 
     def backward(self, gradient: Tensor | None) -> None:
         """From the gradient of the last output (None: nothing depends on it) to those of the weights."""
@@ -71,6 +77,22 @@ class Chain:
                     accumulate(second, gradient.sum(0))
                 if place:
                     gradient = torch.mm(gradient, first)
+
+
+def cross_entropy(output: Tensor, target: Tensor, reduction: str, seed: Tensor) -> tuple[Tensor, Tensor]:
+    """`F.cross_entropy` of outputs (N, K) and classes (N,), and its gradient times `seed` (0-d), as autograd has it."""
+    code = 1 if reduction == "mean" else 2
+    logs = torch._log_softmax(output, 1, False)
+    loss, total = aten.nll_loss_forward.default(logs, target, None, code, IGNORED)
+    gradient = aten.nll_loss_backward.default(seed, logs, target, None, code, IGNORED, total)
+    return loss, torch._log_softmax_backward_data(gradient, logs, 1, output.dtype)
+
+
+def plain_cross_entropy(loss: nn.Module) -> str | None:
+    """The reduction of our cross entropy if it is without weights, smoothing or a class to ignore; else None."""
+    if getattr(loss, "function", None) is not F.cross_entropy or not getattr(loss, "unweighted", False):
+        return None
+    return str(loss.reduction) if getattr(loss, "options", None) == {"label_smoothing": 0.0} else None
 
 
 def accumulate(parameter: Tensor, gradient: Tensor) -> None:
@@ -100,7 +122,7 @@ def chain(model: nn.Module, loss: nn.Module, dimensions: int) -> Chain | None:
     weights = list(parameters(layers))
     if len({id(p) for p in weights}) < len(weights) or any(p.dtype != torch.float32 for p in weights):
         return None
-    return None if any(has_hooks(p) for p in weights) else Chain(layers)
+    return None if any(has_hooks(p) for p in weights) else Chain(layers, plain_cross_entropy(loss))
 
 
 def is_ours(loss: nn.Module) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlrun.engine.steps.chain import Chain
+from dlrun.engine.steps.chain import Chain, cross_entropy
 from dlrun.engine.steps.kernels import FusedUpdate
 from dlrun.engine.steps.plain import autocast, clip
 from dlrun.objectives.light import step_optimizer, zero_grad
@@ -64,9 +64,12 @@ class FusedStep:
 
         `scale` is the batch's share of an accumulated step; `update` says that this batch ends it.
         """
-        forward = state.model if self.forward is None else self.forward
         if self.chain is not None:
-            forward = self.chain.forward
+            loss, output = self.written_out(self.chain, state, batch, scale)
+            if update:
+                self.update(state)
+            return loss, output
+        forward = state.model if self.forward is None else self.forward
         if self.precision == "fp32":
             output = forward(*batch.inputs)
             loss = state.loss(output, batch.target)
@@ -75,10 +78,22 @@ class FusedStep:
                 output = forward(*batch.inputs)
                 loss = state.loss(output, batch.target)
         self.run_backward(loss, self.gradient(loss, scale))
-        if self.chain is not None:
-            self.chain.backward(output.grad)
         if update:
             self.update(state)
+        return loss.detach(), output.detach()
+
+    def written_out(self, chain: Chain, state: Any, batch: Any, scale: float) -> tuple[Tensor, Tensor]:
+        """Loss and output of a chain, whose gradients are then in place."""
+        output = chain.forward(*batch.inputs)
+        if chain.cross_entropy is not None and batch.target.ndim == 1:
+            with chain.no_grad:
+                seed = self.gradient(output, scale)
+                loss, gradient = cross_entropy(output, batch.target, chain.cross_entropy, seed)
+            chain.backward(gradient)
+            return loss, output
+        loss = state.loss(output.requires_grad_(), batch.target)
+        self.run_backward(loss, self.gradient(loss, scale))
+        chain.backward(output.grad)
         return loss.detach(), output.detach()
 
     def gradient(self, loss: Tensor, scale: float) -> Tensor:
