@@ -40,6 +40,15 @@ def test_digits_have_as_many_rows_for_all(bench: Any, tmp_path: Path) -> None:
     assert ours.samples == len(theirs) == 1438
 
 
+@pytest.mark.parametrize("name", ["digits_mlp", "mnist_mlp", "mnist_cnn"])
+def test_models_have_the_same_weights(name: str, bench: Any, mnist_root: Path) -> None:
+    theirs = bench("tasks").Task(name, 64, None, mnist_root).model()
+    words = bench("process").WORDS[name].format(limit=64).split()
+    root = [f"dataset.root={mnist_root}"] if name != "digits_mlp" else []
+    ours = build(dlrun.compose([*words, *root])).state.model
+    assert [p.shape for p in ours.parameters()] == [p.shape for p in theirs.parameters()]
+
+
 @pytest.mark.parametrize("name", ["mnist_mlp", "mnist_cnn"])
 def test_images_are_normalised_alike(name: str, bench: Any, mnist_root: Path) -> None:
     theirs = bench("tasks").Task(name, 64, 10, mnist_root).dataset()

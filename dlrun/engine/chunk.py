@@ -46,7 +46,7 @@ class Chunk:
     ) -> None:
         """Remember one step; nothing is read back."""
         self.losses.append(loss)
-        self.facts.append((lr, scale, update, self.state.loss.denominator(target), len(target)))
+        self.facts.append((lr, scale, update, self.state.loss.denominator(target), target.shape[0]))
         self.outputs.append(output)
         self.targets.append(target)
         self.held += output.numel()

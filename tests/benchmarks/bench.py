@@ -23,7 +23,7 @@ TASKS = ("digits_mlp", "mnist_mlp", "mnist_cnn", "names_gru")
 OWN = ("textbook", "fixed_batch")  # run in dlrun's environment
 PEERS = ("lightning", "accelerate", "ignite", "skorch", "fastai", "keras")
 LEFT_OUT = {("dlrun_compiled", "names_gru")}  # packed text is not compiled: dlrun says so, and does not start
-EPOCHS = {"digits_mlp": 60, "mnist_mlp": 5, "mnist_cnn": 3, "names_gru": 4}
+EPOCHS = {"digits_mlp": 200, "mnist_mlp": 5, "mnist_cnn": 3, "names_gru": 4}
 SHORT_EPOCHS = {"digits_mlp": 30, "mnist_mlp": 3, "mnist_cnn": 2, "names_gru": 2}
 
 VERSIONS = """

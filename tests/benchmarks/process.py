@@ -17,7 +17,8 @@ ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 # The four tasks as dlrun's words: nothing that a user could not type. {limit}: rows of MNIST.
 WORDS = {
-    "digits_mlp": "model=mlp dataset=digits dataset.val_fraction=0 optimizer=adam trainer.batch_size=64",
+    "digits_mlp": "model=mlp model.hidden=[64] dataset=digits dataset.val_fraction=0 optimizer=adam "
+    "trainer.batch_size=64",
     "mnist_mlp": "experiment=mnist_mlp dataset.limit={limit}",
     "mnist_cnn": "experiment=mnist_cnn_small dataset.limit={limit}",
     "names_gru": "experiment=names_gru",

@@ -146,9 +146,8 @@ def collate_names(rows: list[tuple[str, int]]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def digits_mlp() -> nn.Module:
-    """64-64-64-10."""
-    layers = [nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)]
-    return nn.Sequential(nn.Flatten(), *layers)
+    """64-64-10."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
 
 
 def mnist_mlp() -> nn.Module:

@@ -49,6 +49,7 @@ class CompiledStep:
             for example in examples
         }
         self.bindings: dict[Shapes, Binding] = {}
+        self.no_grad = torch.no_grad()
 
     def __call__(
         self, state: Any, batch: Any, scale: float = 1.0, update: bool = True
@@ -74,7 +75,7 @@ class CompiledStep:
                 return self.eager(state, batch, scale, update)
             self.bindings[key] = binding
         numbers = binding.next_numbers()
-        with torch.no_grad(), flushing:
+        with self.no_grad, flushing:
             loss, output = trace.graph(*binding.tensors, numbers, *batch.inputs, batch.target)
         return loss, output
 

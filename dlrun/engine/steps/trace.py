@@ -221,11 +221,14 @@ class Binding:
         self.tensors, self.counts, self.counted = tensors, counts, counted
         self.state, self.entries = optimizer.state, len(optimizer.state)
         self.device = tensors[0].device
-        self.steps = [0 for _ in counts]  # the counts as Python knows them, while nobody else changed them
+        # On the CPU the counts' memory itself; elsewhere the counts as Python knows them while nobody else counts.
+        on_cpu = self.device.type == "cpu"
+        self.arrays = [None if count is None or not on_cpu else count.numpy() for count in counts]
+        self.steps = [0 for _ in counts]
         self.versions = [-1 for _ in counts]
         self.values: list[float] = []
         lengths = [len(formula.numbers(group, 1)) for group in optimizer.param_groups]
-        self.buffer = array("d", bytes(8 * sum(lengths))) if self.device.type == "cpu" else None
+        self.buffer = array("d", bytes(8 * sum(lengths))) if on_cpu else None
         self.numbers = (
             torch.empty(0) if self.buffer is None else torch.frombuffer(self.buffer, dtype=torch.float64)
         )
@@ -241,13 +244,9 @@ class Binding:
     def next_numbers(self) -> Tensor:
         """The numbers of the next step from the optimizer's groups, which also counts it."""
         values: list[float] = []
-        for i, (group, count) in enumerate(zip(self.optimizer.param_groups, self.counts, strict=True)):
-            if count is not None:
-                if count._version != self.versions[i]:  # the eager step has counted, too
-                    self.steps[i] = int(count[0])
-                count.add_(1)
-                self.steps[i] += 1
-                self.versions[i] = count._version
+        for i, group in enumerate(self.optimizer.param_groups):
+            if self.counts[i] is not None:
+                self.count(i)
             values += self.formula.numbers(group, self.steps[i])
         if values != self.values:
             self.values = values
@@ -256,6 +255,20 @@ class Binding:
             else:
                 self.buffer[:] = array("d", values)  # the memory of `numbers`: a third of a new tensor's time
         return self.numbers
+
+    def count(self, group: int) -> None:
+        """Add 1 to the steps of a group."""
+        count, values = self.counts[group], self.arrays[group]
+        assert count is not None
+        if values is not None:  # a seventh of the time of `add_`
+            values += 1
+            self.steps[group] = int(values[0])
+            return
+        if count._version != self.versions[group]:  # the eager step has counted, too
+            self.steps[group] = int(count[0])
+        count.add_(1)
+        self.steps[group] += 1
+        self.versions[group] = count._version
 
 
 def take(tensors: list[Tensor], count: int) -> list[Tensor]:

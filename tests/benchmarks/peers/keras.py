@@ -43,7 +43,7 @@ def model_of(task: Task) -> keras.Model:
     """The task's model, layer for layer."""
     dense, relu = layers.Dense, layers.ReLU
     if task.name == "digits_mlp":
-        return keras.Sequential([dense(64), relu(), dense(64), relu(), dense(10)])
+        return keras.Sequential([dense(64), relu(), dense(10)])
     if task.name == "mnist_mlp":
         first = [layers.Flatten(), dense(300), layers.BatchNormalization(), relu()]
         return keras.Sequential([*first, dense(100), layers.BatchNormalization(), relu(), dense(10)])
