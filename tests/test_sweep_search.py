@@ -179,6 +179,65 @@ def test_trials_whose_job_was_never_frozen_are_told_as_failed(sweep: FakeSweep) 
     assert [trial.state.name for trial in load(sweep).trials] == ["COMPLETE", "COMPLETE", "FAIL", "COMPLETE"]
 
 
+@pytest.mark.parametrize("damage", ["gone", "no state", "empty", "cut", "text"])
+def test_a_study_that_was_lost_is_put_back_from_the_runs(
+    damage: str, sweep: FakeSweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep.loss = lr_loss
+    words = ["optimizer.lr=tag(log,interval(1e-4,1e-2))", *TPE[1:-1]]
+    sweep([*words, "sweep.trials=4"])
+    before, values = learning_rates(sweep), sorted(trial.value for trial in load(sweep).trials)
+    file = sweep.folder.state / "optuna.db"
+    if damage == "no state":
+        __import__("shutil").rmtree(sweep.folder.state)
+    elif damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(
+            {"empty": b"", "cut": file.read_bytes()[:5000], "text": b"no database\n" * 500}[damage]
+        )
+    assert sweep([*words, "sweep.trials=6"]) == 0
+    told = capsys.readouterr().err
+    assert "had lost 4 trials: put back from sweep.yaml and the runs" in told
+    assert ("is damaged: it is kept as optuna.db.damaged" in told) == (damage in ("cut", "text"))
+    assert learning_rates(sweep)[:4] == before
+    trials = load(sweep).trials
+    assert sorted(trial.value for trial in trials[:4]) == values
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 6
+    assert sweep([*words, "sweep.trials=6"]) == 0
+    assert "lost" not in capsys.readouterr().err
+
+
+def test_a_lost_study_is_put_back_with_its_gaps_and_failures(sweep: FakeSweep) -> None:
+    """Trials that have no job any more leave gaps: the others get new numbers, and keep their values."""
+    sweep.loss = _refuse
+    sweep([*TPE[:-1], "sweep.trials=2"])
+    load(sweep).ask()
+    sweep.loss = lambda config: 0.5
+    sweep([*TPE[:-1], "sweep.trials=4", "sweep.retry_failed=false"])
+    assert [job.trial for job in sweep.folder.jobs.values()] == [0, 1, 3, 4]
+    (sweep.folder.state / "optuna.db").unlink()
+    sweep([*TPE[:-1], "sweep.trials=4", "sweep.retry_failed=false"])
+    assert [trial.state.name for trial in load(sweep).trials] == ["FAIL", "FAIL", "COMPLETE", "COMPLETE"]
+    jobs = sweep.folder.jobs.values()
+    assert [job.trial for job in jobs] == [0, 1, 2, 3]
+    assert [trial.params["optimizer"] for trial in load(sweep).trials] == [
+        job.swept["optimizer"] for job in jobs
+    ]
+
+
+def test_a_pruned_grid_survives_the_loss_of_its_study(sweep: FakeSweep) -> None:
+    words = ["seed=range(3)", "device=cpu", "sweep.pruner=median"]
+    sweep.loss = lambda config: _fail_once(config["seed"] == 2)
+    assert sweep(words) == 3
+    (sweep.folder.state / "optuna.db").unlink()
+    sweep.loss = lambda config: 0.1
+    assert sweep(words) == 0
+    trials = load(sweep).trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "COMPLETE", "FAIL", "COMPLETE"]
+    assert trials[0].intermediate_values
+
+
 def test_a_failed_trial_that_works_at_last_is_known_to_the_study(sweep: FakeSweep) -> None:
     sweep.loss = _refuse
     assert sweep([*TPE[:-1], "sweep.trials=2"]) == 3

@@ -8,15 +8,20 @@ median, hyperband   Golovin et al., "Google Vizier", 2017; Li et al., "Hyperband
 
 from __future__ import annotations
 
+import sqlite3
+import sys
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from dlrun.config.expand import Space, as_text
 from dlrun.config.grammar import Distribution
-from dlrun.errors import ConfigError, Problem
-from dlrun.sweep.folder import SweepDir
-from dlrun.sweep.search import rounded
+from dlrun.errors import ConfigError, Problem, RunError
+from dlrun.sweep.folder import FrozenJob, SweepDir
+from dlrun.sweep.search import learnt, rounded
 
 STARTUP = 5  # finished trials before the median prunes
 WARMUP = 2  # the first epoch in which it may
@@ -35,8 +40,10 @@ class OptunaSampler:
         optuna = import_optuna(search)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.optuna, self.space = optuna, dict(space) if search != "grid" else {}
+        file = (sweep.state / "optuna.db").absolute()
+        set_aside_damaged(file)
         self.study = optuna.create_study(
-            storage=f"sqlite:///{(sweep.state / 'optuna.db').absolute()}",
+            storage=f"sqlite:///{file}",
             study_name=STUDY,
             load_if_exists=True,
             direction="minimize",
@@ -46,7 +53,59 @@ class OptunaSampler:
         self.distributions = {key: distribution(optuna, choices) for key, choices in self.space.items()}
         self.asked: dict[int, Any] = {}
         self.reported: defaultdict[int, set[int]] = defaultdict(set)  # epochs by trial
+        self.restore(sweep)
         self.drop_orphans({job.trial for job in sweep.jobs.values()})
+
+    def restore(self, sweep: SweepDir) -> None:
+        """Add the trials that the study has lost: sweep.yaml has their values, the runs what came of them.
+
+        They get new numbers, in sweep.yaml too.
+        """
+        there = self.study.get_trials(deepcopy=False)
+        lost = [job for job in sweep.jobs.values() if job.trial is not None and not self.knows(job, there)]
+        for job in sorted(lost, key=lambda job: job.trial or 0):
+            sweep.jobs[job.slug] = replace(job, trial=self.add(job, *learnt(sweep, job)))
+        if lost:
+            sweep.write()
+            text = f"the study of {sweep.path} had lost {len(lost)} trial{'s' if len(lost) > 1 else ''}"
+            print(f"note: {text}: put back from sweep.yaml and the runs", file=sys.stderr)
+
+    def knows(self, job: FrozenJob, trials: Sequence[Any]) -> bool:
+        """Whether the job's trial is among those of the study, with the job's values."""
+        if job.trial is None or job.trial >= len(trials):
+            return False
+        old, wanted = trials[job.trial].params, self.params_of(job)
+        return old.keys() == wanted.keys() and all(
+            as_text(self.plain(key, old[key])) == as_text(job.swept[key]) for key in wanted
+        )
+
+    def params_of(self, job: FrozenJob) -> dict[str, Any]:
+        """A job's values as the study has them; none if the job is not of this space (but of a grid before it)."""
+        if not all(key in job.swept and allows(self.space[key], job.swept[key]) for key in self.space):
+            return {}
+        ranges = {key for key, choices in self.space.items() if isinstance(choices, Distribution)}
+        return {key: job.swept[key] if key in ranges else as_text(job.swept[key]) for key in self.space}
+
+    def add(self, job: FrozenJob, state: str, value: float | None, epochs: Mapping[int, float]) -> int:
+        """A new trial for a job that has begun or ended; returns its number."""
+        params = self.params_of(job)
+        word = self.word(state)
+        self.study.add_trial(
+            self.optuna.trial.create_trial(
+                state=word,
+                value=value if word == self.optuna.trial.TrialState.COMPLETE else None,
+                params=params,
+                distributions={key: self.distributions[key] for key in params},
+                intermediate_values=dict(epochs),
+            )
+        )
+        return int(self.study.get_trials(deepcopy=False)[-1].number)
+
+    def word(self, state: str) -> Any:
+        """Optuna's word for the state of a job."""
+        states = self.optuna.trial.TrialState
+        known = {"finished": states.COMPLETE, "pruned": states.PRUNED, "failed": states.FAIL}
+        return known.get(state, states.RUNNING)
 
     def drop_orphans(self, known: set[int | None]) -> None:
         """Trials that were asked for, but whose job was not frozen when the sweep died, have failed."""
@@ -97,8 +156,7 @@ class OptunaSampler:
 
     def tell(self, trial: int, state: str, value: float | None) -> None:
         """The end of a trial. One that had failed and finished by `dlrun sweep retry` counts as a further trial."""
-        states = self.optuna.trial.TrialState
-        word = {"finished": states.COMPLETE, "pruned": states.PRUNED}.get(state, states.FAIL)
+        states, word = self.optuna.trial.TrialState, self.word(state)
         trials = self.study.get_trials(deepcopy=False)
         old = trials[trial]
         if not old.state.is_finished():
@@ -110,6 +168,30 @@ class OptunaSampler:
         ):
             facts = {"params": old.params, "distributions": old.distributions, "user_attrs": {"again": trial}}
             self.study.add_trial(self.optuna.trial.create_trial(value=value, **facts))
+
+
+def set_aside_damaged(file: Path) -> None:
+    """Rename a study that cannot be read any more, and say so. Raises `RunError` where it cannot be opened."""
+    if not file.exists():
+        return
+    try:
+        with closing(sqlite3.connect(file)) as database:
+            (answer,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.OperationalError as error:  # locked, no permission
+        raise RunError(f"cannot open the study {file}: {error}.") from error
+    except sqlite3.DatabaseError as error:
+        answer = str(error)
+    if answer != "ok":
+        aside = file.replace(file.with_name(f"{file.name}.damaged"))
+        file.with_name(f"{file.name}-journal").unlink(missing_ok=True)  # it would be taken for the new one's
+        print(f"note: {file} is damaged: it is kept as {aside.name}", file=sys.stderr)
+
+
+def allows(choices: Space, value: Any) -> bool:
+    """Whether a value is in the space of its key."""
+    if isinstance(choices, Distribution):
+        return isinstance(value, int | float) and choices.low <= value <= choices.high
+    return as_text(value) in map(as_text, choices)
 
 
 def import_optuna(search: str) -> Any:

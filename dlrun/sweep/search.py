@@ -130,12 +130,9 @@ class Told:
     def tell(self, job: FrozenJob, record: Record) -> None:
         """The end of a trial: its best value, or that it failed."""
         trial = self.sweep.jobs[job.slug].trial
-        if trial is None:
-            return
-        run = Run(self.sweep.run(job.slug).path)
-        value = run.best().get(run.monitor) if record.state in DONE else None
-        state = record.state if value is not None else "failed"
-        self.sampler.tell(trial, state, None if value is None else signed(value, run.mode))
+        if trial is not None:
+            value = result_of(Run(self.sweep.run(job.slug).path)) if record.state in DONE else None
+            self.sampler.tell(trial, record.state if value is not None else "failed", value)
 
 
 class Pruned(Told):
@@ -217,6 +214,23 @@ def size(space: Mapping[str, Space]) -> float:
     return math.prod(
         math.inf if isinstance(choices, Distribution) else len(choices) for choices in space.values()
     )
+
+
+def result_of(run: Run) -> float | None:
+    """The best value of the monitored metric, turned so that less is better."""
+    value = run.best().get(run.monitor)
+    return None if value is None else signed(value, run.mode)
+
+
+def learnt(sweep: SweepDir, job: FrozenJob) -> tuple[str, float | None, dict[int, float]]:
+    """What a job's files say of its trial: the state, the result, and the metric by epoch (less is better)."""
+    run = Run(sweep.run(job.slug).path)
+    state, value = state_of_job(sweep, job, read_record(sweep, job.slug)).state, result_of(run)
+    if state in DONE and value is None:
+        state = "failed"
+    rows = zip(run.metrics.get("epoch", []), run.metrics.get(run.monitor, []), strict=False)
+    epochs = {int(epoch): signed(number, run.mode) for epoch, number in rows if math.isfinite(number)}
+    return state, value, epochs
 
 
 def signed(value: float, mode: str) -> float:
