@@ -21,7 +21,7 @@ import dlrun
 from dlrun import cli
 from dlrun.config.expand import expand
 from dlrun.config.registry import MODELS
-from dlrun.errors import ConfigError, RunError
+from dlrun.errors import ConfigError, Problem, RunError
 from dlrun.run.rundir import RunDir
 from dlrun.sweep import command
 from dlrun.sweep.drive import Stopping
@@ -172,6 +172,7 @@ def test_a_folder_with_anything_else_in_it_is_refused(sweep: FakeSweep, tmp_path
             sweep([*FOUR, f"sweep.name={name}"])
     for name in ("jobs", ".state"):  # left by a sweep that was killed in its first moments
         (tmp_path / "s" / name).mkdir(parents=True)
+    (tmp_path / "s" / ".sweep.yaml.vchpji80.tmp").touch()
     assert sweep([*FOUR, f"sweep.dir={tmp_path / 's'}"]) == 0
 
 
@@ -300,6 +301,27 @@ def test_a_frozen_job_keeps_its_configuration_and_is_called_stale(
     assert [task.config["trainer"]["epochs"] for task in sweep.executors[-1].tasks] == [5, 5]
     sweep([*words], quiet=False)
     assert "stale" not in capsys.readouterr().out
+
+
+def test_a_refresh_that_is_refused_leaves_the_results(
+    sweep: FakeSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep(FOUR)
+
+    def refuse(executor: Any, jobs: list[Any]) -> None:
+        assert len(jobs) == 4
+        raise ConfigError(Problem("model", "cannot be built."))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dlrun.sweep.freeze.code_hash", lambda: "other")
+        patch.setattr(command, "check_first", refuse)
+        with pytest.raises(ConfigError, match="cannot be built"):
+            sweep([*FOUR, "sweep.refresh=true"])
+        assert [record.state for record in states(sweep.folder).values()] == ["finished"] * 4
+        patch.setattr(command, "check_first", lambda *_: None)
+        assert sweep([*FOUR, "sweep.refresh=true"]) == 0
+    assert len(sweep.ran) == 4
+    assert [record.attempts for record in states(sweep.folder).values()] == [1] * 4
 
 
 def test_changed_data_and_code_are_stale_too(

@@ -21,7 +21,7 @@ from dlrun.run.signals import EXIT_CODES
 from dlrun.sweep.drive import Drive, Jobs, Source
 from dlrun.sweep.executor import Executor, make_executor
 from dlrun.sweep.folder import FrozenJob, SweepDir, default_path, expect_sweep
-from dlrun.sweep.freeze import freeze, new_job, refresh
+from dlrun.sweep.freeze import forget, freeze, new_job, refresh
 from dlrun.sweep.names import job_key, key_of, sweep_name
 from dlrun.sweep.screen import Screen, even_unheard
 from dlrun.sweep.search import Pruned, Search, make_sampler, remember_space, size
@@ -194,6 +194,7 @@ def run(
     screen.note(f"sweep  {sweep.path}", style="bold")
     left = announce(screen, source, jobs, todo)
     executor = ready_executor(sweep, expansion, todo) if left else None
+    forget(sweep)
     sweep.write()
     number = drive(sweep, executor, source, screen, argv) if executor else None
     if isinstance(source, Search):
@@ -231,7 +232,8 @@ def ready_executor(sweep: SweepDir, expansion: Expansion | None, todo: list[Froz
     if expansion is not None and sweep.settings["search"] != "grid":
         jobs = [new_job(sweep, "sample", expansion, some_job(expansion), "")]
     executor = make_executor(sweep.settings, [job.config for job in jobs], sweep.state)
-    new = [job for job in jobs if not job.invalid and not sweep.run(job.slug).status.exists()]
+    begun = {job.slug for job in jobs if sweep.run(job.slug).status.exists()} - sweep.renewed
+    new = [job for job in jobs if not job.invalid and job.slug not in begun]
     try:
         if expansion is not None and not sweep.settings["skip_invalid"]:
             check_first(executor, new)

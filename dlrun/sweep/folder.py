@@ -25,7 +25,6 @@ from dlrun.run.rundir import RunDir, write_atomic
 from dlrun.sweep.names import job_key
 
 FORMAT = 1
-BEGINNINGS = {".lock", ".state", "jobs"}  # what a sweep leaves that is killed in its first moments
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,7 @@ class SweepDir:
         self.search: dict[str, Any] = {}  # the space of a search
         self.flags: tuple[str, ...] = ()  # of the present command, as are
         self.folder = str(Path.cwd())
+        self.renewed: set[str] = set()  # frozen anew: what these jobs left counts no more
         self.made = False  # by `open`
         self._lock = RunDir(self.path)
 
@@ -225,7 +225,7 @@ def dumps(values: dict[str, Any]) -> str:
 def refuse_strangers(path: Path) -> None:
     """Raise `ConfigError` if there is anything in the folder, but no sweep: a sweep writes its files without asking."""
     names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-    others = sorted(names - BEGINNINGS)
+    others = sorted(name for name in names - {"jobs"} if not name.startswith("."))  # left by a killed sweep
     if others and "sweep.yaml" not in names:
         what = "a run" if "status.json" in names else "files that are no sweep's"
         hint = "Give a folder that is new or empty, or that of a sweep."

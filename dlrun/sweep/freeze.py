@@ -103,7 +103,7 @@ def changed(sweep: SweepDir, frozen: FrozenJob, job: Job, data: str) -> list[str
 
 
 def refresh(sweep: SweepDir, expansion: Expansion, jobs: Iterable[Job], stale: Stale) -> None:
-    """Freeze stale jobs again as they are today, and take away what they left: `sweep.refresh=true`.
+    """Freeze stale jobs again as they are today: `sweep.refresh=true`. What they left stays until `forget`.
 
     A pruned job of a grid gets a trial of its own again; a search's trial says which values it stands for.
     """
@@ -113,11 +113,17 @@ def refresh(sweep: SweepDir, expansion: Expansion, jobs: Iterable[Job], stale: S
         data = data_hash(dict(job.config.dataset)) if job.config else ""
         trial = sweep.jobs[slug].trial if sweep.search else None
         sweep.jobs[slug] = new_job(sweep, slug, expansion, job, data, trial)
-        forget(sweep, slug)
+        sweep.renewed.add(slug)
 
 
-def forget(sweep: SweepDir, slug: str) -> None:
-    """Take away the run and the record of a job."""
-    shutil.rmtree(sweep.run(slug).path, ignore_errors=True)
-    with suppress(FileNotFoundError):
-        (sweep.state / f"{slug}.json").unlink()
+def forget(sweep: SweepDir) -> None:
+    """Take away the runs and the records of the jobs that were frozen anew.
+
+    To be called when nothing can refuse the sweep any more, and before sweep.yaml is written: a sweep that is killed in
+    between must not find old results under new configurations.
+    """
+    for slug in sweep.renewed:
+        shutil.rmtree(sweep.run(slug).path, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            (sweep.state / f"{slug}.json").unlink()
+    sweep.renewed.clear()

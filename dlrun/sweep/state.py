@@ -56,6 +56,8 @@ def state_of_job(sweep: SweepDir, job: FrozenJob, record: Record) -> Record:
     """The record, set right by what the run directory says."""
     if job.invalid:
         return replace(record, state="failed", error=job.invalid, last_line="")
+    if job.slug in sweep.renewed:
+        return Record()
     run = sweep.run(job.slug)
     status = read_json(run.status)
     state = state_of(run.path, status) if status else "unknown"
