@@ -14,6 +14,7 @@ from factory_runs import make_config, make_run, make_sweep
 from dlrun.errors import RunError
 from dlrun.report import panels, style
 from dlrun.report.compare import compare, compare_command, write_results
+from dlrun.report.html import report_command
 from dlrun.report.jobs import JobRow, collect, parse, read_results, short_names, varied_keys
 from dlrun.report.sensitivity import heat_map_keys
 from dlrun.report.tables import format_value
@@ -346,6 +347,69 @@ def test_the_command_knows_runs_by_name(
         compare_command(["one", "tow"])
     with pytest.raises(RunError, match="does not exist"):
         compare_command(["one", "outputs/nowhere"])
+
+
+def named_run(path: Path, name: str) -> Path:
+    """A run that calls itself so."""
+    run = make_run(path, make_config())
+    status = json.loads((run / "status.json").read_text()) | {"name": name}
+    (run / "status.json").write_text(json.dumps(status))
+    return run
+
+
+def test_the_command_knows_sweeps_by_name_and_refuses_a_name_that_two_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sweep = make_sweep(tmp_path / "outputs" / "sweeps" / "rates", ("adam",), (0.1, 0.01), 1)
+    (sweep / "sweep.yaml").touch()
+    assert compare_command(["rates"]) == 0
+    assert "outputs/sweeps/rates/: results.csv" in capsys.readouterr().out
+    for day in ("one", "two"):
+        named_run(tmp_path / "outputs" / day / "0", "twin")
+    with pytest.raises(RunError, match=r"'twin' is the name of 2.*\n  outputs/one/0\n  outputs/two/0"):
+        compare_command(["twin"])
+    named_run(tmp_path / "outputs" / "three", "rates")
+    with pytest.raises(RunError, match=r"(?s)'rates' is the name of 2.*outputs/three.*outputs/sweeps/rates"):
+        compare_command(["rates"])
+
+
+@pytest.mark.parametrize("word", ["x" * 300, "outputs/" + "x" * 300])
+def test_a_word_too_long_for_a_file_is_not_there(
+    word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RunError, match=r"there is no run|does not exist"):
+        compare_command([word])
+    with pytest.raises(RunError, match="does not exist"):
+        report_command(word)
+
+
+def test_a_folder_that_cannot_be_written_to(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The comparison goes elsewhere, or nowhere if there is no such place either; a report is refused."""
+    monkeypatch.chdir(tmp_path)
+    read_only = [sweep]
+
+    def write(path: Path, data: bytes) -> None:
+        if any(path.is_relative_to(folder) for folder in read_only):
+            raise PermissionError(13, "Permission denied")
+        path.write_bytes(data)
+
+    for module in ("compare", "html"):
+        monkeypatch.setattr(f"dlrun.report.{module}.write_atomic", write)
+    assert compare_command([sweep]) == 0
+    said = capsys.readouterr()
+    assert f"note: cannot write to {sweep}: Permission denied." in said.err
+    assert "outputs/comparisons/" in said.out
+    with pytest.raises(RunError, match=f"cannot write to {sweep}: Permission denied"):
+        report_command(sweep)
+    with pytest.raises(RunError, match=f"cannot write to {sweep}: Permission denied"):
+        compare_command([sweep], sweep)
+    read_only.append(Path("outputs"))
+    assert compare_command([sweep]) == 0
+    assert "results.csv" not in capsys.readouterr().out
 
 
 def titles(figure: Any) -> list[str]:

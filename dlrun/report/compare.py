@@ -22,10 +22,11 @@ from dlrun.report import stats
 from dlrun.report.curves import metric_names
 from dlrun.report.jobs import RESULTS, Job, JobRow, collect, short_names, varied_keys
 from dlrun.report.origin import on_origin
+from dlrun.report.places import OUTPUTS, cannot_write, place_of
 from dlrun.report.read import best_row, component, mode_of
 from dlrun.report.remarks import REPEAT, remarks
 from dlrun.report.tables import Table, format_value, show
-from dlrun.run.rundir import find_run, write_atomic
+from dlrun.run.rundir import write_atomic
 
 FIGURE = "comparison.png"
 
@@ -115,17 +116,32 @@ def select_jobs(comparison: Comparison, paths: Collection[Path]) -> Comparison:
 def compare_command(paths: Sequence[Path | str], output: Path | None = None) -> int:
     """`dlrun compare`: print what differs, the table and the remarks; write the files. Returns the exit code.
 
-    A path that is not there may be the name of a run under outputs, or `last`. Without `output`, the files go
-    into the folder that was compared if it is a sweep's, else into a new folder outputs/comparisons/TIME.
+    A path that is not there may be the name of a run or a sweep under outputs, or `last`. Without `output`, the
+    files go into the folder that was compared if it is a sweep's, else (or where that cannot be written to) into a
+    new folder outputs/comparisons/TIME.
+
+    Raises `RunError` when `output` cannot be written to.
     """
-    found = [_by_name(path) for path in paths]
-    print_comparison(compare(found, output or _default_output(found)))
+    found = [place_of(path) for path in paths]
+    comparison = compare(found)
+    if output:
+        try:
+            print_comparison(_write(comparison, output))
+        except OSError as error:
+            raise cannot_write(output, error) from error
+    else:
+        print_comparison(_write_somewhere(comparison, _default_outputs(found)))
     return 0
 
 
-def _by_name(word: Path | str) -> Path:
-    path = Path(word).expanduser()
-    return path if path.exists() or len(path.parts) > 1 else find_run(str(word), Path("outputs")).path
+def _write_somewhere(comparison: Comparison, folders: Sequence[Path]) -> Comparison:
+    """Written into the first of these folders that can be, and said where not."""
+    for folder in folders:
+        try:
+            return _write(comparison, folder)
+        except OSError as error:
+            print(f"note: {cannot_write(folder, error)}", file=sys.stderr)
+    return comparison
 
 
 def print_comparison(comparison: Comparison) -> None:
@@ -142,10 +158,9 @@ def print_comparison(comparison: Comparison) -> None:
         print(f"\n{comparison.folder}/: {RESULTS}, {FIGURE}")
 
 
-def _default_output(paths: Sequence[Path]) -> Path:
-    if len(paths) == 1 and (paths[0] / "jobs").is_dir():
-        return paths[0]
-    return Path("outputs") / "comparisons" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+def _default_outputs(paths: Sequence[Path]) -> list[Path]:
+    own = [path for path in paths[:1] if len(paths) == 1 and (path / "jobs").is_dir()]
+    return [*own, OUTPUTS / "comparisons" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"]
 
 
 def _compare(jobs: list[Job], target: float | None = None) -> Comparison:

@@ -12,6 +12,7 @@ from dlrun.report import page
 from dlrun.report.compare import FIGURE, Comparison, compare
 from dlrun.report.files import number, read_lines
 from dlrun.report.jobs import Job
+from dlrun.report.places import cannot_write
 from dlrun.report.read import Run, expect_folder, is_run
 from dlrun.report.stats import numeric
 from dlrun.report.tables import closing_table, format_number, format_seconds, format_value
@@ -46,8 +47,15 @@ def write_report(folder: Path | str, comparison: Comparison | None = None) -> Pa
 
 
 def report_command(path: Path | str) -> int:
-    """`dlrun report RUN_OR_SWEEP`: write the report, name it; returns the exit code."""
-    print(write_report(path))
+    """`dlrun report RUN_OR_SWEEP`: write the report, name it; returns the exit code.
+
+    Raises `RunError` when the folder cannot be written to.
+    """
+    try:
+        written = write_report(path)
+    except OSError as error:
+        raise cannot_write(Path(path), error) from error
+    print(written)
     return 0
 
 

@@ -206,8 +206,8 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def expect_folder(path: Path) -> Path:
     """The path, if it is a folder. Raises `RunError`."""
-    if not path.is_dir():
-        word = "is a file, not a folder" if path.exists() else "does not exist"
+    if not os.path.isdir(path):  # pathlib raises for a name that is too long
+        word = "is a file, not a folder" if os.path.exists(path) else "does not exist"
         raise RunError(f"{path} {word}. Give a run directory, a sweep's folder, or a folder that holds some.")
     return path
 
