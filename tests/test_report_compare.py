@@ -91,6 +91,20 @@ def test_short_names_stay_clear() -> None:
     assert list(short_names(keys).values()) == ["lr", "model", "model.width", "dataset.width", "seed"]
 
 
+def test_a_dict_that_is_swept_is_one_column(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    values = [{"a": 1, "b": [1, 2]}, {"a": 2, "b": None}]
+    rows = [
+        JobRow(run_with(folder / f"jobs/{n}", model__opts=value), {"model.opts": value})
+        for n, value in enumerate(values)
+    ]
+    for comparison in (write_results(folder, rows), compare([folder])):
+        assert comparison.keys == ["model.opts"]
+        assert comparison.differences() == ["model.opts: {a:1,b:[1,2]}, {a:2,b:null}"]
+    alone = run_with(tmp_path / "alone", model__opts={"a": 3, "b": 0})
+    assert "{a:3,b:0}" in str(compare([folder, alone]).table())
+
+
 def test_groups_are_ranked_with_test_beside(sweep: Path) -> None:
     comparison = compare([sweep])
     assert comparison.keys == ["optimizer", "optimizer.lr", "seed"]

@@ -93,7 +93,7 @@ class Job:
         if key in self.row.keys:
             return self.row.keys[key]
         known = {**self.run.flat, **self.choices}
-        return known.get(key, known.get(f"{key}.name", ""))
+        return known.get(key, known.get(f"{key}.name", below(known, key) or ""))
 
     @cached_property
     def choices(self) -> dict[str, str]:
@@ -159,6 +159,12 @@ def parse(text: str) -> Any:
     return text
 
 
+def below(flat: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """A dict that is not of a group (`model.opts`), from its flat keys (`model.opts.a`)."""
+    start = f"{key}."
+    return {name.removeprefix(start): flat[name] for name in flat if "." in key and name.startswith(start)}
+
+
 def varied_keys(jobs: Sequence[Job]) -> list[str]:
     """The keys in which the jobs differ, swept ones first; `seed` last.
 
@@ -172,6 +178,8 @@ def varied_keys(jobs: Sequence[Job]) -> list[str]:
     differ = [
         key for key in order if not key.startswith(IGNORED) and key not in given and _differs(configs, key)
     ]
+    whole = tuple(f"{key}." for key in given if "." in key)  # a dict that is swept says what is in it
+    differ = [key for key in differ if not key.startswith(whole)]
     told = _overridden(configs)
     keys = given + [key for key in differ if not _follows(configs, key, given, told)]
     return [key for key in keys if key != "seed"] + [key for key in keys if key == "seed"]

@@ -211,4 +211,6 @@ def format_value(value: Any) -> str:
         return f"{value:g}" if float(f"{value:g}") == value else repr(value)
     if isinstance(value, list | tuple):
         return f"[{','.join(format_value(item) for item in value)}]"
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}:{format_value(item)}' for key, item in value.items())}}}"
     return str(value)
