@@ -196,6 +196,15 @@ def test_time_to_the_target(sweep: Path) -> None:
     assert "reached by 2 of 2" in "\n".join(comparison.remarks)
 
 
+def test_a_narrow_table_keeps_what_was_not_counted_and_the_interval_longest(sweep: Path) -> None:
+    paths = sorted((sweep / "jobs").iterdir())
+    table = write_results(sweep, [JobRow(path) for path in paths], target=0.35).table()
+    given_up = [header for header in table.spare if header in table.headers]
+    assert given_up[-4:] == ["to val_loss 0.3500", "test_loss", "95 % interval", "not counted"]
+    assert {"not counted", "95 % interval"} <= set(table.fitted(80).headers)
+    assert "to val_loss 0.3500" not in table.fitted(80).headers
+
+
 def test_the_target_of_the_jobs_configuration_is_used(tmp_path: Path) -> None:
     run = run_with(tmp_path / "a", sweep__target=0.5)
     assert compare([run]).target == 0.5

@@ -22,15 +22,14 @@ def grouped_table(comparison: Comparison) -> Table:
         tests = [group.test(name) for group in groups]
         columns.append((f"test_{name}", [_with_spread(value) for value in tests]))
     columns.append(("time", [format_seconds(group.seconds) for group in groups]))
+    to_target = f"to {comparison.metric} {format_number(comparison.target)}"
     if comparison.target is not None:
-        columns.append(
-            (f"to {comparison.metric} {format_number(comparison.target)}", [_reached(g) for g in groups])
-        )
+        columns.append((to_target, [_reached(group) for group in groups]))
     columns.append(("not counted", [_not_counted(group) for group in groups]))
     columns = [(header, cells) for header, cells in columns if any(cells)]
     rows = list(zip(*(cells for _, cells in columns), strict=True))
     tested = [f"test_{name}" for name in comparison.test_names()]
-    spare = ["std", *tested[:0:-1], "time", "95 % interval", "not counted", *tested[:1]]
+    spare = ["std", *tested[:0:-1], "time", to_target, *tested[:1], "95 % interval", "not counted"]
     return Table(
         [header for header, _ in columns],
         rows,
