@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import shlex
 import signal
 import sys
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -308,7 +310,7 @@ def test_a_refresh_that_is_refused_leaves_the_results(
 ) -> None:
     sweep(FOUR)
 
-    def refuse(executor: Any, jobs: list[Any]) -> None:
+    def refuse(executor: Any, jobs: list[Any], screen: Screen) -> None:
         assert len(jobs) == 4
         raise ConfigError(Problem("model", "cannot be built."))
 
@@ -544,6 +546,49 @@ def test_commands_on_a_folder_that_is_no_sweep_say_so(act: Any, tmp_path: Path) 
     make_run(tmp_path / "run")
     with pytest.raises(RunError, match="holds no sweep"):
         act(str(tmp_path / "run"))
+
+
+def test_a_sweep_that_only_begins_can_be_looked_at_and_stopped(
+    sweep: FakeSweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While one job of each kind is built there is no sweep.yaml yet."""
+    path = tmp_path / "s"
+
+    def look_and_stop(*_: Any) -> None:
+        assert command.status_command(str(path)) == 0
+        with monkeypatch.context() as patch:
+            patch.setattr("dlrun.sweep.folder.PATIENCE", 0.0)
+            with pytest.raises(RunError, match=rf"in use by another sweep \(pid {os.getpid()} on "):
+                command.retry_command(str(path))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(command, "check_first", look_and_stop)
+    assert sweep([*FOUR, f"sweep.dir={path}"]) == 143
+    printed = capsys.readouterr()
+    assert f"is just beginning, run by process {os.getpid()}." in printed.out
+    assert "Stopped by SIGTERM; the same command goes on." in printed.err
+    assert not path.exists()
+
+
+def test_who_looks_at_a_sweep_is_in_nobodys_way(
+    sweep: FakeSweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep(FOUR)
+    path = sweep.folder.path
+    with monkeypatch.context() as patch:
+        patch.setattr("dlrun.run.rundir.os.open", forbidden)  # as in a folder that may not be written to
+        assert command.status_command(str(path)) == command.stop_command(str(path)) == 0
+    assert "is not running" in capsys.readouterr().out
+    with open(path / ".lock", "rb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        Timer(0.3, lambda: fcntl.flock(looking, fcntl.LOCK_UN)).start()
+        held = SweepDir(path)
+        held.open()
+        held.close()
+
+
+def forbidden(*_: Any, **__: Any) -> None:
+    raise PermissionError("read-only")
 
 
 def test_read_sweep_of_an_empty_folder_is_empty(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from dlrun import cli
 from dlrun.config.expand import expand
 from dlrun.config.schema import Config
 from dlrun.errors import ConfigError
-from dlrun.run.rundir import read_json
+from dlrun.run.rundir import read_json, write_json
 from dlrun.sweep import command, local, plan
 from dlrun.sweep.executor import Ended
 from dlrun.sweep.folder import FrozenJob
@@ -265,6 +265,46 @@ def test_what_only_building_shows_is_told_before_anything_trains(
     job = FrozenJob("a", (), {"seed": 1, "optimizer": "adam", "freeze": ["x"]}, (), {})
     assert kind_of(job) == kind_of(replace(job, swept=job.swept | {"seed": 2}))
     assert kind_of(job) != kind_of(replace(job, swept=job.swept | {"freeze": ["y"]}))
+
+
+class SlowExecutor:
+    """Its workers build all but what has `hang` in its name; that goes on until it is killed."""
+
+    slots, timeout = 2, None
+
+    def __init__(self) -> None:
+        self.children: dict[str, Any] = {}
+
+    def start(self, task: Task) -> None:
+        self.children[task.slug] = local.Child(task, pid=1)
+        if "hang" not in task.slug:
+            write_json(Path(f"{task.stem}.result.json"), {"code": 0})
+
+    def wait(self, seconds: float) -> list[Ended]:
+        ended = [slug for slug, child in self.children.items() if "hang" not in slug or child.pid < 0]
+        return [Ended(slug, 0, seconds=float(bool(self.children.pop(slug)))) for slug in ended]
+
+    def kill(self) -> None:
+        for child in self.children.values():
+            child.pid = -1
+
+
+def test_a_model_that_hangs_while_building_does_not_hold_the_sweep_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(plan, "CHECK_SECONDS", 0.2)
+    monkeypatch.setattr(plan, "MOMENT", 0.05)
+    config = Config(expand(["seed=0,1"]).jobs[0].config.to_dict())  # type: ignore[union-attr]
+    jobs = [
+        FrozenJob(name, (), {"model": name}, (f"model={name}",), config.to_dict())
+        for name in ("a", "hang1", "hang2", "hang3")
+    ]
+    said: list[str] = []
+    executor = SlowExecutor()
+    plan.check_kinds(executor, jobs, [], said.append)  # type: ignore[arg-type]
+    assert said[0].startswith("building one job of each kind first")
+    assert said[1].endswith("so not checked: model=hang1 and 2 more kinds of jobs")
+    assert not executor.children
 
 
 def test_what_a_dry_run_found_decides_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:

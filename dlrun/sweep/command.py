@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import signal
+import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from os import kill
@@ -17,7 +18,7 @@ from dlrun.config.plugins import loaded
 from dlrun.config.schema import current_menu, not_registered
 from dlrun.errors import ConfigError, Problem, RunError
 from dlrun.report.tables import Table, show
-from dlrun.run.signals import EXIT_CODES
+from dlrun.run.signals import EXIT_CODES, Interrupted, Signals
 from dlrun.sweep.drive import Drive, Jobs, Source
 from dlrun.sweep.executor import Executor, make_executor
 from dlrun.sweep.folder import FrozenJob, SweepDir, default_path, expect_sweep
@@ -61,16 +62,27 @@ def sweep_command(
     if settings["dry_run"]:
         return dry_run(expansion, settings)
     refuse_impossible(expansion, settings)
-    sweep.open()
-    try:
+
+    def work() -> int:
         sweep.settings, sweep.flags = settings, tuple(flags)
         jobs, todo = prepare(sweep, expansion, settings, quiet=quiet)
         sweep.commands.append({"at": now(), "command": shlex.join(["dlrun", *argv]), "jobs": len(jobs)})
         return run(sweep, expansion, jobs, todo, argv=argv, quiet=quiet)
-    except ConfigError:
-        sweep.unmake()
-        raise
+
+    return held(sweep, work)
+
+
+def held(sweep: SweepDir, work: Callable[[], int]) -> int:
+    """Do the work while this process holds the folder. A folder that was made for a sweep which never began goes."""
+    sweep.open()
+    try:
+        with Signals():
+            return work()
+    except Interrupted as stopped:
+        print(f"\nStopped by {stopped}; the same command goes on.", file=sys.stderr)
+        return stopped.exit_code
     finally:
+        sweep.unmake()
         sweep.close()
 
 
@@ -193,7 +205,7 @@ def run(
     source = make_source(sweep, expansion, todo)
     screen.note(f"sweep  {sweep.path}", style="bold")
     left = announce(screen, source, jobs, todo)
-    executor = ready_executor(sweep, expansion, todo) if left else None
+    executor = ready_executor(sweep, expansion, todo, screen) if left else None
     forget(sweep)
     sweep.write()
     number = drive(sweep, executor, source, screen, argv) if executor else None
@@ -226,7 +238,9 @@ def announce(screen: Screen, source: Source, jobs: list[FrozenJob], todo: list[F
     return total - done
 
 
-def ready_executor(sweep: SweepDir, expansion: Expansion | None, todo: list[FrozenJob]) -> Executor:
+def ready_executor(
+    sweep: SweepDir, expansion: Expansion | None, todo: list[FrozenJob], screen: Screen
+) -> Executor:
     """The executor; on this machine, after one job of each kind was built. Raises `ConfigError` for impossible ones."""
     jobs = todo
     if expansion is not None and sweep.settings["search"] != "grid":
@@ -236,19 +250,19 @@ def ready_executor(sweep: SweepDir, expansion: Expansion | None, todo: list[Froz
     new = [job for job in jobs if not job.invalid and job.slug not in begun]
     try:
         if expansion is not None and not sweep.settings["skip_invalid"]:
-            check_first(executor, new)
+            check_first(executor, new, screen)
     except BaseException:
         executor.close()
         raise
     return executor
 
 
-def check_first(executor: Executor, jobs: list[FrozenJob]) -> None:
+def check_first(executor: Executor, jobs: list[FrozenJob], screen: Screen) -> None:
     """Build some jobs, if the executor works on this machine: elsewhere, there may be other data and devices."""
-    from dlrun.sweep.plan import LocalExecutor, refuse_unbuildable
+    from dlrun.sweep.plan import LocalExecutor, check_kinds
 
     if isinstance(executor, LocalExecutor):
-        refuse_unbuildable(executor, jobs, plugin_files())
+        check_kinds(executor, jobs, plugin_files(), screen.note)
 
 
 def some_job(expansion: Expansion) -> Job:
@@ -297,6 +311,9 @@ def interrupted(sweep: SweepDir, jobs: list[FrozenJob], records: dict[str, Recor
 def status_command(path: str) -> int:
     """Print how a sweep stands. Returns 0."""
     sweep = expect_sweep(path)
+    if not sweep.jobs and sweep.owner():
+        print(f"{sweep.path} is just beginning, run by process {sweep.owner()}.")
+        return 0
     records = {
         job.slug: state_of_job(sweep, job, read_record(sweep, job.slug)) for job in sweep.jobs.values()
     }
@@ -323,14 +340,14 @@ def retry_command(path: str, *, argv: Sequence[str] = (), quiet: bool = False) -
     """
     sweep = expect_sweep(path)
     expect_components(sweep, todo_of(sweep, sweep.jobs.values(), retry_failed=True))
-    sweep.open()
-    try:
+
+    def work() -> int:
         jobs = list(sweep.jobs.values())
         todo = todo_of(sweep, jobs, retry_failed=True)
         sweep.commands.append({"at": now(), "command": f"dlrun sweep retry {path}", "jobs": len(todo)})
         return run(sweep, None, jobs, todo, argv=argv or ["sweep", "retry", path], quiet=quiet)
-    finally:
-        sweep.close()
+
+    return held(sweep, work)
 
 
 def expect_components(sweep: SweepDir, jobs: Iterable[FrozenJob]) -> None:
@@ -358,5 +375,5 @@ def stop_command(path: str) -> int:
                 f"process {owner} has not ended in {STOP_SECONDS:.0f} s. To end it at once: kill -9 {owner}"
             )
         time.sleep(0.1)
-    print(f"Stopped. Go on with:  {retry_words(sweep)}")
+    print(f"Stopped. Go on with:  {retry_words(sweep)}" if sweep.jobs else "Stopped before its first job.")
     return 0

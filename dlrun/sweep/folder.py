@@ -9,7 +9,9 @@ A job is found by its overrides. Its configuration is frozen in sweep.yaml when 
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,10 +23,12 @@ import yaml
 from dlrun.config import yamls
 from dlrun.config.schema import Config
 from dlrun.errors import ConfigError, Problem, RunError
+from dlrun.report.read import lock_is_free
 from dlrun.run.rundir import RunDir, write_atomic
 from dlrun.sweep.names import job_key
 
 FORMAT = 1
+PATIENCE = 0.5  # seconds in which another process may let go of the folder
 
 
 @dataclass(frozen=True)
@@ -107,13 +111,23 @@ class SweepDir:
         try:
             for path in (self.path, self.path / "jobs", self.state):
                 path.mkdir(parents=True, exist_ok=True)
-            self._lock.lock()
+            self._take()
         except RunError as error:
             text = f"{error} To end it: dlrun sweep stop {self.path}"
             raise RunError(text.replace("another dlrun process", "another sweep")) from None
         except OSError as error:
             raise RunError(f"cannot write to {self.path}: {error.strerror or error}.") from error
         self.read()
+
+    def _take(self) -> None:
+        """Lock the folder; whoever looks at it may hold it for a moment. Raises `RunError`."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self._lock.lock()
+            except RunError:
+                if time.monotonic() > until:
+                    raise
 
     def close(self) -> None:
         """Let the folder go."""
@@ -126,13 +140,13 @@ class SweepDir:
 
     def owner(self) -> int | None:
         """The process that runs this sweep now, if there is one on this machine."""
+        if lock_is_free(self.path):
+            return None
         try:
-            self._lock.lock()
-        except RunError as error:
-            words = str(error).split("(pid ")[-1].split()
-            return int(words[0]) if words and words[0].isdigit() else None
-        self._lock.unlock()
-        return None
+            found = re.match(r"pid (\d+) ", (self.path / ".lock").read_text())
+        except OSError:
+            return None
+        return int(found[1]) if found else None
 
     def read(self) -> None:
         """Read sweep.yaml, if it is there. Raises `RunError` when it is damaged or from a later dlrun."""
@@ -162,9 +176,12 @@ class SweepDir:
 
 
 def expect_sweep(path: str) -> SweepDir:
-    """The sweep in a folder, read but not held. Raises `RunError` when there is none."""
+    """The sweep in a folder, read but not held. Raises `RunError` when there is none.
+
+    One that only begins holds its folder, but has no jobs yet.
+    """
     sweep = SweepDir(Path(path).expanduser())
-    if not sweep.file.is_file():
+    if not sweep.file.is_file() and (not sweep.state.is_dir() or sweep.owner() is None):
         raise RunError(f"{path} holds no sweep (there is no sweep.yaml in it).")
     sweep.read()
     return sweep

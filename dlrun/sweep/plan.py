@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 from dlrun.errors import ConfigError, Problem
@@ -18,7 +19,8 @@ from dlrun.sweep.local import LocalExecutor
 from dlrun.sweep.task import Task, result_of
 
 SWEEP_SECONDS = 3.0  # that a sweep takes to start its workers and to write its report
-CHECK_SECONDS = 10.0  # after which no further job is built before the sweep begins
+CHECK_SECONDS = 10.0  # that building some jobs may take before the sweep begins
+MOMENT = 3.0  # seconds of silence before it is said that they are being built
 MOST_SECONDS = 600.0  # that trying one job may take
 
 
@@ -57,8 +59,11 @@ def tried_on(
     check: str,
     seconds: float = math.inf,
 ) -> Iterator[tuple[FrozenJob, Ended, dict[str, Any], Path]]:
-    """Try jobs in worker processes: each as it ends, what it said, and its log. None is begun after so many seconds."""
-    until = time.monotonic() + seconds
+    """Try jobs in worker processes: each as it ends, what it said, and its log.
+
+    So many seconds after the first has begun no other is, and those that go on are killed.
+    """
+    until = math.inf
     with tempfile.TemporaryDirectory(prefix="dlrun-") as name:
         state, waiting = Path(name), list(jobs)
         while waiting or executor.children:
@@ -67,19 +72,42 @@ def tried_on(
             for ended in executor.wait(0.2):
                 job = next(job for job in jobs if job.slug == ended.slug)
                 yield job, ended, result_of(state, job.slug), state / f"{job.slug}.log"
+            if until == math.inf and any(child.pid for child in executor.children.values()):
+                until = time.monotonic() + seconds
             if time.monotonic() > until:
                 waiting = []
+                executor.kill()
 
 
-def refuse_unbuildable(executor: LocalExecutor, jobs: Sequence[FrozenJob], plugins: Sequence[str]) -> None:
+def check_kinds(
+    executor: LocalExecutor, jobs: Sequence[FrozenJob], plugins: Sequence[str], say: Callable[[str], None]
+) -> None:
     """Build one job of each kind before anything trains; raise `ConfigError` for those that are impossible.
 
     What only torch, the data or the device can tell is told here: a model that does not fit the data, a metric or a
     GPU that is not there. Jobs that differ in numbers alone (seeds, learning rates) are of one kind.
     """
-    kinds = {kind_of(job): job for job in reversed(jobs)}
-    problems = []
-    for job, _, result, _ in tried_on(executor, [*kinds.values()][::-1], plugins, "build", CHECK_SECONDS):
+    kinds = [*{kind_of(job): job for job in reversed(jobs)}.values()][::-1]
+    soon = Timer(MOMENT, say, [f"building one job of each kind first, for {CHECK_SECONDS:.0f} s at most"])
+    soon.daemon = True
+    soon.start()
+    try:
+        unseen = refuse_unbuildable(executor, jobs, kinds, plugins)
+    finally:
+        soon.cancel()
+    if unseen:
+        text = f"not seen to build in {CHECK_SECONDS:.0f} s, so not checked: {unseen[0].label}"
+        say(text + (f" and {len(unseen) - 1} more kinds of jobs" if len(unseen) > 1 else ""))
+
+
+def refuse_unbuildable(
+    executor: LocalExecutor, jobs: Sequence[FrozenJob], kinds: Sequence[FrozenJob], plugins: Sequence[str]
+) -> list[FrozenJob]:
+    """Build these `kinds` of the jobs; raise `ConfigError` for the impossible. Returns those that did not answer."""
+    problems, answered = [], set()
+    for job, _, result, _ in tried_on(executor, kinds, plugins, "build", CHECK_SECONDS):
+        if result:
+            answered.add(job.slug)
         if result.get("config"):
             same = sum(kind_of(other) == kind_of(job) for other in jobs) - 1
             more = f" (and {same} more that differ from it in numbers alone)" if same else ""
@@ -89,6 +117,7 @@ def refuse_unbuildable(executor: LocalExecutor, jobs: Sequence[FrozenJob], plugi
         raise ConfigError(
             [*problems, Problem("sweep", "some jobs cannot be run; nothing was started.", hint)]
         )
+    return [job for job in kinds if job.slug not in answered]
 
 
 def kind_of(job: FrozenJob) -> str:
