@@ -120,6 +120,21 @@ def test_what_a_run_says_cannot_become_html(sweep: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_figures")
+def test_very_long_values_are_shortened_and_whole_in_a_tooltip(tmp_path: Path) -> None:
+    values = [f"<{letter * 200}{'y' * 200}>" for letter in "ab"]
+    jobs = [make_run(tmp_path / "s/jobs" / str(n), make_config(model__opts=v)) for n, v in enumerate(values)]
+    lost = JobRow(tmp_path / "s/jobs/lost", {"model.opts": "c" * 400}, "failed", "no luck")
+    rows = [JobRow(job, {"model.opts": value}) for job, value in zip(jobs, values, strict=True)]
+    comparison = write_results(tmp_path / "s", [*rows, lost])
+    assert max(map(len, str(comparison.table()).splitlines())) < 150
+    assert max(map(len, [*comparison.differences(), *map(comparison.label, comparison.groups)])) < 250
+    shown = Page(write_report(tmp_path / "s", comparison).read_text())
+    titles = [attrs["title"] for tag, attrs in shown.tags if tag == "td" and "title" in attrs]
+    assert sorted(titles) == sorted([*values, "c" * 400] * 2)
+    assert max(len(text) for text in [*shown.of("td"), *shown.of("summary")]) < 100
+
+
+@pytest.mark.usefixtures("no_figures")
 def test_it_can_be_read_without_seeing(sweep: Path) -> None:
     shown = Page(write_report(sweep).read_text())
     kinds = dict.fromkeys(tag for tag, _ in shown.tags)

@@ -25,7 +25,7 @@ from dlrun.report.origin import on_origin
 from dlrun.report.places import OUTPUTS, cannot_write, place_of
 from dlrun.report.read import best_row, component, mode_of
 from dlrun.report.remarks import REPEAT, remarks
-from dlrun.report.tables import Table, format_value, show
+from dlrun.report.tables import Table, clipped, format_value, show
 from dlrun.run.rundir import write_atomic
 
 FIGURE = "comparison.png"
@@ -59,7 +59,8 @@ class Comparison:
             if value == "":  # other components have this key
                 continue
             choice = isinstance(value, str) and "." not in name
-            words.append(value if choice else f"{name}={format_value(value)}")
+            text = clipped(format_value(value))
+            words.append(text if choice else f"{name}={text}")
         run = group.rows[0].source.run
         return " ".join(words) or (run.name if len(group.rows) == 1 else run.title)
 
@@ -74,7 +75,7 @@ class Comparison:
         """One line a key: in what they differ, and the values."""
         lines = []
         for key in self.keys:
-            values = list(dict.fromkeys(format_value(job.setting(key)) for job in self.jobs))
+            values = list(dict.fromkeys(clipped(format_value(job.setting(key))) for job in self.jobs))
             more = f", ... ({len(values)} values)" if len(values) > 8 else ""
             lines.append(f"{key}: {', '.join(values[:8])}{more}")
         return lines

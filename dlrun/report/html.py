@@ -15,7 +15,7 @@ from dlrun.report.jobs import Job
 from dlrun.report.places import cannot_write
 from dlrun.report.read import Run, expect_folder, is_run
 from dlrun.report.stats import numeric
-from dlrun.report.tables import closing_table, format_number, format_seconds, format_value
+from dlrun.report.tables import clipped, closing_table, format_number, format_seconds, format_value
 from dlrun.run.rundir import write_atomic
 
 REPORT = "report.html"
@@ -104,9 +104,10 @@ def _groups(comparison: Comparison) -> str:
     rows = []
     for group, cells in zip(comparison.groups, table.rows, strict=True):
         counted = {"n": float(len(group.counted)), "time": group.seconds}
+        whole = {comparison.short[key]: format_value(value) for key, value in group.keys.items()}
         rows.append(
             [
-                _sorted_cell(text, counted.get(header))
+                _sorted_cell(text, counted.get(header), whole.get(header, ""))
                 for header, text in zip(table.headers, cells, strict=True)
             ]
         )
@@ -116,10 +117,10 @@ def _groups(comparison: Comparison) -> str:
     return page.table(table.headers, rows, caption)
 
 
-def _sorted_cell(text: str, value: float | None) -> str:
+def _sorted_cell(text: str, value: float | None, whole: str = "") -> str:
     """A cell that sorts by the number that it begins with."""
     found = value if value is not None else number(text.split(" ", 1)[0])
-    return page.cell(text, found) if found == found else page.cell(text)
+    return page.cell(text, found) if found == found else page.cell(text, whole=whole)
 
 
 def _jobs(comparison: Comparison, folder: Path) -> str:
@@ -158,7 +159,8 @@ def _setting_cell(value: Any) -> str:
 
 def _failure(job: Job, comparison: Comparison) -> str:
     """A failed job, to unfold: error, traceback, command."""
-    names = " ".join(f"{comparison.short[key]}={format_value(job.setting(key))}" for key in comparison.keys)
+    short = comparison.short
+    names = " ".join(f"{short[key]}={clipped(format_value(job.setting(key)))}" for key in comparison.keys)
     error = job.error or "the process ended without a word"
     last = error.strip().splitlines()[-1]
     body = page.pre(error) + _log_of(job.run, error) + page.command(job.command)

@@ -8,6 +8,8 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from dlrun.report.tables import clipped
+
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c1c1c; --faint: #5f5f5f; --line: #d8d8d8; --back: #fff;
   --tint: #f5f7fa; --good: #00694d; --bad: #b3261e; }
@@ -122,11 +124,16 @@ def table(
     )
 
 
-def cell(text: str, value: float | None = None, *, kind: str = "") -> str:
-    """A cell: the text, and the number that it is sorted by, if any."""
+def cell(text: str, value: float | None = None, *, kind: str = "", whole: str = "") -> str:
+    """A cell: the text, and the number that it is sorted by, if any. A long text is shortened, and shown whole (or
+    what it is `whole`) to a pointer that rests on it.
+    """
     if value is not None:
         return f'<td {NUMBER} data-value="{value!r}">{escape(text)}</td>'
-    return f'<td class="{escape(kind)}">{escape(text)}</td>' if kind else f"<td>{escape(text)}</td>"
+    shown, whole = clipped(text), whole or text
+    named = f' class="{escape(kind)}"' if kind else ""
+    title = f' title="{escape(whole)}"' if shown != whole else ""
+    return f"<td{named}{title}>{escape(shown)}</td>"
 
 
 def code_cell(text: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from dlrun.report.tables import clipped
 from dlrun.run.rundir import write_atomic
 
 if TYPE_CHECKING:
@@ -113,11 +114,7 @@ def save(figure: Figure, path: Path) -> Path:
 
 def plain(text: str, limit: int = 80) -> str:
     """Text that matplotlib draws as it is: no formulas between dollars, one line, shortened in the middle."""
-    words = " ".join(str(text).split())
-    if len(words) > limit:
-        half = (limit - 1) // 2
-        words = f"{words[: limit - 1 - half]}…{words[-half:]}"
-    return words.replace("$", r"\$")
+    return clipped(" ".join(str(text).split()), limit).replace("$", r"\$")
 
 
 def line_style(index: int) -> dict[str, Any]:

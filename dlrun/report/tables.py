@@ -17,6 +17,7 @@ STATUS_STYLES = {
     "waiting": "dim",
 }  # fmt: skip
 SHORT = 12  # characters: a cell of text up to here is not broken over lines
+LONGEST = 60  # characters of a setting in a table or on a page
 SHOWN_FILES = ("curves.png", "confusion.png", "mistakes.png", "checkpoints/best.pt", "checkpoints/last.pt")
 
 
@@ -214,3 +215,9 @@ def format_value(value: Any) -> str:
     if isinstance(value, Mapping):
         return f"{{{','.join(f'{key}:{format_value(item)}' for key, item in value.items())}}}"
     return str(value)
+
+
+def clipped(text: str, limit: int = LONGEST) -> str:
+    """The text, shortened in the middle if it is long."""
+    half = (limit - 1) // 2
+    return text if len(text) <= limit else f"{text[: limit - 1 - half]}…{text[-half:]}"
