@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import fcntl
 import io
 import json
@@ -347,6 +348,24 @@ def test_changed_data_and_code_are_stale_too(
     assert "changed since: code 2, data 2" in capsys.readouterr().out
 
 
+def test_a_job_that_goes_on_with_other_code_is_stale_and_marked(
+    sweep: FakeSweep, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep(["seed=0,1,2", "device=cpu"])
+    (old,) = {record.code for record in states(sweep.folder).values()}
+    for slug in ("seed0", "seed1"):
+        job = sweep.folder.path / "jobs" / slug
+        status = json.loads((job / "status.json").read_text()) | {"state": "interrupted"}
+        (job / "status.json").write_text(json.dumps(status))
+    (sweep.folder.path / "jobs" / "seed0" / "checkpoints").mkdir(exist_ok=True)
+    (sweep.folder.path / "jobs" / "seed0" / "checkpoints" / "last.pt").touch()
+    for module in ("freeze", "drive"):
+        monkeypatch.setattr(f"dlrun.sweep.{module}.code_hash", lambda: "other")
+    sweep(["seed=0,1,2", "device=cpu"], quiet=False)
+    assert "stale: 2 jobs (changed since: code 2); what is done stays" in capsys.readouterr().out
+    assert [record.code for record in states(sweep.folder).values()] == [f"{old} then other", "other", old]
+
+
 def test_the_data_hash_sees_content_but_not_the_time(tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     file.write_text("1")
@@ -632,6 +651,44 @@ def test_a_sweep_goes_on_when_nobody_reads_on(sweep: FakeSweep, monkeypatch: pyt
             sys.stdout.close()
     assert [record.state for record in states(sweep.folder).values()] == ["finished", "failed", "finished"]
     assert (sweep.folder.path / "results.csv").exists()
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_a_sweep_goes_on_when_its_words_cannot_be_written(
+    sweep: FakeSweep, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    """`dlrun -m ... > /dev/full` (as on a full disk), and `>&-`."""
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", os.fdopen(os.open("/dev/full", os.O_WRONLY), "w") if full else None)
+        assert cli.main(["-m", "seed=0,1", "device=cpu"]) == 0
+        sys.stdout.close()
+    assert len(sweep.ran) == 2
+
+
+def test_a_full_disk_under_the_sweep_ends_it_with_one_message(
+    sweep: FakeSweep, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dlrun.sweep.drive.write_record", full)
+        assert cli.main(["-m", "seed=0,1", "device=cpu"]) == 4
+    assert re.search(
+        r"cannot write to outputs/sweeps/\S+: No space left on device\. The same", capsys.readouterr().err
+    )
+    assert sweep.executors[-1].signals == [signal.SIGTERM]
+    assert sweep(["seed=0,1", "device=cpu"]) == 0
+
+
+@pytest.mark.parametrize(
+    "words", [["-m", "seed=0,1", "device=cpu", "sweep.name={}"], ["sweep", "status", "{}"]]
+)
+def test_a_name_that_is_too_long_is_refused(
+    sweep: FakeSweep, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([word.format("x" * 300) for word in words]) == 2
+    assert re.search(r"File name too long|holds no sweep", capsys.readouterr().err)
 
 
 def test_piped_a_job_is_a_line(sweep: FakeSweep, capsys: pytest.CaptureFixture[str]) -> None:

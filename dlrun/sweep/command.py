@@ -16,7 +16,7 @@ from typing import Any
 from dlrun.config.expand import Expansion, Job
 from dlrun.config.plugins import loaded
 from dlrun.config.schema import current_menu, not_registered
-from dlrun.errors import ConfigError, Problem, RunError
+from dlrun.errors import ConfigError, Problem, RunError, TrainingFailed
 from dlrun.report.tables import Table, show
 from dlrun.run.signals import EXIT_CODES, Interrupted, Signals
 from dlrun.sweep.drive import Drive, Jobs, Source
@@ -24,7 +24,7 @@ from dlrun.sweep.executor import Executor, make_executor
 from dlrun.sweep.folder import FrozenJob, SweepDir, default_path, expect_sweep
 from dlrun.sweep.freeze import forget, freeze, new_job, refresh
 from dlrun.sweep.names import job_key, key_of, sweep_name
-from dlrun.sweep.screen import Screen, even_unheard
+from dlrun.sweep.screen import Screen, even_unheard, find_output
 from dlrun.sweep.search import Pruned, Search, make_sampler, remember_space, size
 from dlrun.sweep.state import (
     DONE,
@@ -74,6 +74,7 @@ def sweep_command(
 
 def held(sweep: SweepDir, work: Callable[[], int]) -> int:
     """Do the work while this process holds the folder. A folder that was made for a sweep which never began goes."""
+    find_output()
     sweep.open()
     try:
         with Signals():
@@ -81,6 +82,11 @@ def held(sweep: SweepDir, work: Callable[[], int]) -> int:
     except Interrupted as stopped:
         print(f"\nStopped by {stopped}; the same command goes on.", file=sys.stderr)
         return stopped.exit_code
+    except OSError as error:
+        if not sweep.is_at_fault(error):
+            raise
+        text = f"cannot write to {sweep.path}: {error.strerror or error}."
+        raise TrainingFailed(f"{text} The same command goes on when that is mended.") from error
     finally:
         sweep.unmake()
         sweep.close()
@@ -166,7 +172,9 @@ def prepare(
         jobs = [sweep.jobs[job.slug] for job in jobs]
     elif stale.jobs and not quiet:
         with even_unheard():
-            print(f"{stale}; they stay as they are: sweep.refresh=true runs them again")
+            print(
+                f"{stale}; what is done stays, the rest goes on as it began: sweep.refresh=true runs them anew"
+            )
     if settings["search"] != "grid":
         return list(sweep.jobs.values()), []
     return jobs, todo_of(sweep, jobs, retry_failed=settings["retry_failed"])

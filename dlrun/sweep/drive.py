@@ -131,10 +131,23 @@ class Drive:
                     if not self.running and not self.waiting:
                         break
                     self.look()
+            except (
+                OSError
+            ):  # the folder cannot be written to: there is nobody to tell what becomes of the jobs
+                self.wind_up()
+                raise
             finally:
                 self.executor.close()
         write_status(self.sweep, self.all_records())
         return self.stopping.number
+
+    def wind_up(self) -> None:
+        """Ask the jobs to stop, and wait for them."""
+        self.executor.stop(signal.SIGTERM)
+        until = time.monotonic() + STOP_SECONDS
+        while self.running and time.monotonic() < until and not self.stopping.hard:
+            for ended in self.executor.wait(POLL):
+                self.running.pop(ended.slug, None)
 
     def fill(self) -> None:
         """Start jobs while there is room, unless a stop was asked for."""
@@ -161,12 +174,18 @@ class Drive:
         run = self.sweep.run(job.slug)
         if not run.status.exists():  # killed in its first moments: nothing in it is worth keeping
             shutil.rmtree(run.path, ignore_errors=True)
-        record = Record(state="running", attempts=old.attempts + 1, code=self.code)
+        record = Record(state="running", attempts=old.attempts + 1, code=self.code_of(job, old))
         self.keep(job, record)
         handle = self.executor.start(self.task(job))
         if handle:
             self.keep(job, replace(record, handle=handle))
         self.running[job.slug] = Running(job, time.monotonic())
+
+    def code_of(self, job: FrozenJob, old: Record) -> str:
+        """The code that a job runs with: two hashes, if it goes on from a checkpoint that another code made."""
+        if not old.code or not self.sweep.run(job.slug).has_checkpoint:
+            return self.code
+        return old.code if old.code.split()[-1] == self.code else f"{old.code} then {self.code}"
 
     def let_go(self, job: FrozenJob) -> bool:
         """Wait a little for the dying process of a killed sweep. True when the run is free."""

@@ -8,6 +8,7 @@ A job is found by its overrides. Its configuration is frozen in sweep.yaml when 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -28,6 +29,7 @@ from dlrun.run.rundir import RunDir, write_atomic
 from dlrun.sweep.names import job_key
 
 FORMAT = 1
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)  # full, or out of order
 PATIENCE = 0.5  # seconds in which another process may let go of the folder
 
 
@@ -106,9 +108,9 @@ class SweepDir:
         """Make the folder, hold it for this process and read it. Raises `RunError`, and `ConfigError` for a folder
         that holds something else.
         """
-        refuse_strangers(self.path)
-        self.made = not self.path.exists()
         try:
+            refuse_strangers(self.path)
+            self.made = not self.path.exists()
             for path in (self.path, self.path / "jobs", self.state):
                 path.mkdir(parents=True, exist_ok=True)
             self._take()
@@ -148,6 +150,11 @@ class SweepDir:
             return None
         return int(found[1]) if found else None
 
+    def is_at_fault(self, error: OSError) -> bool:
+        """Whether it is this folder, or its disk, that failed."""
+        there = os.path.abspath(self.path)
+        return error.errno in DISK or os.path.abspath(str(error.filename or "")).startswith(there)
+
     def read(self) -> None:
         """Read sweep.yaml, if it is there. Raises `RunError` when it is damaged or from a later dlrun."""
         if not self.file.is_file():
@@ -181,7 +188,7 @@ def expect_sweep(path: str) -> SweepDir:
     One that only begins holds its folder, but has no jobs yet.
     """
     sweep = SweepDir(Path(path).expanduser())
-    if not sweep.file.is_file() and (not sweep.state.is_dir() or sweep.owner() is None):
+    if not os.path.isfile(sweep.file) and (not os.path.isdir(sweep.state) or sweep.owner() is None):
         raise RunError(f"{path} holds no sweep (there is no sweep.yaml in it).")
     sweep.read()
     return sweep

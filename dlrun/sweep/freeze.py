@@ -89,12 +89,15 @@ def results(config: Config) -> tuple[object, ...]:
 
 
 def changed(sweep: SweepDir, frozen: FrozenJob, job: Job, data: str) -> list[str]:
-    """In what a frozen job differs from today's: its configuration, and for one that has run its code and data."""
+    """In what a frozen job differs from today's: its configuration, and for one that has run, be it in part, its code
+    and data.
+    """
     reasons = []
     if not frozen.invalid and (job.config is None or results(job.config) != results(frozen.config)):
         reasons.append("configuration")
     record = read_record(sweep, frozen.slug)
-    if state_of_job(sweep, frozen, record).state in DONE:
+    done = state_of_job(sweep, frozen, record).state in DONE
+    if done or sweep.run(frozen.slug).has_checkpoint:
         if record.code and record.code != code_hash():
             reasons.append("code")
         if job.config is not None and data != frozen.data:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -23,12 +24,18 @@ STYLES = {"finished": "green", "pruned": "yellow", "failed": "red", "waiting": "
 
 @contextmanager
 def even_unheard() -> Iterator[None]:
-    """`with even_unheard(): print(...)`: when nobody reads on (`dlrun -m ... | head`), the sweep goes on."""
+    """`with even_unheard(): print(...)`: when nobody reads on (`| head`, `> /dev/full`, `>&-`), the sweep goes on."""
     try:
         yield
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError:
         forsake(sys.stdout)
+
+
+def find_output() -> None:
+    """Where there is no standard output at all (`>&-`), what is printed goes nowhere."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
 
 
 class Screen:

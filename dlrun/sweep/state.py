@@ -36,7 +36,7 @@ class Record:
     attempts: int = 0
     seconds: float = 0.0  # of the last attempt
     memory_mib: float = 0.0  # the most that its process held
-    code: str = ""  # hash of the code that it was begun with
+    code: str = ""  # hash of the code that it ran with: `A then B` if that changed on the way
     handle: str = ""  # how an executor that outlives the sweep finds it again
 
 
