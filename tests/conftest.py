@@ -78,3 +78,11 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a folder of its own, and without figures."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("dlrun.run.closing.draw", lambda *_: None)
+
+
+@pytest.fixture
+def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A traced step's graph itself, not compiled: what tracing and binding do, without the compiler's seconds."""
+    from torch._inductor import compile_fx
+
+    monkeypatch.setattr(compile_fx, "compile_fx", lambda graph, inputs, **options: graph)

@@ -312,6 +312,33 @@ def test_outputs_may_be_a_view_of_a_parameter() -> None:
     assert "the outputs are constant" in run.summary["remarks"][0]
 
 
+BY_ROW = """
+import dlrun
+from dlrun.objectives.losses import Loss
+from torch.nn import functional as F
+
+@dlrun.register.loss("by_row")
+class ByRow(Loss):
+    def __init__(self):
+        super().__init__("by_row", "mean")
+
+    def forward(self, output, target):
+        return F.cross_entropy(output, target, reduction="none")
+
+    def check(self, output, target):
+        pass
+"""
+
+
+def test_a_loss_that_is_not_one_number_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("loss.py").write_text(BY_ROW)
+    assert cli.main(["plugins=[loss.py]", "loss=by_row", "run.dir=a", *SMALL]) == 2
+    assert (
+        "by_row gives a tensor of shape (2,), not one number. Return loss.mean()" in capsys.readouterr().err
+    )
+    assert not Path("a").exists()
+
+
 @pytest.mark.parametrize(("steps", "watched"), [(1, 1), (8, 7), (54, 21)])
 def test_a_run_of_any_length_is_profiled(
     steps: int, watched: int, capsys: pytest.CaptureFixture[str]

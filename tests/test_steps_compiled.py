@@ -35,14 +35,6 @@ from dlrun.errors import ConfigError
 from dlrun.models.recurrent import gru
 
 
-@pytest.fixture
-def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The traced graph itself, not compiled: what tracing and binding do, without the compiler's seconds."""
-    from torch._inductor import compile_fx
-
-    monkeypatch.setattr(compile_fx, "compile_fx", lambda graph, inputs, **options: graph)
-
-
 @pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize(("name", "settings"), [*SETTINGS[:6], ("sgd", {}), ("rmsprop", {})])
 def test_traced_step_equals_plain(name: str, settings: dict[str, Any]) -> None:

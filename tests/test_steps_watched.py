@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -18,6 +20,7 @@ from steps_help import (
     assert_same,
     batches_of,
     fused,
+    small_cnn,
     small_mlp,
     state_of,
     train,
@@ -26,7 +29,7 @@ from torch import Tensor, nn
 
 from dlrun.data.base import Part
 from dlrun.data.batches import ResidentBatches
-from dlrun.engine.evaluation import eval_mode
+from dlrun.engine.evaluation import eval_mode, evaluate
 from dlrun.engine.state import TrainState
 from dlrun.engine.steps import choose_step
 from dlrun.engine.steps.chain import chain
@@ -37,6 +40,7 @@ from dlrun.engine.steps.plain import ClosureStep, PlainStep
 from dlrun.errors import ConfigError
 from dlrun.models.recurrent import Recurrent
 from dlrun.objectives.losses import Elementwise
+from dlrun.objectives.metrics import Classification
 from dlrun.spec import DataSpec
 
 Make = Callable[[DataSpec], nn.Module]
@@ -153,7 +157,14 @@ def by_pixel(spec: DataSpec) -> nn.Module:
     return nn.Sequential(nn.Conv2d(2, 4, 3), nn.Dropout(0.3), nn.Flatten(), nn.Linear(400, 3))
 
 
-@pytest.mark.parametrize("make", [Textbook, by_pixel])
+def by_pixel_under_a_head_of_zeros(spec: DataSpec) -> nn.Module:
+    """Only the gradients show that it draws by pixel."""
+    model = by_pixel(spec)
+    nn.init.zeros_(model[-1].weight)
+    return model
+
+
+@pytest.mark.parametrize("make", [Textbook, by_pixel, by_pixel_under_a_head_of_zeros])
 def test_models_that_mind_are_not_laid_out_channels_last(make: Make) -> None:
     assert check(make, IMAGE) == ["fused"]
 
@@ -198,6 +209,8 @@ class Changing(nn.Module):
     def __init__(self, how: str) -> None:
         super().__init__()
         self.how, self.calls = how, 0
+        self.seen: list[int] = []
+        self.generator = np.random.default_rng(0)
         self.linear = nn.Linear(6, 3)
         self.register_buffer("mean", torch.zeros(6))
         if how == "hook":
@@ -206,6 +219,10 @@ class Changing(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.how == "count":
             self.calls += 1
+        if self.how == "list":
+            self.seen.append(len(x))
+        if self.how == "generator" and self.generator.random() < 2:
+            x = x * 2
         if self.how == "draw" and random.random() < 2:
             x = x * 2
         if self.how == "replace":
@@ -218,6 +235,8 @@ class Changing(nn.Module):
     [
         ("hook", "a parameter has hooks"),
         ("count", "changes its attribute calls"),
+        ("list", "changes its attribute seen"),
+        ("generator", "changes its attribute generator"),
         ("draw", "random numbers of Python"),
         ("replace", "replaces mean: change it in place"),
     ],
@@ -226,6 +245,72 @@ def test_what_python_does_is_not_compiled_away(how: str, words: str) -> None:
     state = state_of(lambda spec: Changing(how))
     with pytest.raises(ConfigError, match=words):
         CompiledStep(state, fused(state), batches_of(TABLE)[0])
+
+
+class Warming(Elementwise):
+    """A loss that counts its calls, or averages over them."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__("warming", F.mse_loss, "mean")
+        self.how, self.calls = how, 0
+        self.register_buffer("level", torch.zeros(()))
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        loss = F.cross_entropy(output, target)
+        if self.how == "count":
+            self.calls += 1
+            return loss * (1 - 0.5**self.calls)
+        if self.how == "replace":
+            self.level = 0.9 * self.level + 0.1 * loss.detach()
+        else:
+            self.level.lerp_(loss.detach(), 0.1)
+        return loss * (1 + self.level)
+
+
+@pytest.mark.parametrize(
+    ("how", "words"), [("count", "Warming changes its attribute calls"), ("replace", "level")]
+)
+def test_nor_what_a_loss_does(how: str, words: str) -> None:
+    state = state_of(small_mlp)
+    state.loss = Warming(how)
+    with pytest.raises(ConfigError, match=words):
+        CompiledStep(state, fused(state), batches_of(TABLE)[0])
+
+
+class Settled(nn.Linear):
+    """Sets at each call what it has set before."""
+
+    threshold = float("nan")
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.rows, self.threshold = len(x), float("nan")
+        return super().forward(x)
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_what_stays_as_it_was_may_be_compiled() -> None:
+    state = state_of(lambda spec: Settled(6, 3))
+    state.loss = Warming("in place")
+    assert CompiledStep(state, fused(state), batches_of(TABLE)[0]).whole
+    assert "rows" not in vars(state.model), "nothing of the tracing stays"
+
+
+@pytest.mark.parametrize("how", ["count", "replace", "in place"])
+def test_the_choice_of_a_layout_leaves_the_loss_alone(how: str) -> None:
+    state = state_of(small_cnn, IMAGE)
+    state.loss = Warming(how)
+    _, words = chosen(state, batches_of(IMAGE))
+    assert "channels_last" in words
+    assert state.loss.calls == float(state.loss.level) == 0
+
+
+def test_the_state_of_a_loss_is_part_of_a_checkpoint() -> None:
+    states = [state_of(small_mlp) for _ in range(2)]
+    for state in states:
+        state.loss, state.metric = Warming("in place"), None
+    train(PlainStep(), states[0], batches_of(TABLE))
+    states[1].load_state_dict(copy.deepcopy(states[0].state_dict()))
+    assert float(states[1].loss.level) == float(states[0].loss.level) != 0
 
 
 def test_the_norm_that_is_clipped_is_the_optimizers_and_no_gradient_stays() -> None:
@@ -268,7 +353,18 @@ def test_a_model_may_change_its_input_in_place(shuffle: bool) -> None:
     for epoch in range(3):
         for batch in batches.epoch(epoch):
             assert bool((batch.inputs[0] == 1).all())
+            assert bool((batch.target == 0).all())
             batch.inputs[0].sub_(0.5)
+            batch.target.add_(1)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_the_target_of_a_reconstruction_is_its_own(shuffle: bool) -> None:
+    images = torch.ones(10, 6)
+    batches = ResidentBatches(Part((images,), images), TABLE, batch_size=4, shuffle=shuffle)
+    for batch in batches.epoch(0):
+        batch.inputs[0].zero_()
+        assert bool((batch.target == 1).all())
 
 
 class Merging(nn.Module):
@@ -278,8 +374,13 @@ class Merging(nn.Module):
         super().__init__()
         self.linear, self.merged, self.turns = nn.Linear(2, 2), False, 0
 
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x)  # type: ignore[no-any-return]
+
     def train(self, mode: bool = True) -> Merging:
         super().train(mode)
+        with torch.no_grad():
+            self.linear.weight.data = self.linear.weight * (0.5 if mode else 2.0)
         self.merged, self.turns = not mode, self.turns + 1
         return self
 
@@ -292,3 +393,24 @@ def test_a_module_with_a_train_of_its_own_is_told_once_each_way() -> None:
     assert not model[1].merged
     assert model[1].turns == 2
     assert [module.training for module in model] == [True, True, False]
+
+
+def test_what_a_module_does_as_the_mode_changes_can_be_trained_on() -> None:
+    """Not so the tensors of inference mode."""
+    state = state_of(lambda spec: nn.Sequential(nn.Linear(6, 2), Merging(), nn.Linear(2, 3)))
+    state.metric = Classification(TABLE)
+    evaluate(state, Rows(batches_of(TABLE)))
+    train(PlainStep(), state, batches_of(TABLE, 2))
+    assert not state.model[1].merged
+
+
+def test_a_frozen_module_in_one_that_is_told_stays_in_eval_mode() -> None:
+    class Parent(nn.Sequential):
+        def train(self, mode: bool = True) -> Parent:
+            return super().train(mode)
+
+    model = Parent(nn.Linear(2, 2), Merging())
+    model[1].eval()
+    with eval_mode(model):
+        pass
+    assert [model.training, model[1].training, model[1].merged] == [True, False, True]

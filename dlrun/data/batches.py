@@ -107,7 +107,8 @@ class ResidentBatches(Sizes):
         for first in range(start, self.count, GATHER):
             begin = first * self.batch_size
             end = min((first + GATHER) * self.batch_size, self.samples)
-            yield from self._sliced(*self._gather(order, begin, end), stored=order is None)
+            inputs, target = self._gather(order, begin, end)
+            yield from self._sliced(inputs, target, shared=order is None or target is inputs[0])
 
     def _gather(self, order: Tensor | None, begin: int, end: int) -> tuple[tuple[Tensor, ...], Tensor]:
         """Rows `begin` to `end` of the epoch, prepared, on the device."""
@@ -124,14 +125,21 @@ class ResidentBatches(Sizes):
             target = _sent(target, self.device)
         return self.preparation(inputs, target)
 
-    def _sliced(self, inputs: tuple[Tensor, ...], target: Tensor, stored: bool) -> Iterator[Batch]:
-        """The batches of some gathered rows. What is `stored` is copied: a model may change its input in place."""
+    def _sliced(self, inputs: tuple[Tensor, ...], target: Tensor, shared: bool) -> Iterator[Batch]:
+        """The batches of some gathered rows. What others hold, too, is copied: a model may change its input in place,
+        a loss its target.
+        """
         columns = [tensor.split(self.batch_size) for tensor in inputs]
         for *rows, wanted in zip(*columns, target.split(self.batch_size), strict=True):
             batch = Batch(tuple(rows), wanted)
             if self.text:
                 batch = trimmed(batch)
-            yield Batch(tuple(x.clone() for x in batch.inputs), batch.target) if stored else batch
+            yield copied(batch) if shared else batch
+
+
+def copied(batch: Batch) -> Batch:
+    """A batch of tensors that nobody else holds."""
+    return Batch(tuple(x.clone() for x in batch.inputs), batch.target.clone())
 
 
 def _sent(tensor: Tensor, device: torch.device) -> Tensor:

@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dlrun.engine.state import Plan, TrainState
 from dlrun.errors import Diverged
@@ -39,12 +39,17 @@ class Chunk:
         self.outputs: list[Tensor] = []
         self.targets: list[Tensor] = []
         self.held = 0
+        self.borrowed = False  # outputs are views of what the next step changes
         self.counts: Tensor | None = None  # of the whole epoch so far
 
     def add(
         self, loss: Tensor, output: Tensor, target: Tensor, lr: float, scale: float, update: bool
     ) -> None:
         """Remember one step; nothing is read back."""
+        if not self.losses:
+            self.borrowed = shares_memory(output, self.state.model)
+        if self.borrowed:
+            output = output.clone()
         self.losses.append(loss)
         self.facts.append((lr, scale, update, self.state.loss.denominator(target), target.shape[0]))
         self.outputs.append(output)
@@ -102,6 +107,14 @@ class Chunk:
         sums.seconds += perf_counter() - self.started
         sums.waited += self.waited
         return rows
+
+
+def shares_memory(output: Tensor, model: nn.Module) -> bool:
+    """Is the output a view of a weight or buffer, as where a model learns constants?"""
+    place = output.untyped_storage().data_ptr()
+    return any(
+        place == tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())
+    )
 
 
 def read_all(values: list[Any]) -> list[float]:

@@ -20,13 +20,12 @@ class Evaluation:
     counts: Tensor
 
 
-@torch.inference_mode()
 def evaluate(state: TrainState, batches: Any, plan: Plan | None = None) -> Evaluation | None:
     """Loss and metrics over one part, each sample weighing the same; None if a stop was asked for meanwhile.
 
     Runs in eval mode (trap T14) without gradients (T04), and leaves every module's mode as it was.
     """
-    with eval_mode(state.model):
+    with eval_mode(state.model), torch.inference_mode():
         losses, weights, counts = [], [], None
         for batch in batches.epoch(0):
             if plan is not None and plan.stop():
@@ -47,7 +46,8 @@ def evaluate(state: TrainState, batches: Any, plan: Plan | None = None) -> Evalu
 class eval_mode:
     """`with eval_mode(model):` puts every module in eval mode, and back as it was.
 
-    A module with a `train` of its own (one that merges weights for evaluation, say) is told by it, both times.
+    A module with a `train` or `eval` of its own (one that merges weights for evaluation, say) is told by it, both
+    times; outside of inference mode, whose tensors could not be trained on.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -56,7 +56,7 @@ class eval_mode:
         self.told: list[nn.Module] = []
         inner: set[nn.Module] = set()  # told by the one that holds them
         for module in self.modules:
-            if module.training and type(module).train is not nn.Module.train and module not in inner:
+            if module.training and has_own_mode(module) and module not in inner:
                 self.told.append(module)
                 inner.update(module.modules())
 
@@ -72,4 +72,12 @@ class eval_mode:
         for module in self.told:
             module.train()
         for module, training in zip(self.modules, self.training, strict=True):
+            if module.training and not training and has_own_mode(module):  # told by the one that holds it
+                module.eval()
             vars(module)["training"] = training
+
+
+def has_own_mode(module: nn.Module) -> bool:
+    """Does its class do more than set a flag when the mode changes?"""
+    kind = type(module)
+    return kind.train is not nn.Module.train or kind.eval is not nn.Module.eval

@@ -121,6 +121,7 @@ class TrainState:
         return {
             "format": FORMAT,
             "model": self.model.state_dict(),
+            "loss": self.loss.state_dict() if isinstance(self.loss, nn.Module) else {},
             "optimizer": optimizer_state_dict(self.optimizer),
             "scheduler": None if self.schedule is None else self.schedule.state_dict(),
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
@@ -145,6 +146,8 @@ class TrainState:
         from dlrun.objectives.light import load_optimizer_state_dict
 
         self.model.load_state_dict(state["model"])
+        if state.get("loss"):  # a loss that averages over steps, say
+            self.loss.load_state_dict(state["loss"])
         load_optimizer_state_dict(self.optimizer, state["optimizer"])
         if self.schedule is not None:
             self.schedule.load_state_dict(state["scheduler"])

@@ -5,6 +5,7 @@ Everything that can be known to be wrong is found here, before the first step an
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 from dataclasses import dataclass, field, replace
@@ -266,6 +267,8 @@ def check_shapes(config: Config, model: nn.Module, loss: Any, batches: Any) -> N
             if not isinstance(output, Tensor):
                 raise ValueError(f"the model returned a {type(output).__name__}, not a tensor")
             loss.check(output, target)
+            if config.loss.name in LOSSES.plugins:
+                check_loss(config, loss, output, target)
     except DlrunError:
         raise
     except (RuntimeError, ValueError, IndexError) as error:
@@ -279,6 +282,17 @@ def check_shapes(config: Config, model: nn.Module, loss: Any, batches: Any) -> N
         raise ConfigError(Problem("model", what)) from error
     finally:
         model.train(training)
+
+
+def check_loss(config: Config, loss: Any, output: Tensor, target: Tensor) -> None:
+    """A loss of the user's must be one number. A copy is asked, since it may count; if it fails, training will say."""
+    try:
+        shape = tuple(copy.deepcopy(loss)(output, target.clone()).shape)
+    except Exception:
+        return
+    if shape:
+        what = f"{config.loss.name} gives a tensor of shape {shape}, not one number."
+        raise ConfigError(Problem("loss", what, "Return loss.mean() or loss.sum()."))
 
 
 def check_batch_norm(model: nn.Module, batches: Any) -> None:

@@ -60,6 +60,8 @@ class CompiledStep:
         if trace is None:
             return self.eager(state, batch, scale, update)
         if not self.whole:
+            if not trace.fits(state.optimizer):
+                return self.eager(state, batch, scale, update)
             with torch.no_grad():
                 loss, output, *gradients = trace.graph(*trace.fixed, *batch.inputs, batch.target)
                 accumulate_gradients(trace.used, gradients, scale)
@@ -92,9 +94,12 @@ def first_rows(batch: Any, rows: int) -> Any:
 
 def accumulate_gradients(params: list[Tensor], gradients: list[Tensor], scale: float) -> None:
     """Add `scale` times the gradients to `.grad`, in the weights' own memory format, as autograd does."""
+    given: set[int] = set()  # two weights with equal gradients may be given the same memory
     for p, gradient in zip(params, gradients, strict=True):
-        if gradient.stride() != p.stride():
+        place = gradient.data_ptr()
+        if gradient.stride() != p.stride() or place in given:
             gradient = torch.empty_like(p).copy_(gradient)
+        given.add(place)
         if scale != 1.0:
             gradient = gradient * scale
         p.grad = gradient if p.grad is None else p.grad.add_(gradient)

@@ -45,6 +45,8 @@ class GraphStep:
         self.settings: list[Group] = []
         self.lists: Any = None  # of the optimizer's tensors, that the graph was recorded with
         self.shapes: list[torch.Size] = []
+        self.held: list[Tensor] = []  # the model's weights and buffers
+        self.places: list[tuple[int, bool]] = []  # of these
         self.rates: list[float] = []
         self.rate_tensors: list[Tensor] = []
         self.inputs: tuple[Tensor, ...] = ()
@@ -59,9 +61,7 @@ class GraphStep:
         usual = len(batch.target) == self.rows and scale == 1.0 and update
         if not usual or self.refused or not is_ordinary(state.optimizer):
             return self.eager(state, batch, scale, update)
-        if (
-            self.fused_update.state is not state.optimizer.state
-        ):  # another was loaded: its lists are made eagerly
+        if not self.holds(state.optimizer):  # others were loaded, or some frozen: lists are made eagerly
             self.warm, self.graph = 0, None
         if self.warm < WARM_UP:
             self.warm += 1
@@ -73,6 +73,17 @@ class GraphStep:
         assert self.graph is not None
         self.graph.replay()
         return self.loss.clone(), self.output.clone()
+
+    def holds(self, optimizer: Optimizer) -> bool:
+        """Are state and weights those that the lists were made of, tensor by tensor once there is a graph?"""
+        if self.fused_update.state is not optimizer.state:
+            return False
+        if self.graph is None:
+            return True
+        if self.places != places(self.held):
+            return False
+        pairs = zip(self.fused_update.lists, optimizer.param_groups, strict=False)
+        return all(lists.holds(group, optimizer.state) for lists, group in pairs)
 
     def warm_up(self, state: Any, batch: Any) -> tuple[Tensor, Tensor]:
         """An ordinary step on a side stream, as captures want it."""
@@ -99,7 +110,7 @@ class GraphStep:
             self.refused = "the optimizer's settings change again and again"
         if self.refused:
             return False
-        witness = Witness(state.model)
+        witness = Witness(state.model, state.loss)
         use_device_counts(optimizer)
         self.inputs = tuple(x.clone() for x in batch.inputs)
         self.target = batch.target.clone()
@@ -118,6 +129,8 @@ class GraphStep:
             self.graph = None
             return False
         self.settings, self.shapes = settings(optimizer), shapes(batch)
+        self.held = [*state.model.parameters(), *state.model.buffers()]
+        self.places = places(self.held)
         self.lists = self.fused_update.lists
         return True
 
@@ -171,6 +184,11 @@ def settings(optimizer: Optimizer) -> list[Group]:
 def shapes(batch: Any) -> list[torch.Size]:
     """The shapes of a batch."""
     return [tensor.shape for tensor in (*batch.inputs, batch.target)]
+
+
+def places(tensors: list[Tensor]) -> list[tuple[int, bool]]:
+    """Where they lie, and whether they are trained."""
+    return [(tensor.data_ptr(), tensor.requires_grad) for tensor in tensors]
 
 
 def use_device_counts(optimizer: Optimizer) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import is_
 from typing import Any
 
 import torch
@@ -127,8 +128,8 @@ class Lists:
     kernel: Kernel
     op: Any
     keys: tuple[str, ...]
-    count: int  # parameters of the group
-    params: Tensors  # those with a gradient
+    weights: Tensors  # of the group
+    params: Tensors  # those of them with a gradient
     idle: Tensors  # and those without
     state: dict[str, Tensors]
     counts: Tensor | None  # the steps of all parameters as one tensor: what `state["step"]` are views of
@@ -142,17 +143,21 @@ class Lists:
             self.kernel.call(self.op, group, self.params, grads, self.state)
 
     def holds(self, group: Group, state: Any) -> bool:
-        """Are group and state the same that the lists were made of?"""
+        """Are group, weights and state the same that the lists were made of? Somebody may have put others there."""
+        weights = group["params"]
         if (
             self.group is not group
-            or self.count != len(group["params"])
             or self.keys != self.kernel.keys(group)
+            or len(weights) != len(self.weights)
         ):
             return False
-        if not self.keys or not self.params:
-            return True
-        key = self.keys[0]
-        return state[self.params[0]].get(key) is self.state[key][0]
+        if not all(map(is_, weights, self.weights)):
+            return False
+        for key, values in self.state.items():
+            for p, value in zip(self.params, values, strict=True):
+                if state[p].get(key) is not value:
+                    return False
+        return True
 
 
 class FusedUpdate:
@@ -228,7 +233,7 @@ class FusedUpdate:
             counts = joined_counts([self.optimizer.state[p] for p in params])
             state["step"] = [self.optimizer.state[p]["step"] for p in params]
         idle = [p for p in group["params"] if p.grad is None]
-        return Lists(group, kernel, op, keys, len(group["params"]), params, idle, state, counts)
+        return Lists(group, kernel, op, keys, list(group["params"]), params, idle, state, counts)
 
 
 def joined_counts(entries: list[Group]) -> Tensor:

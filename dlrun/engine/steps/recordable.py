@@ -8,6 +8,7 @@ replaced (not: changed in place) keeps its first value.
 from __future__ import annotations
 
 import random
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from dlrun.engine.steps.straight import is_hooked
 
 PLAIN = (bool, int, float, complex, str, type(None))
+QUOTES = "'\""
 
 
 def refusal(model: nn.Module) -> str:
@@ -31,27 +33,28 @@ def has_hooks(parameter: Tensor) -> bool:
 
 
 class Witness:
-    """What Python holds beside the tensors of a model, to see if a step changes it, and to put buffers back."""
+    """What Python holds beside the tensors of a model and a loss, to see if a step changes it, and to put it back."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
-        self.buffers = [(module, dict(module._buffers)) for module in model.modules()]
-        self.attributes = self.plain_attributes()
-        self.draws = self.random_states()
+    def __init__(self, *owners: Any) -> None:
+        modules = [part for owner in owners if isinstance(owner, nn.Module) for part in owner.modules()]
+        others = [
+            owner for owner in owners if not isinstance(owner, nn.Module) and hasattr(owner, "__dict__")
+        ]
+        self.holders = [*modules, *others]
+        self.buffers = [(module, dict(module._buffers)) for module in modules]
+        self.attributes = [dict(vars(holder)) for holder in self.holders]
+        self.seen = self.snapshots()
+        self.python, self.numpy = random.getstate(), np.random.get_state()
+        self.draws = self.drawn()
 
-    def plain_attributes(self) -> dict[str, Any]:
-        """Numbers and words on the modules, by name: counters, flags."""
-        return {
-            f"{name}.{key}".lstrip("."): value
-            for name, module in self.model.named_modules()
-            for key, value in vars(module).items()
-            if isinstance(value, PLAIN)
-        }
+    def snapshots(self) -> list[dict[str, Any]]:
+        """Of the attributes of each module: counters, flags, lists, generators."""
+        return [snapshot(vars(holder)) for holder in self.holders]
 
-    def random_states(self) -> list[Any]:
-        """Of Python's and numpy's generators. Torch's is the recording's own concern."""
+    def drawn(self) -> str:
+        """The states of Python's and numpy's generators. Torch's is the recording's own concern."""
         name, keys, *rest = np.random.get_state()
-        return [random.getstate(), name, np.asarray(keys).tolist(), *rest]
+        return repr((random.getstate(), name, np.asarray(keys).tolist(), rest))
 
     def change(self) -> str:
         """What a step changed since, in words; "" if nothing."""
@@ -59,15 +62,33 @@ class Witness:
             for key, value in buffers.items():
                 if module._buffers.get(key) is not value:
                     return f"the model replaces its buffer {key}: change it in place"
-        now = self.plain_attributes()
-        for name in [*self.attributes, *now]:
-            if name not in now or name not in self.attributes or now[name] != self.attributes[name]:
-                return f"the model changes its attribute {name} in Python"
-        return (
-            "" if self.random_states() == self.draws else "the model draws random numbers of Python or numpy"
-        )
+        for holder, before, now in zip(self.holders, self.seen, self.snapshots(), strict=True):
+            for name in [*before, *now]:
+                if before.get(name) != now.get(name):
+                    return f"{type(holder).__name__} changes its attribute {name.strip(QUOTES)} in Python"
+        return "" if self.drawn() == self.draws else "the model draws random numbers of Python or numpy"
 
     def restore(self) -> None:
-        """The buffers as they were."""
+        """Buffers, attributes and generators as they were; not what lies inside a list or dict."""
+        for holder, attributes in zip(self.holders, self.attributes, strict=True):
+            vars(holder).clear()
+            vars(holder).update(attributes)
         for module, buffers in self.buffers:
             module._buffers.update(buffers)
+        random.setstate(self.python)
+        np.random.set_state(self.numpy)
+
+
+def snapshot(value: Any, depth: int = 4) -> Any:
+    """Numbers, words and generators in lists and dicts, as what can be compared; None for tensors and the like."""
+    if isinstance(value, PLAIN):
+        return repr(value)  # so that NaN equals itself
+    if isinstance(value, np.random.Generator):
+        return repr(value.bit_generator.state)
+    if isinstance(value, random.Random):
+        return repr(value.getstate())
+    if depth and isinstance(value, dict):
+        return {repr(key): snapshot(item, depth - 1) for key, item in value.items()}
+    if depth and isinstance(value, (list, tuple, deque)):
+        return [snapshot(item, depth - 1) for item in value]
+    return None

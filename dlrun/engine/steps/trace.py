@@ -6,6 +6,7 @@ import logging
 from array import array
 from collections.abc import Callable
 from contextlib import nullcontext
+from operator import is_
 from typing import Any
 
 import torch
@@ -43,7 +44,10 @@ class Trace:
         others = [*state.model.named_parameters(), *state.model.named_buffers()]
         self.others = {name: tensor.detach() for name, tensor in others if name not in self.names}
         self.loss_buffers = dict(state.loss.named_buffers()) if isinstance(state.loss, nn.Module) else {}
-        self.fixed = [p.detach() for p in self.params] + [*self.others.values(), *self.loss_buffers.values()]
+        self.held = [*self.params, *(tensor for name, tensor in others if name not in self.names)]
+        self.held += self.loss_buffers.values()
+        self.fixed = [tensor.detach() for tensor in self.held]
+        self.places = [tensor.data_ptr() for tensor in self.held]
         self.used: list[Tensor] = []  # weights that the loss depends on; known after tracing
         self.replaced = ""  # a buffer that the model replaced as it was traced
         self.graph = self.compile(example)
@@ -57,7 +61,7 @@ class Trace:
         inputs += [*example.inputs, example.target]
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # warns where there is no GPU
         self.refuse(refusal(self.state.model))
-        witness = Witness(self.state.model)
+        before = Witness(self.state.model, self.state.loss)
         try:
             # Private to torch or experimental, so they are named here alone and any failure is one message.
             from torch._inductor.compile_fx import compile_fx, compile_fx_inner
@@ -69,8 +73,12 @@ class Trace:
                 kernels.append((module, compile_fx_inner(module, *words, **options)))
                 return kernels[-1][1]
 
-            graph = make_fx(self.step, decompositions(), tracing_mode="fake")(*inputs)
-            self.refuse(witness.change() or self.replaced)
+            trace = make_fx(self.step, decompositions(), tracing_mode="fake")
+            trace(*inputs)  # what one step sets and the next sets again is no change
+            between = Witness(self.state.model, self.state.loss)
+            graph = trace(*inputs)
+            self.refuse(between.change() or self.replaced)
+            before.restore()
             with torch.no_grad():
                 compiled: Any = compile_fx(graph, inputs, inner_compile=inner_compile, config_patches=OPTIONS)
             return unwrapped(graph, kernels, compiled) if self.state.device.type == "cpu" else compiled
@@ -104,17 +112,21 @@ class Trace:
         leaves = [weight.detach().requires_grad_() for weight in weights]
         mixed = autocast(target.device.type, self.precision) if self.precision != "fp32" else nullcontext()
         given = dict(zip(self.names, leaves, strict=True)) | others
-        used = dict(given)  # functional_call writes what the model replaced into it
+        used, loss_used = (
+            dict(given),
+            dict(loss_buffers),
+        )  # functional_call writes what was replaced into them
         with torch.enable_grad(), mixed:
             output = functional_call(self.state.model, used, tuple(inputs))
             loss_function = self.state.loss
             loss = (
-                functional_call(loss_function, loss_buffers, (output, target))
+                functional_call(loss_function, loss_used, (output, target))
                 if isinstance(loss_function, nn.Module)
                 else loss_function(output, target)
             )
         replaced = [name for name in given if used[name] is not given[name]]
-        self.replaced = f"the model replaces {replaced[0]}: change it in place" if replaced else ""
+        replaced += [name for name in loss_buffers if loss_used[name] is not loss_buffers[name]]
+        self.replaced = f"a step replaces {replaced[0]}: change it in place" if replaced else ""
         gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
         known = [i for i, gradient in enumerate(gradients) if gradient is not None]
         self.used = [self.params[i] for i in known]
@@ -143,14 +155,28 @@ class Trace:
                     self.formula.update(weights[index], gradients[index], state, value, structure)
                 index, place = index + 1, place + len(names)
 
+    def fits(self, optimizer: Any) -> bool:
+        """Are the weights those that were traced, where they were, and is the formula the same?"""
+        groups, formula = optimizer.param_groups, self.formula
+        if len(groups) != len(self.groups):
+            return False
+        for group, params, structure in zip(groups, self.groups, self.structures, strict=True):
+            trained = [p for p in group["params"] if p.requires_grad]
+            if len(trained) != len(params) or not all(map(is_, trained, params)):
+                return False
+            if formula is not None and formula.structure(group) != structure:
+                return False
+        return [tensor.data_ptr() for tensor in self.held] == self.places
+
     def bind(self, optimizer: Any) -> Binding | None:
         """The optimizer's present state as inputs of the graph, or None if that is not (or no longer) there."""
         assert self.formula is not None
         groups = optimizer.param_groups
-        if [self.formula.structure(group) for group in groups] != self.structures:
+        if not self.fits(optimizer):
             return None
         used = set(map(id, self.used))
         tensors = list(self.fixed)
+        slots: list[tuple[Tensor, str, Tensor]] = []
         for p, key in self.slots():
             value = optimizer.state.get(p, {}).get(key, None if id(p) in used else p.detach())
             if value is None:
@@ -158,6 +184,8 @@ class Trace:
             if value.stride() != p.stride():  # from a checkpoint in another memory format
                 value = optimizer.state[p][key] = torch.empty_like(p).copy_(value)
             tensors.append(value)
+            if key in optimizer.state.get(p, {}):
+                slots.append((p, key, value))
         counts: list[Tensor | None] = [None for _ in groups]
         entries: list[list[Group]] = []
         if self.formula.counts_steps:
@@ -166,7 +194,7 @@ class Trace:
         if any(count is not None and bool((count != count[0]).any()) for count in counts):
             return None
         counted = [(column[0], count) for column, count in zip(entries, counts, strict=False) if column]
-        return Binding(optimizer, self.formula, self.structures, tensors, counts, counted)
+        return Binding(self, optimizer, tensors, slots, counts, counted)
 
 
 def unwrapped(graph: Any, kernels: list[tuple[Any, Any]], compiled: Callable[..., Any]) -> Callable[..., Any]:
@@ -210,15 +238,16 @@ class Binding:
 
     def __init__(
         self,
+        trace: Trace,
         optimizer: Any,
-        formula: Formula,
-        structures: list[Group],
         tensors: list[Tensor],
+        slots: list[tuple[Tensor, str, Tensor]],  # weight, key and what the state held there
         counts: list[Tensor | None],  # the steps of each group
         counted: list[tuple[Group, Tensor | None]],  # an entry of the state whose count lies there
     ) -> None:
-        self.optimizer, self.formula, self.structures = optimizer, formula, structures
-        self.tensors, self.counts, self.counted = tensors, counts, counted
+        assert trace.formula is not None
+        self.trace, self.optimizer, self.formula = trace, optimizer, trace.formula
+        self.tensors, self.slots, self.counts, self.counted = tensors, slots, counts, counted
         self.state, self.entries = optimizer.state, len(optimizer.state)
         self.device = tensors[0].device
         # On the CPU the counts' memory itself; elsewhere the counts as Python knows them while nobody else counts.
@@ -227,19 +256,23 @@ class Binding:
         self.steps = [0 for _ in counts]
         self.versions = [-1 for _ in counts]
         self.values: list[float] = []
-        lengths = [len(formula.numbers(group, 1)) for group in optimizer.param_groups]
+        lengths = [len(self.formula.numbers(group, 1)) for group in optimizer.param_groups]
         self.buffer = array("d", bytes(8 * sum(lengths))) if on_cpu else None
         self.numbers = (
             torch.empty(0) if self.buffer is None else torch.frombuffer(self.buffer, dtype=torch.float64)
         )
 
     def holds(self, optimizer: Any) -> bool:
-        """Is it still the same state, and the same formula?"""
+        """Is it still the same state, and what the graph was made for? Somebody may have put others there."""
         if optimizer.state is not self.state or len(optimizer.state) != self.entries:
             return False
-        if any(entry["step"]._base is not count for entry, count in self.counted):
-            return False
-        return [self.formula.structure(group) for group in optimizer.param_groups] == self.structures
+        for p, key, value in self.slots:
+            if p not in self.state or self.state[p].get(key) is not value:
+                return False
+        for entry, count in self.counted:
+            if entry["step"]._base is not count:
+                return False
+        return self.trace.fits(optimizer)
 
     def next_numbers(self) -> Tensor:
         """The numbers of the next step from the optimizer's groups, which also counts it."""
@@ -247,7 +280,7 @@ class Binding:
         for i, group in enumerate(self.optimizer.param_groups):
             if self.counts[i] is not None:
                 self.count(i)
-            values += self.formula.numbers(group, self.steps[i])
+            values += map(float, self.formula.numbers(group, self.steps[i]))  # a rate may be a tensor
         if values != self.values:
             self.values = values
             if self.buffer is None:
@@ -281,6 +314,9 @@ def take(tensors: list[Tensor], count: int) -> list[Tensor]:
 def names_of(model: nn.Module, params: list[Tensor]) -> list[str]:
     """The name of each parameter in the model."""
     names = {id(p): name for name, p in model.named_parameters()}
+    if any(id(p) not in names for p in params):
+        what = "this step cannot be compiled: the optimizer has weights that are not the model's."
+        raise ConfigError(Problem("device.compile", what, "Use device.compile=false."))
     return [names[id(p)] for p in params]
 
 
