@@ -206,6 +206,38 @@ def test_one_run_without_m(conf: Path) -> None:
     assert words(alone) == [("seed=3",)]
 
 
+@pytest.mark.parametrize("sizes", ["0,64,32", "64,0,32", "32,64,0"])
+@pytest.mark.parametrize("range_", [[], ["optimizer.lr=interval(0.1,1)"]])
+def test_a_search_refuses_values_that_are_impossible_in_any_order(sizes: str, range_: list[str]) -> None:
+    words = [*range_, f"trainer.batch_size={sizes}", "optimizer=sgd,adam", "sweep.search=random"]
+    with pytest.raises(ConfigError, match=r"trainer\.batch_size=0: trainer\.batch_size: .*>= 1") as caught:
+        expand(words)
+    assert [problem.key for problem in caught.value.problems][1:] == ["sweep"]
+    found = expand([*words, "sweep.skip_invalid=true"])
+    assert found.swept["trainer.batch_size"] == [int(size) for size in sizes.split(",") if size != "0"]
+    assert found.left_out == ("trainer.batch_size=0",)
+
+
+def test_a_value_that_is_possible_beside_another_one_is_searched() -> None:
+    """gru takes no images: not beside the first data set, but beside the second."""
+    words = ["dataset=digits,names", "model=gru,mlp", "optimizer=sgd,adam", "sweep.search=random"]
+    for range_ in ([], ["optimizer.lr=interval(0.1,1)"]):
+        found = expand([*words, *range_])
+        assert found.swept["model"] == ["gru", "mlp"]
+    many = [f"{key}=1,2,3" for key in ("seed", "trainer.epochs", "trainer.eval_every")]
+    found = expand(
+        [
+            *words,
+            *many,
+            "optimizer.lr=interval(0.1,1)",
+            "trainer.batch_size=0,0.5,8",
+            "sweep.skip_invalid=true",
+        ]
+    )
+    assert found.left_out == ("trainer.batch_size=0", "trainer.batch_size=0.5")
+    assert found.swept["model"] == ["gru", "mlp"]
+
+
 def test_a_search_makes_its_jobs_one_by_one() -> None:
     sweep = [
         "optimizer.lr=tag(log,interval(1e-4,1e-1))",

@@ -101,6 +101,17 @@ def test_a_search_ends_when_every_combination_was_tried(
     assert "4 jobs, 0 to run" in capsys.readouterr().out
 
 
+def test_a_search_spends_no_trial_on_an_impossible_value(
+    sweep: FakeSweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["trainer.batch_size=64,0", "optimizer.lr=interval(0.1,1)", "sweep.search=random", "device=cpu"]
+    with pytest.raises(ConfigError, match=r"trainer\.batch_size=0"):
+        sweep([*words, "sweep.trials=4"])
+    assert sweep([*words, "sweep.trials=4", "sweep.skip_invalid=true"]) == 0
+    assert [job.swept["trainer.batch_size"] for job in sweep.folder.jobs.values()] == [64] * 4
+    assert "left out of the search, being impossible: trainer.batch_size=0" in capsys.readouterr().err
+
+
 def test_a_search_that_finds_nothing_new_says_so(
     sweep: FakeSweep, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,8 @@ Files are read once for each choice of groups; 200 jobs are composed, checked an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -23,6 +24,8 @@ from dlrun.config.values import LARGEST_SWEEP, Choices, Distribution, quote, rea
 from dlrun.errors import ConfigError, Problem
 
 Space = list[Any] | Distribution  # the values of a swept key, or the range that a search draws from
+Rows = dict[tuple[str, ...], dict[str, Any]]  # combinations: the swept words, and the values by key
+TRIED = 300  # jobs that are composed to find a search's impossible values: a second, at the most
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class Expansion:
     """A sweep: the words that hold for all jobs, the swept keys in order, and for a grid its jobs.
 
     `config` is that of a first possible job: its `sweep` section, the same in all, says how to run them.
-    A search (`config.sweep.search` other than grid) has no jobs: it makes them one by one with `job`.
+    A search (`config.sweep.search` other than grid) has no jobs: it makes them one by one with `job`. Values that
+    are impossible whatever the others are (`left_out`, as words) are not in its space.
     """
 
     overrides: tuple[str, ...]
@@ -48,6 +52,7 @@ class Expansion:
     jobs: list[Job]
     config: Config
     menu: Menu = field(repr=False)
+    left_out: tuple[str, ...] = ()
 
     def job(self, values: Mapping[str, Any]) -> Job:
         """The job with these values of the swept keys (plain values, as `swept` has them)."""
@@ -118,7 +123,7 @@ def expand_draft(draft: Draft) -> Expansion:
         )
     grids = [(key, value) for key, value in own if isinstance(value, Choices)]
     space: dict[str, Any] = {key: _space(value) for key, value in own}
-    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    rows: Rows = {}
     for texts, values in _product(grids):
         inner = _inner(draft, fixed, texts)
         for key, value in inner:
@@ -129,14 +134,71 @@ def expand_draft(draft: Draft) -> Expansion:
     if not sample:
         jobs = [make_job(draft.menu, fixed, texts, values) for texts, values in rows.items()]
     else:
-        jobs = [make_job(draft.menu, fixed, (*texts, *sample), {}) for texts in list(rows)[:1]]
+        jobs = _some(draft.menu, fixed, rows, sample)
     config = next((job.config for job in jobs if job.config), None)
     if config is None:
         raise ConfigError(list(dict.fromkeys(problem for job in jobs for problem in job.problems)))
     if config.sweep.search == "grid" and sample:
         raise ConfigError([_no_grid(key) for key, value in space.items() if isinstance(value, Distribution)])
     space = {key: _typed(key, value, draft.menu) for key, value in space.items()}
-    return Expansion(fixed, space, jobs if config.sweep.search == "grid" else [], config, draft.menu)
+    if config.sweep.search == "grid":
+        return Expansion(fixed, space, jobs, config, draft.menu)
+    bad = _impossible(jobs)
+    if bad and not config.sweep.skip_invalid:
+        raise ConfigError(_named(bad, jobs))
+    space = {key: _without(bad, key, value) for key, value in space.items()}
+    return Expansion(fixed, space, [], config, draft.menu, tuple(f"{key}={text}" for key, text in bad))
+
+
+def _some(choices: Menu, fixed: tuple[str, ...], rows: Rows, sample: tuple[str, ...]) -> list[Job]:
+    """Some of a search's jobs: if a value can be in a possible one, it is in one of these, unless that takes too many.
+
+    First one that is possible, then for each value the jobs that differ the least from that.
+    """
+    jobs: list[Job] = []
+    good: set[str] = set()
+    order = deque(_nearest(rows, next(iter(rows))))
+    while order and len(jobs) < TRIED:
+        texts = order.popleft()
+        if jobs and good.issuperset(texts):
+            continue
+        jobs.append(make_job(choices, fixed, (*texts, *sample), rows[texts]))
+        if jobs[-1].config and not good:
+            order = deque(_nearest(order, texts))
+        good.update(texts if jobs[-1].config else ())
+    return jobs
+
+
+def _nearest(rows: Iterable[tuple[str, ...]], words: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """In order: those that differ from these words in the fewest come first."""
+    return sorted(rows, key=lambda texts: len(set(texts).difference(words)))
+
+
+def _impossible(jobs: list[Job]) -> list[tuple[str, str]]:
+    """The swept values (keys and texts) that are in none but impossible jobs."""
+    good = {pair for job in jobs if job.config for pair in _pairs(job)}
+    bad = dict.fromkeys(pair for job in jobs if not job.config for pair in _pairs(job))
+    return [pair for pair in bad if pair not in good]
+
+
+def _pairs(job: Job) -> list[tuple[str, str]]:
+    return [(key, as_text(value)) for key, value in job.swept.items()]
+
+
+def _named(bad: list[tuple[str, str]], jobs: list[Job]) -> list[Problem]:
+    """What is wrong with each of these values, as the job says that has the least else wrong with it."""
+    problems = []
+    for key, text in bad:
+        job = min((job for job in jobs if (key, text) in _pairs(job)), key=lambda job: len(job.problems))
+        problems += [Problem(f"{key}={text}: {p.key}", p.message, p.hint) for p in job.problems]
+    words = "1 value cannot" if len(bad) == 1 else f"{len(bad)} values cannot"
+    hint = "sweep.skip_invalid=true searches without."
+    return [*problems, Problem("sweep", f"{words} be run; nothing was started.", hint)]
+
+
+def _without(bad: list[tuple[str, str]], key: str, space: Space) -> Space:
+    """The values of a key but for these."""
+    return [v for v in space if (key, as_text(v)) not in bad] if isinstance(space, list) else space
 
 
 def make_job(choices: Menu, fixed: tuple[str, ...], swept: tuple[str, ...], values: dict[str, Any]) -> Job:

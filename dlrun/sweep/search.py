@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from random import Random
@@ -90,6 +91,11 @@ def rounded(value: float, choices: Distribution) -> float | int:
 
 def make_sampler(settings: Any, expansion: Expansion, sweep: SweepDir) -> Sampler:
     """The sampler that `sweep.search` and `sweep.pruner` ask for. Raises `ConfigError` without Optuna."""
+    if expansion.left_out:
+        print(
+            f"note: left out of the search, being impossible: {', '.join(expansion.left_out)}",
+            file=sys.stderr,
+        )
     if settings["search"] == "random" and settings["pruner"] == "none":
         return RandomSampler(expansion.swept, expansion.config.seed)
     from dlrun.sweep.optuna_search import OptunaSampler
