@@ -610,6 +610,31 @@ def forbidden(*_: Any, **__: Any) -> None:
     raise PermissionError("read-only")
 
 
+def test_a_retry_of_a_search_says_what_only_its_own_command_begins(
+    sweep: FakeSweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep(["seed=range(9)", "device=cpu", "sweep.search=random", "sweep.trials=4"])
+    folder = sweep.folder
+    assert command.retry_command(str(folder.path)) == 0
+    assert "trials were begun" not in capsys.readouterr().out
+    folder.settings["trials"] = 20  # as if it had been stopped
+    folder.write()
+    assert command.retry_command(str(folder.path)) == 0
+    said = r"4 of 9 trials were begun; the others:  dlrun -m 'seed=range\(9\)' device=cpu"
+    assert re.search(said, capsys.readouterr().out)
+    assert command.interrupted(folder, [], {}, signal.SIGINT) == 130
+    assert "Go on with:  dlrun -m 'seed=range(9)'" in capsys.readouterr().out
+
+
+def test_a_retry_of_a_pruned_grid_prunes(sweep: FakeSweep) -> None:
+    pytest.importorskip("optuna")
+    sweep.loss = lambda config: _fail(config["seed"] == 1)
+    assert sweep(["seed=0,1", "device=cpu", "sweep.pruner=median"]) == 3
+    sweep.loss = lambda config: 0.1
+    assert command.retry_command(str(sweep.folder.path), quiet=True) == 0
+    assert [(task.slug, task.prune) for task in sweep.executors[-1].tasks] == [("seed1", True)]
+
+
 def test_read_sweep_of_an_empty_folder_is_empty(tmp_path: Path) -> None:
     assert read_sweep(tmp_path).jobs == {}
 

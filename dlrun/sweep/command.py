@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import signal
 import sys
@@ -281,11 +282,13 @@ def some_job(expansion: Expansion) -> Job:
 def make_source(sweep: SweepDir, expansion: Expansion | None, todo: list[FrozenJob]) -> Source:
     """Where the jobs come from."""
     settings = sweep.settings
-    if expansion is None or (settings["search"] == "grid" and settings["pruner"] == "none"):
+    if settings["search"] == "grid" and settings["pruner"] != "none" and todo:
+        from dlrun.sweep.optuna_search import OptunaSampler
+
+        return Pruned(sweep, todo, OptunaSampler("grid", settings["pruner"], {}, todo[0].config.seed, sweep))
+    if expansion is None or settings["search"] == "grid":
         return Jobs(todo)
     sampler = make_sampler(settings, expansion, sweep)
-    if settings["search"] == "grid":
-        return Pruned(sweep, todo, sampler)
     return Search(sweep, expansion, sampler, retry_failed=settings["retry_failed"])
 
 
@@ -309,7 +312,8 @@ def interrupted(sweep: SweepDir, jobs: list[FrozenJob], records: dict[str, Recor
     )
     with even_unheard():
         print(f"\nStopped by {signal.Signals(number).name}: {words}.")
-        print(f"Go on with the same command, or:  {retry_words(sweep)}")
+        same = " the same command, or" if sweep.settings["search"] == "grid" else ""
+        print(f"Go on with{same}:  {words_to_go_on(sweep)}")
     return EXIT_CODES[signal.Signals(number)]
 
 
@@ -353,9 +357,30 @@ def retry_command(path: str, *, argv: Sequence[str] = (), quiet: bool = False) -
         jobs = list(sweep.jobs.values())
         todo = todo_of(sweep, jobs, retry_failed=True)
         sweep.commands.append({"at": now(), "command": f"dlrun sweep retry {path}", "jobs": len(todo)})
-        return run(sweep, None, jobs, todo, argv=argv or ["sweep", "retry", path], quiet=quiet)
+        code = run(sweep, None, jobs, todo, argv=argv or ["sweep", "retry", path], quiet=quiet)
+        say_what_is_left(sweep)
+        return code
 
     return held(sweep, work)
+
+
+def say_what_is_left(sweep: SweepDir) -> None:
+    """After a retry: the trials that a search has not begun; only its own command knows how."""
+    if sweep.settings["search"] == "grid":
+        return
+    begun = sum(job.trial is not None for job in sweep.jobs.values())
+    space = sweep.search["space"].values()
+    combinations = math.prod(len(values) if isinstance(values, list) else math.inf for values in space)
+    total = min(sweep.settings["trials"], combinations)
+    if begun < total:
+        with even_unheard():
+            print(f"{begun} of {total} trials were begun; the others:  {words_to_go_on(sweep)}")
+
+
+def words_to_go_on(sweep: SweepDir) -> str:
+    """The command that goes on with a sweep: for a search its own, which alone begins further trials."""
+    own = [each["command"] for each in sweep.commands if not each["command"].startswith("dlrun sweep retry")]
+    return str(own[-1]) if sweep.settings["search"] != "grid" and own else retry_words(sweep)
 
 
 def expect_components(sweep: SweepDir, jobs: Iterable[FrozenJob]) -> None:
@@ -383,5 +408,5 @@ def stop_command(path: str) -> int:
                 f"process {owner} has not ended in {STOP_SECONDS:.0f} s. To end it at once: kill -9 {owner}"
             )
         time.sleep(0.1)
-    print(f"Stopped. Go on with:  {retry_words(sweep)}" if sweep.jobs else "Stopped before its first job.")
+    print(f"Stopped. Go on with:  {words_to_go_on(sweep)}" if sweep.jobs else "Stopped before its first job.")
     return 0

@@ -20,7 +20,7 @@ from dlrun.sweep.task import Task, result_of
 
 SWEEP_SECONDS = 3.0  # that a sweep takes to start its workers and to write its report
 CHECK_SECONDS = 10.0  # that building some jobs may take before the sweep begins
-MOMENT = 3.0  # seconds of silence before it is said that they are being built
+MOMENT = 5.0  # seconds of silence before it is said that they are being built
 MOST_SECONDS = 600.0  # that trying one job may take
 
 
