@@ -398,6 +398,14 @@ def test_impossible_jobs_are_named_before_anything_trains(
     assert "2 jobs: 1 finished, 1 failed (1 impossible) (1 other in the folder)" in printed
 
 
+def test_one_mistake_of_many_jobs_is_told_once(sweep: FakeSweep) -> None:
+    with pytest.raises(ConfigError) as refused:
+        sweep(["trainer.epochs=1,0", "seed=range(50)", "device=cpu"])
+    first, *_ = (str(problem) for problem in refused.value.problems)
+    assert first.startswith("trainer.epochs=0 seed=0 (and 49 more jobs): trainer.epochs: ")
+    assert len(refused.value.problems) == 2
+
+
 def test_words_that_would_do_nothing_are_refused(sweep: FakeSweep) -> None:
     with pytest.raises(ConfigError, match=r"(?s)run\.dir: .*sweep\.dir.*run\.name: .*sweep\.name") as refused:
         sweep(["seed=0,1", "device=cpu", "run.dir=x", "run.name=a,b"])
@@ -551,7 +559,7 @@ def test_a_retry_needs_the_plug_ins_and_goes_back_to_the_folder(
     monkeypatch.chdir(tmp_path / "elsewhere")
     with monkeypatch.context() as patch:
         patch.delitem(MODELS.plugins, "one")
-        retry = rf"dlrun sweep retry {path} --plugin one\.py --plugin two\.py"
+        retry = rf"dlrun sweep retry {path} --plugin \.\./one\.py --plugin \.\./two\.py"
         with pytest.raises(ConfigError, match=rf"(?s)the model 'one' is not one of dlrun's.*{retry}"):
             command.retry_command(path, quiet=True)
     assert [record.attempts for record in states(read_sweep(Path(path))).values()] == [1, 1]

@@ -23,6 +23,7 @@ from dlrun import cli
 from dlrun.config.expand import expand
 from dlrun.config.schema import Config
 from dlrun.errors import ConfigError
+from dlrun.run import failure
 from dlrun.run.rundir import read_json, write_json
 from dlrun.sweep import command, local, plan
 from dlrun.sweep.executor import Ended
@@ -227,6 +228,12 @@ def begin_to_hang() -> tuple[subprocess.Popen[str], int]:
     ((_, pid),) = jobs_that_run(path)
     time.sleep(0.5)  # until it hangs
     return sweep, pid
+
+
+def test_the_first_line_of_a_failure_while_building_says_what_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failure, "from_plugin", lambda *_: True)
+    told = str(failure.before_training(ValueError("boom\nand more"), dlrun.compose(["device=cpu"])))
+    assert told.splitlines()[0] == "an exception in a component of yours: ValueError: boom"
 
 
 # --- dry run ----------------------------------------------------------------------------------------------------------

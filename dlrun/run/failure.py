@@ -26,6 +26,7 @@ from dlrun.run.rundir import RunDir
 from dlrun.run.runner import Outcome, now
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
+YOURS = "an exception in a component of yours"
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -86,8 +87,8 @@ def explain(session: Any, error: BaseException) -> tuple[int, str, bool]:
     if "detect_anomaly" in str(error) or "returned nan values" in str(error):
         return 4, f"anomaly: {first_line(error)}", True
     if from_plugin(error, session.config):
-        return 4, f"an exception in a component of yours: {type(error).__name__}: {first_line(error)}", True
-    return 1, f"{type(error).__name__}: {first_line(error)}", True
+        return 4, f"{YOURS}: {in_words(error)}", True
+    return 1, in_words(error), True
 
 
 def before_training(error: Exception | SystemExit, config: Config) -> BaseException:
@@ -97,10 +98,15 @@ def before_training(error: Exception | SystemExit, config: Config) -> BaseExcept
     if out_of_memory(error):
         return TrainingFailed(memory_words(error))
     if from_plugin(error, config):
-        return ComponentError(f"an exception in a component of yours:\n\n{own_traceback(error)}")
+        return ComponentError(f"{YOURS}: {in_words(error)}\n\n{own_traceback(error)}")
     if isinstance(error, OSError) and error.filename is not None:
         return DataError(f"cannot read {error.filename}: {error.strerror}.")
     return error
+
+
+def in_words(error: BaseException) -> str:
+    """`ValueError: boom`"""
+    return f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")
 
 
 def first_line(error: BaseException) -> str:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from os import kill
 from pathlib import Path
@@ -129,10 +130,15 @@ def refuse_impossible(expansion: Expansion, settings: dict[str, Any]) -> None:
     bad = [job for job in expansion.jobs if job.config is None]
     if not bad or settings["skip_invalid"]:
         return
-    problems = []
+    words = {job.overrides: " ".join(job.overrides[len(expansion.overrides) :]) for job in bad}
+    found: dict[Problem, list[str]] = {}  # the jobs by what is wrong with them
     for job in bad:
-        words = " ".join(job.overrides[len(expansion.overrides) :])
-        problems += [Problem(f"{words}: {p.key}", p.message, p.hint) for p in job.problems]
+        for problem in job.problems:
+            found.setdefault(problem, []).append(words[job.overrides])
+    problems = []
+    for problem, (first, *more) in found.items():
+        others = f" (and {len(more)} more jobs)" if more else ""
+        problems.append(replace(problem, key=f"{first}{others}: {problem.key}"))
     text = f"{len(bad)} of {len(expansion.jobs)} jobs cannot be run; nothing was started."
     problems.append(Problem("sweep", text, "sweep.skip_invalid=true goes on without them."))
     raise ConfigError(problems)

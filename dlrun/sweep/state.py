@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import shlex
 from collections import Counter
@@ -88,15 +89,22 @@ def alone(job: FrozenJob) -> str:
 
 
 def retry_words(sweep: SweepDir) -> str:
-    """The command that goes on with a sweep, with the flags that its jobs need."""
-    flags: dict[tuple[str, ...], None] = {}
+    """The command that goes on with a sweep from this folder, with the flags that its jobs need."""
+    flags: dict[tuple[str, str], None] = {}
     for job in sweep.jobs.values():
         named = [word for name in literal_plugins(job.fixed) for word in ("--plugin", name)]
         words = [*job.flags, *named]
-        flags |= {tuple(words[i : i + 2]): None for i in range(0, len(words), 2)}
+        for flag, value in zip(words[::2], words[1::2], strict=True):
+            flags[flag, from_here(value, job.folder)] = None
     return shlex.join(
         ["dlrun", "sweep", "retry", str(sweep.path), *(word for pair in flags for word in pair)]
     )
+
+
+def from_here(name: str, folder: str) -> str:
+    """A path that was given in another folder, as it is written in this one; other words stay."""
+    path = os.path.join(folder, name)
+    return os.path.relpath(path) if not os.path.isabs(name) and os.path.exists(path) else name
 
 
 def counts(records: Iterable[Record]) -> dict[str, int]:
