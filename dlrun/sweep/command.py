@@ -180,7 +180,7 @@ def prepare(
     elif stale.jobs and not quiet:
         with even_unheard():
             print(
-                f"{stale}; what is done stays, the rest goes on as it began: sweep.refresh=true runs them anew"
+                f"{stale}; what is done stays, the rest goes on as it was frozen: sweep.refresh=true runs all anew"
             )
     if settings["search"] != "grid":
         return list(sweep.jobs.values()), []

@@ -9,6 +9,7 @@ A job is found by its overrides. Its configuration is frozen in sweep.yaml when 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import yaml
@@ -24,7 +26,6 @@ import yaml
 from dlrun.config import yamls
 from dlrun.config.schema import Config
 from dlrun.errors import ConfigError, Problem, RunError
-from dlrun.report.read import lock_is_free
 from dlrun.run.rundir import RunDir, write_atomic
 from dlrun.sweep.names import job_key
 
@@ -142,18 +143,21 @@ class SweepDir:
 
     def owner(self) -> int | None:
         """The process that runs this sweep now, if there is one on this machine."""
-        if lock_is_free(self.path):
-            return None
         try:
-            found = re.match(r"pid (\d+) ", (self.path / ".lock").read_text())
-        except OSError:
+            with open(self.path / ".lock") as lock:
+                try:  # a shared probe: two of them do not see each other
+                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                    return None
+                except BlockingIOError:
+                    found = re.fullmatch(rf"pid (\d+) on {re.escape(gethostname())}", lock.read())
+        except OSError:  # nobody has ever held it, or locks are not known here
             return None
         return int(found[1]) if found else None
 
     def is_at_fault(self, error: OSError) -> bool:
         """Whether it is this folder, or its disk, that failed."""
-        there = os.path.abspath(self.path)
-        return error.errno in DISK or os.path.abspath(str(error.filename or "")).startswith(there)
+        named = os.path.abspath(error.filename) if isinstance(error.filename, str | Path) else os.sep
+        return error.errno in DISK or Path(os.path.abspath(self.path)) in Path(named).parents
 
     def read(self) -> None:
         """Read sweep.yaml, if it is there. Raises `RunError` when it is damaged or from a later dlrun."""
