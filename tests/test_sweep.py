@@ -720,6 +720,7 @@ def test_a_full_disk_under_the_sweep_ends_it_with_one_message(
 def test_a_name_that_is_too_long_is_refused(
     sweep: FakeSweep, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    Path("outputs/sweeps").mkdir(parents=True)
     assert cli.main([word.format("x" * 300) for word in words]) == 2
     assert re.search(r"File name too long|holds no sweep", capsys.readouterr().err)
 
