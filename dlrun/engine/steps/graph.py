@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from dlrun.engine.steps.fused import FusedStep
-from dlrun.engine.steps.kernels import FusedUpdate, Group
+from dlrun.engine.steps.kernels import FusedUpdate, Group, Lists
 from dlrun.engine.steps.plain import clip
 from dlrun.engine.steps.recordable import Witness, refusal
 from dlrun.objectives.light import is_ordinary
@@ -76,14 +76,12 @@ class GraphStep:
 
     def holds(self, optimizer: Optimizer) -> bool:
         """Are state and weights those that the lists were made of, tensor by tensor once there is a graph?"""
-        if self.fused_update.state is not optimizer.state:
-            return False
         if self.graph is None:
-            return True
-        if self.places != places(self.held):
+            return self.fused_update.held.state is optimizer.state
+        if self.places != places(self.held) or not self.fused_update.held.there(optimizer.state):
             return False
-        pairs = zip(self.fused_update.lists, optimizer.param_groups, strict=False)
-        return all(lists.holds(group, optimizer.state) for lists, group in pairs)
+        lists, groups = self.fused_update.lists, optimizer.param_groups
+        return len(lists) == len(groups) and all(map(Lists.holds, lists, groups))
 
     def warm_up(self, state: Any, batch: Any) -> tuple[Tensor, Tensor]:
         """An ordinary step on a side stream, as captures want it."""

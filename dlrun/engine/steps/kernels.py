@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from operator import is_
 from typing import Any
 
@@ -142,22 +143,32 @@ class Lists:
         with flushing:
             self.kernel.call(self.op, group, self.params, grads, self.state)
 
-    def holds(self, group: Group, state: Any) -> bool:
-        """Are group, weights and state the same that the lists were made of? Somebody may have put others there."""
-        weights = group["params"]
-        if (
-            self.group is not group
-            or self.keys != self.kernel.keys(group)
-            or len(weights) != len(self.weights)
-        ):
+    def holds(self, group: Group) -> bool:
+        """Are group and weights the same that the lists were made of?"""
+        if self.group is not group or self.keys != self.kernel.keys(group):
             return False
-        if not all(map(is_, weights, self.weights)):
+        return same(group["params"], self.weights)
+
+
+def same(tensors: Tensors, others: Tensors) -> bool:
+    """The very same tensors?"""
+    return len(tensors) == len(others) and all(map(is_, tensors, others))
+
+
+class Held:
+    """The tensors that an optimizer's state holds, to see if somebody put others there."""
+
+    def __init__(self, state: Any) -> None:
+        self.state, self.entries = state, list(state.values())
+        self.values = [value for entry in self.entries for value in entry.values()]
+
+    def there(self, state: Any) -> bool:
+        """Does `state` hold the same? Nothing is looked up by weight: a tensor's hash takes as long as ten of these."""
+        if self.state is not state or len(state) != len(self.entries):
             return False
-        for key, values in self.state.items():
-            for p, value in zip(self.params, values, strict=True):
-                if state[p].get(key) is not value:
-                    return False
-        return True
+        if not all(map(is_, state.values(), self.entries)):
+            return False
+        return all(map(is_, chain.from_iterable(map(dict.values, self.entries)), self.values))
 
 
 class FusedUpdate:
@@ -165,8 +176,7 @@ class FusedUpdate:
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
-        self.state: Any = None  # the optimizer's state when the lists were made
-        self.entries = 0
+        self.held = Held({})  # the optimizer's state when the lists were made
         self.lists: list[Lists] = []
 
     def __call__(self) -> None:
@@ -188,12 +198,12 @@ class FusedUpdate:
 
     def gradients(self) -> list[Tensors] | None:
         """The gradients of each group, or None if the lists do not fit this step."""
-        groups, state = self.optimizer.param_groups, self.optimizer.state
-        if self.state is not state or self.entries != len(state) or len(groups) != len(self.lists):
+        groups = self.optimizer.param_groups
+        if len(groups) != len(self.lists) or not self.held.there(self.optimizer.state):
             return None
         columns = []
         for group, lists in zip(groups, self.lists, strict=True):
-            if not lists.holds(group, state):
+            if not lists.holds(group):
                 return None
             for p in lists.idle:
                 if p.grad is not None:
@@ -208,9 +218,9 @@ class FusedUpdate:
 
     def collect(self) -> None:
         """Make the lists for the present state and gradients; none if a kernel cannot take them."""
-        self.state, self.entries = self.optimizer.state, len(self.optimizer.state)
         lists = [self.collect_group(group) for group in self.optimizer.param_groups]
         self.lists = [item for item in lists if item is not None]
+        self.held = Held(self.optimizer.state)
 
     def collect_group(self, group: Group) -> Lists | None:
         """The lists of one group, or None."""

@@ -6,7 +6,6 @@ import logging
 from array import array
 from collections.abc import Callable
 from contextlib import nullcontext
-from operator import is_
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from dlrun.engine.steps.formulas import Formula, Group
-from dlrun.engine.steps.kernels import joined_counts
+from dlrun.engine.steps.kernels import Held, joined_counts, same
 from dlrun.engine.steps.plain import autocast
 from dlrun.engine.steps.recordable import Witness, refusal
 from dlrun.errors import ConfigError, Problem
@@ -161,8 +160,7 @@ class Trace:
         if len(groups) != len(self.groups):
             return False
         for group, params, structure in zip(groups, self.groups, self.structures, strict=True):
-            trained = [p for p in group["params"] if p.requires_grad]
-            if len(trained) != len(params) or not all(map(is_, trained, params)):
+            if not same([p for p in group["params"] if p.requires_grad], params):
                 return False
             if formula is not None and formula.structure(group) != structure:
                 return False
@@ -176,7 +174,6 @@ class Trace:
             return None
         used = set(map(id, self.used))
         tensors = list(self.fixed)
-        slots: list[tuple[Tensor, str, Tensor]] = []
         for p, key in self.slots():
             value = optimizer.state.get(p, {}).get(key, None if id(p) in used else p.detach())
             if value is None:
@@ -184,8 +181,6 @@ class Trace:
             if value.stride() != p.stride():  # from a checkpoint in another memory format
                 value = optimizer.state[p][key] = torch.empty_like(p).copy_(value)
             tensors.append(value)
-            if key in optimizer.state.get(p, {}):
-                slots.append((p, key, value))
         counts: list[Tensor | None] = [None for _ in groups]
         entries: list[list[Group]] = []
         if self.formula.counts_steps:
@@ -193,8 +188,7 @@ class Trace:
             counts = [joined_counts(column) if column else None for column in entries]
         if any(count is not None and bool((count != count[0]).any()) for count in counts):
             return None
-        counted = [(column[0], count) for column, count in zip(entries, counts, strict=False) if column]
-        return Binding(self, optimizer, tensors, slots, counts, counted)
+        return Binding(self, optimizer, tensors, counts)
 
 
 def unwrapped(graph: Any, kernels: list[tuple[Any, Any]], compiled: Callable[..., Any]) -> Callable[..., Any]:
@@ -241,14 +235,11 @@ class Binding:
         trace: Trace,
         optimizer: Any,
         tensors: list[Tensor],
-        slots: list[tuple[Tensor, str, Tensor]],  # weight, key and what the state held there
         counts: list[Tensor | None],  # the steps of each group
-        counted: list[tuple[Group, Tensor | None]],  # an entry of the state whose count lies there
     ) -> None:
         assert trace.formula is not None
         self.trace, self.optimizer, self.formula = trace, optimizer, trace.formula
-        self.tensors, self.slots, self.counts, self.counted = tensors, slots, counts, counted
-        self.state, self.entries = optimizer.state, len(optimizer.state)
+        self.tensors, self.counts, self.held = tensors, counts, Held(optimizer.state)
         self.device = tensors[0].device
         # On the CPU the counts' memory itself; elsewhere the counts as Python knows them while nobody else counts.
         on_cpu = self.device.type == "cpu"
@@ -264,15 +255,7 @@ class Binding:
 
     def holds(self, optimizer: Any) -> bool:
         """Is it still the same state, and what the graph was made for? Somebody may have put others there."""
-        if optimizer.state is not self.state or len(optimizer.state) != self.entries:
-            return False
-        for p, key, value in self.slots:
-            if p not in self.state or self.state[p].get(key) is not value:
-                return False
-        for entry, count in self.counted:
-            if entry["step"]._base is not count:
-                return False
-        return self.trace.fits(optimizer)
+        return self.held.there(optimizer.state) and self.trace.fits(optimizer)
 
     def next_numbers(self) -> Tensor:
         """The numbers of the next step from the optimizer's groups, which also counts it."""
