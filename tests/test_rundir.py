@@ -193,6 +193,8 @@ def test_runs_are_found_by_path_name_and_last(tmp_path: Path) -> None:
     assert find_run(str(tmp_path / "2026-01-01" / "a"), tmp_path).path.name == "a"
     with pytest.raises(RunError, match="no run 'third'"):
         find_run("third", tmp_path)
+    with pytest.raises(RunError, match="no run 'xxx"):
+        find_run("x" * 300, tmp_path)
 
 
 def test_json_is_whole_and_numbers_that_are_not_finite_are_null(tmp_path: Path) -> None:

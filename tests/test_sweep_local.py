@@ -193,14 +193,13 @@ def test_a_signal_stops_the_jobs_tidily_and_they_can_go_on(capsys: pytest.Captur
     assert read_json(path / "jobs" / stopped[0] / "status.json")["state"] == "interrupted"
 
     sweep = begin(["sweep", "retry", str(path)])
-    wait_for(lambda: any(jobs_that_run(path)))
+    log = path / "jobs" / stopped[0] / "train.log"
+    wait_for(lambda: "resuming from" in log.read_text())
     assert command.status_command(str(path)) == 0
     assert f"run by process {sweep.pid}" in capsys.readouterr().out
     assert command.stop_command(str(path)) == 0
     sweep.communicate()
     assert sweep.returncode == 143
-    log = (path / "jobs" / stopped[0] / "train.log").read_text()
-    assert "resuming from" in log
 
 
 def test_jobs_that_hang_end_with_their_sweep_and_at_a_second_interrupt() -> None:

@@ -241,7 +241,9 @@ def refuse_replacing(run: RunDir, state: str | None, overwrite: bool) -> None:
 def find_run(word: str, outputs: Path) -> RunDir:
     """A run by path, by `run.name`, or `last` (the newest). Raises `RunError` with what is there."""
     path = Path(os.path.expanduser(word))
-    if (path / "status.json").is_file() or (path / "config.yaml").is_file():
+    if any(
+        os.path.isfile(path / name) for name in ("status.json", "config.yaml")
+    ):  # False for a name too long
         return RunDir(path)
     found = []
     for run in all_runs(outputs):
@@ -251,7 +253,7 @@ def find_run(word: str, outputs: Path) -> RunDir:
     named = [run for _, run, names in found if word == "last" or word in names]
     if named:
         return RunDir(named[-1])
-    if path.is_dir():
+    if os.path.isdir(path):
         return recovered(RunDir(path))
     names = {str(name) for *_, both in found for name in both if name}
     what = f"there is no run {word!r}, neither as a path nor by name under {outputs}/."
