@@ -43,6 +43,10 @@ SHORT = {"-m": "--multirun", "-h": "--help", "-q": "--quiet", "-c": "--cfg"}
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; the exit code. Nothing a user does ends in a traceback, and nothing of ours is hidden."""
     given = list(sys.argv[1:] if argv is None else argv)
+    if sys.stdout is None:  # `>&-`: nobody listens
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     try:
         code = run(read(given))
         sys.stdout.flush()

@@ -267,3 +267,11 @@ def test_what_yaml_can_tell_needs_no_torch(tmp_path: Path) -> None:
         [sys.executable, "-c", LIGHT], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_closed_output_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`dlrun list >&- 2>&-`: Python has neither then."""
+    monkeypatch.setattr("sys.stdout", None)
+    monkeypatch.setattr("sys.stderr", None)
+    assert cli.main(["list"]) == 0
+    assert cli.main(["lst"]) == 2
