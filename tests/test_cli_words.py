@@ -273,5 +273,5 @@ def test_closed_output_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> 
     """`dlrun list >&- 2>&-`: Python has neither then."""
     monkeypatch.setattr("sys.stdout", None)
     monkeypatch.setattr("sys.stderr", None)
-    assert cli.main(["list"]) == 0
-    assert cli.main(["lst"]) == 2
+    assert main(["list"]) == 0
+    assert main(["lst"]) == 2
