@@ -275,3 +275,5 @@ def test_closed_output_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("sys.stderr", None)
     assert main(["list"]) == 0
     assert main(["lst"]) == 2
+    sys.stdout.close()
+    sys.stderr.close()
