@@ -184,15 +184,15 @@ def _report(words: Words) -> int:
 
 
 def _sweep(words: Words) -> int:
-    from dlrun.sweep import command
+    from dlrun.sweep import manage
 
-    actions = {"status": command.status_command, "retry": command.retry_command, "stop": command.stop_command}
+    actions = {"status": manage.status_command, "retry": manage.retry_command, "stop": manage.stop_command}
     if words.plain[0] not in actions:
         hint = did_you_mean(words.plain[0], actions) or f"Usage: {COMMANDS['sweep'].usage}"
         raise ConfigError(Problem(f"sweep {words.plain[0]}", "there is no such command.", hint))
     if words.plain[0] == "retry":
         _plugins(words)
-        return command.retry_command(words.plain[1], argv=words.argv, quiet=words.quiet)
+        return manage.retry_command(words.plain[1], argv=words.argv, quiet=words.quiet)
     return actions[words.plain[0]](words.plain[1])
 
 

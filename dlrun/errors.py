@@ -11,6 +11,11 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 
+def cannot_write(path: object, error: OSError) -> str:
+    """What is said of a place that cannot be written to."""
+    return f"cannot write to {path}: {error.strerror or error}."
+
+
 class DlrunError(Exception):
     """Anything a user can meet and mend. `exit_code` is what the command returns."""
 

@@ -26,7 +26,7 @@ from dlrun.config.expand import expand
 from dlrun.config.registry import MODELS
 from dlrun.errors import ConfigError, Problem, RunError
 from dlrun.run.rundir import RunDir
-from dlrun.sweep import command
+from dlrun.sweep import command, manage
 from dlrun.sweep.drive import Stopping
 from dlrun.sweep.folder import SweepDir, dumps
 from dlrun.sweep.identity import data_hash
@@ -525,14 +525,14 @@ def test_status_and_retry_need_only_the_folder(sweep: FakeSweep, capsys: pytest.
     sweep(FOUR)
     path = str(sweep.folder.path)
     capsys.readouterr()
-    assert command.status_command(path) == 0
+    assert manage.status_command(path) == 0
     printed = capsys.readouterr().out
     assert "4 jobs: 2 finished, 2 failed; no process runs it." in printed
     assert "no luck" in printed
     sweep.loss = lambda config: 0.1
-    assert command.retry_command(path, argv=["sweep", "retry", path], quiet=True) == 0
+    assert manage.retry_command(path, argv=["sweep", "retry", path], quiet=True) == 0
     assert sweep.ran == ["sgd-seed1", "adam-seed1"]
-    assert command.stop_command(path) == 0
+    assert manage.stop_command(path) == 0
     assert "is not running" in capsys.readouterr().out
 
 
@@ -561,14 +561,14 @@ def test_a_retry_needs_the_plug_ins_and_goes_back_to_the_folder(
         patch.delitem(MODELS.plugins, "one")
         retry = rf"dlrun sweep retry {path} --plugin \.\./one\.py --plugin \.\./two\.py"
         with pytest.raises(ConfigError, match=rf"(?s)the model 'one' is not one of dlrun's.*{retry}"):
-            command.retry_command(path, quiet=True)
+            manage.retry_command(path, quiet=True)
     assert [record.attempts for record in states(read_sweep(Path(path))).values()] == [1, 1]
     sweep.loss = lambda config: 0.1
-    assert command.retry_command(path, quiet=True) == 0
+    assert manage.retry_command(path, quiet=True) == 0
     assert {task.folder for task in sweep.executors[-1].tasks} == {str(tmp_path)}
 
 
-@pytest.mark.parametrize("act", [command.status_command, command.retry_command, command.stop_command])
+@pytest.mark.parametrize("act", [manage.status_command, manage.retry_command, manage.stop_command])
 def test_commands_on_a_folder_that_is_no_sweep_say_so(act: Any, tmp_path: Path) -> None:
     make_run(tmp_path / "run")
     with pytest.raises(RunError, match="holds no sweep"):
@@ -582,11 +582,11 @@ def test_a_sweep_that_only_begins_can_be_looked_at_and_stopped(
     path = tmp_path / "s"
 
     def look_and_stop(*_: Any) -> None:
-        assert command.status_command(str(path)) == 0
+        assert manage.status_command(str(path)) == 0
         with monkeypatch.context() as patch:
             patch.setattr("dlrun.sweep.folder.PATIENCE", 0.0)
             with pytest.raises(RunError, match=rf"in use by another sweep \(pid {os.getpid()} on "):
-                command.retry_command(str(path))
+                manage.retry_command(str(path))
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(command, "check_first", look_and_stop)
@@ -604,7 +604,7 @@ def test_who_looks_at_a_sweep_is_in_nobodys_way(
     path = sweep.folder.path
     with monkeypatch.context() as patch:
         patch.setattr("dlrun.run.rundir.os.open", forbidden)  # as in a folder that may not be written to
-        assert command.status_command(str(path)) == command.stop_command(str(path)) == 0
+        assert manage.status_command(str(path)) == manage.stop_command(str(path)) == 0
     assert "is not running" in capsys.readouterr().out
     with open(path / ".lock", "rb") as looking:
         fcntl.flock(looking, fcntl.LOCK_SH)
@@ -623,11 +623,11 @@ def test_a_retry_of_a_search_says_what_only_its_own_command_begins(
 ) -> None:
     sweep(["seed=range(9)", "device=cpu", "sweep.search=random", "sweep.trials=4"])
     folder = sweep.folder
-    assert command.retry_command(str(folder.path)) == 0
+    assert manage.retry_command(str(folder.path)) == 0
     assert "trials were begun" not in capsys.readouterr().out
     folder.settings["trials"] = 20  # as if it had been stopped
     folder.write()
-    assert command.retry_command(str(folder.path)) == 0
+    assert manage.retry_command(str(folder.path)) == 0
     said = r"4 of 9 trials were begun; the others:  dlrun -m 'seed=range\(9\)' device=cpu"
     assert re.search(said, capsys.readouterr().out)
     assert command.interrupted(folder, [], {}, signal.SIGINT) == 130
@@ -639,7 +639,7 @@ def test_a_retry_of_a_pruned_grid_prunes(sweep: FakeSweep) -> None:
     sweep.loss = lambda config: _fail(config["seed"] == 1)
     assert sweep(["seed=0,1", "device=cpu", "sweep.pruner=median"]) == 3
     sweep.loss = lambda config: 0.1
-    assert command.retry_command(str(sweep.folder.path), quiet=True) == 0
+    assert manage.retry_command(str(sweep.folder.path), quiet=True) == 0
     assert [(task.slug, task.prune) for task in sweep.executors[-1].tasks] == [("seed1", True)]
 
 

@@ -25,7 +25,7 @@ from dlrun.config.schema import Config
 from dlrun.errors import ConfigError
 from dlrun.run import failure
 from dlrun.run.rundir import read_json, write_json
-from dlrun.sweep import command, local, plan
+from dlrun.sweep import local, manage, plan
 from dlrun.sweep.executor import Ended
 from dlrun.sweep.folder import FrozenJob
 from dlrun.sweep.local import LocalExecutor
@@ -195,9 +195,9 @@ def test_a_signal_stops_the_jobs_tidily_and_they_can_go_on(capsys: pytest.Captur
     sweep = begin(["sweep", "retry", str(path)])
     log = path / "jobs" / stopped[0] / "train.log"
     wait_for(lambda: "resuming from" in log.read_text())
-    assert command.status_command(str(path)) == 0
+    assert manage.status_command(str(path)) == 0
     assert f"run by process {sweep.pid}" in capsys.readouterr().out
-    assert command.stop_command(str(path)) == 0
+    assert manage.stop_command(str(path)) == 0
     sweep.communicate()
     assert sweep.returncode == 143
 

@@ -18,11 +18,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from dlrun.errors import RunError, cannot_write
 from dlrun.report import stats
 from dlrun.report.curves import metric_names
 from dlrun.report.jobs import RESULTS, Job, JobRow, collect, short_names, varied_keys
 from dlrun.report.origin import on_origin
-from dlrun.report.places import OUTPUTS, cannot_write, place_of
+from dlrun.report.places import OUTPUTS, place_of
 from dlrun.report.read import best_row, component, mode_of
 from dlrun.report.remarks import REPEAT, remarks
 from dlrun.report.tables import Table, clipped, format_value, show
@@ -129,7 +130,7 @@ def compare_command(paths: Sequence[Path | str], output: Path | None = None) -> 
         try:
             print_comparison(_write(comparison, output))
         except OSError as error:
-            raise cannot_write(output, error) from error
+            raise RunError(cannot_write(output, error)) from error
     else:
         print_comparison(_write_somewhere(comparison, _default_outputs(found)))
     return 0

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dlrun.errors import RunError, cannot_write
 from dlrun.report import page
 from dlrun.report.compare import FIGURE, Comparison, compare
 from dlrun.report.files import number, read_lines
 from dlrun.report.jobs import Job
-from dlrun.report.places import cannot_write
 from dlrun.report.read import Run, expect_folder, is_run
 from dlrun.report.stats import numeric
 from dlrun.report.tables import clipped, closing_table, format_number, format_seconds, format_value
@@ -54,7 +54,7 @@ def report_command(path: Path | str) -> int:
     try:
         written = write_report(path)
     except OSError as error:
-        raise cannot_write(Path(path), error) from error
+        raise RunError(cannot_write(path, error)) from error
     print(written)
     return 0
 

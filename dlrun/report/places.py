@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from dlrun.errors import RunError, did_you_mean
-from dlrun.run.rundir import all_runs, find_run, read_json
+from dlrun.run.rundir import find_run, named_runs
 
 OUTPUTS = Path("outputs")
 NAMED = 8  # places that an error names
@@ -34,14 +34,9 @@ def place_of(word: Path | str) -> Path:
 def names() -> dict[str, list[Path]]:
     """The names of the runs and sweeps under outputs, and where these are."""
     named: dict[str, list[Path]] = {}
-    for run in all_runs(OUTPUTS):
-        for name in {run.name, str(read_json(run / "status.json").get("name") or run.name)}:
+    for run, called in named_runs(OUTPUTS):
+        for name in called:
             named.setdefault(name, []).append(run)
     for file in sorted(OUTPUTS.glob("sweeps/*/sweep.yaml")):
         named.setdefault(file.parent.name, []).append(file.parent)
     return named
-
-
-def cannot_write(folder: Path, error: OSError) -> RunError:
-    """The error that names the folder."""
-    return RunError(f"cannot write to {folder}: {error.strerror or error}.")

@@ -65,6 +65,8 @@ def adapt(values: dict[str, Any], own: Config, config: Config, built: Any) -> li
         anew = [] if schedule is None else ["the schedule"]
         anew += ["the optimizer"] if own.optimizer.name != config.optimizer.name else []
         lines.append(f"from here on with another {' and '.join(groups)}" + starts(anew))
+    if own.section("loss") != config.section("loss"):
+        values["loss"] = {}  # an average over steps of another loss
     if any(own.checkpoint[key] != config.checkpoint[key] for key in ("monitor", "mode")):
         values["best"] = None
         values["stopper"] |= {"value": None, "without_improvement": 0}

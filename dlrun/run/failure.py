@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import shutil
 import sys
 import traceback
@@ -21,11 +19,11 @@ from dlrun.errors import (
     DlrunError,
     RunError,
     TrainingFailed,
+    cannot_write,
 )
-from dlrun.run.rundir import RunDir
+from dlrun.run.rundir import RunDir, is_at_fault
 from dlrun.run.runner import Outcome, now
 
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 YOURS = "an exception in a component of yours"
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -78,10 +76,10 @@ def explain(session: Any, error: BaseException) -> tuple[int, str, bool]:
         return 2, str(error), False
     if isinstance(error, DlrunError):
         return error.exit_code, str(error), False
-    if isinstance(error, OSError) and (error.errno in DISK or within(error.filename, session.run.path)):
+    if isinstance(error, OSError) and is_at_fault(session.run.path, error):
         last = session.run.last
         kept = f" The last checkpoint is whole: {last}." if last.exists() else ""
-        return 4, f"cannot write to {session.run.path}: {error.strerror or error}.{kept}", False
+        return 4, f"{cannot_write(session.run.path, error)}{kept}", False
     if out_of_memory(error):
         return 4, memory_words(error), False
     if "detect_anomaly" in str(error) or "returned nan values" in str(error):
@@ -111,11 +109,6 @@ def in_words(error: BaseException) -> str:
 
 def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [""])[0]
-
-
-def within(file: Any, folder: Path) -> bool:
-    """Is this the name of a file in the folder?"""
-    return isinstance(file, str) and Path(os.path.abspath(folder)) in Path(os.path.abspath(file)).parents
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dlrun.config.schema import Config
-from dlrun.errors import RunError
+from dlrun.errors import RunError, cannot_write
 from dlrun.run.rundir import RunDir, find_run
 from dlrun.run.runner import OUTPUTS, Outcome, Session, before_it_began
 from dlrun.run.screen import Screen, shorter
@@ -107,7 +107,7 @@ def lock(run: RunDir) -> None:
                 f"{run.path}: the run that replaced another never began; the replaced one is back."
             )
     except OSError as error:
-        raise RunError(f"cannot write to {run.path}: {error.strerror or error}.") from error
+        raise RunError(cannot_write(run.path, error)) from error
 
 
 def already_finished(run: RunDir, own: Config, config: Config) -> str | None:

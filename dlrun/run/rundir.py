@@ -6,6 +6,7 @@ A run directory is made by one process and locked while that process lives. See 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -28,6 +29,7 @@ from dlrun.run.files import (
 )
 
 ASIDE = ".replaced"  # all files of the run that this one replaces, until its first checkpoint
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)  # full, or out of order
 MOVING = ".replacing"  # some of them, on their way there or back: they belong in the directory
 _held: set[int] = set()  # the file descriptors of this process's locks
 
@@ -238,26 +240,36 @@ def refuse_replacing(run: RunDir, state: str | None, overwrite: bool) -> None:
     )
 
 
+def is_at_fault(folder: Path, error: OSError) -> bool:
+    """Is it this folder, or its disk, that failed?"""
+    named = Path(os.path.abspath(error.filename)) if isinstance(error.filename, str) else None
+    return error.errno in DISK or (named is not None and Path(os.path.abspath(folder)) in named.parents)
+
+
 def find_run(word: str, outputs: Path) -> RunDir:
     """A run by path, by `run.name`, or `last` (the newest). Raises `RunError` with what is there."""
     path = Path(os.path.expanduser(word))
-    if any(
-        os.path.isfile(path / name) for name in ("status.json", "config.yaml")
-    ):  # False for a name too long
+    if os.path.isfile(path / "status.json") or os.path.isfile(path / "config.yaml"):
         return RunDir(path)
-    found = []
-    for run in all_runs(outputs):
-        status = read_json(run / "status.json")
-        found.append((str(status.get("started") or ""), run, (run.name, status.get("name"))))
-    found.sort(key=lambda entry: entry[:2])
-    named = [run for _, run, names in found if word == "last" or word in names]
+    found = named_runs(outputs)
+    named = [run for run, names in found if word == "last" or word in names]
     if named:
         return RunDir(named[-1])
     if os.path.isdir(path):
         return recovered(RunDir(path))
-    names = {str(name) for *_, both in found for name in both if name}
+    names = {name for _, both in found for name in both}
     what = f"there is no run {word!r}, neither as a path nor by name under {outputs}/."
     raise RunError(f"{what} {did_you_mean(word, sorted(names))}".strip())
+
+
+def named_runs(outputs: Path) -> list[tuple[Path, set[str]]]:
+    """Every run directory under `outputs`, the newest last, and what it is called: its folder's name, `run.name`."""
+    found = []
+    for run in all_runs(outputs):
+        status = read_json(run / "status.json")
+        names = {run.name, str(status.get("name") or run.name)}
+        found.append((str(status.get("started") or ""), run, names))
+    return [(run, names) for _, run, names in sorted(found, key=lambda entry: entry[:2])]
 
 
 def recovered(run: RunDir) -> RunDir:

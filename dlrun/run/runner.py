@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.config.schema import Config
-from dlrun.errors import DlrunError, RunError
+from dlrun.errors import DlrunError, RunError, cannot_write
 from dlrun.run.rundir import RunDir, claim, fresh_dir
 from dlrun.run.saver import Saver
 from dlrun.run.screen import Screen, shorter
@@ -126,7 +126,7 @@ def writable(make: Callable[..., RunDir], path: Path, *words: Any, **options: An
     try:
         return make(path, *words, **options)
     except OSError as error:
-        raise RunError(f"cannot write to {path}: {error.strerror or error}.") from error
+        raise RunError(cannot_write(path, error)) from error
 
 
 class Session:

@@ -1,45 +1,39 @@
-"""The commands on sweeps: `dlrun -m ...`, and `dlrun sweep status | retry | stop DIR`. Each returns an exit code."""
+"""`dlrun -m ...`: from words to a sweep that is driven to its end. What comes later is in manage.py."""
 
 from __future__ import annotations
 
-import math
 import shlex
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from os import kill
 from pathlib import Path
 from typing import Any
 
 from dlrun.config.expand import Expansion, Job
 from dlrun.config.plugins import loaded
-from dlrun.config.schema import current_menu, not_registered
-from dlrun.errors import ConfigError, Problem, RunError, TrainingFailed
-from dlrun.report.tables import Table, show
+from dlrun.errors import ConfigError, Problem, TrainingFailed, cannot_write
+from dlrun.run.rundir import is_at_fault
 from dlrun.run.signals import EXIT_CODES, Interrupted, Signals
-from dlrun.sweep.drive import Drive, Jobs, Source
+from dlrun.sweep.drive import Drive
 from dlrun.sweep.executor import Executor, make_executor
-from dlrun.sweep.folder import FrozenJob, SweepDir, default_path, expect_sweep
+from dlrun.sweep.folder import FrozenJob, SweepDir, default_path
 from dlrun.sweep.freeze import forget, freeze, new_job, refresh
 from dlrun.sweep.names import job_key, key_of, sweep_name
-from dlrun.sweep.screen import Screen, even_unheard, find_output
+from dlrun.sweep.screen import Screen, even_unheard
 from dlrun.sweep.search import Pruned, Search, make_sampler, remember_space, size
+from dlrun.sweep.source import Jobs, Source
 from dlrun.sweep.state import (
     DONE,
     Record,
-    alone,
     counts,
     read_record,
-    retry_words,
     state_of_job,
+    words_to_go_on,
     write_status,
 )
 
-STOP_SECONDS = 90.0  # that `sweep stop` waits for the sweep to end
 EXIT_FAILED = 3
 INSTEAD = {"run.dir": "sweep.dir", "run.name": "sweep.name", "run.overwrite": "sweep.refresh=true"}
 
@@ -76,7 +70,6 @@ def sweep_command(
 
 def held(sweep: SweepDir, work: Callable[[], int]) -> int:
     """Do the work while this process holds the folder. A folder that was made for a sweep which never began goes."""
-    find_output()
     sweep.open()
     try:
         with Signals():
@@ -85,10 +78,10 @@ def held(sweep: SweepDir, work: Callable[[], int]) -> int:
         print(f"\nStopped by {stopped}; the same command goes on.", file=sys.stderr)
         return stopped.exit_code
     except OSError as error:
-        if not sweep.is_at_fault(error):
+        if not is_at_fault(sweep.path, error):
             raise
-        text = f"cannot write to {sweep.path}: {error.strerror or error}."
-        raise TrainingFailed(f"{text} The same command goes on when that is mended.") from error
+        text = f"{cannot_write(sweep.path, error)} The same command goes on when that is mended."
+        raise TrainingFailed(text) from error
     finally:
         sweep.unmake()
         sweep.close()
@@ -321,98 +314,3 @@ def interrupted(sweep: SweepDir, jobs: list[FrozenJob], records: dict[str, Recor
         same = " the same command, or" if sweep.settings["search"] == "grid" else ""
         print(f"Go on with{same}:  {words_to_go_on(sweep)}")
     return EXIT_CODES[signal.Signals(number)]
-
-
-# --- dlrun sweep status | retry | stop ------------------------------------------------------------------------------
-
-
-def status_command(path: str) -> int:
-    """Print how a sweep stands. Returns 0."""
-    sweep = expect_sweep(path)
-    if not sweep.jobs and sweep.owner():
-        print(f"{sweep.path} is just beginning, run by process {sweep.owner()}.")
-        return 0
-    records = {
-        job.slug: state_of_job(sweep, job, read_record(sweep, job.slug)) for job in sweep.jobs.values()
-    }
-    rows = []
-    for job in sweep.jobs.values():
-        record = records[job.slug]
-        reason = (record.error.strip().splitlines() or [""])[0]
-        rows.append([job.label, record.state, reason])
-    show(Table(["job", "state", "error"], rows))
-    words = ", ".join(f"{count} {state}" for state, count in counts(records.values()).items())
-    owner = sweep.owner()
-    held = f"run by process {owner}" if owner else "no process runs it"
-    print(f"\n{len(rows)} jobs: {words or 'none'}; {held}.")
-    for job in sweep.jobs.values():
-        if records[job.slug].state == "failed":
-            print(f"alone: {alone(job)}")
-    return 0
-
-
-def retry_command(path: str, *, argv: Sequence[str] = (), quiet: bool = False) -> int:
-    """Run the failed and unfinished jobs of a sweep as they were frozen. Returns the exit code of a sweep.
-
-    Plug-ins must have been imported: no folder is believed to name them. Raises `ConfigError` where they were not.
-    """
-    sweep = expect_sweep(path)
-    expect_components(sweep, todo_of(sweep, sweep.jobs.values(), retry_failed=True))
-
-    def work() -> int:
-        jobs = list(sweep.jobs.values())
-        todo = todo_of(sweep, jobs, retry_failed=True)
-        sweep.commands.append({"at": now(), "command": f"dlrun sweep retry {path}", "jobs": len(todo)})
-        code = run(sweep, None, jobs, todo, argv=argv or ["sweep", "retry", path], quiet=quiet)
-        say_what_is_left(sweep)
-        return code
-
-    return held(sweep, work)
-
-
-def say_what_is_left(sweep: SweepDir) -> None:
-    """After a retry: the trials that a search has not begun; only its own command knows how."""
-    if sweep.settings["search"] == "grid":
-        return
-    begun = sum(job.trial is not None for job in sweep.jobs.values())
-    space = sweep.search["space"].values()
-    combinations = math.prod(len(values) if isinstance(values, list) else math.inf for values in space)
-    total = min(sweep.settings["trials"], combinations)
-    if begun < total:
-        with even_unheard():
-            print(f"{begun} of {total} trials were begun; the others:  {words_to_go_on(sweep)}")
-
-
-def words_to_go_on(sweep: SweepDir) -> str:
-    """The command that goes on with a sweep: for a search its own, which alone begins further trials."""
-    own = [each["command"] for each in sweep.commands if not each["command"].startswith("dlrun sweep retry")]
-    return str(own[-1]) if sweep.settings["search"] != "grid" and own else retry_words(sweep)
-
-
-def expect_components(sweep: SweepDir, jobs: Iterable[FrozenJob]) -> None:
-    """Raise `ConfigError` if jobs need components that nothing has registered: they would all fail at once."""
-    choices = current_menu()
-    problems = [problem for job in jobs for problem in not_registered(job.values, choices)]
-    if problems:
-        problems.append(Problem("sweep retry", "nothing was started.", f"Write: {retry_words(sweep)}"))
-        raise ConfigError(list(dict.fromkeys(problems)))
-
-
-def stop_command(path: str) -> int:
-    """End a running sweep: its jobs write their checkpoints. Returns 0; raises `RunError` when it does not end."""
-    sweep = expect_sweep(path)
-    owner = sweep.owner()
-    if owner is None:
-        print(f"{sweep.path} is not running.")
-        return 0
-    with suppress(ProcessLookupError):
-        kill(owner, signal.SIGTERM)
-    until = time.monotonic() + STOP_SECONDS
-    while sweep.owner() is not None:
-        if time.monotonic() > until:
-            raise RunError(
-                f"process {owner} has not ended in {STOP_SECONDS:.0f} s. To end it at once: kill -9 {owner}"
-            )
-        time.sleep(0.1)
-    print(f"Stopped. Go on with:  {words_to_go_on(sweep)}" if sweep.jobs else "Stopped before its first job.")
-    return 0

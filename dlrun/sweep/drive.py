@@ -10,13 +10,13 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 from dlrun.run.rundir import read_json, write_json
 from dlrun.run.signals import EXIT_CODES
@@ -24,6 +24,7 @@ from dlrun.sweep.executor import Ended, Executor, cause
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.identity import code_hash
 from dlrun.sweep.screen import Screen
+from dlrun.sweep.source import Source
 from dlrun.sweep.state import DONE, Record, last_line, read_record, state_of_job, write_record, write_status
 from dlrun.sweep.task import Task, result_of
 
@@ -32,37 +33,6 @@ POLL_PRUNING = 0.01  # when jobs wait for an answer after each epoch
 STATUS_SECONDS = 1.0  # between rewritings of status.csv
 STOP_SECONDS = 60.0  # how long jobs that were asked to stop may take before they are killed
 DYING = 5.0  # seconds that the jobs of a killed sweep may take to be gone
-
-
-class Source(Protocol):
-    """Where jobs come from: a list, or a search that thinks them up."""
-
-    total: int
-
-    def next(self) -> FrozenJob | None:
-        """The next job to start; None when there is none at present."""
-
-    def epoch(self, job: FrozenJob, row: dict[str, float]) -> bool:
-        """An epoch of a job is done; True ends the job there (pruning)."""
-
-    def ended(self, job: FrozenJob, record: Record) -> None:
-        """A job has come to an end (or to a stop, when its state is `waiting`)."""
-
-
-class Jobs:
-    """A list of jobs as a source."""
-
-    def __init__(self, jobs: Iterable[FrozenJob]) -> None:
-        self.jobs = list(jobs)
-        self.total = len(self.jobs)
-
-    def next(self) -> FrozenJob | None:
-        return self.jobs.pop(0) if self.jobs else None
-
-    def epoch(self, job: FrozenJob, row: dict[str, float]) -> bool:
-        return False
-
-    def ended(self, job: FrozenJob, record: Record) -> None: ...
 
 
 class Stopping:

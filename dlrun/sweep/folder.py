@@ -8,7 +8,6 @@ A job is found by its overrides. Its configuration is frozen in sweep.yaml when 
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import re
@@ -25,12 +24,11 @@ import yaml
 
 from dlrun.config import yamls
 from dlrun.config.schema import Config
-from dlrun.errors import ConfigError, Problem, RunError
+from dlrun.errors import ConfigError, Problem, RunError, cannot_write
 from dlrun.run.rundir import RunDir, write_atomic
 from dlrun.sweep.names import job_key
 
 FORMAT = 1
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)  # full, or out of order
 PATIENCE = 0.5  # seconds in which another process may let go of the folder
 
 
@@ -119,7 +117,7 @@ class SweepDir:
             text = f"{error} To end it: dlrun sweep stop {self.path}"
             raise RunError(text.replace("another dlrun process", "another sweep")) from None
         except OSError as error:
-            raise RunError(f"cannot write to {self.path}: {error.strerror or error}.") from error
+            raise RunError(cannot_write(self.path, error)) from error
         self.read()
 
     def _take(self) -> None:
@@ -131,6 +129,7 @@ class SweepDir:
             except RunError:
                 if time.monotonic() > until:
                     raise
+                time.sleep(PATIENCE / 20)
 
     def close(self) -> None:
         """Let the folder go."""
@@ -153,11 +152,6 @@ class SweepDir:
         except OSError:  # nobody has ever held it, or locks are not known here
             return None
         return int(found[1]) if found else None
-
-    def is_at_fault(self, error: OSError) -> bool:
-        """Whether it is this folder, or its disk, that failed."""
-        named = os.path.abspath(error.filename) if isinstance(error.filename, str | Path) else os.sep
-        return error.errno in DISK or Path(os.path.abspath(self.path)) in Path(named).parents
 
     def read(self) -> None:
         """Read sweep.yaml, if it is there. Raises `RunError` when it is damaged or from a later dlrun."""

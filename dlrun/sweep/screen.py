@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -30,12 +29,6 @@ def even_unheard() -> Iterator[None]:
         sys.stdout.flush()
     except OSError:
         forsake(sys.stdout)
-
-
-def find_output() -> None:
-    """Where there is no standard output at all (`>&-`), what is printed goes nowhere."""
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
 
 
 class Screen:

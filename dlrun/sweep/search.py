@@ -215,11 +215,9 @@ class Search(Told):
         return frozen
 
 
-def size(space: Mapping[str, Space]) -> float:
-    """How many combinations there are to try."""
-    return math.prod(
-        math.inf if isinstance(choices, Distribution) else len(choices) for choices in space.values()
-    )
+def size(space: Mapping[str, Space | str]) -> float:
+    """How many combinations there are to try; a range may be written out, as in sweep.yaml."""
+    return math.prod(len(choices) if isinstance(choices, list) else math.inf for choices in space.values())
 
 
 def result_of(run: Run) -> float | None:

@@ -101,6 +101,12 @@ def retry_words(sweep: SweepDir) -> str:
     )
 
 
+def words_to_go_on(sweep: SweepDir) -> str:
+    """The command that goes on with a sweep: for a search its own, which alone begins further trials."""
+    own = [each["command"] for each in sweep.commands if not each["command"].startswith("dlrun sweep retry")]
+    return str(own[-1]) if sweep.settings["search"] != "grid" and own else retry_words(sweep)
+
+
 def from_here(name: str, folder: str) -> str:
     """A path that was given in another folder, as it is written in this one; other words stay."""
     path = os.path.join(folder, name)

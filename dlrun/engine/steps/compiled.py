@@ -20,10 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dlrun.engine.steps.binding import Binding
 from dlrun.engine.steps.formulas import formula_for
 from dlrun.engine.steps.fused import FusedStep
 from dlrun.engine.steps.kernels import flushing
-from dlrun.engine.steps.trace import Binding, Trace
+from dlrun.engine.steps.trace import Trace
 from dlrun.objectives.light import is_ordinary
 
 Shapes = tuple[tuple[torch.Size, tuple[int, ...], torch.dtype], ...]

@@ -15,14 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain
-from operator import is_
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer
 
+from dlrun.engine.steps.held import Held, joined_counts, same
 from dlrun.objectives.light import is_ordinary, step_optimizer
 
 Group = dict[str, Any]
@@ -150,27 +149,6 @@ class Lists:
         return same(group["params"], self.weights)
 
 
-def same(tensors: Tensors, others: Tensors) -> bool:
-    """The very same tensors?"""
-    return len(tensors) == len(others) and all(map(is_, tensors, others))
-
-
-class Held:
-    """The tensors that an optimizer's state holds, to see if somebody put others there."""
-
-    def __init__(self, state: Any) -> None:
-        self.state, self.entries = state, list(state.values())
-        self.values = [value for entry in self.entries for value in entry.values()]
-
-    def there(self, state: Any) -> bool:
-        """Does `state` hold the same? Nothing is looked up by weight: a tensor's hash takes as long as ten of these."""
-        if self.state is not state or len(state) != len(self.entries):
-            return False
-        if not all(map(is_, state.values(), self.entries)):
-            return False
-        return all(map(is_, chain.from_iterable(map(dict.values, self.entries)), self.values))
-
-
 class FusedUpdate:
     """`update()` is `optimizer.step(); optimizer.zero_grad()`. Made by `fused_update`."""
 
@@ -244,22 +222,6 @@ class FusedUpdate:
             state["step"] = [self.optimizer.state[p]["step"] for p in params]
         idle = [p for p in group["params"] if p.grad is None]
         return Lists(group, kernel, op, keys, list(group["params"]), params, idle, state, counts)
-
-
-def joined_counts(entries: list[Group]) -> Tensor:
-    """Make the counts `step` of these entries of the state views of one tensor (n,), which is returned.
-
-    Adding 1 to each of six tensors takes as long as the kernel of a small model, adding it to one takes a fifth.
-    """
-    base = entries[0]["step"]._base
-    shared = [entry["step"]._base is base for entry in entries]
-    places = [entry["step"].storage_offset() for entry in entries]
-    if base is not None and all(shared) and len(base) == len(entries) and places == list(range(len(base))):
-        return base
-    base = torch.stack([entry["step"] for entry in entries])
-    for entry, count in zip(entries, base.unbind(), strict=True):
-        entry["step"] = count
-    return base
 
 
 def _is_plain(tensor: Tensor | None) -> bool:

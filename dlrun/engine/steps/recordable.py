@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from dlrun.engine.steps.straight import is_hooked
 
 PLAIN = (bool, int, float, complex, str, type(None))
-QUOTES = "'\""
 
 
 def refusal(model: nn.Module) -> str:
@@ -49,7 +48,7 @@ class Witness:
 
     def snapshots(self) -> list[dict[str, Any]]:
         """Of the attributes of each module: counters, flags, lists, generators."""
-        return [snapshot(vars(holder)) for holder in self.holders]
+        return [{name: snapshot(value) for name, value in vars(holder).items()} for holder in self.holders]
 
     def drawn(self) -> str:
         """The states of Python's and numpy's generators. Torch's is the recording's own concern."""
@@ -65,7 +64,7 @@ class Witness:
         for holder, before, now in zip(self.holders, self.seen, self.snapshots(), strict=True):
             for name in [*before, *now]:
                 if before.get(name) != now.get(name):
-                    return f"{type(holder).__name__} changes its attribute {name.strip(QUOTES)} in Python"
+                    return f"{type(holder).__name__} changes its attribute {name} in Python"
         return "" if self.drawn() == self.draws else "the model draws random numbers of Python or numpy"
 
     def restore(self) -> None:
@@ -79,7 +78,7 @@ class Witness:
         np.random.set_state(self.numpy)
 
 
-def snapshot(value: Any, depth: int = 4) -> Any:
+def snapshot(value: Any, depth: int = 3) -> Any:
     """Numbers, words and generators in lists and dicts, as what can be compared; None for tensors and the like."""
     if isinstance(value, PLAIN):
         return repr(value)  # so that NaN equals itself

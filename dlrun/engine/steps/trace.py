@@ -1,9 +1,8 @@
-"""Tracing a whole training step into one graph, and binding the graph to the optimizer's state. See compiled.py."""
+"""Tracing a whole training step into one graph. See compiled.py."""
 
 from __future__ import annotations
 
 import logging
-from array import array
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -12,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from dlrun.engine.steps.binding import Binding
 from dlrun.engine.steps.formulas import Formula, Group
-from dlrun.engine.steps.kernels import Held, joined_counts, same
+from dlrun.engine.steps.held import joined_counts, same
 from dlrun.engine.steps.plain import autocast
 from dlrun.engine.steps.recordable import Witness, refusal
 from dlrun.errors import ConfigError, Problem
@@ -41,10 +41,9 @@ class Trace:
         self.lengths = [len(formula.numbers(group, 1)) if formula else 0 for group in groups]
         self.names = names_of(state.model, self.params)
         others = [*state.model.named_parameters(), *state.model.named_buffers()]
-        self.others = {name: tensor.detach() for name, tensor in others if name not in self.names}
+        self.others = {name: tensor for name, tensor in others if name not in self.names}
         self.loss_buffers = dict(state.loss.named_buffers()) if isinstance(state.loss, nn.Module) else {}
-        self.held = [*self.params, *(tensor for name, tensor in others if name not in self.names)]
-        self.held += self.loss_buffers.values()
+        self.held = [*self.params, *self.others.values(), *self.loss_buffers.values()]
         self.fixed = [tensor.detach() for tensor in self.held]
         self.places = [tensor.data_ptr() for tensor in self.held]
         self.used: list[Tensor] = []  # weights that the loss depends on; known after tracing
@@ -111,10 +110,8 @@ class Trace:
         leaves = [weight.detach().requires_grad_() for weight in weights]
         mixed = autocast(target.device.type, self.precision) if self.precision != "fp32" else nullcontext()
         given = dict(zip(self.names, leaves, strict=True)) | others
-        used, loss_used = (
-            dict(given),
-            dict(loss_buffers),
-        )  # functional_call writes what was replaced into them
+        # functional_call writes what was replaced into what it is given.
+        used, loss_used = dict(given), dict(loss_buffers)
         with torch.enable_grad(), mixed:
             output = functional_call(self.state.model, used, tuple(inputs))
             loss_function = self.state.loss
@@ -225,66 +222,6 @@ def decompositions() -> dict[Any, Callable[..., Tensor]]:
         return torch.mm(rows, weight) - (-bias)
 
     return {torch.ops.aten.addmm.default: unfused}
-
-
-class Binding:
-    """The inputs of the graph that stay the same from step to step, while the optimizer holds the same state."""
-
-    def __init__(
-        self,
-        trace: Trace,
-        optimizer: Any,
-        tensors: list[Tensor],
-        counts: list[Tensor | None],  # the steps of each group
-    ) -> None:
-        assert trace.formula is not None
-        self.trace, self.optimizer, self.formula = trace, optimizer, trace.formula
-        self.tensors, self.counts, self.held = tensors, counts, Held(optimizer.state)
-        self.device = tensors[0].device
-        # On the CPU the counts' memory itself; elsewhere the counts as Python knows them while nobody else counts.
-        on_cpu = self.device.type == "cpu"
-        self.arrays = [None if count is None or not on_cpu else count.numpy() for count in counts]
-        self.steps = [0 for _ in counts]
-        self.versions = [-1 for _ in counts]
-        self.values: list[float] = []
-        lengths = [len(self.formula.numbers(group, 1)) for group in optimizer.param_groups]
-        self.buffer = array("d", bytes(8 * sum(lengths))) if on_cpu else None
-        self.numbers = (
-            torch.empty(0) if self.buffer is None else torch.frombuffer(self.buffer, dtype=torch.float64)
-        )
-
-    def holds(self, optimizer: Any) -> bool:
-        """Is it still the same state, and what the graph was made for? Somebody may have put others there."""
-        return self.held.there(optimizer.state) and self.trace.fits(optimizer)
-
-    def next_numbers(self) -> Tensor:
-        """The numbers of the next step from the optimizer's groups, which also counts it."""
-        values: list[float] = []
-        for i, group in enumerate(self.optimizer.param_groups):
-            if self.counts[i] is not None:
-                self.count(i)
-            values += map(float, self.formula.numbers(group, self.steps[i]))  # a rate may be a tensor
-        if values != self.values:
-            self.values = values
-            if self.buffer is None:
-                self.numbers = torch.tensor(values, dtype=torch.float64, device=self.device)
-            else:
-                self.buffer[:] = array("d", values)  # the memory of `numbers`: a third of a new tensor's time
-        return self.numbers
-
-    def count(self, group: int) -> None:
-        """Add 1 to the steps of a group."""
-        count, values = self.counts[group], self.arrays[group]
-        assert count is not None
-        if values is not None:  # a seventh of the time of `add_`
-            values += 1
-            self.steps[group] = int(values[0])
-            return
-        if count._version != self.versions[group]:  # the eager step has counted, too
-            self.steps[group] = int(count[0])
-        count.add_(1)
-        self.steps[group] += 1
-        self.versions[group] = count._version
 
 
 def take(tensors: list[Tensor], count: int) -> list[Tensor]:
