@@ -16,7 +16,7 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     """The library's few names, imported when they are used: `import dlrun` costs nothing."""
     if name == "register":
-        from dlrun.config.registry import register
+        from dlrun.components.registry import register
 
         return register
     if name in ("compose", "train", "load_run"):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlrun.config.schema import Config
+from dlrun.config.config import Config
 from dlrun.errors import ConfigError, Problem, TrainingFailed
 
 
@@ -33,7 +33,7 @@ class Run:
     @property
     def summary(self) -> dict[str, Any]:
         """summary.json: best, last, test, baseline, counts, times (empty while the run is not finished)."""
-        from dlrun.run.rundir import RunDir, read_json
+        from dlrun.store.rundir import RunDir, read_json
 
         return read_json(RunDir(self.path).summary)
 
@@ -95,7 +95,7 @@ def train(config: Config | Sequence[str]) -> Run:
 
 def load_run(run: str | Path) -> Run:
     """A run by path, by `run.name`, or `last`. Raises `RunError` when there is none."""
-    from dlrun.run.rundir import find_run
     from dlrun.run.runner import OUTPUTS
+    from dlrun.store.rundir import find_run
 
     return Run(find_run(str(run), OUTPUTS).path)

@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(words: Words) -> int:
     """Answer what needs no command, else call the command's function."""
-    from dlrun.config.menu import set_config_dir
+    from dlrun.config.schema.schema import set_config_dir
 
     set_config_dir(words.value("--config-dir"))
     if "--version" in words.flags:
@@ -82,7 +82,7 @@ def run(words: Words) -> int:
     if "--complete" in words.flags:
         return _complete(*words.flags["--complete"][-2:])
     if shell := words.value("--completion"):
-        from dlrun.config.completion import script
+        from dlrun.config.schema.completion import script
 
         print(script(shell), end="")
         return 0
@@ -184,13 +184,13 @@ def _colour() -> bool:
 
 def _menu() -> Any:
     """The menu as the files are, without plug-ins: what help and completion need."""
-    from dlrun.config.menu import config_dirs, menu
+    from dlrun.config.schema.schema import config_dirs, menu
 
     return menu(config_dirs())
 
 
 def _help(words: Words) -> int:
-    from dlrun.config.pages import help_page
+    from dlrun.config.schema.pages import help_page
 
     command = COMMANDS[words.command]
     if words.command:
@@ -201,7 +201,7 @@ def _help(words: Words) -> int:
 
 
 def _complete(shell: str, line: str) -> int:
-    from dlrun.config.completion import complete
+    from dlrun.config.schema.completion import complete
 
     flags = [flag for flag in [*GLOBAL, "-m"] if flag != "--complete"]
     print("\n".join(complete(shell, line, _menu(), [name for name in COMMANDS if name], flags)))
@@ -212,7 +212,7 @@ def _print_config(words: Words) -> int:
     """`--cfg job`: the configuration, checked, as YAML on stdout."""
     from dlrun.config.compose import prepare
     from dlrun.config.compose import read as read_draft
-    from dlrun.config.yamls import dumps
+    from dlrun.config.schema.yamls import dumps
 
     if words.value("--cfg") != "job":
         raise ConfigError(

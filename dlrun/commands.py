@@ -82,7 +82,7 @@ def _config(words: Words) -> Any:
 def _data_config(words: Words) -> Any:
     """The configuration of a command that only looks at the data: model and loss need not fit them."""
     from dlrun.config.compose import prepare, read
-    from dlrun.config.schema import Config
+    from dlrun.config.config import Config
 
     draft = read(words.overrides, prepare(words.overrides, **words.options)).single()
     clean, problems = draft.checked()
@@ -102,7 +102,7 @@ def _plugins(words: Words) -> None:
 
 def _list(words: Words) -> int:
     from dlrun.config.compose import prepare
-    from dlrun.config.pages import list_page
+    from dlrun.config.schema.pages import list_page
 
     print(list_page(words.plain[0] if words.plain else None, prepare((), **words.options)))
     return 0
@@ -111,7 +111,7 @@ def _list(words: Words) -> int:
 def _explain(words: Words) -> int:
     from dlrun.config.compose import prepare, read
     from dlrun.config.explain import explain
-    from dlrun.config.menu import GROUPS
+    from dlrun.config.schema.schema import GROUPS
 
     asked = words.plain[0] if words.plain else next(iter(words.overrides), "")
     rest = list(words.overrides if words.plain else words.overrides[1:])
@@ -137,27 +137,27 @@ def _resume(words: Words) -> int:
 
 
 def _verify(words: Words) -> int:
-    from dlrun.after.verify import verify_command
+    from dlrun.checks.verify import verify_command
 
     return verify_command(_config(words), quiet=words.quiet)
 
 
 def _replay(words: Words) -> int:
-    from dlrun.after.replay import replay_command
+    from dlrun.checks.replay import replay_command
 
     _plugins(words)
     return replay_command(words.plain[0])
 
 
 def _show(words: Words) -> int:
-    from dlrun.after.show import show_command
+    from dlrun.checks.show import show_command
 
     config = _data_config(words)
     return show_command(config, count=words.number("--count", 20), output=words.value("--output"))
 
 
 def _summary(words: Words) -> int:
-    from dlrun.after.summary import summary_command
+    from dlrun.checks.summary import summary_command
 
     return summary_command(_config(words))
 

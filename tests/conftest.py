@@ -18,8 +18,8 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 @pytest.fixture(autouse=True)
 def plug_ins_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What the plug-ins of one test register is not there for the next."""
-    from dlrun.config import plugins
-    from dlrun.config.registry import TABLES
+    from dlrun.components import plugins
+    from dlrun.components.registry import TABLES
 
     before = {kind: dict(table.plugins) for kind, table in TABLES.items()}
     monkeypatch.setattr(plugins, "_LOADED", dict(plugins._LOADED))

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dlrun.after import worker
-from dlrun.after.verify import about_time, differing, metrics_text
-from dlrun.run import checkpoint
-from dlrun.run.rundir import RunDir
+from dlrun.checks import worker
+from dlrun.checks.verify import about_time, differing, metrics_text
+from dlrun.store import checkpoint
+from dlrun.store.rundir import RunDir
 
 worker.PRELOADED += ["dlrun.report.confusion", "matplotlib.backends.backend_agg", "sklearn.datasets"]
 

@@ -12,8 +12,8 @@ from typing import Any
 import dlrun
 from dlrun import cli
 from dlrun.run import runner
-from dlrun.run.rundir import read_json
 from dlrun.run.screen import Screen
+from dlrun.store.rundir import read_json
 
 QUICK = ["device=cpu", "trainer.epochs=2", "trainer.max_batches=4", "trainer.batch_size=16"]
 

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dlrun.config.registry import OPTIMIZERS
+from dlrun.components.registry import OPTIMIZERS
+from dlrun.engine.fast.fused import FusedStep
+from dlrun.engine.fast.kernels import fused_update
+from dlrun.engine.fast.straight import straight
 from dlrun.engine.state import TrainState
-from dlrun.engine.steps.fused import FusedStep
-from dlrun.engine.steps.kernels import fused_update
-from dlrun.engine.steps.plain import PlainStep
-from dlrun.engine.steps.straight import straight
+from dlrun.engine.step import PlainStep
 from dlrun.models.cnn import cnn
 from dlrun.models.mlp import mlp
 from dlrun.objectives import optimizers

@@ -13,9 +13,9 @@ from factory_runs import make_run
 
 from dlrun.config.expand import expand
 from dlrun.report import html, panels
-from dlrun.run.rundir import write_json
+from dlrun.store.rundir import write_json
 from dlrun.sweep import command
-from dlrun.sweep.executor import Ended
+from dlrun.sweep.executors.base import Ended
 from dlrun.sweep.folder import SweepDir
 from dlrun.sweep.state import Record, read_record, state_of_job
 from dlrun.sweep.task import Task

@@ -11,8 +11,8 @@ import torch
 from quick_runs import begin, interrupt
 
 from dlrun import cli
-from dlrun.run import checkpoint
-from dlrun.run.rundir import read_json
+from dlrun.store import checkpoint
+from dlrun.store.rundir import read_json
 
 pytestmark = pytest.mark.usefixtures("quick")
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from dlrun.errors import RunError
-from dlrun.run import checkpoint
-from dlrun.run.rundir import RunDir
+from dlrun.store import checkpoint
+from dlrun.store.rundir import RunDir
 
 VALUES = {"format": 1, "model": {"w": torch.arange(6.0)}, "epoch": 3, "best": None, "names": ["a", "b"]}
 

@@ -13,8 +13,8 @@ import pytest
 import dlrun
 from dlrun.cli import main, read
 from dlrun.commands import COMMANDS
+from dlrun.config.config import Config
 from dlrun.config.expand import Expansion
-from dlrun.config.schema import Config
 from dlrun.errors import Diverged, RunError
 
 FUNCTIONS = [
@@ -24,10 +24,10 @@ FUNCTIONS = [
     "dlrun.sweep.manage.status_command",
     "dlrun.sweep.manage.retry_command",
     "dlrun.sweep.manage.stop_command",
-    "dlrun.after.verify.verify_command",
-    "dlrun.after.replay.replay_command",
-    "dlrun.after.show.show_command",
-    "dlrun.after.summary.summary_command",
+    "dlrun.checks.verify.verify_command",
+    "dlrun.checks.replay.replay_command",
+    "dlrun.checks.show.show_command",
+    "dlrun.checks.summary.summary_command",
     "dlrun.report.compare.compare_command",
     "dlrun.report.runs.runs_command",
     "dlrun.report.html.report_command",

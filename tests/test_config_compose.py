@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from dlrun.config.compose import compose, layers_of, overlay, prepare, read
-from dlrun.config.layers import merge
-from dlrun.config.menu import COMPONENTS, GROUPS, builtin_conf, config_dirs, menu
+from dlrun.config.hydra.layers import merge
+from dlrun.config.schema.schema import COMPONENTS, GROUPS, builtin_conf, config_dirs, menu
 from dlrun.errors import ConfigError
 
 

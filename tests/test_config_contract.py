@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dlrun.config.comments import read_option
-from dlrun.config.contract import Mismatch, parse_contract, show
+from dlrun.config.schema.comments import read_option
+from dlrun.config.schema.contract import Mismatch, parse_contract, show
 
 
 def accept(contract: str, value: object) -> object:

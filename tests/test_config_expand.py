@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from dlrun.config.compose import compose, prepare, read
+from dlrun.config.config import Config
 from dlrun.config.expand import Expansion, as_text, expand, plan
-from dlrun.config.schema import Config
-from dlrun.config.values import Distribution, read_value
+from dlrun.config.overrides.values import Distribution, read_value
 from dlrun.errors import ConfigError
 
 MANY = """\
@@ -98,7 +98,7 @@ def test_equals_full_composition_by_hydra() -> None:
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
 
-    from dlrun.config.menu import builtin_conf
+    from dlrun.config.schema.schema import builtin_conf
 
     found = expand(
         ["optimizer=sgd,momentum", "trainer=smoke,default", "optimizer.lr=0.1,1e-3", "model.hidden=[8],[4,4]"]
@@ -287,7 +287,7 @@ def test_values_as_words_read_back(value: object) -> None:
 
 
 def test_two_hundred_jobs_read_each_choice_of_files_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dlrun.config import layers
+    from dlrun.config.hydra import layers
 
     calls = []
     real = layers.stack

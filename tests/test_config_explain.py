@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from dlrun.config.completion import complete, script
 from dlrun.config.compose import prepare, read
 from dlrun.config.explain import Origin, explain, provenance
-from dlrun.config.menu import GROUPS, config_dirs, menu
-from dlrun.config.pages import help_page, list_page
+from dlrun.config.schema.completion import complete, script
+from dlrun.config.schema.pages import help_page, list_page
+from dlrun.config.schema.schema import GROUPS, config_dirs, menu
 from dlrun.errors import ConfigError
 
 

@@ -10,15 +10,15 @@ from types import SimpleNamespace
 
 import pytest
 
+from dlrun.components import plugins
+from dlrun.components.registry import MODELS, TABLES
+from dlrun.components.signature import contract_of, find_contract
 from dlrun.config import compose as composing
-from dlrun.config import plugins
 from dlrun.config.compose import compose, prepare, read
+from dlrun.config.config import Config
 from dlrun.config.expand import expand
 from dlrun.config.explain import explain
-from dlrun.config.pages import list_page
-from dlrun.config.registry import MODELS, TABLES
-from dlrun.config.schema import Config
-from dlrun.config.signature import contract_of, find_contract
+from dlrun.config.schema.pages import list_page
 from dlrun.errors import ConfigError, DlrunError
 
 NET = '''\

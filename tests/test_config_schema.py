@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlrun.config import yamls
 from dlrun.config.compose import compose
-from dlrun.config.schema import Config
+from dlrun.config.config import Config
+from dlrun.config.schema import yamls
 from dlrun.errors import ConfigError
 
 

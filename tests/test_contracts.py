@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from dlrun.config import yamls
-from dlrun.config.contract import Alternative, Contract
-from dlrun.config.menu import COMPONENTS, config_dirs, menu
-from dlrun.config.registry import METRICS, TABLES
-from dlrun.config.signature import PASSED, contract_of, find_contract
+from dlrun.components.registry import METRICS, TABLES
+from dlrun.components.signature import PASSED, contract_of, find_contract
+from dlrun.config.schema import yamls
+from dlrun.config.schema.contract import Alternative, Contract
+from dlrun.config.schema.schema import COMPONENTS, config_dirs, menu
 
 MENU = menu(config_dirs())
 ALL = [(kind, name) for kind in COMPONENTS for name in TABLES[kind].builtin]

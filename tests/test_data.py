@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlrun.config.registry import DATASETS
+from dlrun.components.registry import DATASETS
 from dlrun.data import sklearn_sets
 from dlrun.data.arrays import from_arrays
 from dlrun.data.base import Data, Part, from_parts

@@ -13,8 +13,9 @@ from quick_runs import QUICK, begin, interrupt, no_space, run, status
 
 import dlrun
 from dlrun import cli
-from dlrun.run import checkpoint, failure, initial, runner, screen
+from dlrun.run import failure, initial, runner, screen
 from dlrun.run.screen import Screen
+from dlrun.store import checkpoint
 
 pytestmark = pytest.mark.usefixtures("quick")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from dlrun.config.compose import compose
+from dlrun.config.config import Config
 from dlrun.config.expand import expand
-from dlrun.config.menu import builtin_conf
-from dlrun.config.schema import Config
+from dlrun.config.schema.schema import builtin_conf
 from dlrun.engine.loop import EpochRecord, fit
 from dlrun.run.build import build
 

@@ -104,7 +104,7 @@ def test_the_raw_breast_cancer_net_has_the_range_of_the_notes(no_figures: None) 
 
 
 def test_every_preset_has_a_row() -> None:
-    from dlrun.config.menu import builtin_conf
+    from dlrun.config.schema.schema import builtin_conf
 
     assert {case.preset for case in CASES} == {
         path.stem for path in (builtin_conf() / "experiment").glob("*.yaml")

@@ -15,9 +15,9 @@ import dlrun
 from dlrun import cli
 from dlrun.errors import DataError, RunError
 from dlrun.run import runner
-from dlrun.run.files import Table
-from dlrun.run.rundir import RunDir
 from dlrun.run.screen import Screen
+from dlrun.store.files import Table
+from dlrun.store.rundir import RunDir
 
 pytestmark = pytest.mark.usefixtures("quick")
 

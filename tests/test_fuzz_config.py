@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from dlrun.cli import main
 from dlrun.config.compose import compose
+from dlrun.config.config import Config
 from dlrun.config.expand import expand
-from dlrun.config.menu import GROUPS, config_dirs, menu
-from dlrun.config.schema import Config
-from dlrun.config.yamls import dumps
+from dlrun.config.schema.schema import GROUPS, config_dirs, menu
+from dlrun.config.schema.yamls import dumps
 from dlrun.errors import ConfigError, Problem
 
 MENU = menu(config_dirs())

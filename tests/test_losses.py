@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dlrun.config.registry import LOSSES
+from dlrun.components.registry import LOSSES
 from dlrun.errors import ConfigError
 from dlrun.objectives.losses import bce, bce_with_logits, cross_entropy, huber, loss_for, mae, mse, nll
 from dlrun.spec import IGNORE_INDEX, DataSpec

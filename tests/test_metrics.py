@@ -9,7 +9,7 @@ import torch
 from sklearn import metrics as sk
 from torch import Tensor
 
-from dlrun.config.registry import METRICS
+from dlrun.components.registry import METRICS
 from dlrun.errors import ConfigError
 from dlrun.objectives.losses import bce, bce_with_logits, cross_entropy
 from dlrun.objectives.metrics import Classification, Multilabel, Regression, Together, metric_for

@@ -11,7 +11,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from dlrun.config.registry import MODELS
+from dlrun.components.registry import MODELS
 from dlrun.errors import ConfigError
 from dlrun.spec import DataSpec
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dlrun.config.registry import OPTIMIZERS
+from dlrun.components.registry import OPTIMIZERS
 from dlrun.errors import ConfigError
-from dlrun.objectives import light
+from dlrun.objectives import without_dynamo as light
 from dlrun.objectives.groups import Trainable, norms_and_biases, parameter_groups
 from dlrun.objectives.optimizers import lbfgs, needs_closure
 
@@ -138,8 +138,8 @@ def test_lbfgs_has_its_closure_T24() -> None:
 
 LIGHT = """
 import sys, torch
-from dlrun.config.registry import OPTIMIZERS
-from dlrun.objectives import light
+from dlrun.components.registry import OPTIMIZERS
+from dlrun.objectives import without_dynamo as light
 from dlrun.objectives.groups import Trainable
 from dlrun.objectives.schedulers import cosine, onecycle, plateau
 for name in OPTIMIZERS.names():

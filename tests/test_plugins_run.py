@@ -8,7 +8,7 @@ import pytest
 
 import dlrun
 from dlrun import cli
-from dlrun.after import verify
+from dlrun.checks import verify
 from dlrun.errors import ConfigError
 
 PLUGIN = """

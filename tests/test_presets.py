@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from dlrun.config import yamls
 from dlrun.config.compose import compose
+from dlrun.config.config import Config, flatten
 from dlrun.config.expand import Expansion, plan
-from dlrun.config.menu import GROUPS, builtin_conf, config_dirs, menu
-from dlrun.config.schema import Config, flatten
+from dlrun.config.schema import yamls
+from dlrun.config.schema.schema import GROUPS, builtin_conf, config_dirs, menu
 from dlrun.run.build import build_data, build_model
 
 FOLDER = builtin_conf() / "experiment"

@@ -10,7 +10,7 @@ import pytest
 
 from dlrun.commands import COMMANDS
 from dlrun.config.expand import plan
-from dlrun.config.menu import builtin_conf
+from dlrun.config.schema.schema import builtin_conf
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -12,10 +12,10 @@ import pytest
 from factory_runs import make_config, make_run, to_yaml
 
 from dlrun.errors import RunError
-from dlrun.report.files import flatten
-from dlrun.report.read import Run
 from dlrun.report.runs import list_runs, runs_command, scan_config
 from dlrun.report.tables import format_value
+from dlrun.store.reader import Run
+from dlrun.store.reading import flatten
 
 
 @pytest.fixture

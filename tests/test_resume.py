@@ -10,9 +10,9 @@ from killing import assert_equal_runs
 
 import dlrun
 from dlrun.run import runner
-from dlrun.run.rundir import RunDir, read_json
 from dlrun.run.screen import Screen
 from dlrun.run.signals import Signals
+from dlrun.store.rundir import RunDir, read_json
 
 LIFE = ["device=cpu", "device.threads=1", "checkpoint.every_minutes=null"]
 CASES = {

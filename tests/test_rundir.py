@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from dlrun.errors import RunError
-from dlrun.run.files import TEMPORARY
-from dlrun.run.rundir import (
+from dlrun.store.files import TEMPORARY
+from dlrun.store.rundir import (
     RunDir,
     Table,
     claim,
@@ -173,7 +173,7 @@ def test_a_folder_of_that_name_does_not_hide_a_run(tmp_path: Path, monkeypatch: 
 def test_two_processes_cannot_hold_one_directory(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     run.lock()
-    code = f"from dlrun.run.rundir import RunDir; RunDir({str(tmp_path)!r}).lock()"
+    code = f"from dlrun.store.rundir import RunDir; RunDir({str(tmp_path)!r}).lock()"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "in use by another dlrun process (pid" in other.stderr
     run.unlock()

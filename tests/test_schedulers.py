@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler as torch_schedules
 
-from dlrun.config.registry import SCHEDULERS
+from dlrun.components.registry import SCHEDULERS
 from dlrun.errors import ConfigError
 from dlrun.objectives.groups import Trainable
 from dlrun.objectives.length import FREE, SPANNING, depends_on_length

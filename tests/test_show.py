@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from dlrun.after.grid import draw_grid, grid_columns, image_layers, to_pixels
-from dlrun.after.show import Rows, captions, describe, listing, show_command
+from dlrun.checks.grid import draw_grid, grid_columns, image_layers, to_pixels
+from dlrun.checks.show import Rows, captions, describe, listing, show_command
 from dlrun.cli import main
 from dlrun.config.compose import compose
 from dlrun.data.base import Data, Part

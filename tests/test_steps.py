@@ -27,8 +27,8 @@ from steps_help import (
 )
 from torch import nn
 
-from dlrun.engine.steps.kernels import FusedUpdate, fused_update
-from dlrun.engine.steps.plain import PlainStep
+from dlrun.engine.fast.kernels import FusedUpdate, fused_update
+from dlrun.engine.step import PlainStep
 from dlrun.objectives import schedulers
 from dlrun.objectives.losses import cross_entropy
 

@@ -26,11 +26,11 @@ from steps_help import (
 )
 from torch import Tensor
 
-from dlrun.engine.steps import choose_step
-from dlrun.engine.steps.compiled import CompiledStep
-from dlrun.engine.steps.fused import FusedStep
-from dlrun.engine.steps.kernels import fused_update
-from dlrun.engine.steps.plain import PlainStep
+from dlrun.engine.choose import choose_step
+from dlrun.engine.fast.compiled import CompiledStep
+from dlrun.engine.fast.fused import FusedStep
+from dlrun.engine.fast.kernels import fused_update
+from dlrun.engine.step import PlainStep
 from dlrun.errors import ConfigError
 from dlrun.models.recurrent import gru
 

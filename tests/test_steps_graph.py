@@ -25,12 +25,12 @@ from steps_help import (
 )
 from torch import Tensor
 
+from dlrun.engine.choose import choose_step
+from dlrun.engine.fast.fused import FusedStep
+from dlrun.engine.fast.graph import GraphStep
+from dlrun.engine.fast.kernels import fused_update
 from dlrun.engine.state import TrainState
-from dlrun.engine.steps import choose_step
-from dlrun.engine.steps.fused import FusedStep
-from dlrun.engine.steps.graph import GraphStep
-from dlrun.engine.steps.kernels import fused_update
-from dlrun.engine.steps.plain import PlainStep
+from dlrun.engine.step import PlainStep
 from dlrun.models.mlp import mlp
 from dlrun.objectives.losses import cross_entropy
 

@@ -25,14 +25,14 @@ from steps_help import (
 from torch import nn
 
 from dlrun.engine.allocator import keep_freed_memory
-from dlrun.engine.steps import choose_step
-from dlrun.engine.steps.chain import chain
-from dlrun.engine.steps.fused import FusedStep
-from dlrun.engine.steps.kernels import fused_update
-from dlrun.engine.steps.layout import channels_last
-from dlrun.engine.steps.packed_gru import packed_gru
-from dlrun.engine.steps.plain import PlainStep
-from dlrun.engine.steps.straight import straight
+from dlrun.engine.choose import choose_step
+from dlrun.engine.fast.chain import chain
+from dlrun.engine.fast.channels_last import channels_last
+from dlrun.engine.fast.fused import FusedStep
+from dlrun.engine.fast.kernels import fused_update
+from dlrun.engine.fast.packed_gru import packed_gru
+from dlrun.engine.fast.straight import straight
+from dlrun.engine.step import PlainStep
 from dlrun.models.mlp import mlp
 from dlrun.models.recurrent import gru
 from dlrun.objectives.losses import cross_entropy

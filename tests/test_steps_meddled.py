@@ -12,9 +12,9 @@ from test_steps_graph import Replayed, graph_step
 from torch import Tensor, nn
 
 from dlrun.engine.chunk import Chunk
+from dlrun.engine.fast.compiled import CompiledStep
 from dlrun.engine.state import TrainState
-from dlrun.engine.steps.compiled import CompiledStep
-from dlrun.engine.steps.plain import PlainStep
+from dlrun.engine.step import PlainStep
 
 CLIP = 0.3
 

@@ -29,14 +29,14 @@ from torch import Tensor, nn
 
 from dlrun.data.base import Part
 from dlrun.data.batches import ResidentBatches
+from dlrun.engine.choose import choose_step
 from dlrun.engine.evaluation import eval_mode, evaluate
+from dlrun.engine.fast.chain import chain
+from dlrun.engine.fast.compiled import CompiledStep
+from dlrun.engine.fast.kernels import fused_update
+from dlrun.engine.fast.packed_gru import pack, packed_gru
 from dlrun.engine.state import TrainState
-from dlrun.engine.steps import choose_step
-from dlrun.engine.steps.chain import chain
-from dlrun.engine.steps.compiled import CompiledStep
-from dlrun.engine.steps.kernels import fused_update
-from dlrun.engine.steps.packed_gru import pack, packed_gru
-from dlrun.engine.steps.plain import ClosureStep, PlainStep
+from dlrun.engine.step import ClosureStep, PlainStep
 from dlrun.errors import ConfigError
 from dlrun.models.recurrent import Recurrent
 from dlrun.objectives.losses import Elementwise

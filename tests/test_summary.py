@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from dlrun.after.summary import Row, layer_table, shape_words, summary_command
+from dlrun.checks.summary import Row, layer_table, shape_words, summary_command
+from dlrun.components.registry import MODELS
 from dlrun.config.compose import compose
-from dlrun.config.registry import MODELS
 from dlrun.models.mlp import mlp
 from dlrun.models.parameters import parameter_list
 from dlrun.models.recurrent import gru

@@ -17,9 +17,9 @@ from killing import assert_equal_runs, assert_readable, begin, finish, train_kil
 
 import dlrun
 from dlrun import cli
-from dlrun.after import verify
+from dlrun.checks import verify
 from dlrun.errors import RunError
-from dlrun.run.rundir import RunDir, read_json, write_json
+from dlrun.store.rundir import RunDir, read_json, write_json
 
 MIX = {
     "mlp, dropout, batch norm, momentum, step schedule": [

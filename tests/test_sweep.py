@@ -22,10 +22,10 @@ from sweep_fakes import FakeSweep, read_sweep, states
 
 import dlrun
 from dlrun import cli
+from dlrun.components.registry import MODELS
 from dlrun.config.expand import expand
-from dlrun.config.registry import MODELS
 from dlrun.errors import ConfigError, Problem, RunError
-from dlrun.run.rundir import RunDir
+from dlrun.store.rundir import RunDir
 from dlrun.sweep import command, manage
 from dlrun.sweep.drive import Stopping
 from dlrun.sweep.folder import SweepDir, dumps
@@ -147,7 +147,7 @@ def test_the_fast_dumper_writes_what_is_read_back_the_same(tmp_path: Path) -> No
         "h": "2020-01-01",
     }
     (tmp_path / "a.yaml").write_text(dumps(values))
-    from dlrun.config import yamls
+    from dlrun.config.schema import yamls
 
     assert yamls.load(tmp_path / "a.yaml") == values
 
@@ -603,7 +603,7 @@ def test_who_looks_at_a_sweep_is_in_nobodys_way(
     sweep(FOUR)
     path = sweep.folder.path
     with monkeypatch.context() as patch:
-        patch.setattr("dlrun.run.rundir.os.open", forbidden)  # as in a folder that may not be written to
+        patch.setattr("dlrun.store.rundir.os.open", forbidden)  # as in a folder that may not be written to
         assert manage.status_command(str(path)) == manage.stop_command(str(path)) == 0
     assert "is not running" in capsys.readouterr().out
     with open(path / ".lock", "rb") as looking:

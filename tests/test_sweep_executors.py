@@ -13,7 +13,7 @@ from sweep_fakes import FakeSweep, read_sweep, states
 
 from dlrun import cli
 from dlrun.errors import ConfigError
-from dlrun.sweep.executor import Ended, cause
+from dlrun.sweep.executors.base import Ended, cause
 from dlrun.sweep.state import last_line
 
 QUICK = ["trainer=smoke", "device=cpu", "device.threads=1", "seed=0,1", "sweep.name=s", "--quiet"]
@@ -118,7 +118,7 @@ def submitted(state: Path, number: str) -> str:
 
 def test_slurm_needs_sbatch_and_known_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("submitit")
-    from dlrun.sweep.slurm import SlurmExecutor
+    from dlrun.sweep.executors.slurm import SlurmExecutor
 
     settings = {"slurm": {}, "workers": "auto"}
     with pytest.raises(ConfigError, match=r"no sbatch on this machine.*cluster: local"):
@@ -141,7 +141,7 @@ def test_ray_runs_the_same_jobs_in_the_same_folder() -> None:
 
 
 def test_ray_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from dlrun.sweep.ray import RayExecutor
+    from dlrun.sweep.executors.ray import RayExecutor
 
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"dlrun\[ray\]"):

@@ -20,15 +20,16 @@ from sweep_fakes import read_sweep, states
 
 import dlrun
 from dlrun import cli
+from dlrun.config.config import Config
 from dlrun.config.expand import expand
-from dlrun.config.schema import Config
 from dlrun.errors import ConfigError
 from dlrun.run import failure
-from dlrun.run.rundir import read_json, write_json
-from dlrun.sweep import local, manage, plan
-from dlrun.sweep.executor import Ended
+from dlrun.store.rundir import read_json, write_json
+from dlrun.sweep import manage, plan
+from dlrun.sweep.executors import local
+from dlrun.sweep.executors.base import Ended
+from dlrun.sweep.executors.local import LocalExecutor
 from dlrun.sweep.folder import FrozenJob
-from dlrun.sweep.local import LocalExecutor
 from dlrun.sweep.plan import Tried, kind_of
 from dlrun.sweep.task import Task, check_job
 from dlrun.sweep.trial import CLOSING_SECONDS, try_one_batch

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from sweep_fakes import FakeSweep, states
 
-from dlrun.config.grammar import Distribution
+from dlrun.config.overrides.grammar import Distribution
 from dlrun.errors import ConfigError, RunError
-from dlrun.run.rundir import RunDir, read_json, write_json
+from dlrun.store.rundir import RunDir, read_json, write_json
 from dlrun.sweep.folder import FrozenJob
-from dlrun.sweep.search import Pruned, RandomSampler, drawn, rounded, signed
+from dlrun.sweep.samplers.search import Pruned, RandomSampler, drawn, rounded, signed
 from dlrun.sweep.state import Record
 from dlrun.sweep.task import Task, asking, next_question
 
@@ -115,7 +115,7 @@ def test_a_search_spends_no_trial_on_an_impossible_value(
 def test_a_search_that_finds_nothing_new_says_so(
     sweep: FakeSweep, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dlrun.sweep.search.drawn", lambda choices, draw: choices.low)
+    monkeypatch.setattr("dlrun.sweep.samplers.search.drawn", lambda choices, draw: choices.low)
     assert sweep(["optimizer.lr=interval(0.1,0.2)", "sweep.search=random", "device=cpu"], quiet=False) == 0
     assert "the search ends after 1 jobs: only values came up that it has tried" in capsys.readouterr().out
 
@@ -296,7 +296,7 @@ def test_cmaes_says_what_it_needs(sweep: FakeSweep, monkeypatch: pytest.MonkeyPa
 def test_the_median_rule_ends_a_grid_job_that_lags_behind(sweep: FakeSweep) -> None:
     sweep(["seed=range(7)", "device=cpu"])
     folder = sweep.folder
-    from dlrun.sweep.optuna_search import OptunaSampler
+    from dlrun.sweep.samplers.optuna import OptunaSampler
 
     source = Pruned(folder, folder.jobs.values(), OptunaSampler("grid", "median", {}, 0, folder))
     for _ in range(6):
@@ -345,7 +345,7 @@ def test_what_a_killed_sweep_was_told_is_not_told_again(
 ) -> None:
     sweep(["seed=0,1", "device=cpu"])
     folder = sweep.folder
-    from dlrun.sweep.optuna_search import OptunaSampler
+    from dlrun.sweep.samplers.optuna import OptunaSampler
 
     first = OptunaSampler("grid", "median", {}, 0, folder)
     trial, _ = first.ask(0)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from traps import built, checkpoint, column, facts, train
 
 import dlrun
-from dlrun.config.registry import LOSSES, MODELS
+from dlrun.components.registry import LOSSES, MODELS
 from dlrun.errors import ConfigError
 from dlrun.spec import DataSpec
 

@@ -12,7 +12,7 @@ from torch import nn
 from traps import built, checkpoint, column, names_csv, train
 
 import dlrun
-from dlrun.config.registry import MODELS
+from dlrun.components.registry import MODELS
 from dlrun.data.names import decode, encode
 from dlrun.errors import DataError
 from dlrun.spec import DataSpec

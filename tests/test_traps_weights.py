@@ -10,7 +10,7 @@ from torch import nn
 from traps import built, checkpoint, column, train
 
 from dlrun.api import Run
-from dlrun.config.registry import MODELS
+from dlrun.components.registry import MODELS
 from dlrun.errors import RunError
 from dlrun.spec import DataSpec
 

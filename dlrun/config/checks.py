@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from dlrun.config import yamls
 from dlrun.config.combinations import combinations
-from dlrun.config.contract import Mismatch, show
-from dlrun.config.menu import COMPONENTS, GROUPS, Key, Menu, Option
+from dlrun.config.schema import yamls
+from dlrun.config.schema.contract import Mismatch, show
+from dlrun.config.schema.schema import COMPONENTS, GROUPS, Key, Menu, Option
 from dlrun.errors import Problem, did_you_mean
 
 NEEDED = [group for group in GROUPS if group != "experiment"]

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dlrun.config.comments import Option
-from dlrun.config.contract import show
+from dlrun.config.schema.comments import Option
+from dlrun.config.schema.contract import show
 from dlrun.errors import Problem, did_you_mean
 
 AUTO_LOSS = {"classification": "cross_entropy", "labelling": "cross_entropy", "multilabel": "bce_with_logits"}

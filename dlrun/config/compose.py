@@ -15,15 +15,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dlrun.config import plugins
+from dlrun.components import plugins
+from dlrun.components.signature import signature_options
 from dlrun.config.checks import check, nearest_key
-from dlrun.config.contract import show
-from dlrun.config.grammar import Word, read_words
-from dlrun.config.interpolate import resolve
-from dlrun.config.menu import GROUPS, Menu, config_dirs, menu, settings_files
-from dlrun.config.schema import Config
-from dlrun.config.signature import signature_options
-from dlrun.config.values import needs_quotes, read_value
+from dlrun.config.config import Config
+from dlrun.config.overrides.grammar import Word, read_words
+from dlrun.config.overrides.interpolate import resolve
+from dlrun.config.overrides.values import needs_quotes, read_value
+from dlrun.config.schema.contract import show
+from dlrun.config.schema.schema import GROUPS, Menu, config_dirs, menu, settings_files
 from dlrun.errors import ConfigError, Problem
 
 
@@ -162,14 +162,14 @@ def read(overrides: Sequence[str], choices: Menu) -> Draft:
 @lru_cache(maxsize=512)
 def base(choices: Menu, chosen: tuple[tuple[str, str | None], ...]) -> dict[str, Any]:
     """All files for these options in one; do not change it. Raises `ConfigError`."""
-    from dlrun.config.layers import merge
+    from dlrun.config.hydra.layers import merge
 
     return merge(layers_of(choices, dict(chosen)))
 
 
 def layers_of(choices: Menu, chosen: dict[str, str | None]) -> list[Any]:
     """The stack of files for these options; an experiment that sweeps a group means its values for every option."""
-    from dlrun.config.layers import merge, stack
+    from dlrun.config.hydra.layers import merge, stack
 
     layers = stack(chosen, choices)
     sweep = merge(layers).get("sweep")
@@ -180,7 +180,7 @@ def layers_of(choices: Menu, chosen: dict[str, str | None]) -> list[Any]:
 
 def put(values: dict[str, Any], word: Word, choices: Menu) -> Problem | None:
     """Set one value in place, as Hydra does: a dict is merged, everything else replaced."""
-    from dlrun.config.layers import merge_into
+    from dlrun.config.hydra.layers import merge_into
 
     *above, last = word.key.split(".")
     place: Any = values

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.config.compose import Draft, prepare, read
-from dlrun.config.contract import show
-from dlrun.config.grammar import read_word
-from dlrun.config.menu import Menu
-from dlrun.config.schema import Config
-from dlrun.config.values import LARGEST_SWEEP, Choices, Distribution, quote, read_value
+from dlrun.config.config import Config
+from dlrun.config.overrides.grammar import read_word
+from dlrun.config.overrides.values import LARGEST_SWEEP, Choices, Distribution, quote, read_value
+from dlrun.config.schema.contract import show
+from dlrun.config.schema.schema import Menu
 from dlrun.errors import ConfigError, Problem
 
 Space = list[Any] | Distribution  # the values of a swept key, or the range that a search draws from

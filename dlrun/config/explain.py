@@ -8,10 +8,10 @@ from typing import Any
 
 from dlrun.config.checks import nearest_key
 from dlrun.config.compose import Draft, layers_of
-from dlrun.config.contract import Mismatch, show
-from dlrun.config.menu import COMPONENTS, GROUPS, Key, Menu, Option
-from dlrun.config.pages import key_table, list_options
-from dlrun.config.schema import flatten
+from dlrun.config.config import flatten
+from dlrun.config.schema.contract import Mismatch, show
+from dlrun.config.schema.pages import key_table, list_options
+from dlrun.config.schema.schema import COMPONENTS, GROUPS, Key, Menu, Option
 from dlrun.errors import ConfigError, Problem, did_you_mean
 
 COMMAND_LINE = "the command line"

@@ -113,7 +113,7 @@ class TrainState:
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain Python only, so that it loads with `weights_only=True`."""
-        from dlrun.objectives.light import optimizer_state_dict
+        from dlrun.objectives.without_dynamo import optimizer_state_dict
 
         accumulated = {
             name: p.grad.detach().clone() for name, p in self.model.named_parameters() if p.grad is not None
@@ -143,7 +143,7 @@ class TrainState:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on exactly where `state_dict()` was taken."""
-        from dlrun.objectives.light import load_optimizer_state_dict
+        from dlrun.objectives.without_dynamo import load_optimizer_state_dict
 
         self.model.load_state_dict(state["model"])
         if state.get("loss"):  # a loss that averages over steps, say

@@ -13,7 +13,7 @@ import torch
 from torch.optim import Optimizer
 
 from dlrun.errors import ConfigError, Problem
-from dlrun.objectives import light
+from dlrun.objectives import without_dynamo as light
 from dlrun.objectives.groups import KEY, Trainable, parameter_groups
 
 Params = Iterable[Any]

@@ -23,11 +23,11 @@ from dlrun.report import stats
 from dlrun.report.curves import metric_names
 from dlrun.report.jobs import RESULTS, Job, JobRow, collect, short_names, varied_keys
 from dlrun.report.origin import on_origin
-from dlrun.report.places import OUTPUTS, place_of
-from dlrun.report.read import best_row, component, mode_of
 from dlrun.report.remarks import REPEAT, remarks
 from dlrun.report.tables import Table, clipped, format_value, show
-from dlrun.run.rundir import write_atomic
+from dlrun.store.places import OUTPUTS, place_of
+from dlrun.store.reader import best_row, component, mode_of
+from dlrun.store.rundir import write_atomic
 
 FIGURE = "comparison.png"
 

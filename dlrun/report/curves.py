@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlrun.report import style
-from dlrun.report.files import Columns, finite
-from dlrun.report.read import Run, component
 from dlrun.report.tables import format_number, format_value
+from dlrun.store.reader import Run, component
+from dlrun.store.reading import Columns, finite
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

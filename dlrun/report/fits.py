@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlrun.report import style
-from dlrun.report.files import finite, read_columns
-from dlrun.report.read import Run
+from dlrun.store.reader import Run
+from dlrun.store.reading import finite, read_columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

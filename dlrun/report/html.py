@@ -11,12 +11,12 @@ from typing import Any
 from dlrun.errors import RunError, cannot_write
 from dlrun.report import page
 from dlrun.report.compare import FIGURE, Comparison, compare
-from dlrun.report.files import number, read_lines
 from dlrun.report.jobs import Job
-from dlrun.report.read import Run, expect_folder, is_run
 from dlrun.report.stats import numeric
 from dlrun.report.tables import clipped, closing_table, format_number, format_seconds, format_value
-from dlrun.run.rundir import write_atomic
+from dlrun.store.reader import Run, expect_folder, is_run
+from dlrun.store.reading import number, read_lines
+from dlrun.store.rundir import write_atomic
 
 REPORT = "report.html"
 FIGURES = {

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import RunError
-from dlrun.report.read import Run, expect_folder, find_runs, is_run
+from dlrun.store.reader import Run, expect_folder, find_runs, is_run
 
 IGNORED = (
     "run.",

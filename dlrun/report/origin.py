@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dlrun.report.files import read_yaml
 from dlrun.report.jobs import Job
-from dlrun.run.rundir import read_json
+from dlrun.store.reading import read_yaml
+from dlrun.store.rundir import read_json
 
 Facts = dict[tuple[str, str], str]  # (what it is, of what): a hash or a version
 

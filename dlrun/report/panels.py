@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlrun.report import style
-from dlrun.report.files import Columns
-from dlrun.report.read import Run
 from dlrun.report.remarks import is_lr
 from dlrun.report.sensitivity import draw_heat_map, draw_lr, heat_map_keys
 from dlrun.report.stats import Group, partition
 from dlrun.report.tables import format_number
+from dlrun.store.reader import Run
+from dlrun.store.reading import Columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import RunError, did_you_mean
-from dlrun.report.files import flatten, number, numbers
-from dlrun.report.read import find_runs, mode_of, state_of
 from dlrun.report.tables import Table, format_number, show
-from dlrun.run.rundir import read_json
+from dlrun.store.reader import find_runs, mode_of, state_of
+from dlrun.store.reading import flatten, number, numbers
+from dlrun.store.rundir import read_json
 
 COLUMNS = ("name", "status", "model", "dataset", "metric", "when")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from dlrun.config.schema import Config
+from dlrun.config.config import Config
 from dlrun.engine.device import device_words
 from dlrun.errors import RunError
-from dlrun.objectives.light import optimizer_state_dict
+from dlrun.objectives.without_dynamo import optimizer_state_dict
 from dlrun.run.environment import package_version
-from dlrun.run.rundir import RunDir, read_json
+from dlrun.store.rundir import RunDir, read_json
 
 DATA = ("task", "input_kind", "input_shape", "other_shapes", "num_outputs", "labels", "vocabulary")
 

@@ -15,15 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dlrun.config.registry import DATASETS, LOSSES, METRICS, MODELS, OPTIMIZERS, SCHEDULERS
-from dlrun.config.schema import Config
+from dlrun.components.registry import DATASETS, LOSSES, METRICS, MODELS, OPTIMIZERS, SCHEDULERS
+from dlrun.config.config import Config
 from dlrun.data.base import Data, Part
 from dlrun.data.batches import batches_for
 from dlrun.data.paths import data_root
 from dlrun.data.seeds import derive
+from dlrun.engine.choose import choose_step
 from dlrun.engine.device import choose_device, make_current, seed_everything, set_up
 from dlrun.engine.state import Plan, TrainState
-from dlrun.engine.steps import choose_step
 from dlrun.errors import ConfigError, DlrunError, Problem
 from dlrun.objectives.groups import Trainable
 from dlrun.objectives.losses import loss_for

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dlrun.engine.state import rng_state
-from dlrun.engine.steps.plain import PlainStep
+from dlrun.engine.step import PlainStep
 from dlrun.errors import DlrunError, RunError
 from dlrun.objectives.optimizers import needs_closure
 
@@ -83,8 +83,8 @@ def capture(session: Any) -> Path | None:
 
     None if it did not happen again, or a signal ended the search.
     """
-    from dlrun.run import checkpoint as files
     from dlrun.run.build import build
+    from dlrun.store import checkpoint as files
 
     built = None
     try:
@@ -106,7 +106,7 @@ def capture(session: Any) -> Path | None:
 def search(session: Any, built: Any) -> None:
     """Repeat the run from its last good state. Raises `Found`."""
     from dlrun.engine.loop import fit
-    from dlrun.run import checkpoint as files
+    from dlrun.store import checkpoint as files
 
     try:
         values, _, _ = files.newest(session.run, str(built.state.device))

@@ -10,10 +10,10 @@ from torch import Tensor
 from dlrun.data.baseline import baseline
 from dlrun.engine.loop import Evaluation, eval_mode, evaluate
 from dlrun.engine.state import better
-from dlrun.report.read import mode_of
 from dlrun.run import environment
-from dlrun.run.rundir import write_atomic, write_json
 from dlrun.run.screen import shorter
+from dlrun.store.reader import mode_of
+from dlrun.store.rundir import write_atomic, write_json
 
 CONSTANT = 1e-4  # outputs whose standard deviation over the samples is smaller are called constant
 LOOKED_AT = 10_000_000  # numbers in the samples that are looked at one by one: all of MNIST's test part

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from dlrun.config.registry import TABLES
-from dlrun.config.schema import Config
+from dlrun.components.registry import TABLES
+from dlrun.config.config import Config
 from dlrun.errors import (
     ComponentError,
     ConfigError,
@@ -21,8 +21,8 @@ from dlrun.errors import (
     TrainingFailed,
     cannot_write,
 )
-from dlrun.run.rundir import RunDir, is_at_fault
 from dlrun.run.runner import Outcome, now
+from dlrun.store.rundir import RunDir, is_at_fault
 
 YOURS = "an exception in a component of yours"
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -132,7 +132,7 @@ def from_plugin(error: BaseException, config: Config) -> bool:
     It is if the traceback passes through a file of theirs (in a process that reads data, its text does), or if it
     comes out of torch while a component of theirs is in use: a backward pass has no frames of the forward pass.
     """
-    from dlrun.config.plugins import loaded
+    from dlrun.components.plugins import loaded
 
     files = [Path(plugin.path) for plugin in loaded() if plugin.path]
     if not files:
@@ -163,7 +163,7 @@ def is_users(file: Path, plugins: list[Path]) -> bool:
 
 def own_traceback(error: BaseException) -> str:
     """The traceback from the user's first frame on (the whole one if there is none)."""
-    from dlrun.config.plugins import loaded
+    from dlrun.components.plugins import loaded
 
     files = [Path(plugin.path) for plugin in loaded() if plugin.path]
     own: TracebackType | None = error.__traceback__

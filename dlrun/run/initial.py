@@ -6,13 +6,13 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from dlrun.config.schema import Config
+from dlrun.config.config import Config
 from dlrun.errors import RunError, TrainingFailed
-from dlrun.run import checkpoint as files
-from dlrun.run.rundir import RunDir, all_runs, find_run, read_json
 from dlrun.run.screen import Screen, shorter
 from dlrun.run.signals import EXIT_CODES, Interrupted
 from dlrun.run.weights import load_weights, weights_of
+from dlrun.store import checkpoint as files
+from dlrun.store.rundir import RunDir, all_runs, find_run, read_json
 
 PREFIX = "experiment:"
 INIT = "init"  # the run, in the directory of the one that starts from it

@@ -8,7 +8,7 @@ from typing import Any
 from dlrun.engine.loop import EpochRecord, Progress
 from dlrun.run.doctor import Doctor
 from dlrun.run.loggers import make_logger
-from dlrun.run.rundir import Table, rewrite_table
+from dlrun.store.rundir import Table, rewrite_table
 
 LINES = 50  # printed when print_every is auto
 

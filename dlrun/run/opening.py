@@ -9,13 +9,13 @@ from typing import Any
 
 from dlrun.engine.device import device_words
 from dlrun.run import environment
-from dlrun.run.rundir import read_json, write_atomic, write_json
 from dlrun.run.screen import shorter
+from dlrun.store.rundir import read_json, write_atomic, write_json
 
 
 def write_facts(session: Any) -> None:
     """status.json (first: what is here is a run from now on), config.yaml, overrides.txt and environment.json."""
-    from dlrun.config.plugins import loaded
+    from dlrun.components.plugins import loaded
     from dlrun.run.runner import now
 
     run, config, built = session.run, session.config, session.built

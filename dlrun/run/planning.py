@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from dlrun.config.schema import Config
+from dlrun.config.config import Config
 from dlrun.engine.state import Plan, TrainState
 from dlrun.errors import ConfigError, Problem, did_you_mean
 

@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from dlrun.run.rundir import RunDir, write_atomic
 from dlrun.run.screen import shorter
+from dlrun.store.rundir import RunDir, write_atomic
 
 FIRST, LAST = 10, 30  # the steps that are profiled (1 = the first of this process); of a short run, sooner
 ROWS = 25

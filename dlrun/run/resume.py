@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from dlrun.config.schema import Config
+from dlrun.config.config import Config
 from dlrun.errors import RunError, cannot_write
-from dlrun.run.rundir import RunDir, find_run
 from dlrun.run.runner import OUTPUTS, Outcome, Session, before_it_began
 from dlrun.run.screen import Screen, shorter
 from dlrun.run.signals import Interrupted, Signals
+from dlrun.store.rundir import RunDir, find_run
 
 FREE = ("device", "logger", "checkpoint", "run", "resume", "plugins", "sweep")
 LENGTHS = ("trainer.epochs", "trainer.max_steps")
@@ -51,7 +51,7 @@ def resume(
     refuse_changes(own, config, forced or set())
     if done := already_finished(run, own, config):
         screen.line(done, always=True)
-        from dlrun.run.rundir import read_json
+        from dlrun.store.rundir import read_json
 
         return Outcome(run, 0, read_json(run.summary))
     with Signals() as signals:
@@ -74,7 +74,7 @@ def starting_point(
 ) -> dict[str, Any] | None:
     """The newest whole checkpoint, made to fit what was changed, or None: from the beginning. Says which."""
     from dlrun.run import adapt
-    from dlrun.run import checkpoint as files
+    from dlrun.store import checkpoint as files
 
     if not files.candidates(run):
         screen.line("there is no checkpoint yet: the run starts again from the beginning")

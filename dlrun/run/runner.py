@@ -18,12 +18,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dlrun.config.schema import Config
+from dlrun.config.config import Config
 from dlrun.errors import DlrunError, RunError, cannot_write
-from dlrun.run.rundir import RunDir, claim, fresh_dir
 from dlrun.run.saver import Saver
 from dlrun.run.screen import Screen, shorter
 from dlrun.run.signals import EXIT_CODES, Interrupted, Signals
+from dlrun.store.rundir import RunDir, claim, fresh_dir
 
 OUTPUTS = Path("outputs")
 

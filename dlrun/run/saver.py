@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import RunError
-from dlrun.run import checkpoint as files
-from dlrun.run.rundir import cut_steps
+from dlrun.store import checkpoint as files
+from dlrun.store.rundir import cut_steps
 
 BEST_KEYS = ("format", "epoch", "step", "best", "config", "engine", "spec")
 

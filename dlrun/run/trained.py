@@ -6,15 +6,15 @@ from pathlib import Path
 
 from torch import nn
 
-from dlrun.config.registry import MODELS
-from dlrun.config.schema import Config
+from dlrun.components.registry import MODELS
+from dlrun.config.config import Config
 from dlrun.data.seeds import forked
 from dlrun.engine.device import choose_device
 from dlrun.errors import RunError
-from dlrun.run import checkpoint as files
 from dlrun.run.build import arguments
-from dlrun.run.rundir import RunDir, read_json
 from dlrun.spec import DataSpec
+from dlrun.store import checkpoint as files
+from dlrun.store.rundir import RunDir, read_json
 
 
 def trained_model(path: Path, checkpoint: str, device: str) -> nn.Module:

@@ -11,18 +11,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from dlrun.components.plugins import loaded
 from dlrun.config.expand import Expansion, Job
-from dlrun.config.plugins import loaded
 from dlrun.errors import ConfigError, Problem, TrainingFailed, cannot_write
-from dlrun.run.rundir import is_at_fault
 from dlrun.run.signals import EXIT_CODES, Interrupted, Signals
+from dlrun.store.rundir import is_at_fault
 from dlrun.sweep.drive import Drive
-from dlrun.sweep.executor import Executor, make_executor
+from dlrun.sweep.executors.base import Executor, make_executor
 from dlrun.sweep.folder import FrozenJob, SweepDir, default_path
 from dlrun.sweep.freeze import forget, freeze, new_job, refresh
 from dlrun.sweep.names import job_key, key_of, sweep_name
+from dlrun.sweep.samplers.search import Pruned, Search, make_sampler, remember_space, size
 from dlrun.sweep.screen import Screen, even_unheard
-from dlrun.sweep.search import Pruned, Search, make_sampler, remember_space, size
 from dlrun.sweep.source import Jobs, Source
 from dlrun.sweep.state import (
     DONE,
@@ -282,7 +282,7 @@ def make_source(sweep: SweepDir, expansion: Expansion | None, todo: list[FrozenJ
     """Where the jobs come from."""
     settings = sweep.settings
     if settings["search"] == "grid" and settings["pruner"] != "none" and todo:
-        from dlrun.sweep.optuna_search import OptunaSampler
+        from dlrun.sweep.samplers.optuna import OptunaSampler
 
         return Pruned(sweep, todo, OptunaSampler("grid", settings["pruner"], {}, todo[0].config.seed, sweep))
     if expansion is None or settings["search"] == "grid":

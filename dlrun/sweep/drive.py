@@ -18,9 +18,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from dlrun.run.rundir import read_json, write_json
 from dlrun.run.signals import EXIT_CODES
-from dlrun.sweep.executor import Ended, Executor, cause
+from dlrun.store.rundir import read_json, write_json
+from dlrun.sweep.executors.base import Ended, Executor, cause
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.identity import code_hash
 from dlrun.sweep.screen import Screen

@@ -22,10 +22,10 @@ from typing import Any
 
 import yaml
 
-from dlrun.config import yamls
-from dlrun.config.schema import Config
+from dlrun.config.config import Config
+from dlrun.config.schema import yamls
 from dlrun.errors import ConfigError, Problem, RunError, cannot_write
-from dlrun.run.rundir import RunDir, write_atomic
+from dlrun.store.rundir import RunDir, write_atomic
 from dlrun.sweep.names import job_key
 
 FORMAT = 1

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from dlrun.config.config import Config
 from dlrun.config.expand import Expansion, Job
-from dlrun.config.schema import Config
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.identity import code_hash, data_hash
 from dlrun.sweep.names import SELECTING, job_key, job_slug, key_of

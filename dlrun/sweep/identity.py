@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dlrun.config.plugins import loaded
+from dlrun.components.plugins import loaded
 
 SMALL = 1 << 20  # bytes: up to here a file's content counts, above it only its size and time
 MOST_FILES = 20_000

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from os import kill
 
-from dlrun.config.schema import current_menu, not_registered
+from dlrun.config.config import current_menu, not_registered
 from dlrun.errors import ConfigError, Problem, RunError
 from dlrun.report.tables import Table, show
 from dlrun.sweep.command import held, now, run, todo_of
 from dlrun.sweep.folder import FrozenJob, SweepDir, expect_sweep
+from dlrun.sweep.samplers.search import size
 from dlrun.sweep.screen import even_unheard
-from dlrun.sweep.search import size
 from dlrun.sweep.state import alone, counts, read_record, retry_words, state_of_job, words_to_go_on
 
 STOP_SECONDS = 90.0  # that `sweep stop` waits for the sweep to end

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from dlrun.config.config import APART
 from dlrun.config.expand import as_text
-from dlrun.config.schema import APART
 from dlrun.report.jobs import short_names
 from dlrun.report.tables import format_value
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from dlrun.errors import ConfigError, Problem
 from dlrun.report.tables import Table, format_number, format_seconds, show
-from dlrun.sweep.executor import Ended, cause, processors
+from dlrun.sweep.executors.base import Ended, cause, processors
+from dlrun.sweep.executors.local import LocalExecutor
 from dlrun.sweep.folder import FrozenJob
-from dlrun.sweep.local import LocalExecutor
 from dlrun.sweep.task import Task, result_of
 
 SWEEP_SECONDS = 3.0  # that a sweep takes to start its workers and to write its report

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.config.compose import literal_plugins
-from dlrun.report.read import read_lines, state_of
 from dlrun.report.tables import format_value
-from dlrun.run.rundir import read_json, write_atomic, write_json
+from dlrun.store.reader import read_lines, state_of
+from dlrun.store.rundir import read_json, write_atomic, write_json
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.names import key_of
 

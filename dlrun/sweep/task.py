@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import DlrunError
-from dlrun.run.rundir import RunDir, read_json, write_json
+from dlrun.store.rundir import RunDir, read_json, write_json
 
 ANSWER_SECONDS = (
     1.0  # how long an epoch waits for the sweep's word on pruning; a later word counts at the next epoch
@@ -165,8 +165,8 @@ def check_job(task: Task) -> dict[str, Any]:
 
 def load_job(task: Task) -> Any:
     """The frozen configuration, its plug-ins imported."""
-    from dlrun.config import plugins
-    from dlrun.config.schema import Config
+    from dlrun.components import plugins
+    from dlrun.config.config import Config
 
     plugins.load(task.plugins)
     return Config(task.config)

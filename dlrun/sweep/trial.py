@@ -6,7 +6,7 @@ import math
 import time
 from typing import Any
 
-from dlrun.config.schema import Config
+from dlrun.config.config import Config
 
 CLOSING_SECONDS = 0.5  # that a run takes to write its files and draw its figures
 STEPS = 3  # timed after a first one that warms up

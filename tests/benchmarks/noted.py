@@ -117,7 +117,7 @@ class WrappedLoader(Loader):
 if __name__ == "__main__":
     notes, file = Notes(), Path(sys.argv[1])
     wraps = {
-        "dlrun.engine.steps": notes.steps,
+        "dlrun.engine.choose": notes.steps,
         "dlrun.engine.loop": notes.loop,
         "dlrun.run.saver": notes.saver,
     }

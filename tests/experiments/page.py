@@ -100,7 +100,7 @@ def section(case: Case, runs: list[Path], place: Path, plots: Path) -> str:
 
 def lines_of(case: Case) -> tuple[str, str]:
     """What the preset's file says of itself: its description, and what to expect."""
-    from dlrun.config.menu import config_dirs, menu
+    from dlrun.config.schema.schema import config_dirs, menu
 
     option = menu(config_dirs(search_cwd=False)).options("experiment")[case.preset]
     return option.description, option.headers["expect"]

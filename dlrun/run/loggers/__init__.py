@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from dlrun.run.rundir import RunDir
+from dlrun.store.rundir import RunDir
 
 Logger = Callable[[Mapping[str, float]], None]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 
-from dlrun.run.files import finite, write_atomic
-from dlrun.run.rundir import RunDir
+from dlrun.store.files import finite, write_atomic
+from dlrun.store.rundir import RunDir
 
 
 def jsonl(run: RunDir, history: list[dict[str, float]]) -> Callable[[Mapping[str, float]], None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from dlrun.run.rundir import RunDir
+from dlrun.store.rundir import RunDir
 
 
 def tensorboard(run: RunDir, history: list[dict[str, float]]) -> Callable[[Mapping[str, float]], None]:

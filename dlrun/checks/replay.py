@@ -1,0 +1,119 @@
+"""`dlrun replay RUN`: run the step that went wrong again, with anomaly detection, and name the layer."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dlrun.engine.state import load_rng_state
+from dlrun.engine.step import autocast
+from dlrun.errors import RunError
+from dlrun.run.build import build
+from dlrun.run.capsule import NAME
+from dlrun.run.resume import stored_config
+from dlrun.run.runner import OUTPUTS
+from dlrun.store import checkpoint as files
+from dlrun.store.rundir import RunDir, find_run
+
+
+def replay_command(run: str) -> int:
+    """Print what goes wrong and where. Returns 0: to have found it is success."""
+    for line in replay(find_run(run, OUTPUTS)):
+        print(line)
+    return 0
+
+
+def replay(run: RunDir) -> list[str]:
+    """Repeat the step in RUN/crash.pt; returns the lines that say what happens. Raises `RunError` without a capsule."""
+    path = run.file(NAME)
+    if not path.exists():
+        raise RunError(f"{run.path} has no {NAME}: no step of it went wrong (or it was not found again).")
+    capsule = files.read(path)
+    built = build(stored_config(run))
+    state = built.state
+    state.model.load_state_dict(capsule["model"])
+    load_rng_state(capsule["rng"], state.device)
+    lines = [f"step {capsule['step']} (epoch {capsule['epoch']}): {capsule['reason']}"]
+    lines += describe_batch(capsule)
+    return lines + repeat(state, capsule, built.config.device.precision)
+
+
+def describe_batch(capsule: dict[str, Any]) -> list[str]:
+    """Shape, range and trouble of what went in."""
+    named = [(f"input {i + 1}", x) for i, x in enumerate(capsule["inputs"])] + [("target", capsule["target"])]
+    lines = []
+    for name, values in named:
+        text = f"  {name}: {tuple(values.shape)}"
+        if values.is_floating_point() and values.numel():
+            bad = int((~torch.isfinite(values)).sum())
+            text += f", from {values.min():.4g} to {values.max():.4g}" + (
+                f", {bad} not finite" if bad else ""
+            )
+        lines.append(text)
+    return lines
+
+
+def repeat(state: Any, capsule: dict[str, Any], precision: str) -> list[str]:
+    """Forward and backward with every layer watched."""
+    culprits: list[str] = []
+    handles = [
+        module.register_forward_hook(watcher(name, culprits))
+        for name, module in state.model.named_modules()
+        if name and not list(module.children())
+    ]
+    weights = [name for name, p in state.model.named_parameters() if not bool(torch.isfinite(p).all())]
+    lines = [f"  weights that are not finite before the step: {', '.join(weights[:5])}"] if weights else []
+    state.train_mode()
+    inputs = [x.to(state.device) for x in capsule["inputs"]]
+    try:
+        with warnings.catch_warnings(), torch.autograd.set_detect_anomaly(True):
+            warnings.simplefilter(
+                "ignore"
+            )  # anomaly mode warns that it is slow, and prints its own traceback
+            with autocast(state.device.type, precision):
+                loss = state.loss(state.model(*inputs), capsule["target"].to(state.device))
+            lines.append(f"  loss: {float(loss)}")
+            loss.backward()
+    except Exception as error:
+        lines.append(f"  {type(error).__name__}: {str(error).splitlines()[0]}")
+    finally:
+        for handle in handles:
+            handle.remove()
+    lines += (
+        [f"  first layer whose output is not finite: {culprits[0]}"] if culprits else largest(state.model)
+    )
+    return lines
+
+
+def watcher(name: str, culprits: list[str]) -> Any:
+    """A forward hook that notes a layer whose output is not finite."""
+
+    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+        tensors = output if isinstance(output, tuple | list) else (output,)
+        for tensor in tensors:
+            if (
+                isinstance(tensor, Tensor)
+                and tensor.is_floating_point()
+                and not bool(torch.isfinite(tensor).all())
+            ):
+                culprits.append(f"{name} ({type(module).__name__})")
+                return
+
+    return hook
+
+
+def largest(model: nn.Module) -> list[str]:
+    """The parameters with gradients that are not finite, or else the largest one."""
+    grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    bad = [name for name, grad in grads.items() if not bool(torch.isfinite(grad).all())]
+    if bad:
+        return [f"  gradients that are not finite: {', '.join(bad[:5])}; the last layer of them is {bad[-1]}"]
+    if not grads:
+        return []
+    name = max(grads, key=lambda key: float(grads[key].abs().max()))
+    return [
+        f"  all layers are finite; the largest gradient is {float(grads[name].abs().max()):.4g} in {name}"
+    ]

@@ -1,0 +1,184 @@
+"""`dlrun show`: a look at the data before anything is trained on it.
+
+Images become a PNG grid with their labels; texts, sequences and tables are printed. Rows are shown as stored, in
+the order of the test part where there is one, before any shuffling or augmentation.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dlrun.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dlrun.config.config import Config
+    from dlrun.data.base import Data, Part
+    from dlrun.spec import DataSpec
+
+COLUMNS = 8  # of a table, besides the target
+WIDTH = 48  # characters of a text
+MOST_CLASSES = 30  # listed one by one
+
+
+def show_command(config: Config, *, count: int, output: str | None) -> int:
+    """Print what the configured data are, and `count` samples of them; images go to a PNG file, which is named.
+
+    `output` is the file to write (None: outputs/show/DATASET.png for images, nothing for what is printed).
+    Raises `ConfigError` for a count below 1, `DataError` for data that cannot be read.
+    """
+    from dlrun.run.build import build_data
+
+    if count < 1:
+        raise ConfigError(Problem("--count", f"{count} samples cannot be shown.", "Give 1 or more."))
+    data = build_data(config)
+    name, part = next((name, part) for name, part in reversed(data.parts().items()))
+    rows = Rows(part, min(count, part.samples))
+    print("\n".join(describe(data)))
+    title = f"The first {rows.count} of {name}:"
+    if _is_image(data.spec):
+        from dlrun.checks.grid import draw_grid
+
+        path = Path(output or Path("outputs", "show", f"{data.spec.name}.png"))
+        draw_grid(path, rows.inputs, rows.target, captions(data.spec, rows), data.spec)
+        print(f"\n{title} {path}")
+        return 0
+    lines = [title, "", *listing(data.spec, rows)]
+    print("\n" + "\n".join(lines))
+    if output is not None:
+        Path(output).parent.mkdir(parents=True, exist_ok=True)
+        Path(output).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return 0
+
+
+class Rows:
+    """The first `count` rows of a part, in memory or read from disk: `inputs` and `target`, as stored."""
+
+    def __init__(self, part: Part, count: int) -> None:
+        import torch
+
+        self.count = count
+        if part.dataset is None:
+            self.inputs = tuple(tensor[:count] for tensor in part.inputs)
+            self.target = part.target[:count]
+            return
+        items = [part.dataset[row] for row in range(count)]
+        columns = [
+            torch.stack([torch.as_tensor(item) for item in column]) for column in zip(*items, strict=True)
+        ]
+        self.inputs, self.target = tuple(columns[:-1]), columns[-1]
+
+
+def describe(data: Data) -> list[str]:
+    """The data in words: task, shapes, parts, notes, and what the targets are."""
+    spec, parts = data.spec, data.parts()
+    shape = " x ".join(str(size) for size in spec.input_shape)
+    sizes = ", ".join(f"{part.samples} {name}" for name, part in parts.items())
+    lines = [f"{spec.name}: {spec.task} of {spec.input_kind} ({shape}), {sizes}", *data.notes]
+    if spec.task == "regression":
+        return [*lines, "", *_table(_spread(spec, data.train.target))]
+    if spec.task == "reconstruction":
+        return lines
+    counts = {name: _label_counts(spec, part.target) for name, part in parts.items()}
+    names = [_label(spec, number) for number in range(max(len(spec.labels), spec.num_outputs, 2))]
+    rows = [[label, *(str(count[i]) for count in counts.values())] for i, label in enumerate(names)]
+    if len(rows) > MOST_CLASSES:
+        rows = [*rows[:MOST_CLASSES], ["...", *("" for _ in counts)]]
+    what = {"multilabel": "samples with label", "labelling": "positions by class"}.get(spec.task)
+    return [*lines, "", *_table([[what or "samples by class", *counts], *rows])]
+
+
+def captions(spec: DataSpec, rows: Rows) -> list[str]:
+    """The words above each image: its class, its labels, its number, or its place."""
+    if spec.task == "classification":
+        return [f"Ground Truth: {_target(spec, target)}" for target in rows.target]
+    if spec.task in ("multilabel", "regression"):
+        return [_target(spec, target) for target in rows.target]
+    return [f"{i}" for i in range(rows.count)]
+
+
+def listing(spec: DataSpec, rows: Rows) -> list[str]:
+    """One line a row: the text, or the first features and how many more there are; then the target."""
+    if spec.input_kind == "text":
+        table = [[_text(spec, rows, i), _target(spec, rows.target[i])] for i in range(rows.count)]
+        return _table([["text", "target"], *table])
+    features = rows.inputs[0].flatten(1)
+    names = list(spec.feature_names) or [f"x{i}" for i in range(features.shape[1])]
+    more = len(names) - COLUMNS
+    head = [_short(name, 16) for name in names[:COLUMNS]] + ([f"({more} more)"] if more > 0 else [])
+    table = []
+    for i in range(rows.count):
+        cells = [f"{float(value):.4g}" for value in features[i, :COLUMNS]] + ([""] if more > 0 else [])
+        table.append([*cells, _target(spec, rows.target[i])])
+    target = ", ".join(spec.target_names) if spec.task == "regression" and spec.target_names else "target"
+    return _table([[*head, target], *table])
+
+
+def _is_image(spec: DataSpec) -> bool:
+    return spec.input_kind == "image" or (spec.input_kind == "multi" and len(spec.input_shape) == 3)
+
+
+def _text(spec: DataSpec, rows: Rows, i: int) -> str:
+    """A row's characters, without its padding."""
+    codes, lengths = rows.inputs
+    return _short("".join(spec.vocabulary[code] for code in codes[i, : int(lengths[i])].tolist()), WIDTH)
+
+
+def _target(spec: DataSpec, target: Tensor) -> str:
+    """One row's target in words."""
+    if spec.task == "multilabel":
+        names = [_label(spec, k) for k, value in enumerate(target.tolist()) if value > 0.5]
+        return ", ".join(names) or "none"
+    if spec.task == "regression":
+        return ", ".join(f"{value:.4g}" for value in target.reshape(-1).tolist())
+    if spec.task == "reconstruction":
+        return "itself"
+    names = [_label(spec, int(number)) for number in target.reshape(-1).tolist() if number >= 0]
+    return ("" if all(len(name) == 1 for name in names) else " ").join(names)
+
+
+def _label(spec: DataSpec, number: int) -> str:
+    return spec.labels[number] if number < len(spec.labels) else str(number)
+
+
+def _label_counts(spec: DataSpec, target: Tensor) -> Counter[int]:
+    """How often each class, or each of several labels, occurs; padding and unknown ones are left out."""
+    if spec.task == "multilabel":
+        return Counter({k: int(n) for k, n in enumerate((target > 0.5).sum(0).tolist())})
+    numbers, counts = target.long().unique(return_counts=True)
+    return Counter({n: c for n, c in zip(numbers.tolist(), counts.tolist(), strict=True) if n >= 0})
+
+
+def _spread(spec: DataSpec, target: Tensor) -> list[list[str]]:
+    """Mean, standard deviation, least and greatest of each number to be predicted, in the training part."""
+    values = target.double()
+    names = spec.target_names or tuple(f"y{k}" for k in range(values.shape[1]))
+    columns = [values.mean(0), values.std(0, correction=0), values.amin(0), values.amax(0)]
+    rows = [[name, *(f"{column[k]:.4g}" for column in columns)] for k, name in enumerate(names)]
+    return [["target in train", "mean", "std", "min", "max"], *rows]
+
+
+def _short(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def _table(rows: list[list[str]]) -> list[str]:
+    """Columns of equal width: words to the left, numbers to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    numeric = [all(_is_number(row[i]) for row in rows[1:]) for i in range(len(widths))]
+    lines = []
+    for row in rows:
+        cells = zip(row, widths, numeric, strict=True)
+        lines.append("  ".join(c.rjust(w) if number else c.ljust(w) for c, w, number in cells).rstrip())
+    return lines
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text or "0")
+    except ValueError:
+        return False
+    return True

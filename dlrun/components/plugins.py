@@ -1,0 +1,175 @@
+"""Users' own components: found, imported and remembered before anything is composed.
+
+They come, in this order, from entry points (group `dlrun.plugins`), from `plugins:` in ./conf/dlrun.yaml, from
+a literal `plugins=[...]` on the command line and from `--plugin FILE`; never because a run directory names them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+from dlrun.config.schema import yamls
+from dlrun.config.schema.contract import expand_user
+from dlrun.errors import ConfigError, DlrunError, Problem
+
+ENTRY_POINTS = "dlrun.plugins"
+
+
+@dataclass(frozen=True)
+class PluginRecord:
+    """A plug-in that was imported: how it was named, its file and that file's SHA-256, and the module if it is one.
+
+    `load([record.reference])` imports it again in another process.
+    """
+
+    name: str
+    path: str
+    sha256: str
+    module: str = ""
+
+    @property
+    def reference(self) -> str:
+        """What names it in any folder: a module by its name, so that it finds its package; else the file."""
+        return self.module or self.path
+
+
+class PluginError(DlrunError):
+    """An exception inside a plug-in's file while it was imported; the text holds its own traceback."""
+
+
+_LOADED: dict[str, PluginRecord] = {}
+_NAMED: set[str] = set()  # every name that was asked for: one file may have several
+
+
+def loaded() -> list[PluginRecord]:
+    """The plug-ins of this process, in the order in which they were imported."""
+    return list(_LOADED.values())
+
+
+def load(names: Iterable[str], origin: str = "plugins", base: Path | None = None) -> None:
+    """Import files (`my.py`, relative to `base`, else to the working folder) or modules (`package.module`).
+
+    What is loaded already stays, unless its file has changed. Raises `ConfigError` for what is not there and
+    `PluginError` for an exception inside.
+    """
+    for name in names:
+        if not isinstance(name, str):
+            raise ConfigError(Problem(origin, f"{name!r} is not the name of a file or module."))
+        path = _find(name, base)
+        if path is not None:
+            _load_file(name, path)
+        elif "/" in name or name.endswith(".py"):
+            raise ConfigError(Problem(origin, f"there is no file {name}."))
+        else:
+            _load_module(name, origin)
+        _NAMED.add(name)
+
+
+def is_loaded(name: str) -> bool:
+    """Was a plug-in imported under this name?"""
+    return name in _NAMED
+
+
+def load_entry_points() -> None:
+    """Import what installed packages offer under the entry-point group `dlrun.plugins`."""
+    for point in entry_points(group=ENTRY_POINTS):
+        if point.value not in _LOADED:
+            module = _guarded(point.value, lambda point=point: point.load())
+            _record(point.value, point.module, sys.modules.get(point.module, module))
+
+
+def load_settings(files: Iterable[Path]) -> None:
+    """Import what `plugins:` in the user's dlrun.yaml files names, relative to the folder above `conf`."""
+    for path in files:
+        values = yamls.load(path)
+        names = values.get("plugins") if isinstance(values, dict) else None
+        if names is not None and not isinstance(names, list):
+            raise ConfigError(Problem(f"{path}: plugins", "must be a list, such as [my_components.py]."))
+        load(names or [], f"{path}: plugins", path.parent.parent)
+
+
+def _find(name: str, base: Path | None) -> Path | None:
+    """The file that a name means, or None when it must be a module."""
+    path = Path(expand_user(name))
+    for candidate in [path, *([base / path] if base else [])]:
+        if candidate.is_file():
+            return candidate.resolve()
+    return None
+
+
+def _load_file(name: str, path: Path) -> None:
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    old = _LOADED.get(str(path))
+    if old and old.sha256 == digest:
+        return
+    module_name = f"dlrun_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    spec = spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(Problem("plugins", f"{name} is not a Python file."))
+    module = module_from_spec(spec)
+    sys.modules[module_name] = module  # so that what it defines can be pickled
+    loader = spec.loader
+    try:
+        _guarded(str(path), lambda: loader.exec_module(module))
+    except BaseException:
+        sys.modules.pop(module_name, None)
+        raise
+    _LOADED[str(path)] = PluginRecord(name, str(path), digest)
+
+
+def _load_module(name: str, origin: str) -> None:
+    if name in _LOADED:
+        return
+    here = str(Path.cwd())
+    sys.path.insert(0, here)  # a module beside the user's conf, as with `python -m`
+    try:
+        module = _guarded(name, lambda: import_module(name))
+    except ModuleNotFoundError as error:
+        text = f"there is no module {error.name!r}" + (
+            "" if error.name == name else f", which {name} imports"
+        )
+        raise ConfigError(Problem(origin, f"{text}.", "A file is named with its .py.")) from None
+    finally:
+        sys.path.remove(here)
+    _record(name, name, module)
+
+
+def _record(name: str, module_name: str, module: object) -> None:
+    file = getattr(module, "__file__", None) if isinstance(module, ModuleType) else None
+    digest = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+    _LOADED[name] = PluginRecord(name, file or "", digest, module_name)
+
+
+def _guarded(name: str, action: object) -> object:
+    """Run an import; an exception inside becomes a `PluginError` that shows the plug-in's part of the traceback."""
+    assert callable(action)
+    try:
+        return action()
+    except (KeyboardInterrupt, DlrunError):
+        raise
+    except BaseException as error:
+        if (
+            isinstance(error, ModuleNotFoundError)
+            and error.name
+            and name.split(".")[0] == error.name.split(".")[0]
+        ):
+            raise  # the module itself is not there
+        raise PluginError(f"plug-in {name} cannot be imported:\n\n{_own_traceback(error)}") from error
+
+
+def _own_traceback(error: BaseException) -> str:
+    """The traceback without our own and the import system's frames above the plug-in's."""
+    here = str(Path(__file__))
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if f.filename != here and "importlib" not in f.filename]
+    lines = ["Traceback (most recent call last):\n", *traceback.format_list(own)] if own else []
+    return "".join([*lines, *traceback.format_exception_only(error)]).rstrip()

@@ -1,0 +1,108 @@
+"""Contracts from signatures: what a component of the user's accepts, when no YAML file of it says so."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from dlrun.components.registry import TABLES
+from dlrun.config.schema import yamls
+from dlrun.config.schema.contract import Alternative, Contract
+from dlrun.config.schema.schema import COMPONENTS, Key, Option
+
+# What dlrun itself passes, by kind: not for the user to configure.
+PASSED = {
+    "model": ("spec",),
+    "dataset": ("seed",),
+    "optimizer": ("params",),
+    "scheduler": ("optimizer", "epochs", "steps_per_epoch"),
+    "loss": ("class_counts",),
+    "metric": (),
+}
+PLAIN = {
+    int: "int",
+    float: "float",
+    bool: "bool",
+    str: "str",
+    Path: "path",
+    dict: "dict",
+    list: "list",
+    Any: "any",
+}
+
+
+def signature_options() -> tuple[Option, ...]:
+    """An option for each component that a plug-in registered; a YAML file of the same name says more and hides it."""
+    return tuple(option(kind, name) for kind in COMPONENTS for name in TABLES[kind].plugins)
+
+
+def option(kind: str, name: str) -> Option:
+    """The option that a registered component's signature and docstring make."""
+    component = TABLES[kind].get(name)
+    source = f"{inspect.getmodule(component).__name__}.{component.__qualname__}"  # type: ignore[union-attr]
+    keys = {"name": Key("name", name, "", None, source)}
+    for key, (default, contract) in find_contract(kind, name).items():
+        text = "???" if default is inspect.Parameter.empty else yamls.dumps({"k": default})[3:].strip()
+        keys[key] = Key(key, text, "", contract, source)
+    description = (inspect.getdoc(component) or "").split("\n")[0]
+    return Option(kind, name, source, None, f"dlrun {kind}={name}", description, {}, (), keys)
+
+
+def find_contract(kind: str, name: str) -> dict[str, tuple[Any, Contract]]:
+    """Default and contract of every parameter that a user may set, from a registered component's signature.
+
+    The component is imported now. A parameter without a default has `inspect.Parameter.empty`.
+    """
+    component = TABLES[kind].get(name)
+    hints = _hints(component)
+    found: dict[str, tuple[Any, Contract]] = {}
+    for parameter in inspect.signature(component).parameters.values():
+        if parameter.name in PASSED[kind] or parameter.kind in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        ):
+            continue
+        if kind == "dataset" and parameter.name == "root":  # null: the data root, found by `data.paths`
+            found["root"] = (None, Contract((Alternative("path"), Alternative("literal", None))))
+            continue
+        default = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+        contract = contract_of(hints.get(parameter.name, Any))
+        if default is None and not _takes_none(contract):
+            contract = Contract((*contract.alternatives, Alternative("literal", None)))
+        found[parameter.name] = (str(default) if isinstance(default, Path) else default, contract)
+    return found
+
+
+def contract_of(annotation: Any) -> Contract:
+    """The contract that an annotation states; what is not understood accepts anything."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation is None or annotation is type(None):
+        return Contract((Alternative("literal", None),))
+    if origin in (Union, types.UnionType):
+        return Contract(tuple(a for argument in arguments for a in contract_of(argument).alternatives))
+    if origin is Literal:
+        return Contract(tuple(Alternative("literal", value) for value in arguments))
+    if origin in (list, tuple) or getattr(origin, "__name__", "") in ("Sequence", "Iterable", "Collection"):
+        inner = [argument for argument in arguments if argument is not Ellipsis]
+        of = Contract(
+            tuple(dict.fromkeys(a for argument in inner for a in contract_of(argument).alternatives))
+        )
+        return Contract((Alternative("list", of=of if inner else None),))
+    if origin in (dict,) or getattr(origin, "__name__", "") == "Mapping":
+        return Contract((Alternative("dict"),))
+    return Contract((Alternative(PLAIN.get(annotation, "any")),))
+
+
+def _takes_none(contract: Contract) -> bool:
+    return any(a.type == "any" or (a.type == "literal" and a.literal is None) for a in contract.alternatives)
+
+
+def _hints(component: Callable[..., Any]) -> dict[str, Any]:
+    """Resolved annotations of a function or of a class's `__init__`; none when they cannot be resolved."""
+    try:
+        return get_type_hints(component.__init__ if inspect.isclass(component) else component)
+    except (NameError, TypeError, AttributeError):
+        return {}

@@ -1,0 +1,179 @@
+"""The checked, frozen configuration that everything after composition works with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dlrun.config.checks import check
+from dlrun.config.schema import yamls
+from dlrun.config.schema.schema import COMPONENTS, Menu, config_dirs, menu
+from dlrun.errors import ConfigError, Problem
+
+# What does not change a result is not part of a run's identity.
+APART = ("run", "resume", "logger", "checkpoint", "sweep")
+
+
+class Section(Mapping[str, Any]):
+    """A frozen section: `section.lr`, `section["lr"]`, `**section`. Lists have become tuples, dicts are sections."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        object.__setattr__(self, "_values", {key: _freeze(value) for key, value in values.items()})
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._values:
+            return self._values[name]
+        raise AttributeError(
+            f"the configuration has no key {name!r} here; it has: {', '.join(map(str, self._values))}"
+        )
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"a configuration is frozen: {name} cannot be set")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a configuration is frozen: {name} cannot be deleted")
+
+    def __hash__(self) -> int:
+        return hash(json.dumps(thaw(self), sort_keys=True, default=str))
+
+    def __eq__(self, other: object) -> bool:
+        return thaw(self) == thaw(other) if isinstance(other, Mapping) else NotImplemented
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({thaw(self)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (thaw(self),)
+
+
+class Config(Section):
+    """A whole configuration, every value of the right type, nothing missing, nothing unknown.
+
+    `config.optimizer.lr`, `config.get("optimizer.lr")`, `config.section("model")` (a plain copy), `to_yaml()`.
+    Build one with `compose`, `Config.from_yaml` or `Config.checked`.
+    """
+
+    __slots__ = ()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a dotted key, or the default when there is none."""
+        value: Any = self
+        for part in key.split("."):
+            if not isinstance(value, Section) or part not in value._values:
+                return default
+            value = value._values[part]
+        return value
+
+    def section(self, name: str) -> dict[str, Any]:
+        """A plain copy of a section, to change at will. Raises `KeyError` when there is none."""
+        return thaw(self._values[name])
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain copy of everything: dicts, lists and scalars."""
+        return thaw(self)
+
+    def to_yaml(self) -> str:
+        """YAML that `from_yaml` reads back as the same configuration."""
+        return yamls.dumps(thaw(self))
+
+    def flat(self) -> dict[str, Any]:
+        """Dotted keys with plain values, in order. An empty section is a value."""
+        return dict(flatten(thaw(self)))
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of all that changes results: everything but run, resume, logger, checkpoint, sweep, device.name."""
+        values = {key: value for key, value in thaw(self).items() if key not in APART}
+        values["device"] = {key: value for key, value in values["device"].items() if key != "name"}
+        return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+
+    @classmethod
+    def checked(cls, values: Mapping[str, Any], choices: Menu | None = None) -> Config:
+        """A configuration from plain values. Raises `ConfigError` with every problem."""
+        clean, problems = check(thaw(values), choices or current_menu())
+        if problems:
+            raise ConfigError(problems)
+        return cls(clean)
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, choices: Menu | None = None) -> Config:
+        """A run's config.yaml, fully checked.
+
+        Keys that a later dlrun has added take their defaults. A component that nothing registered is named in the
+        error; it is never imported because a file says so. Raises `ConfigError`.
+        """
+        values = yamls.load(Path(path))
+        if not isinstance(values, dict):
+            raise ConfigError(Problem(str(path), "is not a configuration: it must be `key: value` lines."))
+        choices = choices or current_menu()
+        clean, problems = check(values, choices)
+        if problems:
+            unknown = {problem.key: problem for problem in not_registered(values, choices)}
+            raise ConfigError([unknown.get(problem.key, problem) for problem in problems])
+        return cls(clean)
+
+
+def current_menu() -> Menu:
+    """The menu of this moment: our files, the user's ./conf, and components that plug-ins have registered."""
+    from dlrun.components.signature import signature_options
+
+    return menu(config_dirs(), signature_options())
+
+
+def not_registered(values: Mapping[str, Any], choices: Menu) -> list[Problem]:
+    """The components of a run that there are not here: plug-ins brought them, in all likelihood."""
+    problems = []
+    plugins = values.get("plugins") or []
+    known = f" This run was made with plugins={plugins}." if plugins else ""
+    for group in COMPONENTS:
+        name = (values.get(group) or {}).get("name") if isinstance(values.get(group), Mapping) else None
+        if name is not None and choices.section(group, str(name)) is None:
+            message = f"the {group} {name!r} is not one of dlrun's; it came from a plug-in.{known}"
+            problems.append(
+                Problem(f"{group}.name", message, "Give the file that defines it: --plugin FILE.")
+            )
+    return problems
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and their values; an empty dict is a value of its own."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def thaw(value: Any) -> Any:
+    """Plain dicts, lists and scalars from anything frozen; always a copy."""
+    if isinstance(value, Section):
+        return {key: thaw(item) for key, item in value._values.items()}
+    if isinstance(value, Mapping):
+        return {key: thaw(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [thaw(item) for item in value]
+    return value
+
+
+def _freeze(value: Any) -> Any:
+    if isinstance(value, Section):
+        return value
+    if isinstance(value, Mapping):
+        return Section(value)
+    if isinstance(value, (list, tuple)):
+        return tuple(_freeze(item) for item in value)
+    return value

@@ -1,0 +1,201 @@
+"""Hydra at work: from a choice of options to the stack of YAML layers that make up a configuration.
+
+Hydra follows the `defaults` lists and says which file stands where (its `@package`). The layers are plain
+dictionaries in the order in which they apply: a later one replaces what an earlier one said, and `explain` can
+tell who said what. None of Hydra's global state is used or left changed.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from dlrun.config.hydra.source import MenuSource, check_file, repository
+from dlrun.config.schema import yamls
+from dlrun.config.schema.comments import Option, short_path
+from dlrun.config.schema.schema import COMPONENTS, GROUPS, PRIMARY, Menu, settings_files
+from dlrun.errors import ConfigError, Problem, did_you_mean
+
+Choices = dict[str, str | None]  # option by group
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one file says, in its place in the whole: `{"optimizer": {"lr": 0.1}}`."""
+
+    source: str
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A ./conf/dlrun.yaml: options that replace the primary config's, and values."""
+
+    source: str
+    choices: Choices
+    values: dict[str, Any]
+
+
+def stack(choices: Choices, menu: Menu, swept_by_experiment: frozenset[str] = frozenset()) -> list[Layer]:
+    """The layers for these options, weakest first. Raises `ConfigError`.
+
+    A group in `choices` was chosen on the command line: it wins as a whole over the experiment's values for it,
+    unless the experiment itself sweeps that group, so that its values are meant for every option.
+    """
+    files, chosen = _files(choices, menu)
+    layers: list[Layer] = []
+    for path, package, from_experiment in files:
+        source, settings, usual = _reader(menu)
+        option = source.option(path)
+        values = _embed(source.values(path), package)
+        if from_experiment:
+            hidden = {group for group in choices if group not in swept_by_experiment}
+            values = {key: value for key, value in values.items() if key not in hidden}
+        layers.append(Layer(option.source if option else path, values))
+        if path == PRIMARY:
+            layers += [Layer(s.source, _fitting(s.values, chosen, usual, menu)) for s in settings]
+    return layers
+
+
+def merge(layers: list[Layer]) -> dict[str, Any]:
+    """All layers in one: sections are merged, everything else is replaced."""
+    whole: dict[str, Any] = {}
+    for layer in layers:
+        merge_into(whole, layer.values)
+    return whole
+
+
+def merge_into(whole: dict[str, Any], values: dict[str, Any]) -> None:
+    """Put `values` over `whole`, in place; nothing is shared afterwards."""
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(whole.get(key), dict):
+            merge_into(whole[key], value)
+        else:
+            whole[key] = copy.deepcopy(value)
+
+
+def _files(choices: Choices, menu: Menu) -> tuple[list[tuple[str, str, bool]], Choices]:
+    """The files that Hydra's defaults lists lead to (path, package, is it the experiment's), and the options chosen."""
+    from hydra._internal.defaults_list import create_defaults_list
+    from hydra.core.override_parser.types import Override, OverrideType, ValueType
+    from hydra.errors import HydraException, MissingConfigException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from dlrun.config.hydra.rules import hydra_rules
+
+    overrides = [
+        Override(OverrideType.CHANGE, group, ValueType.ELEMENT, option)
+        for group, option in choices.items()
+        if option
+        is not None  # Hydra takes no `null` for a group; our only one is the experiment, null anyway
+    ]
+    with hydra_rules():
+        try:
+            found = create_defaults_list(
+                _repository(menu), PRIMARY, overrides, prepend_hydra=False, skip_missing=False
+            )
+        except MissingConfigException as error:
+            raise ConfigError(_missing(error, menu)) from None
+        except (HydraException, OmegaConfBaseException, ValueError, RecursionError) as error:
+            text = "a loop of defaults" if isinstance(error, RecursionError) else " ".join(str(error).split())
+            raise ConfigError(Problem("conf", f"the defaults lists cannot be followed: {text}")) from None
+    files = []
+    for default in found.defaults:
+        inside = f"{default.config_path} {default.parent}"
+        files.append((str(default.config_path), default.package or "", "experiment/" in inside))
+    return files, found.overrides.known_choices
+
+
+@lru_cache(maxsize=8)
+def _reader(menu: Menu) -> tuple[MenuSource, list[Settings], Choices]:
+    """The source of a menu's files, the user's settings, and the options that are usual with these."""
+    settings = [_read_settings(menu, str(path)) for path in settings_files(menu.dirs)]
+    usual = {group: option for s in settings for group, option in s.choices.items()}
+    source = MenuSource(menu, usual)
+    primary = yamls.load(menu.primary_option.path) if menu.primary_option.path else {}
+    ours = {k: v for item in primary["defaults"] if isinstance(item, dict) for k, v in item.items()}
+    return source, settings, {**ours, **usual}
+
+
+@lru_cache(maxsize=8)
+def _repository(menu: Menu) -> Any:
+    return repository(_reader(menu)[0])
+
+
+def _read_settings(menu: Menu, path: str) -> Settings:
+    """A dlrun.yaml. A group's option may be given as `model: gru`, or in a `defaults` list as in any Hydra file."""
+    from pathlib import Path
+
+    source = short_path(Path(path))
+    values = yamls.load(Path(path)) or {}
+    check_file(values, source)
+    choices: Choices = {}
+    for item in values.pop("defaults", []):
+        if isinstance(item, dict):
+            choices.update({key.split()[-1].lstrip("/"): option for key, option in item.items()})
+        elif item != "_self_":
+            raise ConfigError(Problem(source, f"`defaults` may only choose options of groups, not {item!r}."))
+    for group in [key for key in values if key in GROUPS and isinstance(values[key], str)]:
+        choices[group] = values.pop(group)
+    for group, option in choices.items():
+        if group not in GROUPS:
+            raise ConfigError(Problem(source, f"there is no group {group!r}.", did_you_mean(group, GROUPS)))
+        if option is not None and option not in menu.options(group):
+            hint = did_you_mean(option, menu.options(group)) or f"Allowed: {', '.join(menu.options(group))}."
+            raise ConfigError(Problem(source, f"there is no {group} option {option!r}.", hint))
+    return Settings(source, choices, values)
+
+
+def _fitting(values: dict[str, Any], chosen: Choices, usual: Choices, menu: Menu) -> dict[str, Any]:
+    """The settings that hold with the chosen options.
+
+    Settings are written for the usual options. Where another one is chosen, what that option says itself holds:
+    `trainer=smoke` has its own batch size, `device=cpu` keeps the user's `device.threads`; and what was set for
+    one component means nothing to another.
+    """
+    fitting = dict(values)
+    for group in GROUPS:
+        option = menu.options(group).get(chosen.get(group) or "")
+        if option is None or chosen[group] == usual.get(group) or not isinstance(values.get(group), dict):
+            continue
+        chain = list(menu.chain(option))
+        names = [o.name for o in chain]
+        common = names.index(usual[group] or "") if usual.get(group) in names else None
+        if common is None and group in COMPONENTS:
+            fitting.pop(group)
+        else:
+            said = {key for o in chain[: -1 if common is None else common] for key in o.keys}
+            fitting[group] = _without(values[group], said)
+    return fitting
+
+
+def _without(values: dict[str, Any], keys: set[str], prefix: str = "") -> dict[str, Any]:
+    """A section without some dotted keys."""
+    rest = {}
+    for key, value in values.items():
+        if prefix + key not in keys:
+            rest[key] = _without(value, keys, f"{prefix}{key}.") if isinstance(value, dict) else value
+    return rest
+
+
+def _embed(values: dict[str, Any], package: str) -> dict[str, Any]:
+    """The values below their package: `optimizer` -> `{"optimizer": values}`."""
+    for part in reversed([p for p in package.split(".") if p and p != "_global_"]):
+        values = {part: values}
+    return values
+
+
+def _missing(error: Any, menu: Menu) -> Problem:
+    """What a `defaults` list names that is not there."""
+    where = re.search(r"In '([^']+)'", str(error))
+    group, _, name = str(error.missing_cfg_file).partition("/")
+    option = _reader(menu)[0].option(where[1]) if where else None
+    source = option.source if option else "conf"
+    if group not in GROUPS:
+        return Problem(source, f"`defaults` names {error.missing_cfg_file!r}, which is not there.")
+    known: dict[str, Option] = menu.options(group)
+    hint = did_you_mean(name, known) or f"Allowed: {', '.join(known)}."
+    return Problem(source, f"`defaults` names the {group} option {name!r}, which is not there.", hint)

@@ -1,0 +1,189 @@
+"""The words of the command line: `GROUP=OPTION`, `KEY=VALUE`, `~scheduler`, and what people write instead."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from dlrun.config.overrides.values import Choices, Distribution, Globbed, read_value
+from dlrun.config.schema.contract import show
+from dlrun.config.schema.schema import COMPONENTS, GROUPS, Menu
+from dlrun.errors import ConfigError, Problem, did_you_mean
+
+OFF = {"scheduler": "none", "logger": "default", "experiment": None}  # what `~GROUP` and `GROUP=null` choose
+HYDRA_KEYS = {
+    "hydra.run.dir": "run.dir",
+    "hydra.job.name": "run.name",
+    "hydra.sweep.dir": "sweep.dir",
+    "hydra.sweep.subdir": "sweep.dir",
+    "hydra.sweeper.params": "sweep.params",
+    "hydra.launcher.n_jobs": "sweep.workers",
+    "hydra.searchpath": "--config-dir",
+    "hydra.mode": "-m",
+    "hydra/launcher": "sweep.executor",
+    "hydra/sweeper": "sweep.search",
+    "hydra/job_logging": "--quiet",
+    "hydra/hydra_logging": "--quiet",
+}
+
+
+@dataclass(frozen=True)
+class Word:
+    """One override: a group (`option` set, or None for no option) or a dotted key with its value."""
+
+    text: str  # as it was typed
+    key: str
+    value: Any  # plain values, Choices or Distribution
+    raw: str = ""  # the value as it was typed
+
+    @property
+    def is_group(self) -> bool:
+        """Does it choose an option of a group?"""
+        return self.key in GROUPS
+
+    @property
+    def is_sweep(self) -> bool:
+        """Does it name several values?"""
+        return isinstance(self.value, (Choices, Distribution))
+
+
+def read_words(texts: list[str], menu: Menu) -> tuple[list[Word], list[Problem]]:
+    """Every word, read; and what is wrong with those that cannot be."""
+    words: list[Word] = []
+    problems: list[Problem] = []
+    for text in texts:
+        try:
+            words += read_word(text, menu)
+        except ConfigError as error:
+            problems += error.problems
+    return words, problems
+
+
+def read_word(text: str, menu: Menu) -> list[Word]:
+    """One override (two for `device=cuda:1`). Raises `ConfigError`."""
+    sign, key, raw = _split(text)
+    _refuse_hydra(key)
+    if sign == "~":
+        return [_deletion(text, key, menu)]
+    if raw is None:
+        raise ConfigError(Problem(text, "is not KEY=VALUE."))
+    value = read_value(raw)
+    if isinstance(value, ConfigError):
+        raise ConfigError(Problem(key, str(value.problems[0].message), value.problems[0].hint))
+    if key in GROUPS:
+        return list(_choice(Word(text, key, _glob(value, key, menu), raw), menu))
+    if key.removesuffix(".name") in COMPONENTS and key.endswith(".name"):
+        group = key.removesuffix(".name")
+        raise ConfigError(
+            Problem(key, f"the {group} is chosen by its group.", f"Write {group}={raw.strip()}")
+        )
+    if isinstance(value, Globbed):
+        raise ConfigError(
+            Problem(key, "glob(...) picks options of a group; this is a key.", "List its values.")
+        )
+    return [Word(text, key, value, raw)]
+
+
+def _split(text: str) -> tuple[str, str, str | None]:
+    """The sign (`+`, `++`, `~` or none), the key and the value of a word."""
+    left, equals, right = text.partition("=")
+    match = re.fullmatch(r"\s*(\+\+|\+|~|)([^\s+~].*?|)\s*", left)
+    sign, key = (match[1], match[2]) if match else ("", left.strip())
+    if not re.fullmatch(r"[A-Za-z_][\w-]*(?:[./][\w-]+)*(?:@[\w.:-]*)?", key):
+        named = key or text
+        raise ConfigError(
+            Problem(named, "is not the name of a key." if key else "has no key before the `=`.")
+        )
+    if "@" in key:
+        raise ConfigError(
+            Problem(key, "a group cannot be moved to another place.", f"Write {key.split('@')[0]}=...")
+        )
+    if "/" in key and not key.startswith("hydra"):
+        group = key.split("/")[0]
+        rest = key[len(group) + 1 :]
+        hint = f"Write {group}={rest}." if group in GROUPS else did_you_mean(group, GROUPS)
+        raise ConfigError(Problem(key, "there is no such group.", hint))
+    return sign, key, right if equals else None
+
+
+def _refuse_hydra(key: str) -> None:
+    if not re.match(r"hydra([./]|$)", key):
+        return
+    ours = next(
+        (ours for theirs, ours in HYDRA_KEYS.items() if key == theirs or key.startswith(theirs + ".")), None
+    )
+    hint = (
+        f"{ours} does the same." if ours else "Every setting of dlrun has a key of its own: see dlrun --help."
+    )
+    raise ConfigError(
+        Problem(key, "dlrun does not run under hydra.main, so it has no hydra.* settings.", hint)
+    )
+
+
+def _deletion(text: str, key: str, menu: Menu) -> Word:
+    """`~scheduler` means no scheduler; other keys cannot be taken away."""
+    if key in OFF:
+        return Word(text, key, OFF[key])
+    if key in GROUPS:
+        raise ConfigError(Problem(key, f"a run needs a {key}: it cannot be left out.", _allowed(key, menu)))
+    raise ConfigError(
+        Problem(key, "a key cannot be removed.", f"Set it instead: {key}=null, if it allows that.")
+    )
+
+
+def _allowed(group: str, menu: Menu) -> str:
+    return f"Allowed: {', '.join(menu.options(group))}."
+
+
+def _choice(word: Word, menu: Menu) -> Iterator[Word]:
+    """Words that choose existing options: `null` becomes what it means, `device=cuda:1` becomes two words."""
+    if isinstance(word.value, Distribution):
+        raise ConfigError(Problem(word.key, "an interval has no options.", _allowed(word.key, menu)))
+    if isinstance(word.value, Choices):
+        names = tuple(
+            _option(word.key, v, t, menu) for v, t in zip(word.value.values, word.value.texts, strict=True)
+        )
+        texts = tuple("null" if name is None else name for name in names)
+        yield Word(word.text, word.key, Choices(names, texts), word.raw)
+        return
+    name = _option(word.key, word.value, word.raw, menu)
+    number = re.fullmatch(r"(cuda):\d+", name or "")
+    if word.key == "device" and number and name not in menu.options("device"):
+        yield Word(word.text, "device", number[1], number[1])
+        yield Word(word.text, "device.name", name, str(name))
+    else:
+        yield Word(word.text, word.key, name, word.raw)
+
+
+def _option(group: str, value: Any, raw: str, menu: Menu) -> str | None:
+    """The option that a value names. Raises `ConfigError` with the nearest one."""
+    if value is None:
+        return _deletion(raw, group, menu).value
+    if isinstance(value, list):
+        several = ",".join(show(item) for item in value)
+        message = "takes one option, not a list."
+        raise ConfigError(Problem(group, message, f"To run each of them: dlrun -m {group}={several}"))
+    if isinstance(value, dict):
+        hint = " ".join(f"{group}.{key}={show(item)}" for key, item in value.items())
+        raise ConfigError(
+            Problem(group, "takes the name of an option.", f"To set its keys: {hint or group + '.KEY=...'}")
+        )
+    name = value if isinstance(value, str) else raw.strip()
+    name = name.removesuffix(".yaml")
+    if name in menu.options(group) or (group == "device" and re.fullmatch(r"cuda:\d+", name)):
+        return name
+    hint = " ".join(filter(None, [did_you_mean(name, menu.options(group)), _allowed(group, menu)]))
+    raise ConfigError(Problem(group, f"there is no option {name!r}.", hint))
+
+
+def _glob(value: Any, group: str, menu: Menu) -> Any:
+    if not isinstance(value, Globbed):
+        return value
+    names = [n for n in menu.options(group) if any(fnmatchcase(n, p) for p in value.include)]
+    names = [n for n in names if not any(fnmatchcase(n, p) for p in value.exclude)]
+    if not names:
+        raise ConfigError(Problem(group, "no option matches this glob.", _allowed(group, menu)))
+    return Choices(tuple(names), tuple(names))

@@ -1,0 +1,98 @@
+"""Shell completion: what could follow a half-written command line, from the text of the YAML files alone.
+
+The scripts call `dlrun --complete SHELL LINE`, where LINE is the command line up to the cursor.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+
+from dlrun.config.schema.schema import GROUPS, Menu
+from dlrun.errors import ConfigError, Problem, did_you_mean
+
+SCRIPTS = {
+    "bash": """\
+# dlrun's completion for bash: add to ~/.bashrc:  eval "$(dlrun --completion bash)"
+_dlrun() {
+    local IFS=$'\\n'
+    COMPREPLY=($(dlrun --complete bash "${COMP_LINE:0:COMP_POINT}" 2>/dev/null))
+}
+complete -o nospace -o default -F _dlrun dlrun
+""",
+    "zsh": """\
+# dlrun's completion for zsh: add to ~/.zshrc, after compinit:  eval "$(dlrun --completion zsh)"
+_dlrun() {
+    local -a found
+    found=("${(@f)$(dlrun --complete zsh "${(j: :)words[1,CURRENT]}" 2>/dev/null)}")
+    [[ -n "$found" ]] && compadd -Q -S '' -- $found || _files
+}
+compdef _dlrun dlrun
+""",
+    "fish": """\
+# dlrun's completion for fish: dlrun --completion fish > ~/.config/fish/completions/dlrun.fish
+complete -c dlrun -f -a '(dlrun --complete fish (commandline -cp) 2>/dev/null)'
+""",
+}
+
+
+def script(shell: str) -> str:
+    """The script that switches completion on. Raises `ConfigError` for another shell."""
+    if shell not in SCRIPTS:
+        hint = did_you_mean(shell, SCRIPTS) or f"Allowed: {', '.join(SCRIPTS)}."
+        raise ConfigError(Problem("--completion", f"there is no script for {shell!r}.", hint))
+    return SCRIPTS[shell]
+
+
+def complete(shell: str, line: str, menu: Menu, commands: Iterable[str], flags: Iterable[str]) -> list[str]:
+    """What could stand in the place of the line's last word, each as this shell wants it."""
+    words = _split(line)
+    current = words.pop() if words and not line.endswith((" ", "\t")) else ""
+    found = candidates(words[1:], current, menu, commands, flags)
+    if shell == "bash":  # bash replaces only what follows the last `=` or `:`, and adds no space of its own
+        cut = max(current.rfind("="), current.rfind(":")) + 1
+        return [word[cut:] + ("" if word.endswith(("=", ".")) else " ") for word in found]
+    return found
+
+
+def candidates(
+    before: list[str], current: str, menu: Menu, commands: Iterable[str], flags: Iterable[str]
+) -> list[str]:
+    """Whole words that begin with `current`."""
+    if current.startswith("-"):
+        return _starting(flags, current)
+    if "=" in current:
+        return _values(current, menu)
+    if before[-1:] == ["list"]:
+        return _starting(GROUPS.values(), current)
+    group = current.partition(".")[0]
+    if "." in current and group in GROUPS:
+        chosen = dict(word.split("=", 1) for word in before if "=" in word)
+        option = menu.options(group).get(chosen.get(group) or menu.groups[group][0])
+        keys = menu.full(option).keys if option else {}
+        return _starting([f"{group}.{key}=" for key in keys if key != "name"], current)
+    words = [f"{group}=" for group in GROUPS] + [f"{key}=" for key in menu.primary]
+    sections = [f"{group}." for group in GROUPS if group != "experiment"] if current else []
+    return _starting([*([] if before else commands), *words, *sections], current)
+
+
+def _values(current: str, menu: Menu) -> list[str]:
+    """Options of a group, or the words that a key accepts; after a comma, for the last item."""
+    key, _, value = current.partition("=")
+    head, comma, last = value.rpartition(",")
+    contract = menu.contract(key)
+    known = list(menu.options(key)) if key in GROUPS else contract.words if contract else []
+    if contract and contract.has("bool"):
+        known = [*known, "true", "false"]
+    return _starting([f"{key}={head}{comma}{word}" for word in known], f"{key}={head}{comma}{last}")
+
+
+def _starting(words: Iterable[str], start: str) -> list[str]:
+    return [word for word in words if word.startswith(start)]
+
+
+def _split(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError:  # an open quote
+        return line.split()

@@ -1,0 +1,105 @@
+"""The pages that `dlrun --help` and `dlrun list` print, from the text of the YAML files alone."""
+
+from __future__ import annotations
+
+import textwrap
+
+from dlrun.config.schema.schema import GROUPS, Key, Menu
+from dlrun.errors import ConfigError, Problem, did_you_mean
+
+EXAMPLES = """\
+  dlrun                                               an MLP on scikit-learn's digits, in seconds
+  dlrun model=gru dataset=names device=cuda           choose options of groups
+  dlrun optimizer=adam optimizer.lr=0.01 seed=3       set keys
+  dlrun -m optimizer=sgd,adam seed=range(3)           a sweep: every combination
+  dlrun experiment=names_gru trainer=smoke            an experiment, cut down to a smoke test
+  dlrun explain optimizer.lr                          what a key is, and who set it
+  dlrun --cfg job model=cnn dataset=mnist             the configuration, without running it"""
+
+SHOWN = ("trainer", "device", "checkpoint")  # groups whose keys are the same for all options
+
+
+def help_page(menu: Menu, commands: dict[str, str], flags: dict[str, str]) -> str:
+    """The whole of `dlrun --help`."""
+    lines = ["dlrun: run deep-learning experiments from configuration", ""]
+    lines += [
+        "usage: dlrun [FLAGS] [GROUP=OPTION | KEY=VALUE] ...",
+        "       dlrun COMMAND [ARGUMENTS] [FLAGS]",
+        "",
+    ]
+    lines += ["examples:", EXAMPLES, "", "commands (dlrun COMMAND --help says more):"]
+    lines += [f"  {name:<14} {text}" for name, text in commands.items()]
+    lines += [
+        "",
+        "flags:",
+        *(f"  {name:<21} {text}" for name, text in flags.items()),
+        "",
+        "groups (usual option first):",
+    ]
+    for group in GROUPS:
+        usual, text = menu.groups[group]
+        names = [name for name in menu.options(group) if name != usual]
+        listed = ", ".join([usual, *names] if usual not in ("", "null") else names)
+        lines.append(f"  {group:<11} {text}")
+        lines += textwrap.wrap(
+            listed, 108, initial_indent=" " * 14, subsequent_indent=" " * 14, break_long_words=False
+        )
+    lines += [
+        "",
+        "keys (dlrun explain GROUP=OPTION lists those of models, datasets, losses, optimizers and schedulers):",
+    ]
+    lines += key_table(list(menu.primary.values()), "")
+    for group in SHOWN:
+        section = menu.section(group, "")
+        lines += ["", *key_table(list(section.keys.values()), f"{group}.")] if section else []
+    lines += [
+        "",
+        "Settings of your own live in ./conf/dlrun.yaml; ./conf/GROUP/OPTION.yaml beside it adds an option.",
+    ]
+    return "\n".join(lines)
+
+
+def list_page(word: str | None, menu: Menu) -> str:
+    """`dlrun list`, or `dlrun list models`. Raises `ConfigError` for a group that is none."""
+    if word is None:
+        return "\n\n".join(
+            "\n".join([f"{plural}:", *list_options(group, menu)]) for group, plural in GROUPS.items()
+        )
+    by_word = {**{plural: group for group, plural in GROUPS.items()}, **{group: group for group in GROUPS}}
+    by_word["metrics"] = by_word["metric"] = "metric"
+    if word not in by_word:
+        hint = did_you_mean(word, by_word) or f"Allowed: {', '.join(GROUPS.values())}."
+        raise ConfigError(Problem(word, "is not a kind of thing that can be listed.", hint))
+    if by_word[word] == "metric":
+        from dlrun.components.registry import METRICS
+
+        return "\n".join(f"  {name}" for name in METRICS.names())
+    return "\n".join(list_options(by_word[word], menu))
+
+
+def list_options(group: str, menu: Menu) -> list[str]:
+    """One line an option: its name and what it is; what models take, and what to expect of experiments."""
+    options = menu.options(group)
+    width = max((len(name) for name in options), default=0)
+    lines = []
+    for name, option in options.items():
+        full = menu.full(option)
+        notes = [
+            f"{word}: {full.headers[word]}" for word in ("takes", "gives", "for") if word in full.headers
+        ]
+        note = f"  [{'; '.join(notes)}]" if notes else ""
+        lines.append(f"  {name:<{width}}  {option.description}{note}".rstrip())
+        if "expect" in option.headers:
+            lines.append(f"  {'':<{width}}  expect: {option.headers['expect']}")
+    return lines or ["  (none)"]
+
+
+def key_table(keys: list[Key], prefix: str) -> list[str]:
+    """One line a key: name=default, what it means, what it accepts."""
+    left = [f"{prefix}{key.key}={key.default}" for key in keys]
+    width = min(max(map(len, left), default=0), 44)
+    lines = []
+    for text, key in zip(left, keys, strict=True):
+        contract = f"({key.contract})" if key.contract else ""
+        lines.append(f"  {text:<{width}}  {' '.join(filter(None, [key.help, contract]))}".rstrip())
+    return lines

@@ -1,0 +1,215 @@
+"""The menu: where YAML files are looked for, which groups and options there are, and what each key accepts.
+
+No Hydra, no torch and no YAML parser are needed, so that `dlrun --help`, `list` and completion answer at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+from dlrun.config.schema.comments import Key, Option, builtin_conf, read_option
+from dlrun.config.schema.contract import Contract
+from dlrun.errors import ConfigError, Problem
+
+PRIMARY = "dlrun_primary"
+SETTINGS = "dlrun.yaml"
+GROUPS = {  # in the order of the primary config, with the plural that `dlrun list` takes
+    "model": "models",
+    "dataset": "datasets",
+    "loss": "losses",
+    "optimizer": "optimizers",
+    "scheduler": "schedulers",
+    "device": "devices",
+    "trainer": "trainers",
+    "checkpoint": "checkpoints",
+    "logger": "loggers",
+    "experiment": "experiments",
+}
+COMPONENTS = (
+    "model",
+    "dataset",
+    "loss",
+    "optimizer",
+    "scheduler",
+)  # the groups whose `name` is in a registry
+
+
+_GIVEN: list[str | Path] = []
+
+
+def set_config_dir(config_dir: str | Path | None) -> None:
+    """From now on this process looks in this folder first, whatever it composes or reads (`--config-dir`)."""
+    _GIVEN.clear()
+    if config_dir is not None:
+        config_dirs(config_dir)  # complains now if it is not there
+        _GIVEN.append(config_dir)
+
+
+def config_dirs(config_dir: str | Path | None = None, search_cwd: bool = True) -> tuple[Path, ...]:
+    """Where YAML files are looked for, first found wins: `--config-dir`, ./conf with a dlrun.yaml, ours."""
+    dirs: list[Path] = []
+    config_dir = config_dir or (_GIVEN[0] if _GIVEN else None)
+    if config_dir is not None:
+        given = Path(config_dir).expanduser()
+        if not given.is_dir():
+            raise ConfigError(Problem("--config-dir", f"{config_dir} is not a folder."))
+        dirs.append(given.resolve())
+    own = Path.cwd() / "conf"
+    if search_cwd and (own / SETTINGS).is_file():
+        dirs.append(own.resolve())
+    return tuple(dict.fromkeys([*dirs, builtin_conf()]))
+
+
+def settings_files(dirs: Iterable[Path]) -> list[Path]:
+    """Every dlrun.yaml of the user's, the weakest first."""
+    return [path for d in reversed(list(dirs)) if (path := d / SETTINGS).is_file() and d != builtin_conf()]
+
+
+class Menu:
+    """Everything that can be chosen in some folders. Build it with `menu()`, which reads each state once."""
+
+    def __init__(self, dirs: tuple[Path, ...], extra: tuple[Option, ...] = ()) -> None:
+        self.dirs, self.extra = dirs, extra
+        self._groups: dict[str, dict[str, Option]] = {}
+
+    def options(self, group: str) -> dict[str, Option]:
+        """The options of a group by name, sorted. The first folder that has a name wins."""
+        if group not in self._groups:
+            found = {option.name: option for option in self.extra if option.group == group}
+            for folder in reversed(self.dirs):
+                for path in sorted((folder / group).rglob("*.yaml")):
+                    name = path.relative_to(folder / group).with_suffix("").as_posix()
+                    found[name] = _shadow(read_option(path, group, name, folder), found.get(name))
+            self._groups[group] = dict(sorted(found.items()))
+        return self._groups[group]
+
+    def chain(self, option: Option, seen: tuple[str, ...] = ()) -> Iterator[Option]:
+        """The option and what it inherits from by `defaults`, nearest first. A loop ends quietly."""
+        yield option
+        for base in option.bases:
+            below = self.options(option.group).get(base)
+            if below and base not in seen:
+                yield from self.chain(below, (*seen, option.name))
+
+    def full(self, option: Option) -> Option:
+        """The option with the keys that it inherits; its own values and the nearest contract of each."""
+        keys: dict[str, Key] = {}
+        headers: dict[str, str] = {}
+        for part in reversed(list(self.chain(option))):
+            headers.update(part.headers)
+            for key, new in part.keys.items():
+                old = keys.get(key)
+                inherit = old is not None and new.contract is None
+                keys[key] = (
+                    replace(new, contract=old.contract, help=new.help or old.help) if inherit and old else new
+                )
+        return replace(option, keys=keys, headers=headers)
+
+    @cached_property
+    def primary(self) -> dict[str, Key]:
+        """The keys of no group: `seed`, `run.dir`, `sweep.params`, ..."""
+        return self.primary_option.keys
+
+    @cached_property
+    def primary_option(self) -> Option:
+        """The primary config; that of the first folder that has one."""
+        folder = next(d for d in self.dirs if (d / f"{PRIMARY}.yaml").is_file())
+        return read_option(folder / f"{PRIMARY}.yaml", "", PRIMARY, folder)
+
+    @cached_property
+    def groups(self) -> dict[str, tuple[str, str]]:
+        """Each group's usual option and what the group is about, from the primary config's defaults list."""
+        found = dict.fromkeys(GROUPS, ("", ""))
+        path = self.primary_option.path
+        for line in path.read_text(encoding="utf-8").splitlines() if path else ():
+            match = re.match(r"^\s+- (\w+): (\S+)\s*(?:#\s*(.*))?$", line)
+            if match and match[1] in found:
+                found[match[1]] = (match[2], match[3] or "")
+        return found
+
+    def section(self, group: str, name: str) -> Option | None:
+        """What the section of a group may hold, by the `name` in it; `None` when nothing has that name.
+
+        Components differ by name. The options of the other groups (trainer, device) share one set of keys.
+        """
+        options = self.options(group)
+        if group in COMPONENTS:
+            same = [option for option in options.values() if option.component == name]
+            same.sort(key=lambda option: (option.name != name, len(option.bases)))
+            return self.full(same[0]) if same else None
+        keys: dict[str, Key] = {}
+        for option in options.values():
+            for key, info in self.full(option).keys.items():
+                if key not in keys or not keys[key].contract:
+                    keys[key] = info
+        return Option(group, name, "", keys=keys)
+
+    def contract(self, dotted: str) -> Contract | None:
+        """The contract of a key such as `optimizer.lr`, by the first option that has it."""
+        if dotted in self.primary:
+            return self.primary[dotted].contract
+        group, _, key = dotted.partition(".")
+        for option in self.options(group).values() if group in GROUPS else ():
+            info = self.full(option).keys.get(key)
+            if info and info.contract:
+                return info.contract
+        return None
+
+    def check_contracts(self) -> list[Problem]:
+        """The keys of YAML files whose comment states no contract, and bases that are not there."""
+        problems = []
+        for group in GROUPS:
+            for option in self.options(group).values() if group != "experiment" else ():
+                missing = [b for b in option.bases if b not in self.options(group)]
+                problems += [
+                    Problem(option.source, f"inherits from {base!r}, which is not there.") for base in missing
+                ]
+                for key in self.full(option).keys.values():
+                    if key.contract is None and not (key.key == "name" and group in COMPONENTS):
+                        problems.append(Problem(option.source, f"{key.key} has no contract in its comment."))
+        return problems
+
+
+def _shadow(option: Option, below: Option | None) -> Option:
+    """A file of the user's that hides one of ours of the same name borrows the contracts it does not state."""
+    if below is None or below.component != option.component:
+        return option
+    keys = {}
+    for name, key in option.keys.items():
+        lent = below.keys.get(name)
+        keys[name] = (
+            key if key.contract or not lent else replace(lent, default=key.default, source=key.source)
+        )
+    missing = {} if option.bases else {k: v for k, v in below.keys.items() if k not in keys}
+    return replace(option, keys={**keys, **missing}, headers={**below.headers, **option.headers})
+
+
+def fingerprint(dirs: tuple[Path, ...]) -> tuple[tuple[str, int, int], ...]:
+    """Path, time and size of every YAML file below some folders: differs when any file has changed."""
+    found = []
+    for folder in dirs:
+        paths = [
+            *folder.glob("*.yaml"),
+            *(path for group in GROUPS for path in (folder / group).rglob("*.yaml")),
+        ]
+        for path in sorted(paths):
+            stat = path.stat()
+            found.append((str(path), stat.st_mtime_ns, stat.st_size))
+    return tuple(found)
+
+
+_CACHE: dict[object, Menu] = {}
+
+
+def menu(dirs: tuple[Path, ...], extra: tuple[Option, ...] = ()) -> Menu:
+    """The menu of these folders as they are now, with options that plug-ins add; unchanged files are not read again."""
+    state = (dirs, fingerprint(dirs), tuple((o.group, o.name, repr(o.keys)) for o in extra))
+    if state not in _CACHE:
+        if len(_CACHE) >= 8:
+            _CACHE.pop(next(iter(_CACHE)))
+        _CACHE[state] = Menu(dirs, extra)
+    return _CACHE[state]

@@ -1,0 +1,74 @@
+"""A traced step bound to the optimizer's state: what its graph is called with. See compiled.py."""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from dlrun.engine.fast.snapshot import Held
+
+if TYPE_CHECKING:
+    from dlrun.engine.fast.trace import Trace
+
+
+class Binding:
+    """The inputs of the graph that stay the same from step to step, while the optimizer holds the same state."""
+
+    def __init__(
+        self,
+        trace: Trace,
+        optimizer: Any,
+        tensors: list[Tensor],
+        counts: list[Tensor | None],  # the steps of each group
+    ) -> None:
+        assert trace.formula is not None
+        self.trace, self.optimizer, self.formula = trace, optimizer, trace.formula
+        self.tensors, self.counts, self.held = tensors, counts, Held(optimizer.state)
+        self.device = tensors[0].device
+        # On the CPU the counts' memory itself; elsewhere the counts as Python knows them while nobody else counts.
+        on_cpu = self.device.type == "cpu"
+        self.arrays = [None if count is None or not on_cpu else count.numpy() for count in counts]
+        self.steps = [0 for _ in counts]
+        self.versions = [-1 for _ in counts]
+        self.values: list[float] = []
+        lengths = [len(self.formula.numbers(group, 1)) for group in optimizer.param_groups]
+        self.buffer = array("d", bytes(8 * sum(lengths))) if on_cpu else None
+        self.numbers = (
+            torch.empty(0) if self.buffer is None else torch.frombuffer(self.buffer, dtype=torch.float64)
+        )
+
+    def holds(self, optimizer: Any) -> bool:
+        """Is it still the same state, and what the graph was made for? Somebody may have put others there."""
+        return self.held.there(optimizer.state) and self.trace.fits(optimizer)
+
+    def next_numbers(self) -> Tensor:
+        """The numbers of the next step from the optimizer's groups, which also counts it."""
+        values: list[float] = []
+        for i, group in enumerate(self.optimizer.param_groups):
+            if self.counts[i] is not None:
+                self.count(i)
+            values += map(float, self.formula.numbers(group, self.steps[i]))  # a rate may be a tensor
+        if values != self.values:
+            self.values = values
+            if self.buffer is None:
+                self.numbers = torch.tensor(values, dtype=torch.float64, device=self.device)
+            else:
+                self.buffer[:] = array("d", values)  # the memory of `numbers`: a third of a new tensor's time
+        return self.numbers
+
+    def count(self, group: int) -> None:
+        """Add 1 to the steps of a group."""
+        count, values = self.counts[group], self.arrays[group]
+        assert count is not None
+        if values is not None:  # a third of the time of `add_`
+            values += 1
+            self.steps[group] = int(values[0])
+            return
+        if count._version != self.versions[group]:  # the eager step has counted, too
+            self.steps[group] = int(count[0])
+        count.add_(1)
+        self.steps[group] += 1
+        self.versions[group] = count._version

@@ -1,0 +1,138 @@
+"""A plain perceptron's backward pass, written out: autograd's bookkeeping takes longer than its small products.
+
+For a chain of linear layers and activations without hooks, on the CPU in fp32, under one of our losses. The operations
+are those that autograd would call, on the same tensors: the same gradients to the bit. The gradient of a plain cross
+entropy is written out, too, other losses' are autograd's. (A user's loss may change its output in place, or hand back
+a gradient that is laid out otherwise.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dlrun.engine.fast.side_effects import has_hooks
+from dlrun.engine.fast.straight import is_hooked, leaves
+
+OUR_LOSSES = "dlrun.objectives.losses"
+IGNORED = -100  # the target that torch's cross entropy leaves out, where nothing else is said
+aten = torch.ops.aten
+# Each activation, and the gradient of its input from that of its result, and the result.
+ACTIVATIONS: dict[type[nn.Module], tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
+    nn.ReLU: (torch.relu, lambda gradient, result: aten.threshold_backward.default(gradient, result, 0)),
+    nn.Tanh: (torch.tanh, aten.tanh_backward.default),
+    nn.Sigmoid: (torch.sigmoid, aten.sigmoid_backward.default),
+}
+
+
+class Chain:
+    """`forward` computes a model's output without autograd, `backward` adds its weights' gradients to `.grad`.
+
+    `cross_entropy` says whether the loss is `cross_entropy` below for targets (N,), and its reduction.
+    """
+
+    def __init__(self, layers: list[nn.Module], cross_entropy: str | None = None) -> None:
+        self.cross_entropy = cross_entropy
+        # Fetched once: a module's attributes cost a tenth of a small step.
+        self.layers: list[tuple[Any, Any]] = [  # weight and bias, or the two functions of an activation
+            (layer.weight, layer.bias) if isinstance(layer, nn.Linear) else ACTIVATIONS[type(layer)]
+            for layer in layers
+        ]
+        self.saved: list[Tensor] = []  # of a linear layer its input, of an activation its result
+        self.no_grad = torch.no_grad()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The output for inputs (N, ...), without a graph."""
+        saved: list[Tensor] = []
+        with self.no_grad:
+            x = x.flatten(1)
+            for first, second in self.layers:
+                if isinstance(first, Tensor):
+                    saved.append(x)
+                    x = F.linear(x, first, second)
+                else:
+                    x = first(x)
+                    saved.append(x)
+        self.saved = saved
+        return x
+
+    def backward(self, gradient: Tensor | None) -> None:
+        """From the gradient of the last output (None: nothing depends on it) to those of the weights."""
+        if gradient is None:
+            return
+        saved, self.saved = self.saved, []
+        with self.no_grad:
+            for place in range(len(saved) - 1, -1, -1):
+                first, second = self.layers[place]
+                if not isinstance(first, Tensor):
+                    gradient = second(gradient, saved[place])
+                    continue
+                if first.requires_grad:
+                    accumulate(first, torch.mm(gradient.t(), saved[place]))
+                if second is not None and second.requires_grad:
+                    accumulate(second, gradient.sum(0))
+                if place:
+                    gradient = torch.mm(gradient, first)
+
+
+def cross_entropy(output: Tensor, target: Tensor, reduction: str, seed: Tensor) -> tuple[Tensor, Tensor]:
+    """`F.cross_entropy` of outputs (N, K) and classes (N,), and its gradient times `seed` (0-d), as autograd has it."""
+    code = 1 if reduction == "mean" else 2
+    logs = torch._log_softmax(output, 1, False)
+    loss, total = aten.nll_loss_forward.default(logs, target, None, code, IGNORED)
+    gradient = aten.nll_loss_backward.default(seed, logs, target, None, code, IGNORED, total)
+    return loss, torch._log_softmax_backward_data(gradient, logs, 1, output.dtype)
+
+
+def plain_cross_entropy(loss: nn.Module) -> str | None:
+    """The reduction of our cross entropy if it is without weights, smoothing or a class to ignore; else None."""
+    if getattr(loss, "function", None) is not F.cross_entropy or not getattr(loss, "unweighted", False):
+        return None
+    return str(loss.reduction) if getattr(loss, "options", None) == {"label_smoothing": 0.0} else None
+
+
+def accumulate(parameter: Tensor, gradient: Tensor) -> None:
+    """Add to `.grad`, as autograd does."""
+    before = parameter.grad
+    parameter.grad = gradient if before is None else before.add_(gradient)
+
+
+def chain(model: nn.Module, loss: nn.Module, dimensions: int) -> Chain | None:
+    """The model as a chain that begins with a linear layer over flat rows, or None if it is anything else.
+
+    `dimensions` are those of a sample. Layers of one number are left to autograd, which multiplies single rows by
+    them in another order. Call it again after hooks were added or layers replaced.
+    """
+    if is_hooked(model) or not is_ours(loss):
+        return None
+    layers = list(leaves(model))
+    if layers and type(layers[0]) is nn.Flatten and (layers[0].start_dim, layers[0].end_dim) == (1, -1):
+        del layers[0]
+    elif dimensions != 1:
+        return None
+    known = {nn.Linear, *ACTIVATIONS}
+    if not layers or type(layers[0]) is not nn.Linear or any(type(layer) not in known for layer in layers):
+        return None
+    if any(isinstance(layer, nn.Linear) and layer.out_features == 1 for layer in layers[:-1]):
+        return None
+    weights = list(parameters(layers))
+    if len({id(p) for p in weights}) < len(weights) or any(p.dtype != torch.float32 for p in weights):
+        return None
+    return None if any(has_hooks(p) for p in weights) else Chain(layers, plain_cross_entropy(loss))
+
+
+def is_ours(loss: nn.Module) -> bool:
+    """Is it a loss of ours, over a function of torch or of ours? Only those are known to leave their inputs alone."""
+    function = getattr(loss, "function", None)
+    known = function is None or getattr(function, "__module__", None) in (OUR_LOSSES, F.__name__)
+    return type(loss).__module__ == OUR_LOSSES and known and not is_hooked(loss)
+
+
+def parameters(layers: list[nn.Module]) -> Iterator[Tensor]:
+    """Every layer's own, a shared one as often as it is used."""
+    for layer in layers:
+        yield from layer.parameters()

@@ -1,0 +1,140 @@
+"""The fast step of eager mode: the plain one, without what surrounds its computation.
+
+What it changes, and what each change was worth on one core (tests/benchmarks shows the sum): the optimizer's
+fused kernel called directly (most of the gain for small models, see kernels.py); autograd's engine called
+without the checks around it (a tenth of a step of a small perceptron); such a perceptron's backward pass written
+out (another tenth, chain.py); another memory format for convolutions (layout.py); a faster recurrence
+(packed_gru.py). What did not help, and is not here: `torch.compile` of the model alone, several steps a call, and
+gradients by `torch.autograd.grad` instead of `.grad`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dlrun.engine.fast.chain import Chain, cross_entropy
+from dlrun.engine.fast.kernels import FusedUpdate
+from dlrun.engine.step import autocast, clip
+from dlrun.objectives.without_dynamo import step_optimizer, zero_grad
+
+Forward = Callable[..., Tensor]
+
+
+class FusedStep:
+    """The plain step's numbers, faster: forward, loss, backward, clip, update.
+
+    Args:
+        clip_norm: the largest norm of all gradients together, or None.
+        precision: fp32 or bf16 (fp16 needs a gradient scaler: the plain step).
+        device_type: cpu, cuda or mps.
+        update: the fused kernels of the optimizer, or None for its own step.
+        forward: what to call instead of the model: the same result, faster. None: the model.
+        chain: the model's forward and backward pass written out, for fp32. None: autograd's.
+    """
+
+    name = "fused"
+
+    def __init__(
+        self,
+        *,
+        clip_norm: float | None = None,
+        precision: str = "fp32",
+        device_type: str = "cpu",
+        update: FusedUpdate | None = None,
+        forward: Forward | None = None,
+        chain: Chain | None = None,
+    ) -> None:
+        self.clip_norm = clip_norm
+        self.precision = precision
+        self.device_type = device_type
+        self.fused_update = update
+        self.forward = forward
+        self.chain = chain
+        self.run_backward = backward_engine()
+        self.ones: dict[tuple[float, torch.dtype, torch.device], Tensor] = {}
+
+    def __call__(
+        self, state: Any, batch: Any, scale: float = 1.0, update: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """One batch. Returns its loss (0-d) and the model's output, both detached and still on the device.
+
+        `scale` is the batch's share of an accumulated step; `update` says that this batch ends it.
+        """
+        if self.chain is not None:
+            loss, output = self.written_out(self.chain, state, batch, scale)
+            if update:
+                self.update(state)
+            return loss, output
+        forward = state.model if self.forward is None else self.forward
+        if self.precision == "fp32":
+            output = forward(*batch.inputs)
+            loss = state.loss(output, batch.target)
+        else:
+            with autocast(self.device_type, self.precision):
+                output = forward(*batch.inputs)
+                loss = state.loss(output, batch.target)
+        self.run_backward(loss, self.gradient(loss, scale))
+        if update:
+            self.update(state)
+        return loss.detach(), output.detach()
+
+    def written_out(self, chain: Chain, state: Any, batch: Any, scale: float) -> tuple[Tensor, Tensor]:
+        """Loss and output of a chain, whose gradients are then in place."""
+        output = chain.forward(*batch.inputs)
+        if chain.cross_entropy is not None and batch.target.ndim == 1:
+            with chain.no_grad:
+                seed = self.gradient(output, scale)
+                loss, gradient = cross_entropy(output, batch.target, chain.cross_entropy, seed)
+            chain.backward(gradient)
+            return loss, output
+        loss = state.loss(output.requires_grad_(), batch.target)
+        self.run_backward(loss, self.gradient(loss, scale))
+        chain.backward(output.grad)
+        return loss.detach(), output.detach()
+
+    def gradient(self, loss: Tensor, scale: float) -> Tensor:
+        """What backward starts from, 0-d: the gradient of loss * scale by the loss."""
+        key = (scale, loss.dtype, loss.device)
+        if key not in self.ones:
+            if len(self.ones) > 100:  # last batches of many sizes
+                self.ones.clear()
+            self.ones[key] = torch.full((), scale, dtype=loss.dtype, device=loss.device)
+        return self.ones[key]
+
+    def update(self, state: Any) -> None:
+        """Clip the accumulated gradients, step the optimizer, and clear them."""
+        clip(state.optimizer, self.clip_norm)
+        if self.fused_update is not None:
+            self.fused_update()
+        else:
+            step_optimizer(state.optimizer)
+            zero_grad(state.optimizer)
+        for p in state.outside:
+            p.grad = None
+
+
+def backward_engine() -> Callable[[Tensor, Tensor], None]:
+    """`backward(loss, gradient)`: autograd's engine, as `torch.autograd.backward` calls it after its checks.
+
+    The engine is private to torch: it is tried once, and the public function is taken if that fails.
+    """
+    engine = getattr(torch.autograd.Variable, "_execution_engine", None)
+
+    def backward(loss: Tensor, gradient: Tensor) -> None:
+        arguments = ((loss,), (gradient,), False, False, ())
+        engine.run_backward(*arguments, allow_unreachable=True, accumulate_grad=True)  # type: ignore[union-attr]
+
+    try:
+        x = torch.ones((), requires_grad=True)
+        backward(2 * x, torch.ones(()))
+        return backward if x.grad is not None and x.grad.item() == 2 else _public_backward
+    except (AttributeError, TypeError, RuntimeError):
+        return _public_backward
+
+
+def _public_backward(loss: Tensor, gradient: Tensor) -> None:
+    torch.autograd.backward(loss, gradient)

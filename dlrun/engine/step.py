@@ -1,0 +1,112 @@
+"""The plain step: what one step of training is. Every fast step must give the same numbers."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from dlrun.objectives.without_dynamo import step_optimizer, zero_grad  # without importing the compiler
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class PlainStep:
+    """Forward, loss, backward, clip, update; in full or mixed precision.
+
+    Args:
+        clip_norm: the largest norm of all gradients together, or None.
+        precision: fp32, or bf16 / fp16 for autocast (https://pytorch.org/docs/stable/amp.html).
+        device_type: cpu, cuda or mps.
+    """
+
+    name = "plain"
+
+    def __init__(
+        self, *, clip_norm: float | None = None, precision: str = "fp32", device_type: str = "cpu"
+    ) -> None:
+        self.clip_norm = clip_norm
+        self.precision = precision
+        self.device_type = device_type
+
+    def __call__(
+        self, state: Any, batch: Any, scale: float = 1.0, update: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """One batch. Returns its loss (0-d) and the model's output, both detached and still on the device.
+
+        `scale` is the batch's share of an accumulated step; `update` says that this batch ends it.
+        """
+        with autocast(self.device_type, self.precision):
+            output = state.model(*batch.inputs)
+            loss = state.loss(output, batch.target)
+        scaled = loss if scale == 1.0 else loss * scale
+        if state.scaler is not None:
+            scaled = state.scaler.scale(scaled)
+        scaled.backward()
+        if update:
+            self.update(state)
+        return loss.detach(), output.detach()
+
+    def update(self, state: Any) -> None:
+        """Clip the accumulated gradients, step the optimizer, and clear them."""
+        if state.scaler is not None:
+            state.scaler.unscale_(state.optimizer)
+        clip(state.optimizer, self.clip_norm)
+        if state.scaler is not None:
+            state.scaler.step(state.optimizer)
+            state.scaler.update()
+        else:
+            step_optimizer(state.optimizer)
+        clear(state)
+
+
+class ClosureStep:
+    """For optimizers that evaluate the loss several times a step (LBFGS): they are handed a closure."""
+
+    name = "closure"
+
+    def __init__(self, *, clip_norm: float | None = None) -> None:
+        self.clip_norm = clip_norm
+
+    def __call__(
+        self, state: Any, batch: Any, scale: float = 1.0, update: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """One batch, with `torch.optim.Optimizer.step(closure)`; returns the loss and output before the step."""
+        first: list[tuple[Tensor, Tensor]] = []
+
+        def closure() -> Tensor:
+            clear(state)
+            output = state.model(*batch.inputs)
+            loss: Tensor = state.loss(output, batch.target)
+            loss.backward()
+            clip(state.optimizer, self.clip_norm)
+            if not first:
+                first.append((loss.detach(), output.detach()))
+            return loss
+
+        step_optimizer(state.optimizer, closure)
+        clear(state)
+        return first[0]
+
+
+def clip(optimizer: Optimizer, clip_norm: float | None) -> None:
+    """Scale the gradients of all that the optimizer updates to a norm, all together, of at most `clip_norm`."""
+    if clip_norm is not None:
+        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip_norm)
+
+
+def clear(state: Any) -> None:
+    """No gradients any more (trap T16), of weights that the optimizer does not update neither."""
+    zero_grad(state.optimizer)
+    for p in state.outside:
+        p.grad = None
+
+
+def autocast(device_type: str, precision: str) -> AbstractContextManager[Any]:
+    """Mixed precision for the forward pass, or nothing at all in fp32."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device_type, dtype=PRECISIONS[precision])

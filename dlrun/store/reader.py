@@ -1,0 +1,251 @@
+"""Read run directories, of any age and in any condition, as plain values.
+
+A missing or damaged file reads as an empty one: a report draws what is there. Nothing here imports numpy or
+torch.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dlrun.errors import RunError
+from dlrun.store.reading import Columns, finite, flatten, numbers, read_columns, read_lines, read_yaml
+from dlrun.store.rundir import read_json
+
+HIGHER_IS_BETTER = ("accuracy", "r2", "f1", "precision", "recall", "auc")
+NOT_REPEATED = ("run.dir", "run.overwrite", "resume", "sweep.")  # what belongs to one place or one moment
+
+
+class Run:
+    """One run directory, read when asked and kept."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """config.yaml, nested."""
+        return read_yaml(self.path / "config.yaml")
+
+    @cached_property
+    def flat(self) -> dict[str, Any]:
+        """config.yaml with dotted keys."""
+        return flatten(self.config)
+
+    @cached_property
+    def status(self) -> dict[str, Any]:
+        return read_json(self.path / "status.json")
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        return read_json(self.path / "summary.json")
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        return read_json(self.path / "environment.json")
+
+    @cached_property
+    def metrics(self) -> Columns:
+        """metrics.csv, one entry an epoch (the last row of an epoch that was written twice)."""
+        columns = read_columns(self.path / "metrics.csv")
+        epochs = columns.get("epoch", [])
+        latest = {epoch: row for row, epoch in enumerate(epochs) if math.isfinite(epoch)}
+        return {name: [values[row] for row in latest.values()] for name, values in columns.items()}
+
+    @cached_property
+    def steps(self) -> Columns:
+        """steps.csv: `step`, `loss` and `lr`."""
+        return read_columns(self.path / "steps.csv")
+
+    @property
+    def state(self) -> str:
+        """running, finished, failed, interrupted; dead: it says running, and nobody holds its lock; unknown."""
+        return state_of(self.path, self.status)
+
+    @property
+    def name(self) -> str:
+        return str(self.status.get("name") or self.path.name)
+
+    @property
+    def title(self) -> str:
+        """What was trained on what, for headings."""
+        words = [component(self.config, part) for part in ("model", "dataset")]
+        return " on ".join(word for word in words if word) or self.name
+
+    @property
+    def monitor(self) -> str:
+        """The metric that selected the best epoch."""
+        named = self.summary.get("monitor") or self.flat.get("checkpoint.monitor")
+        if named and named != "auto":
+            return str(named)
+        known = [f"{part}_loss" for part in ("val", "test", "train") if f"{part}_loss" in self.metrics]
+        return known[0] if known else "val_loss"
+
+    @property
+    def mode(self) -> str:
+        """min or max: which is better of the monitored metric."""
+        return str(self.summary.get("mode") or mode_of(self.monitor))
+
+    def part(self, name: str) -> dict[str, float]:
+        """The numbers of one part of summary.json: best, last, test, baseline, counts or times."""
+        return numbers(self.summary.get(name))
+
+    def best(self) -> dict[str, float]:
+        """The best epoch's numbers: from summary.json or, where that is missing, from metrics.csv."""
+        return self.part("best") or best_row(self.metrics, self.monitor, self.mode)
+
+    def last(self) -> dict[str, float]:
+        """The last epoch's numbers."""
+        return self.part("last") or {name: values[-1] for name, values in self.metrics.items() if values}
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the run took, all told."""
+        total = self.part("times").get("total_seconds")
+        return total if total is not None else sum(finite(self.metrics.get("epoch_seconds", []))) or None
+
+    @property
+    def command(self) -> str:
+        """The command that repeats this run elsewhere, or the empty string when it is not known."""
+        lines = read_lines(self.path / "overrides.txt")
+        if lines is None:
+            return ""
+        return shlex.join(
+            ["dlrun", *(line for line in lines if not line.lstrip("+~").startswith(NOT_REPEATED))]
+        )
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """The options that the command chose for groups: `optimizer`: `momentum`."""
+        pairs = (line.partition("=") for line in read_lines(self.path / "overrides.txt") or [])
+        groups = {name for name, section in self.config.items() if isinstance(section, Mapping)}
+        return {key: option for key, _, option in pairs if key in groups and option.isidentifier()}
+
+    @property
+    def overridden(self) -> set[str] | None:
+        """The keys that the command set (None when the command is not known)."""
+        lines = read_lines(self.path / "overrides.txt")
+        return None if lines is None else {line.lstrip("+~").split("=", 1)[0] for line in lines}
+
+    @property
+    def error(self) -> str:
+        """What status.json says went wrong; may have several lines."""
+        return str(self.status.get("error") or "")
+
+    def traceback(self, lines: int = 60, *, own: bool = True) -> str:
+        """The stack of the failure: of status.json, else of what a sweep kept of its process (where a crash or a
+        hang leaves it), else of train.log; without one, the end of what was written.
+
+        Args:
+            lines: at most so many.
+            own: status.json and train.log are of the attempt that failed, not of one before it.
+        """
+        if own and self.status.get("traceback"):
+            return str(self.status["traceback"])
+        paths = [self.process_log, self.path / "train.log"] if own else [self.process_log]
+        logs = [read_lines(path) or [] for path in paths if path]
+        stacks = [stack for log in logs if (stack := last_stack(log, lines))]
+        ends = [log[-20:] for log in logs if log]
+        return "\n".join(next(iter(stacks + ends), []))
+
+    @property
+    def process_log(self) -> Path | None:
+        """Where a sweep kept what this job's process printed; None for a run of its own."""
+        folder = self.path.absolute().parent
+        return folder.parent / ".state" / f"{self.path.name}.log" if folder.name == "jobs" else None
+
+
+STACK = re.compile(r"Traceback \(most recent call last\)|Fatal Python error: |Timeout \(\d+:")
+
+
+def last_stack(log: Sequence[str], most: int) -> list[str]:
+    """The last stack in a log, as Python or its faulthandler writes it; empty when there is none."""
+    starts = [row for row, line in enumerate(log) if STACK.match(line)]
+    if not starts:
+        return []
+    stack = [line for line in log[starts[-1] :] if not line.startswith("Extension modules: ")]
+    innermost_last = stack[0].startswith("Traceback")
+    return stack[-most:] if innermost_last else stack[:most]
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run directory, be it an old or damaged one."""
+    if (folder / "status.json").is_file():
+        return True
+    return (folder / "config.yaml").is_file() and (
+        (folder / "metrics.csv").is_file() or (folder / "checkpoints").is_dir()
+    )
+
+
+def find_runs(folder: Path) -> list[Path]:
+    """The run directories in a folder (or the folder itself), by name; not in hidden folders, nor in runs."""
+    return list(_walk(folder))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return
+    names = {entry.name for entry in entries}
+    if "status.json" in names or ("config.yaml" in names and names & {"metrics.csv", "checkpoints"}):
+        yield folder
+        return
+    for entry in entries:
+        if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
+            yield from _walk(Path(entry.path))
+
+
+def expect_folder(path: Path) -> Path:
+    """The path, if it is a folder. Raises `RunError`."""
+    if not os.path.isdir(path):  # pathlib raises for a name that is too long
+        word = "is a file, not a folder" if os.path.exists(path) else "does not exist"
+        raise RunError(f"{path} {word}. Give a run directory, a sweep's folder, or a folder that holds some.")
+    return path
+
+
+def state_of(path: Path, status: Mapping[str, Any]) -> str:
+    """The state of a run; see `Run.state`."""
+    state = str(status.get("state") or "unknown")
+    return "dead" if state == "running" and lock_is_free(path) else state
+
+
+def lock_is_free(path: Path) -> bool:
+    """Whether no process holds the run's lock. The probe is shared: two of them do not see each other."""
+    try:
+        with open(path / ".lock", "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return True
+    except OSError:  # held, or a file system without locks: believe the status
+        return False
+    return True
+
+
+def best_row(columns: Columns, metric: str, mode: str) -> dict[str, float]:
+    """The row of `metrics.csv` where the metric is best (the first of equals), without what is missing."""
+    rows = [row for row, value in enumerate(columns.get(metric, [])) if math.isfinite(value)]
+    if not rows:
+        return {}
+    sign = -1 if mode == "max" else 1
+    row = min(rows, key=lambda i: sign * columns[metric][i])
+    return {name: values[row] for name, values in columns.items() if math.isfinite(values[row])}
+
+
+def mode_of(metric: str) -> str:
+    """max for metrics of which more is better, else min."""
+    return "max" if metric.endswith(HIGHER_IS_BETTER) else "min"
+
+
+def component(config: Mapping[str, Any], group: str) -> str:
+    """The name of the component in a group of a configuration."""
+    section = config.get(group)
+    return str(section.get("name", "")) if isinstance(section, Mapping) else str(section or "")

@@ -1,0 +1,136 @@
+"""What runs jobs: one interface, and the words for how a job's process ended.
+
+`local` (the default) forks warm children on this machine; `slurm` and `ray` submit the same task elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from dlrun.config.config import Config
+from dlrun.errors import ConfigError, Problem
+from dlrun.sweep.task import Task
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A job's process has ended: with an exit code (negative: by that signal), or None when nobody knows."""
+
+    slug: str
+    code: int | None
+    memory_mib: float = 0.0
+    note: str = ""  # what the executor knows of the reason
+    seconds: float | None = None  # how long it ran, if the executor knows
+
+
+class Executor(Protocol):
+    """Something that runs tasks. All calls return at once, but for `wait`."""
+
+    slots: int  # jobs at a time
+
+    def start(self, task: Task) -> str:
+        """Begin a task. Returns a handle that finds it again after the sweep's death, or the empty string."""
+
+    def adopt(self, slug: str, handle: str) -> bool:
+        """Take over a job that an earlier sweep submitted. False when it cannot be going on any more."""
+
+    def wait(self, seconds: float) -> list[Ended]:
+        """The jobs that have ended since the last call; waits so long for one."""
+
+    def stop(self, number: int) -> None:
+        """Pass a signal on to every job: each writes a checkpoint and ends."""
+
+    def kill(self) -> None:
+        """End every job at once."""
+
+    def close(self) -> None:
+        """Nothing more will be started; what still runs is ended."""
+
+
+def make_executor(settings: Any, configs: list[Config], state: Path) -> Executor:
+    """The executor that `sweep.executor` names. Raises `ConfigError` when it cannot be used here."""
+    if settings["executor"] == "slurm":
+        from dlrun.sweep.executors.slurm import SlurmExecutor
+
+        return SlurmExecutor(settings, state)
+    if settings["executor"] == "ray":
+        from dlrun.sweep.executors.ray import RayExecutor
+
+        return RayExecutor(settings, configs)
+    from dlrun.sweep.executors.local import LocalExecutor
+
+    return LocalExecutor(settings, configs, state)
+
+
+def needs_extra(executor: str, package: str) -> ConfigError:
+    """The executor's package is not installed."""
+    hint = f"Install it: pip install 'dlrun[{executor}]'"
+    return ConfigError(
+        Problem("sweep.executor", f"{executor} needs the package {package}, which is not here.", hint)
+    )
+
+
+def uses_gpu(config: Config) -> bool:
+    """Whether a job may want a GPU."""
+    return str(config.device.name).split(":")[0] in ("auto", "cuda")
+
+
+def first_line(text: str) -> str:
+    """The first line of a message."""
+    return (text.strip().splitlines() or [""])[0]
+
+
+def processors() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cause(ended: Ended, timeout: float | None, log: Path) -> str:
+    """Why a process ended without a word of its own."""
+    if timeout is not None and (place := hung_in(log)) is not None:
+        return f"no end after {timeout:g} s (sweep.job_timeout){place}"
+    if ended.code is None:
+        return ended.note or "its process vanished"
+    if ended.code >= 0:
+        return f"its process ended by itself with exit code {ended.code}" + (
+            f" ({ended.note})" if ended.note else ""
+        )
+    name = signal.Signals(-ended.code).name
+    words = {"SIGSEGV": "crashed (segmentation fault)", "SIGABRT": "aborted", "SIGBUS": "crashed (bus error)"}
+    text = words.get(name, "killed")
+    out_of_memory = "; perhaps the machine ran out of memory" if name == "SIGKILL" else ""
+    return f"{text}: {name}{place_in(log)}{out_of_memory}"
+
+
+def hung_in(log: Path) -> str | None:
+    """Where a job hung, as faulthandler wrote it; None when it did not."""
+    text = tail(log)
+    return place_in(log) if re.search(r"^Timeout \(\d+:\d+:\d+", text, re.MULTILINE) else None
+
+
+def place_in(log: Path) -> str:
+    """`, in forward (model.py, line 7)`: the innermost frame of the last stack that faulthandler wrote."""
+    stacks = re.split(
+        r"^(?:Current thread|Thread) .*\(most recent call first\):$", tail(log), flags=re.MULTILINE
+    )
+    frame = (
+        re.search(r'^  File "(.*)", line (\d+) in (.*)$', stacks[-1], re.MULTILINE)
+        if len(stacks) > 1
+        else None
+    )
+    return f", in {frame[3]} ({os.path.basename(frame[1])}, line {frame[2]})" if frame else ""
+
+
+def tail(path: Path, size: int = 20_000) -> str:
+    """The end of a text file."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, file.seek(0, 2) - size))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,87 @@
+"""Jobs on a Ray cluster, a local one or by `sweep.ray_address`: each is the same task, in a worker process of its own.
+
+The sweep's folder must be on a file system that the cluster's machines share.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from dlrun.config.config import Config
+from dlrun.errors import RunError
+from dlrun.sweep.executors.base import Ended, first_line, needs_extra, uses_gpu
+from dlrun.sweep.task import Task, run_task
+
+
+class RayExecutor:
+    """Tasks as Ray tasks (see `executor.Executor`)."""
+
+    def __init__(self, settings: Any, configs: list[Config]) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise needs_extra("ray", "ray") from None
+        self.ray = ray
+        self.ours = not ray.is_initialized()
+        self.connect(settings["ray_address"])
+        resources = ray.cluster_resources()
+        share = 1 / settings["per_gpu"] if any(map(uses_gpu, configs)) and resources.get("GPU") else 0
+        self.slots = int(resources["GPU"] / share) if share else int(resources["CPU"])
+        if settings["workers"] != "auto":
+            self.slots = int(settings["workers"])
+        # max_calls=1: a process for each job, as crashes and redirected output need
+        self.remote = ray.remote(max_retries=0, max_calls=1, num_cpus=1, num_gpus=share)(run_task)
+        self.refs: dict[Any, str] = {}
+
+    def connect(self, address: str | None) -> None:
+        """Start a local cluster or join one. Workers find this dlrun where it is installed here."""
+        package = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+        options: dict[str, Any] = {"runtime_env": {"env_vars": {"PYTHONPATH": path}}, "log_to_driver": False}
+        if address is None:
+            options |= {"include_dashboard": False}
+        try:
+            self.ray.init(
+                address=address or "local", ignore_reinit_error=True, logging_level=logging.ERROR, **options
+            )
+        except (ConnectionError, OSError, ValueError, RuntimeError) as error:
+            raise RunError(f"no Ray at sweep.ray_address={address}: {first_line(str(error))}") from None
+
+    def start(self, task: Task) -> str:
+        self.refs[self.remote.remote(task.to_dict())] = task.slug
+        return ""
+
+    def adopt(self, slug: str, handle: str) -> bool:
+        """Never: the tasks of a Ray driver end with it."""
+        return False
+
+    def wait(self, seconds: float) -> list[Ended]:
+        if not self.refs:
+            return []
+        ready, _ = self.ray.wait(list(self.refs), num_returns=len(self.refs), timeout=seconds)
+        return [self.ending(ref) for ref in ready]
+
+    def ending(self, ref: Any) -> Ended:
+        """The exit code of a task that is done, or what Ray says of its end."""
+        slug = self.refs.pop(ref)
+        try:
+            return Ended(slug, int(self.ray.get(ref)))
+        except self.ray.exceptions.RayError as error:
+            return Ended(slug, None, note=first_line(str(error)))
+
+    def stop(self, number: int) -> None:
+        """As Ctrl-C in each worker: the run writes its checkpoint."""
+        for ref in self.refs:
+            self.ray.cancel(ref, force=False)
+
+    def kill(self) -> None:
+        for ref in self.refs:
+            self.ray.cancel(ref, force=True)
+
+    def close(self) -> None:
+        self.kill()
+        if self.ours:
+            self.ray.shutdown()

@@ -1,0 +1,96 @@
+"""Jobs on a SLURM cluster, submitted by submitit: each is the same task, in a batch job of its own.
+
+`sweep.slurm={partition: gpu, gpus_per_node: 1, timeout_min: 240}` are submitit's parameters; those of sbatch alone
+need no `slurm_` before them. The sweep's folder must be on a file system that the nodes share. A job that reaches its
+time limit or is preempted goes back into the queue, and goes on from its checkpoint. Jobs outlive the sweep's
+process: the same command finds them again. `{cluster: local}` runs them on this machine, to try the set-up.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from dlrun.errors import ConfigError, Problem, RunError
+from dlrun.sweep.executors.base import Ended, first_line, needs_extra
+from dlrun.sweep.task import Task, run_task
+
+MOST = 64  # jobs in the queue when `sweep.workers` is auto
+SHARED = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node")
+POLL = 0.5  # seconds between looks at the result files
+
+
+class Submitted:
+    """`run_task` for submitit: told that the time is up, it goes back into the queue."""
+
+    def __call__(self, values: dict[str, Any]) -> int:
+        return run_task(values)
+
+    def checkpoint(self, values: dict[str, Any]) -> Any:
+        """The same again: the run goes on from its last checkpoint."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self, values)
+
+
+class SlurmExecutor:
+    """Tasks as batch jobs (see `executor.Executor`)."""
+
+    def __init__(self, settings: Any, state: Path) -> None:
+        try:
+            import submitit
+        except ImportError:
+            raise needs_extra("slurm", "submitit") from None
+        self.submitit = submitit
+        options = dict(settings["slurm"])
+        self.cluster = options.pop("cluster", "slurm")
+        if self.cluster == "slurm" and shutil.which("sbatch") is None:
+            hint = "Run this on a login node, or try it here with sweep.slurm={cluster: local}."
+            raise ConfigError(Problem("sweep.executor", "there is no sbatch on this machine.", hint))
+        self.folder = (state / "slurm").absolute()
+        self.executor = submitit.AutoExecutor(folder=self.folder, cluster=self.cluster)
+        try:
+            named = {
+                key if key in SHARED else f"slurm_{key.removeprefix('slurm_')}": options[key]
+                for key in options
+            }
+            self.executor.update_parameters(**{"name": "dlrun", **named})
+        except (NameError, ValueError, TypeError) as error:
+            raise ConfigError(Problem("sweep.slurm", first_line(str(error)))) from None
+        self.slots = MOST if settings["workers"] == "auto" else int(settings["workers"])
+        self.jobs: dict[str, Any] = {}
+
+    def start(self, task: Task) -> str:
+        try:
+            job = self.executor.submit(Submitted(), task.to_dict())
+        except self.submitit.core.utils.FailedJobError as error:
+            raise RunError(f"sbatch refused the job: {error}") from None
+        self.jobs[task.slug] = job
+        return str(job.job_id)
+
+    def adopt(self, slug: str, handle: str) -> bool:
+        """A batch job of an earlier sweep, still queued, running, or ended meanwhile."""
+        if self.cluster == "slurm":
+            self.jobs[slug] = self.submitit.SlurmJob(folder=self.folder, job_id=handle)
+        return self.cluster == "slurm"
+
+    def wait(self, seconds: float) -> list[Ended]:
+        time.sleep(max(seconds, POLL))
+        ended = [slug for slug, job in self.jobs.items() if job.done()]
+        return [self.ending(slug, self.jobs.pop(slug)) for slug in ended]
+
+    def ending(self, slug: str, job: Any) -> Ended:
+        """The exit code of a job that is done, or what SLURM says of its end."""
+        try:
+            return Ended(slug, int(job.result()))
+        except Exception as error:  # submitit's, or whatever was raised in the job
+            return Ended(slug, None, note=f"batch job {job.job_id}: {job.state}, {first_line(str(error))}")
+
+    def stop(self, number: int) -> None:
+        """scancel sends SIGTERM; SIGKILL follows after the cluster's KillWait."""
+        for job in self.jobs.values():
+            job.cancel(check=False)
+
+    kill = close = lambda self: self.stop(9)
