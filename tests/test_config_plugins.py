@@ -157,7 +157,7 @@ def test_an_exception_inside_names_the_file_and_shows_its_own_traceback(folder: 
     assert "return 1 / 0" in text
     assert "ZeroDivisionError" in text
     assert "importlib" not in text
-    assert "dlrun/config/plugins.py" not in text
+    assert "dlrun/components/plugins.py" not in text
     (folder / "broken.py").write_text("def (:\n")
     with pytest.raises(DlrunError, match="SyntaxError"):
         compose(["plugins=[broken.py]"])

@@ -1,7 +1,7 @@
 """torch.optim's optimizers by name, with the settings that the YAML files of conf/optimizer list.
 
 Each function takes the parameters first: `groups.Trainable(model)`, or anything that torch takes. `groups`
-and `decay_norm_and_bias` go by names, so they need the former. How: `groups.py`, `light.py`.
+and `decay_norm_and_bias` go by names, so they need the former. How: `groups.py`, `without_dynamo.py`.
 """
 
 from __future__ import annotations

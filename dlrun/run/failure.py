@@ -21,11 +21,11 @@ from dlrun.errors import (
     TrainingFailed,
     cannot_write,
 )
+from dlrun.package import PACKAGE
 from dlrun.run.runner import Outcome, now
 from dlrun.store.rundir import RunDir, is_at_fault
 
 YOURS = "an exception in a component of yours"
-PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def failed(session: Any, error: Exception | SystemExit) -> Outcome:
@@ -140,9 +140,7 @@ def from_plugin(error: BaseException, config: Config) -> bool:
     frames = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
     if any(is_users(frame, files) for frame in frames) or any(str(file) in str(error) for file in files):
         return True
-    in_torch = bool(frames) and (
-        "torch" in frames[-1].parts or PACKAGE / "engine" / "steps" in frames[-1].parents
-    )
+    in_torch = bool(frames) and ("torch" in frames[-1].parts or PACKAGE / "engine" in frames[-1].parents)
     return in_torch and uses_plugin(config)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.components.plugins import loaded
+from dlrun.package import PACKAGE
 
 SMALL = 1 << 20  # bytes: up to here a file's content counts, above it only its size and time
 MOST_FILES = 20_000
@@ -23,10 +24,9 @@ def code_hash() -> str:
 
 @lru_cache(maxsize=1)
 def _sources() -> str:
-    package = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        digest.update(str(path.relative_to(package)).encode() + path.read_bytes())
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(str(path.relative_to(PACKAGE)).encode() + path.read_bytes())
     return digest.hexdigest()
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from dlrun.config.schema.contract import Contract, parse_contract
 from dlrun.errors import ConfigError, Problem
+from dlrun.package import PACKAGE
 
 HEADER = re.compile(r"^(takes|gives|for|expect)s?:\s*(.*)$", re.IGNORECASE)
 KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z_][\w-]*):(?:\s+(?P<rest>.*))?$")
@@ -56,9 +57,8 @@ class Option:
 @cache
 def builtin_conf() -> Path:
     """The folder of dlrun's own YAML files: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parent.parent
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
+    inside = PACKAGE / "conf"
+    return inside if inside.is_dir() else PACKAGE.parent / "conf"
 
 
 def read_option(path: Path, group: str, name: str, folder: Path) -> Option:

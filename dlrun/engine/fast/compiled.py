@@ -4,7 +4,7 @@ For `device.compile=true`. Compiling takes from five seconds to half a minute an
 small models, where the step is mostly the calling of operations. Compiling the model alone does not help: what
 remains is the larger part. Nor does `torch.compile` around the step: its checks before each call cost as much as
 a small step computes. So the step is traced once (make_fx, under fake tensors: a model whose Python depends on
-values is refused, not traced wrongly; so is one whose Python changes something, see recordable.py) and the graph is
+values is refused, not traced wrongly; so is one whose Python changes something, see side_effects.py) and the graph is
 given to TorchInductor itself.
 
 The first step of all, in which torch makes the optimizer's state, and batches of another size (the last of an

@@ -3,7 +3,7 @@
 What it changes, and what each change was worth on one core (tests/benchmarks shows the sum): the optimizer's
 fused kernel called directly (most of the gain for small models, see kernels.py); autograd's engine called
 without the checks around it (a tenth of a step of a small perceptron); such a perceptron's backward pass written
-out (another tenth, chain.py); another memory format for convolutions (layout.py); a faster recurrence
+out (another tenth, chain.py); another memory format for convolutions (channels_last.py); a faster recurrence
 (packed_gru.py). What did not help, and is not here: `torch.compile` of the model alone, several steps a call, and
 gradients by `torch.autograd.grad` instead of `.grad`.
 """

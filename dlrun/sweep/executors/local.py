@@ -1,4 +1,4 @@
-"""The local executor: jobs are children of a warm server (see server.py), a crash of one costs that one alone.
+"""The local executor: jobs are children of a warm server (see workers/server.py), a crash of one costs that one alone.
 
 This process never imports torch. It starts the server early, so that it warms up while jobs are composed.
 """
@@ -21,6 +21,7 @@ from typing import Any
 from dlrun.components.registry import TABLES
 from dlrun.config.config import Config
 from dlrun.errors import RunError
+from dlrun.package import PACKAGE
 from dlrun.sweep.executors.base import Ended, processors, uses_gpu
 from dlrun.sweep.task import Task
 
@@ -43,7 +44,7 @@ class Server:
 
     def __init__(self) -> None:
         words = [sys.executable, "-m", "dlrun.workers.server"]
-        package = str(Path(__file__).resolve().parents[2])
+        package = str(PACKAGE.parent)
         path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
         pipes: dict[str, Any] = {
             "stdin": subprocess.PIPE,

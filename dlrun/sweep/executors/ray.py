@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
 from typing import Any
 
 from dlrun.config.config import Config
 from dlrun.errors import RunError
+from dlrun.package import PACKAGE
 from dlrun.sweep.executors.base import Ended, first_line, needs_extra, uses_gpu
 from dlrun.sweep.task import Task, run_task
 
@@ -38,7 +38,7 @@ class RayExecutor:
 
     def connect(self, address: str | None) -> None:
         """Start a local cluster or join one. Workers find this dlrun where it is installed here."""
-        package = str(Path(__file__).resolve().parents[2])
+        package = str(PACKAGE.parent)
         path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
         options: dict[str, Any] = {"runtime_env": {"env_vars": {"PYTHONPATH": path}}, "log_to_driver": False}
         if address is None:
