@@ -1,0 +1,437 @@
+"""Sweeps with real worker processes: they crash, hang, are killed and stopped, and the rest goes on."""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dlrun
+from dlrun import cli
+from dlrun.config.config import Config
+from dlrun.config.expand import expand
+from dlrun.errors import ConfigError
+from dlrun.run import failure
+from dlrun.store.rundir import read_json, write_json
+from dlrun.sweep import manage, plan
+from dlrun.sweep.executors import local
+from dlrun.sweep.executors.base import Ended
+from dlrun.sweep.executors.local import LocalExecutor
+from dlrun.sweep.folder import FrozenJob
+from dlrun.sweep.plan import Tried, kind_of
+from dlrun.sweep.task import Task, check_job
+from dlrun.sweep.trial import CLOSING_SECONDS, try_one_batch
+from tests.helpers.sweep_fakes import read_sweep, states
+
+PLUGIN = Path(__file__).parents[1] / "helpers" / "sweep_plugin.py"
+BAD = ["plugins=[bad.py]", "model=bad", "device=cpu"]
+QUICK = [*BAD, "trainer=smoke"]
+SLOW = [*BAD, "trainer.epochs=5", "trainer.batch_size=256", "model.seconds=0.02", "checkpoint.every_epochs=1"]
+TIMING = ("epoch_seconds", "samples_per_second")
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(PLUGIN, "bad.py")
+
+
+def metrics(path: Path) -> list[dict[str, str]]:
+    """metrics.csv without its timing columns."""
+    with open(path / "metrics.csv", newline="") as file:
+        return [{k: v for k, v in row.items() if k not in TIMING} for row in csv.DictReader(file)]
+
+
+# --- failures ---------------------------------------------------------------------------------------------------------
+
+
+def test_of_sixty_jobs_seven_fail_in_seven_ways_and_the_others_finish(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    numbers = ",".join(map(str, range(59)))
+    words = ["-m", *QUICK, f"model.job={numbers},nonsense", "sweep.name=s", "sweep.job_timeout=8", "--quiet"]
+    assert cli.main(words) == 2  # the impossible one is named before anything trains
+    assert "model.job=nonsense" in capsys.readouterr().err
+    words.append("sweep.skip_invalid=true")
+    assert cli.main(words) == 3
+    printed = capsys.readouterr().out
+    records = states(read_sweep(Path("outputs/sweeps/s")))
+    failed = {slug: record for slug, record in records.items() if record.state == "failed"}
+    causes = {
+        "job7": "RuntimeError: the model says no",
+        "job17": "SIGSEGV",
+        "job27": "exit code 9",
+        "job37": "out of memory",
+        "job47": "no end after 8 s (sweep.job_timeout), in misbehave (bad.py, line ",
+        "job57": "KeyboardInterrupt by the model",
+        "jobnonsense": "must be int",
+    }
+    assert failed.keys() == causes.keys()
+    for slug, cause in causes.items():
+        assert cause in failed[slug].error
+        assert cause in printed
+    assert [record.state for record in records.values()].count("finished") == 53
+    assert "60 jobs: 53 finished, 7 failed (1 impossible)." in printed
+    assert "dlrun 'plugins=[bad.py]' model=bad device=cpu trainer=smoke model.job=17" in printed
+    said = read_json(Path("outputs/sweeps/s/jobs/job17/status.json"))
+    assert (said["state"], "SIGSEGV" in said["error"]) == ("failed", True)
+
+    Path("healed").touch()
+    assert cli.main(words) == 3  # the impossible one is still there
+    again = states(read_sweep(Path("outputs/sweeps/s")))
+    assert {slug for slug, record in again.items() if record.attempts == 2} == causes.keys() - {"jobnonsense"}
+    assert [record.state for record in again.values()].count("finished") == 59
+
+
+# --- killed, stopped, gone on with ------------------------------------------------------------------------------------
+
+
+WRAPPER = """
+import sys
+from dlrun.cli import main
+code = main(sys.argv[1:])
+assert "torch" not in sys.modules or "bad" in str(sys.argv)  # only a plug-in may bring it into this process
+sys.exit(code)
+"""
+
+
+def begin(words: list[str]) -> subprocess.Popen[str]:
+    """The command in a process of its own."""
+    return subprocess.Popen([sys.executable, "-c", WRAPPER, *words], stdout=subprocess.PIPE, text=True)
+
+
+def jobs_that_run(path: Path) -> Iterator[tuple[Path, int]]:
+    """Jobs that say that they run, and their processes."""
+    for status in path.glob("jobs/*/status.json"):
+        values = read_json(status)
+        if values.get("state") == "running":
+            yield status.parent, values["pid"]
+
+
+def wait_for(condition: Any, seconds: float = 60.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not come to pass"
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def killed_again_and_again(kills: int, jobs: int) -> None:
+    """Kill a sweep so often in the middle; it ends as if nothing had happened."""
+    path = Path("outputs/sweeps/s")
+    words = ["-m", *SLOW, f"seed=range({jobs})", "sweep.name=s"]
+    draw = random.Random(0)
+    hits = 0
+    for _ in range(kills):
+        dead = {pid for _, pid in jobs_that_run(path)}
+        sweep = begin(words)
+        wait_for(
+            lambda dead=dead, sweep=sweep: (
+                {pid for _, pid in jobs_that_run(path)} - dead or sweep.poll() is not None
+            )
+        )
+        time.sleep(draw.uniform(0.0, 1.0))
+        pids = [pid for _, pid in jobs_that_run(path)]
+        hits += sweep.poll() is None
+        sweep.kill()
+        sweep.communicate()
+        wait_for(lambda pids=pids: not any(alive(pid) for pid in pids), 5.0)
+    assert hits >= kills - 1  # the last one may come when all is done
+    sweep = begin([*words, "--quiet"])
+    printed, _ = sweep.communicate()
+    assert sweep.returncode == 0, printed
+    assert f"{jobs} jobs: {jobs} finished." in printed
+    assert sorted(p.name for p in (path / "jobs").iterdir()) == sorted(f"seed{n}" for n in range(jobs))
+    for seed in range(jobs):
+        alone = dlrun.train(
+            [*SLOW, f"seed={seed}", "device.threads=1", "model.seconds=0", f"run.dir=alone{seed}"]
+        )
+        assert metrics(path / "jobs" / f"seed{seed}") == metrics(alone.path)
+
+
+def test_a_sweep_that_is_killed_ends_as_if_nothing_had_happened() -> None:
+    killed_again_and_again(kills=2, jobs=5)
+
+
+@pytest.mark.faults
+def test_a_sweep_that_is_killed_ten_times_ends_as_if_nothing_had_happened() -> None:
+    killed_again_and_again(kills=10, jobs=48)
+
+
+def test_a_signal_stops_the_jobs_tidily_and_they_can_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """The process that sweeps never imports torch, either (see WRAPPER)."""
+    path = Path("outputs/sweeps/s")
+    words = ["device=cpu", "trainer.epochs=100000", "trainer.eval_every=1000", "seed=0,1,2", "sweep.name=s"]
+    sweep = begin(["-m", *words])
+    wait_for(lambda: any((job / "metrics.csv").exists() for job, _ in jobs_that_run(path)))
+    sweep.send_signal(signal.SIGINT)
+    printed, _ = sweep.communicate(timeout=60)
+    assert sweep.returncode == 130
+    assert "Stopped by SIGINT" in printed
+    assert f"dlrun sweep retry {path}" in printed
+    left = {slug for slug, record in states(read_sweep(path)).items() if record.state == "waiting"}
+    assert left
+    stopped = [job for job in left if (path / "jobs" / job / "checkpoints" / "last.pt").exists()]
+    assert stopped
+    assert read_json(path / "jobs" / stopped[0] / "status.json")["state"] == "interrupted"
+
+    sweep = begin(["sweep", "retry", str(path)])
+    log = path / "jobs" / stopped[0] / "train.log"
+    wait_for(lambda: "resuming from" in log.read_text())
+    assert manage.status_command(str(path)) == 0
+    assert f"run by process {sweep.pid}" in capsys.readouterr().out
+    assert manage.stop_command(str(path)) == 0
+    sweep.communicate()
+    assert sweep.returncode == 143
+
+
+def test_jobs_that_hang_end_with_their_sweep_and_at_a_second_interrupt() -> None:
+    sweep, pid = begin_to_hang()
+    sweep.kill()
+    sweep.communicate()
+    wait_for(lambda: not alive(pid), 5.0)
+
+    sweep, pid = begin_to_hang()
+    for _ in range(2):
+        time.sleep(0.5)
+        assert sweep.poll() is None
+        sweep.send_signal(signal.SIGINT)
+    sweep.communicate(timeout=20)
+    assert (sweep.returncode, alive(pid)) == (130, False)
+    assert [record.state for record in states(read_sweep(Path("outputs/sweeps/s"))).values()] == ["waiting"]
+
+
+def begin_to_hang() -> tuple[subprocess.Popen[str], int]:
+    """A sweep whose only job hangs, and that job's process."""
+    path = Path("outputs/sweeps/s")
+    before = {pid for _, pid in jobs_that_run(path)}
+    sweep = begin(["-m", *QUICK, "model.kind=hang", "sweep.name=s"])
+    wait_for(lambda: {pid for _, pid in jobs_that_run(path)} - before)
+    ((_, pid),) = jobs_that_run(path)
+    time.sleep(0.5)  # until it hangs
+    return sweep, pid
+
+
+def test_the_first_line_of_a_failure_while_building_says_what_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failure, "from_plugin", lambda *_: True)
+    told = str(failure.before_training(ValueError("boom\nand more"), dlrun.compose(["device=cpu"])))
+    assert told.splitlines()[0] == "an exception in a component of yours: ValueError: boom"
+
+
+# --- dry run ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_tries_every_job_and_trains_none(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["-m", *QUICK, "model.kind=good,impossible,raise,segfault", "sweep.dry_run=true"]
+    assert cli.main(words) == 2
+    printed = capsys.readouterr().out
+    assert "impossible: model.kind=impossible\n  model.kind: this one cannot be built." in printed
+    assert "would fail: model.kind=raise\n  RuntimeError: the model says no" in printed
+    assert "would fail: model.kind=segfault\n  crashed (segmentation fault)" in printed
+    assert "1 of 4 jobs are ready: about" in printed
+    assert not Path("outputs").exists()
+
+
+def test_what_only_building_shows_is_told_before_anything_trains(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One job of each kind is built: here the first of the impossible ones."""
+
+    def tried_here(executor: Any, jobs: list[FrozenJob], plugins: Any, check: str, seconds: float) -> Any:
+        for job in jobs:
+            try:
+                result = check_job(Task(job.slug, "", "", job.values, check=check))
+            except ConfigError as error:
+                result = {"code": 2, "error": str(error), "config": True}
+            yield job, Ended(job.slug, 0), result, Path()
+
+    monkeypatch.setattr(local, "Server", FakeServer)
+    monkeypatch.setattr(plan, "tried_on", tried_here)
+    assert cli.main(["-m", *QUICK, "model.kind=good,impossible", "seed=0,1,2"]) == 2
+    told = "model.kind=impossible seed=0: model.kind: this one cannot be built. (and 2 more that differ"
+    assert told in capsys.readouterr().err
+    assert list(Path("outputs/sweeps").iterdir()) == []
+    job = FrozenJob("a", (), {"seed": 1, "optimizer": "adam", "freeze": ["x"]}, (), {})
+    assert kind_of(job) == kind_of(replace(job, swept=job.swept | {"seed": 2}))
+    assert kind_of(job) != kind_of(replace(job, swept=job.swept | {"freeze": ["y"]}))
+
+
+class SlowExecutor:
+    """Its workers build all but what has `hang` in its name; that goes on until it is killed."""
+
+    slots, timeout = 2, None
+
+    def __init__(self) -> None:
+        self.children: dict[str, Any] = {}
+
+    def start(self, task: Task) -> None:
+        self.children[task.slug] = local.Child(task, pid=1)
+        if "hang" not in task.slug:
+            write_json(Path(f"{task.stem}.result.json"), {"code": 0})
+
+    def wait(self, seconds: float) -> list[Ended]:
+        ended = [slug for slug, child in self.children.items() if "hang" not in slug or child.pid < 0]
+        return [Ended(slug, 0, seconds=float(bool(self.children.pop(slug)))) for slug in ended]
+
+    def kill(self) -> None:
+        for child in self.children.values():
+            child.pid = -1
+
+
+def test_a_model_that_hangs_while_building_does_not_hold_the_sweep_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(plan, "CHECK_SECONDS", 0.2)
+    monkeypatch.setattr(plan, "MOMENT", 0.05)
+    config = Config(expand(["seed=0,1"]).jobs[0].config.to_dict())  # type: ignore[union-attr]
+    jobs = [
+        FrozenJob(name, (), {"model": name}, (f"model={name}",), config.to_dict())
+        for name in ("a", "hang1", "hang2", "hang3")
+    ]
+    said: list[str] = []
+    executor = SlowExecutor()
+    plan.check_kinds(executor, jobs, [], said.append)  # type: ignore[arg-type]
+    assert said[0].startswith("building one job of each kind first")
+    assert said[1].endswith("so not checked: model=hang1 and 2 more kinds of jobs")
+    assert not executor.children
+
+
+def test_what_a_dry_run_found_decides_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tried(jobs: list[FrozenJob], settings: Any, plugins: Any) -> list[Tried]:
+        errors = {"0": "", "1": "cannot be built", "2": "crashed"}
+        kinds = [errors[str(job.config.seed)] for job in jobs]
+        return [
+            Tried(job, error=kind, impossible="built" in kind) for job, kind in zip(jobs, kinds, strict=True)
+        ]
+
+    monkeypatch.setattr(plan, "try_jobs", tried)
+    words = ["-m", "device=cpu", "sweep.dry_run=true", "--quiet"]
+    assert cli.main([*words, "seed=0"]) == 0
+    assert cli.main([*words, "seed=0,1"]) == 2
+    assert cli.main([*words, "seed=0,1", "sweep.skip_invalid=true"]) == 0
+    assert cli.main([*words, "seed=0,1,2", "sweep.skip_invalid=true"]) == 3
+
+
+def test_the_estimate_counts_what_is_not_training(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Building, files and figures of every job, the beginning and the end of the sweep; all trials of a search."""
+    config = dlrun.compose(["device=cpu", "trainer=smoke"])
+    assert try_one_batch(config)["seconds"] > CLOSING_SECONDS
+    monkeypatch.setattr(
+        plan, "try_jobs", lambda jobs, settings, plugins: [Tried(job, seconds=2.0) for job in jobs]
+    )
+    words = ["-m", "device=cpu", "sweep.dry_run=true", "sweep.workers=2"]
+    for more, seconds in (
+        (["seed=0,1,2,3"], "7.0 s"),
+        (["optimizer.lr=interval(0.1,0.2)", "sweep.search=random"], "23.0 s"),
+        (["seed=0,1,2,3", "sweep.search=random"], "7.0 s"),  # there are no more combinations
+    ):
+        assert cli.main([*words, *more]) == 0
+        assert f": about {seconds} with 2 at a time" in capsys.readouterr().out
+
+
+# --- pruning ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_hopeless_job_is_pruned_while_it_runs() -> None:
+    words = [
+        *BAD,
+        "trainer.epochs=6",
+        "optimizer=sgd",
+        "trainer.eval_every=1",
+        "sweep.name=s",
+        "sweep.workers=1",
+    ]
+    rates = "optimizer.lr=0.1,0.11,0.12,0.13,0.14,1e-9"
+    assert cli.main(["-m", *words, rates, "sweep.pruner=median", "--quiet"]) == 0
+    records = states(read_sweep(Path("outputs/sweeps/s")))
+    assert [record.state for record in records.values()][:5] == ["finished"] * 5
+    assert records["lr1e-09"].state == "pruned"
+    assert len(metrics(Path("outputs/sweeps/s/jobs/lr1e-09"))) < 6
+
+
+# --- sharing the machine ----------------------------------------------------------------------------------------------
+
+
+class FakeServer:
+    """Notes what it is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+
+    def send(self, **request: Any) -> None:
+        self.sent.append(request)
+
+    def receive(self, seconds: float) -> list[dict[str, Any]]:
+        return [{"gpus": 4}] if any(request["op"] == "gpus" for request in self.sent) else []
+
+    def close(self) -> None: ...
+
+
+def executor(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> tuple[LocalExecutor, FakeServer]:
+    server = FakeServer()
+    monkeypatch.setattr(local, "Server", lambda: server)
+    monkeypatch.setattr(local, "processors", lambda: 8)
+    config: Config = expand(["seed=0,1", *words]).config
+    return LocalExecutor(config.section("sweep"), [config], Path(".")), server
+
+
+def start(some: LocalExecutor, count: int, device: str = "auto") -> None:
+    for number in range(count):
+        some.start(Task(slug=f"j{number}", path="", state="", config={"device": {"name": device}}))
+
+
+def test_processors_are_divided_fairly(monkeypatch: pytest.MonkeyPatch) -> None:
+    some, server = executor(monkeypatch, ["device=cpu", "sweep.workers=3"])
+    start(some, 3, "cpu")
+    assert some.slots == 3
+    tasks = [request["task"] for request in server.sent if request["op"] == "start"]
+    assert [task["threads"] for task in tasks] == [2, 2, 2]
+    assert [task["environment"] for task in tasks] == [{}, {}, {}]
+    assert executor(monkeypatch, ["device=cpu"])[0].slots == 8
+
+
+def test_gpus_are_taken_in_turn_among_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3,5")
+    some, server = executor(monkeypatch, ["sweep.per_gpu=2"])
+    assert some.slots == 6
+    start(some, 6)
+    seen = [
+        request["task"]["environment"]["CUDA_VISIBLE_DEVICES"]
+        for request in server.sent
+        if request["op"] == "start"
+    ]
+    assert seen == ["2", "3", "5"] * 2
+    some.note({"ended": "j1", "code": 0, "memory_mib": 1.0, "seconds": 1.0})
+    some.start(Task(slug="j6", path="", state="", config={"device": {"name": "cuda"}}))
+    assert server.sent[-1]["task"]["environment"] == {"CUDA_VISIBLE_DEVICES": "3"}
+    some.start(Task(slug="j7", path="", state="", config={"device": {"name": "cuda:1"}}))
+    assert server.sent[-1]["task"]["environment"] == {}  # it asked for a certain one
+
+
+def test_the_server_that_dies_is_replaced_and_its_jobs_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    some, server = executor(monkeypatch, ["device=cpu"])
+    start(some, 2, "cpu")
+    monkeypatch.setattr(server, "receive", lambda seconds: None)
+    assert [(ended.slug, ended.code) for ended in some.wait(0)] == [("j0", None), ("j1", None)]
+    assert some.children == {}
+    assert some.starts == 2
