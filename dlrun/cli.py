@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from dlrun.commands import COMMANDS, Words
+from dlrun.commands import COMMANDS, CommandLine
 from dlrun.errors import ConfigError, DlrunError, Problem, did_you_mean
 
 FLAGS = {  # what every command takes
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     try:
-        code = run(read(given))
+        code = run(parse(given))
         sys.stdout.flush()
         return code
     except DlrunError as error:
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def run(words: Words) -> int:
+def run(words: CommandLine) -> int:
     """Answer what needs no command, else call the command's function."""
     from dlrun.config.schema.schema import set_config_dir
 
@@ -111,9 +111,9 @@ def run(words: Words) -> int:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def read(argv: list[str]) -> Words:
+def parse(argv: list[str]) -> CommandLine:
     """Sort the words of a command line. Raises `ConfigError` for a flag or a command that there is not."""
-    words, rest = Words(argv), list(argv)
+    words, rest = CommandLine(argv), list(argv)
     while rest:
         word = rest.pop(0)
         if word.startswith("-") and len(word) > 1:
@@ -133,7 +133,7 @@ def is_override(word: str) -> bool:
     return word.startswith("~") or bool(equals and not ("/" in left and os.path.exists(word)))
 
 
-def _take_flag(word: str, rest: list[str], words: Words) -> None:
+def _take_flag(word: str, rest: list[str], words: CommandLine) -> None:
     """A flag with the words that belong to it: `--plugin FILE`, `--plugin=FILE`, `--force K=V K=V`."""
     name, equals, value = word.partition("=")
     name = SHORT.get(name, name)
@@ -184,12 +184,12 @@ def _colour() -> bool:
 
 def _menu() -> Any:
     """The menu as the files are, without plug-ins: what help and completion need."""
-    from dlrun.config.schema.schema import config_dirs, menu
+    from dlrun.config.schema.schema import config_dirs, read_schema
 
-    return menu(config_dirs())
+    return read_schema(config_dirs())
 
 
-def _help(words: Words) -> int:
+def _help(words: CommandLine) -> int:
     from dlrun.config.schema.pages import help_page
 
     command = COMMANDS[words.command]
@@ -208,10 +208,10 @@ def _complete(shell: str, line: str) -> int:
     return 0
 
 
-def _print_config(words: Words) -> int:
+def _print_config(words: CommandLine) -> int:
     """`--cfg job`: the configuration, checked, as YAML on stdout."""
     from dlrun.config.compose import prepare
-    from dlrun.config.compose import read as read_draft
+    from dlrun.config.compose import read_draft as read_draft
     from dlrun.config.schema.yamls import dumps
 
     if words.value("--cfg") != "job":

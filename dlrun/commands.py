@@ -13,7 +13,7 @@ CARRIED = ("--config-dir", "--plugin")  # flags that a job of a sweep needs alon
 
 
 @dataclass
-class Words:
+class CommandLine:
     """A command line, sorted: the command, its plain words, configuration words and flags with their values."""
 
     argv: list[str]
@@ -48,7 +48,7 @@ class Words:
 class Command:
     """What a command is called with, how, and by which function. `flags`: words that follow; -1 for all with `=`."""
 
-    call: Callable[[Words], int]
+    call: Callable[[CommandLine], int]
     usage: str
     summary: str
     flags: dict[str, int] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Command:
     overrides: bool = True
 
 
-def _train(words: Words) -> int:
+def _train(words: CommandLine) -> int:
     from dlrun.config.expand import Expansion, plan
 
     planned = plan(words.overrides, multirun="--multirun" in words.flags, **words.options)
@@ -72,19 +72,19 @@ def _train(words: Words) -> int:
     return run_command(planned, overrides=words.overrides, argv=words.argv, quiet=words.quiet)
 
 
-def _config(words: Words) -> Any:
+def _config(words: CommandLine) -> Any:
     """The configuration of a command that takes one."""
     from dlrun.config.compose import compose
 
     return compose(words.overrides, **words.options)
 
 
-def _data_config(words: Words) -> Any:
+def _data_config(words: CommandLine) -> Any:
     """The configuration of a command that only looks at the data: model and loss need not fit them."""
-    from dlrun.config.compose import prepare, read
+    from dlrun.config.compose import prepare, read_draft
     from dlrun.config.config import Config
 
-    draft = read(words.overrides, prepare(words.overrides, **words.options)).single()
+    draft = read_draft(words.overrides, prepare(words.overrides, **words.options)).single()
     clean, problems = draft.checked()
     misfits = {"model", "loss"} if {"model", "loss"} <= clean.keys() and not draft.problems else set()
     problems = [problem for problem in problems if problem.key not in misfits]
@@ -93,14 +93,14 @@ def _data_config(words: Words) -> Any:
     return Config(clean)
 
 
-def _plugins(words: Words) -> None:
+def _plugins(words: CommandLine) -> None:
     """Import the plug-ins for a command that reads a run's own configuration."""
     from dlrun.config.compose import prepare
 
     prepare(words.overrides, **words.options)
 
 
-def _list(words: Words) -> int:
+def _list(words: CommandLine) -> int:
     from dlrun.config.compose import prepare
     from dlrun.config.schema.pages import list_page
 
@@ -108,8 +108,8 @@ def _list(words: Words) -> int:
     return 0
 
 
-def _explain(words: Words) -> int:
-    from dlrun.config.compose import prepare, read
+def _explain(words: CommandLine) -> int:
+    from dlrun.config.compose import prepare, read_draft
     from dlrun.config.explain import explain
     from dlrun.config.schema.schema import GROUPS
 
@@ -121,14 +121,14 @@ def _explain(words: Words) -> int:
         )
     if "=" in asked and asked.partition("=")[0] not in GROUPS:
         rest.append(asked)  # `explain optimizer.lr=0.1` is about the key, so set
-    draft = read(rest, prepare(rest, **words.options)).single()
+    draft = read_draft(rest, prepare(rest, **words.options)).single()
     if draft.problems:
         raise ConfigError(draft.problems)
     print(explain(asked, draft))
     return 0
 
 
-def _resume(words: Words) -> int:
+def _resume(words: CommandLine) -> int:
     from dlrun.run.resume import resume_command
 
     _plugins(words)
@@ -136,40 +136,40 @@ def _resume(words: Words) -> int:
     return resume_command(words.plain[0], words.overrides, force, argv=words.argv, quiet=words.quiet)
 
 
-def _verify(words: Words) -> int:
+def _verify(words: CommandLine) -> int:
     from dlrun.checks.verify import verify_command
 
     return verify_command(_config(words), quiet=words.quiet)
 
 
-def _replay(words: Words) -> int:
+def _replay(words: CommandLine) -> int:
     from dlrun.checks.replay import replay_command
 
     _plugins(words)
     return replay_command(words.plain[0])
 
 
-def _show(words: Words) -> int:
+def _show(words: CommandLine) -> int:
     from dlrun.checks.show import show_command
 
     config = _data_config(words)
     return show_command(config, count=words.number("--count", 20), output=words.value("--output"))
 
 
-def _summary(words: Words) -> int:
+def _summary(words: CommandLine) -> int:
     from dlrun.checks.summary import summary_command
 
     return summary_command(_config(words))
 
 
-def _compare(words: Words) -> int:
+def _compare(words: CommandLine) -> int:
     from dlrun.report.compare import compare_command
 
     output = words.value("--output")
     return compare_command(words.plain, Path(output) if output else None)
 
 
-def _runs(words: Words) -> int:
+def _runs(words: CommandLine) -> int:
     from dlrun.report.runs import runs_command
 
     filters = [word for word in words.argv if word in words.plain or word in words.overrides]
@@ -177,13 +177,13 @@ def _runs(words: Words) -> int:
     return runs_command(filters, words.value("--sort"), limit, Path(words.value("--root") or "outputs"))
 
 
-def _report(words: Words) -> int:
+def _report(words: CommandLine) -> int:
     from dlrun.report.html import report_command
 
     return report_command(words.plain[0])
 
 
-def _sweep(words: Words) -> int:
+def _sweep(words: CommandLine) -> int:
     from dlrun.sweep import manage
 
     actions = {"status": manage.status_command, "retry": manage.retry_command, "stop": manage.stop_command}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dlrun.config.config import Config
-    from dlrun.data.base import Data, Part
+    from dlrun.data.base import Data, Split
     from dlrun.spec import DataSpec
 
 COLUMNS = 8  # of a table, besides the target
@@ -57,7 +57,7 @@ def show_command(config: Config, *, count: int, output: str | None) -> int:
 class Rows:
     """The first `count` rows of a part, in memory or read from disk: `inputs` and `target`, as stored."""
 
-    def __init__(self, part: Part, count: int) -> None:
+    def __init__(self, part: Split, count: int) -> None:
         import torch
 
         self.count = count

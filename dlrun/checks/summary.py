@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Row:
+class LayerRow:
     """One module that computes or owns parameters.
 
     `output_shape` has the batch first; None for a module that is never called, such as a `ParameterList`.
@@ -27,7 +27,7 @@ class Row:
     trainable: int
 
 
-def layer_table(model: nn.Module, inputs: Sequence[Tensor]) -> list[Row]:
+def layer_table(model: nn.Module, inputs: Sequence[Tensor]) -> list[LayerRow]:
     """One row a layer, in the order of the forward pass; the sums of the rows are the model's own sums.
 
     One forward of `inputs` in eval mode and without gradients; modes, statistics and hooks are as before.
@@ -79,11 +79,11 @@ def _shape(output: Any) -> tuple[int, ...] | None:
     return _shape(output[0]) if isinstance(output, (tuple, list)) and output else None
 
 
-def _row(name: str, module: nn.Module, shape: tuple[int, ...] | None, seen: set[int]) -> Row:
+def _row(name: str, module: nn.Module, shape: tuple[int, ...] | None, seen: set[int]) -> LayerRow:
     own = [p for p in module.parameters(recurse=False) if id(p) not in seen]
     seen.update(id(p) for p in own)
     trainable = sum(p.numel() for p in own if p.requires_grad)
-    return Row(name, type(module).__name__, shape, sum(p.numel() for p in own), trainable)
+    return LayerRow(name, type(module).__name__, shape, sum(p.numel() for p in own), trainable)
 
 
 def summary_command(config: Config) -> int:
@@ -91,7 +91,7 @@ def summary_command(config: Config) -> int:
 
     Raises `ConfigError` or `DataError`, as a run would before its first step.
     """
-    from dlrun.report.tables import Table, show
+    from dlrun.report.tables import Table, print_table
     from dlrun.run.build import build
 
     built = build(config)
@@ -109,7 +109,7 @@ def summary_command(config: Config) -> int:
         title=f"{task}, input {given}; N is the batch size",
         notes=[f"{total:,} parameters, of which {learning:,} learn; {mib:.2f} MiB with buffers"],
     )
-    show(table)
+    print_table(table)
     return 0
 
 
@@ -121,7 +121,7 @@ def shape_words(shape: tuple[int, ...] | None, samples: int) -> str:
     return " x ".join([*first, *(str(size) for size in shape[1:])])
 
 
-def _cells(row: Row, samples: int, *, frozen: bool) -> list[str]:
+def _cells(row: LayerRow, samples: int, *, frozen: bool) -> list[str]:
     """A row as text; the last cell only where some parameters do not learn."""
     learn = [f"{row.trainable:,}"] if frozen else []
     shape = shape_words(row.output_shape, samples)

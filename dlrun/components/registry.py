@@ -17,7 +17,7 @@ from typing import Any
 from dlrun.errors import ConfigError, Problem, did_you_mean
 
 
-class Table:
+class Registry:
     """Names of one kind of component. A duplicate is an error; an unknown name is answered with the nearest."""
 
     def __init__(self, kind: str, builtin: dict[str, str]) -> None:
@@ -53,7 +53,7 @@ class Table:
         return add
 
 
-MODELS = Table(
+MODELS = Registry(
     "model",
     {
         "linear": "dlrun.models.mlp:linear",
@@ -77,7 +77,7 @@ MODELS = Table(
     },
 )
 
-DATASETS = Table(
+DATASETS = Registry(
     "dataset",
     {
         "digits": "dlrun.data.sklearn_sets:digits",
@@ -100,7 +100,7 @@ DATASETS = Table(
     },
 )
 
-OPTIMIZERS = Table(
+OPTIMIZERS = Registry(
     "optimizer",
     {
         name: f"dlrun.objectives.optimizers:{name}"
@@ -121,7 +121,7 @@ OPTIMIZERS = Table(
     },
 )
 
-SCHEDULERS = Table(
+SCHEDULERS = Registry(
     "scheduler",
     {
         name: f"dlrun.objectives.schedulers:{name}"
@@ -132,7 +132,7 @@ SCHEDULERS = Table(
     },
 )
 
-LOSSES = Table(
+LOSSES = Registry(
     "loss",
     {
         name: f"dlrun.objectives.losses:{name}"
@@ -140,7 +140,7 @@ LOSSES = Table(
     },
 )
 
-METRICS = Table(
+METRICS = Registry(
     "metric",
     {
         "classification": "dlrun.objectives.metrics:Classification",

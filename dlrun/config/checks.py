@@ -7,8 +7,8 @@ from typing import Any
 
 from dlrun.config.combinations import combinations
 from dlrun.config.schema import yamls
-from dlrun.config.schema.contract import Mismatch, show
-from dlrun.config.schema.schema import COMPONENTS, GROUPS, Key, Menu, Option
+from dlrun.config.schema.contract import Mismatch, format_yaml
+from dlrun.config.schema.schema import COMPONENTS, GROUPS, Key, Option, Schema
 from dlrun.errors import Problem, did_you_mean
 
 NEEDED = [group for group in GROUPS if group != "experiment"]
@@ -16,7 +16,10 @@ MISSING = "???"  # OmegaConf's word for a value that must be given
 
 
 def check(
-    values: dict[str, Any], menu: Menu, raws: dict[str, str] | None = None, skip: frozenset[str] = frozenset()
+    values: dict[str, Any],
+    menu: Schema,
+    raws: dict[str, str] | None = None,
+    skip: frozenset[str] = frozenset(),
 ) -> tuple[dict[str, Any], list[Problem]]:
     """The values in the types of their contracts and in the menu's order, with defaults filled in; and every problem.
 
@@ -27,7 +30,7 @@ def check(
     for group, option in sections.items():
         section = values.get(group)
         if not isinstance(section, dict):
-            problems.append(Problem(group, f"is a section with keys, not {show(section)}."))
+            problems.append(Problem(group, f"is a section with keys, not {format_yaml(section)}."))
             continue
         checked = _Section(option.keys, f"{group}.", raws or {}, menu)
         clean[group] = checked.check(section)
@@ -41,7 +44,7 @@ def check(
 
 
 def _sections(
-    values: dict[str, Any], menu: Menu, skip: frozenset[str]
+    values: dict[str, Any], menu: Schema, skip: frozenset[str]
 ) -> tuple[dict[str, Option], list[Problem]]:
     """The menu of each section, by the component that it names."""
     found, problems = {}, []
@@ -57,7 +60,7 @@ def _sections(
         if option is None:
             names = sorted({menu.full(o).component for o in menu.options(group).values()} - {""})
             hint = did_you_mean(str(name), names) or f"Allowed: {', '.join(names)}."
-            problems.append(Problem(f"{group}.name", f"there is no {group} {show(name)!r}.", hint))
+            problems.append(Problem(f"{group}.name", f"there is no {group} {format_yaml(name)!r}.", hint))
             continue
         found[group] = option
     return found, problems
@@ -66,7 +69,7 @@ def _sections(
 class _Section:
     """The keys of one section (or the keys of no group, with an empty prefix) held against the menu."""
 
-    def __init__(self, keys: dict[str, Key], prefix: str, raws: dict[str, str], menu: Menu) -> None:
+    def __init__(self, keys: dict[str, Key], prefix: str, raws: dict[str, str], menu: Schema) -> None:
         self.keys, self.prefix, self.raws, self.menu = keys, prefix, raws, menu
         self.problems: list[Problem] = []
         self.inner = {
@@ -91,7 +94,7 @@ class _Section:
             if dotted in self.inner and isinstance(value, dict):
                 yield from self._flat(value, f"{dotted}.")
             elif dotted in self.inner:
-                message = f"is a section with keys, not {show(value)}."
+                message = f"is a section with keys, not {format_yaml(value)}."
                 self.problems.append(Problem(self.prefix + dotted, message))
             else:
                 yield dotted, value
@@ -118,7 +121,9 @@ class _Section:
             and info.contract.takes_text
             and not isinstance(value, (str, list, dict, type(None)))
         ):
-            value = show(value) if "${" in raw else raw.strip()  # `run.name=007` and `run.name=1e3` are texts
+            value = (
+                format_yaml(value) if "${" in raw else raw.strip()
+            )  # `run.name=007` and `run.name=1e3` are texts
         try:
             return info.contract.accept(value)
         except Mismatch as mismatch:
@@ -130,10 +135,10 @@ class _Section:
             ):
                 hint = "Write true or false."
             if info.contract.takes_text and isinstance(value, (int, float)):
-                hint = f'To mean the text, write it in quotes: "{show(value)}".'
+                hint = f'To mean the text, write it in quotes: "{format_yaml(value)}".'
             if info.contract.has("list") and not isinstance(value, (list, dict)):
-                hint = hint or f"A list is written {dotted}=[{show(value)}]."
-            got = repr(value) if isinstance(value, str) else show(value)
+                hint = hint or f"A list is written {dotted}=[{format_yaml(value)}]."
+            got = repr(value) if isinstance(value, str) else format_yaml(value)
             self.problems.append(Problem(dotted, f"{mismatch}, not {_short(got)}.", hint))
             return value
 
@@ -161,7 +166,7 @@ class _Section:
         return Problem(dotted or "''", "unknown key.", nearest_key(dotted, self.menu))
 
 
-def nearest_key(dotted: str, menu: Menu) -> str:
+def nearest_key(dotted: str, menu: Schema) -> str:
     """`Did you mean ...?` among all keys and groups there are; `lr` means optimizer.lr."""
     known = {**dict.fromkeys(GROUPS), **dict.fromkeys(menu.primary)}
     for group in GROUPS:

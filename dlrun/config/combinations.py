@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dlrun.config.schema.comments import Option
-from dlrun.config.schema.contract import show
+from dlrun.config.schema.contract import format_yaml
 from dlrun.errors import Problem, did_you_mean
 
 AUTO_LOSS = {"classification": "cross_entropy", "labelling": "cross_entropy", "multilabel": "bce_with_logits"}
@@ -53,7 +53,7 @@ def _outputs(facts: dict[str, Any], task: str) -> Iterator[Problem]:
     last = facts[key]
     if loss in WANTED and last != WANTED[loss]:
         hint = f"Write {key}={WANTED[loss]}, or choose {WITH_LOGITS[loss]}."
-        yield Problem(key, f"is {show(last)}, but loss={loss} wants {WANTED[loss]} outputs.", hint)
+        yield Problem(key, f"is {format_yaml(last)}, but loss={loss} wants {WANTED[loss]} outputs.", hint)
     if last in APPLIED.get(loss, ()):
         message = f"is {last}, which loss={loss} applies itself: it would act twice."
         yield Problem(key, message, f"Write {key}=null.")

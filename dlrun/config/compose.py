@@ -19,11 +19,11 @@ from dlrun.components import plugins
 from dlrun.components.signature import signature_options
 from dlrun.config.checks import check, nearest_key
 from dlrun.config.config import Config
-from dlrun.config.overrides.grammar import Word, read_words
+from dlrun.config.overrides.grammar import Override, read_overrides
 from dlrun.config.overrides.interpolate import resolve
 from dlrun.config.overrides.values import needs_quotes, read_value
-from dlrun.config.schema.contract import show
-from dlrun.config.schema.schema import GROUPS, Menu, config_dirs, menu, settings_files
+from dlrun.config.schema.contract import format_yaml
+from dlrun.config.schema.schema import GROUPS, Schema, config_dirs, read_schema, settings_files
 from dlrun.errors import ConfigError, Problem
 
 
@@ -40,7 +40,7 @@ def compose(
     `search_cwd` is false). Raises `ConfigError` with every problem found.
     """
     choices = prepare(overrides, config_dir=config_dir, search_cwd=search_cwd, plugin_files=plugin_files)
-    draft = read(list(overrides), choices).single()
+    draft = read_draft(list(overrides), choices).single()
     return draft.config()
 
 
@@ -50,7 +50,7 @@ def overlay(own: Config, overrides: Sequence[str], *, plugin_files: Sequence[str
     A group takes the chosen option as a whole; everything else stays. Raises `ConfigError` with every problem.
     """
     choices = prepare(overrides, plugin_files=plugin_files)
-    draft = read(overrides, choices).single()
+    draft = read_draft(overrides, choices).single()
     if draft.problems:
         raise ConfigError(draft.problems)
     values = own.to_dict()
@@ -68,14 +68,14 @@ def prepare(
     config_dir: str | Path | None = None,
     search_cwd: bool = True,
     plugin_files: Sequence[str] = (),
-) -> Menu:
+) -> Schema:
     """Import the plug-ins that are to be imported; the menu with their components. Raises `ConfigError`."""
     dirs = config_dirs(config_dir, search_cwd)
     _entry_points()
     plugins.load_settings(settings_files(dirs))
     plugins.load(literal_plugins(overrides), "plugins")
     plugins.load(plugin_files, "--plugin")
-    return menu(dirs, signature_options())
+    return read_schema(dirs, signature_options())
 
 
 @lru_cache(maxsize=1)
@@ -99,8 +99,8 @@ def literal_plugins(overrides: Iterable[str]) -> list[str]:
 class Draft:
     """Words on their way to a configuration: what is chosen, what is set, what is wrong so far."""
 
-    menu: Menu
-    words: list[Word]
+    menu: Schema
+    words: list[Override]
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -153,21 +153,21 @@ class Draft:
         return Config(clean)
 
 
-def read(overrides: Sequence[str], choices: Menu) -> Draft:
+def read_draft(overrides: Sequence[str], choices: Schema) -> Draft:
     """The words as a draft; what cannot be read is among its problems."""
-    words, problems = read_words(list(overrides), choices)
+    words, problems = read_overrides(list(overrides), choices)
     return Draft(choices, words, problems)
 
 
 @lru_cache(maxsize=512)
-def base(choices: Menu, chosen: tuple[tuple[str, str | None], ...]) -> dict[str, Any]:
+def base(choices: Schema, chosen: tuple[tuple[str, str | None], ...]) -> dict[str, Any]:
     """All files for these options in one; do not change it. Raises `ConfigError`."""
     from dlrun.config.hydra.layers import merge
 
     return merge(layers_of(choices, dict(chosen)))
 
 
-def layers_of(choices: Menu, chosen: dict[str, str | None]) -> list[Any]:
+def layers_of(choices: Schema, chosen: dict[str, str | None]) -> list[Any]:
     """The stack of files for these options; an experiment that sweeps a group means its values for every option."""
     from dlrun.config.hydra.layers import merge, stack
 
@@ -178,7 +178,7 @@ def layers_of(choices: Menu, chosen: dict[str, str | None]) -> list[Any]:
     return stack(chosen, choices, swept) if swept else layers
 
 
-def put(values: dict[str, Any], word: Word, choices: Menu) -> Problem | None:
+def put(values: dict[str, Any], word: Override, choices: Schema) -> Problem | None:
     """Set one value in place, as Hydra does: a dict is merged, everything else replaced."""
     from dlrun.config.hydra.layers import merge_into
 
@@ -198,7 +198,7 @@ def put(values: dict[str, Any], word: Word, choices: Menu) -> Problem | None:
     return None
 
 
-def _several(word: Word, choices: Menu) -> Problem:
+def _several(word: Override, choices: Schema) -> Problem:
     """Several values without -m: a sweep, or a text with a comma in it."""
     hint = f"To run each of them: dlrun -m {word.text}"
     contract = choices.contract(word.key)
@@ -213,9 +213,13 @@ def _unloaded(clean: dict[str, Any]) -> list[Problem]:
     """Plug-ins that a file other than the user's settings names are not imported on its word."""
     names = clean.get("plugins", [])
     missing = [name for name in names if not plugins.is_loaded(name)] if isinstance(names, list) else []
-    hint = f"Give it on the command line: plugins={show(missing)}, or put it into ./conf/dlrun.yaml."
+    hint = f"Give it on the command line: plugins={format_yaml(missing)}, or put it into ./conf/dlrun.yaml."
     return (
-        [Problem("plugins", f"{show(missing)} is named by an experiment, which imports nothing.", hint)]
+        [
+            Problem(
+                "plugins", f"{format_yaml(missing)} is named by an experiment, which imports nothing.", hint
+            )
+        ]
         if missing
         else []
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from dlrun.config.checks import check
 from dlrun.config.schema import yamls
-from dlrun.config.schema.schema import COMPONENTS, Menu, config_dirs, menu
+from dlrun.config.schema.schema import COMPONENTS, Schema, config_dirs, read_schema
 from dlrun.errors import ConfigError, Problem
 
 # What does not change a result is not part of a run's identity.
@@ -102,15 +102,15 @@ class Config(Section):
         return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
     @classmethod
-    def checked(cls, values: Mapping[str, Any], choices: Menu | None = None) -> Config:
+    def checked(cls, values: Mapping[str, Any], choices: Schema | None = None) -> Config:
         """A configuration from plain values. Raises `ConfigError` with every problem."""
-        clean, problems = check(thaw(values), choices or current_menu())
+        clean, problems = check(thaw(values), choices or current_schema())
         if problems:
             raise ConfigError(problems)
         return cls(clean)
 
     @classmethod
-    def from_yaml(cls, path: str | Path, choices: Menu | None = None) -> Config:
+    def from_yaml(cls, path: str | Path, choices: Schema | None = None) -> Config:
         """A run's config.yaml, fully checked.
 
         Keys that a later dlrun has added take their defaults. A component that nothing registered is named in the
@@ -119,7 +119,7 @@ class Config(Section):
         values = yamls.load(Path(path))
         if not isinstance(values, dict):
             raise ConfigError(Problem(str(path), "is not a configuration: it must be `key: value` lines."))
-        choices = choices or current_menu()
+        choices = choices or current_schema()
         clean, problems = check(values, choices)
         if problems:
             unknown = {problem.key: problem for problem in not_registered(values, choices)}
@@ -127,14 +127,14 @@ class Config(Section):
         return cls(clean)
 
 
-def current_menu() -> Menu:
+def current_schema() -> Schema:
     """The menu of this moment: our files, the user's ./conf, and components that plug-ins have registered."""
     from dlrun.components.signature import signature_options
 
-    return menu(config_dirs(), signature_options())
+    return read_schema(config_dirs(), signature_options())
 
 
-def not_registered(values: Mapping[str, Any], choices: Menu) -> list[Problem]:
+def not_registered(values: Mapping[str, Any], choices: Schema) -> list[Problem]:
     """The components of a run that there are not here: plug-ins brought them, in all likelihood."""
     problems = []
     plugins = values.get("plugins") or []

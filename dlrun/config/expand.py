@@ -15,12 +15,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from dlrun.config.compose import Draft, prepare, read
+from dlrun.config.compose import Draft, prepare, read_draft
 from dlrun.config.config import Config
 from dlrun.config.overrides.grammar import read_word
 from dlrun.config.overrides.values import LARGEST_SWEEP, Choices, Distribution, quote, read_value
-from dlrun.config.schema.contract import show
-from dlrun.config.schema.schema import Menu
+from dlrun.config.schema.contract import format_yaml
+from dlrun.config.schema.schema import Schema
 from dlrun.errors import ConfigError, Problem
 
 Space = list[Any] | Distribution  # the values of a swept key, or the range that a search draws from
@@ -51,7 +51,7 @@ class Expansion:
     swept: dict[str, Space]
     jobs: list[Job]
     config: Config
-    menu: Menu = field(repr=False)
+    menu: Schema = field(repr=False)
     left_out: tuple[str, ...] = ()
 
     def job(self, values: Mapping[str, Any]) -> Job:
@@ -69,7 +69,7 @@ def expand(
 ) -> Expansion:
     """The jobs that these words describe. Raises `ConfigError` for what is wrong with all of them."""
     choices = prepare(overrides, config_dir=config_dir, search_cwd=search_cwd, plugin_files=plugin_files)
-    return expand_draft(read(overrides, choices))
+    return expand_draft(read_draft(overrides, choices))
 
 
 def plan(
@@ -82,7 +82,7 @@ def plan(
 ) -> Config | Expansion:
     """What a command line asks for: one run, or a sweep (`-m`, or an experiment with `sweep.params`)."""
     choices = prepare(overrides, config_dir=config_dir, search_cwd=search_cwd, plugin_files=plugin_files)
-    draft = read(overrides, choices)
+    draft = read_draft(overrides, choices)
     if multirun or (not draft.problems and _sweeps_itself(draft)):
         return expand_draft(draft)
     return without_params(draft.single().config())
@@ -150,7 +150,7 @@ def expand_draft(draft: Draft) -> Expansion:
     return Expansion(fixed, space, [], config, draft.menu, tuple(f"{key}={text}" for key, text in bad))
 
 
-def _some(choices: Menu, fixed: tuple[str, ...], rows: Rows, sample: tuple[str, ...]) -> list[Job]:
+def _some(choices: Schema, fixed: tuple[str, ...], rows: Rows, sample: tuple[str, ...]) -> list[Job]:
     """Some of a search's jobs: if a value can be in a possible one, it is in one of these, unless that takes too many.
 
     First one that is possible, then for each value the jobs that differ the least from that.
@@ -201,10 +201,10 @@ def _without(bad: list[tuple[str, str]], key: str, space: Space) -> Space:
     return [v for v in space if (key, as_text(v)) not in bad] if isinstance(space, list) else space
 
 
-def make_job(choices: Menu, fixed: tuple[str, ...], swept: tuple[str, ...], values: dict[str, Any]) -> Job:
+def make_job(choices: Schema, fixed: tuple[str, ...], swept: tuple[str, ...], values: dict[str, Any]) -> Job:
     """One job: composed, checked and frozen."""
     words = (*fixed, *swept)
-    clean, problems = read(words, choices).checked()
+    clean, problems = read_draft(words, choices).checked()
     config = None if problems else without_params(Config(clean))
     return Job(words, values, config, problems)
 
@@ -217,7 +217,7 @@ def as_text(value: Any) -> str:
         return "[" + ",".join(as_text(item) for item in value) + "]"
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{as_text(item)}" for key, item in value.items()) + "}"
-    return repr(value) if isinstance(value, float) else show(value)
+    return repr(value) if isinstance(value, float) else format_yaml(value)
 
 
 def _own(draft: Draft) -> tuple[tuple[str, ...], list[tuple[str, Choices | Distribution]]]:
@@ -235,12 +235,12 @@ def _inner(
     draft: Draft, fixed: tuple[str, ...], texts: tuple[str, ...]
 ) -> list[tuple[str, Choices | Distribution]]:
     """What the experiment of these words sweeps by itself (`-m experiment=a,b` may have two that do)."""
-    found = params(read((*fixed, *texts), draft.menu))
+    found = params(read_draft((*fixed, *texts), draft.menu))
     given = {word.key for word in draft.words}
     return [(key, read_param(key, value, draft.menu)) for key, value in found.items() if key not in given]
 
 
-def read_param(key: str, value: Any, choices: Menu) -> Choices | Distribution:
+def read_param(key: str, value: Any, choices: Schema) -> Choices | Distribution:
     """The values of one key of `sweep.params`: a list, or a text in the grammar of `-m`. Raises `ConfigError`."""
     if value in ([], {}, None):
         raise ConfigError(Problem(f"sweep.params.{key}", "has no values."))
@@ -281,7 +281,7 @@ def _first(value: Choices | Distribution) -> str:
     return value.texts[0] if isinstance(value, Choices) else as_text(value.low)
 
 
-def _typed(key: str, value: Space, choices: Menu) -> Space:
+def _typed(key: str, value: Space, choices: Schema) -> Space:
     """A range over whole numbers where the key is one."""
     contract = choices.contract(key)
     if isinstance(value, Distribution) and contract and contract.has("int") and not contract.has("float"):

@@ -9,9 +9,9 @@ from typing import Any
 from dlrun.config.checks import nearest_key
 from dlrun.config.compose import Draft, layers_of
 from dlrun.config.config import flatten
-from dlrun.config.schema.contract import Mismatch, show
+from dlrun.config.schema.contract import Mismatch, format_yaml
 from dlrun.config.schema.pages import key_table, list_options
-from dlrun.config.schema.schema import COMPONENTS, GROUPS, Key, Menu, Option
+from dlrun.config.schema.schema import COMPONENTS, GROUPS, Key, Option, Schema
 from dlrun.errors import ConfigError, Problem, did_you_mean
 
 COMMAND_LINE = "the command line"
@@ -66,7 +66,7 @@ def _explain_group(group: str, draft: Draft) -> str:
     return "\n".join([*lines, *list_options(group, draft.menu)])
 
 
-def _explain_option(group: str, name: str, menu: Menu) -> str:
+def _explain_option(group: str, name: str, menu: Schema) -> str:
     options = menu.options(group)
     if name not in options:
         hint = did_you_mean(name, options) or f"Allowed: {', '.join(options)}."
@@ -114,18 +114,18 @@ def _explain_key(dotted: str, draft: Draft) -> str:
         )
         origins = []
     else:
-        lines.append(f"  value     {show(present)}{_wrong(info, present)}")
+        lines.append(f"  value     {format_yaml(present)}{_wrong(info, present)}")
     lines.append(f"  accepts   {info.contract or 'anything'}")
     lines.append(f"  default   {info.default}  ({info.source})")
     if origins:
         lines.append("  set by")
         for i, origin in enumerate(origins):
-            replaced = f", replacing {show(origins[i - 1].value)}" if i else ""
-            lines.append(f"    {origin.source} -> {show(origin.value)}{replaced}")
+            replaced = f", replacing {format_yaml(origins[i - 1].value)}" if i else ""
+            lines.append(f"    {origin.source} -> {format_yaml(origin.value)}{replaced}")
     return "\n".join(lines)
 
 
-def _find(dotted: str, values: dict[str, Any], menu: Menu) -> tuple[Key | None, Option | None]:
+def _find(dotted: str, values: dict[str, Any], menu: Schema) -> tuple[Key | None, Option | None]:
     """The menu's line for a key: that of the present component, else that of the first option that has one."""
     if dotted in menu.primary:
         return menu.primary[dotted], None
@@ -139,7 +139,7 @@ def _find(dotted: str, values: dict[str, Any], menu: Menu) -> tuple[Key | None, 
     return None, None
 
 
-def _subsection(dotted: str, values: dict[str, Any], menu: Menu) -> list[Key]:
+def _subsection(dotted: str, values: dict[str, Any], menu: Schema) -> list[Key]:
     group, _, rest = dotted.partition(".")
     present = (
         menu.section(group, _component(values, group)) if group in GROUPS and group != "experiment" else None

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlrun.data.base import Data, Part, check_part, from_parts
+from dlrun.data.base import Data, Split, check_part, from_parts
 from dlrun.data.leaks import overlap_notes
 from dlrun.data.preprocess import fit_standard
 from dlrun.data.splits import split
@@ -42,7 +42,7 @@ def from_arrays(
     `scale` divides stored uint8 values. Raises `DataError` for NaN, empty parts and classes that cannot be
     split.
     """
-    whole = Part((_tensor(inputs),), _tensor(target))
+    whole = Split((_tensor(inputs),), _tensor(target))
     spec = DataSpec(name, task, kind, tuple(whole.inputs[0].shape[1:]), 1, feature_names=tuple(feature_names))
     check_part(spec, "all", whole)  # before a NaN gets into the means
     classes = whole.target if task == "classification" else None
@@ -69,7 +69,7 @@ def from_arrays(
     )
 
 
-def _fit(train: Part, standardise: bool, standardise_target: bool, scale: float | None) -> dict[str, Any]:
+def _fit(train: Split, standardise: bool, standardise_target: bool, scale: float | None) -> dict[str, Any]:
     steps: dict[str, Any] = {}
     if standardise:
         steps["inputs"] = [fit_standard(train.inputs[0])]

@@ -20,7 +20,7 @@ from dlrun.spec import IGNORE_INDEX, DataSpec
 
 
 @dataclass(frozen=True)
-class Part:
+class Split:
     """The rows of one split: `inputs` and `target`, N rows each, as stored.
 
     Rows that stay on disk come from `dataset`, map-style, whose items are `(input, ..., target)` as stored;
@@ -44,12 +44,12 @@ class Part:
         """Bytes of the tensors that are in memory."""
         return sum(tensor.nbytes for tensor in (*self.inputs, self.target))
 
-    def take(self, rows: Tensor | Sequence[int]) -> Part:
+    def take(self, rows: Tensor | Sequence[int]) -> Split:
         """The given rows, in the given order, in memory (a part on disk is refused with `TypeError`)."""
         if self.dataset is not None:
             raise TypeError("the rows of this part are on disk: split their paths instead")
         index = torch.as_tensor(rows, dtype=torch.int64)
-        return Part(tuple(tensor[index] for tensor in self.inputs), self.target[index], augment=self.augment)
+        return Split(tuple(tensor[index] for tensor in self.inputs), self.target[index], augment=self.augment)
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,14 @@ class Data:
     """
 
     spec: DataSpec
-    train: Part
-    val: Part | None = None
-    test: Part | None = None
+    train: Split
+    val: Split | None = None
+    test: Split | None = None
     notes: tuple[str, ...] = ()
     loading: Loading = Loading()
     remarks: tuple[str, ...] = ()
 
-    def parts(self) -> dict[str, Part]:
+    def parts(self) -> dict[str, Split]:
         """The parts that exist, by name: train, val, test."""
         named = {"train": self.train, "val": self.val, "test": self.test}
         return {name: part for name, part in named.items() if part is not None}
@@ -86,9 +86,9 @@ def from_parts(
     name: str,
     task: str,
     kind: str,
-    train: Part,
-    val: Part | None = None,
-    test: Part | None = None,
+    train: Split,
+    val: Split | None = None,
+    test: Split | None = None,
     *,
     input_shape: tuple[int, ...] | None = None,
     labels: Sequence[str] = (),
@@ -137,7 +137,7 @@ def _num_outputs(task: str, shape: tuple[int, ...], target: Tensor, labels: Sequ
     return len(labels)
 
 
-def check_part(spec: DataSpec, name: str, part: Part) -> None:
+def check_part(spec: DataSpec, name: str, part: Split) -> None:
     """Raise `DataError` for what would hurt later: no rows, unequal counts, bad numbers, unknown targets."""
     if part.samples == 0:
         raise DataError(f"dataset {spec.name}: the {name} part is empty.")
@@ -176,7 +176,7 @@ def _check_range(spec: DataSpec, name: str, target: Tensor) -> None:
         )
 
 
-def check_classes(spec: DataSpec, name: str, part: Part, train: Part, fixed: bool) -> list[str]:
+def check_classes(spec: DataSpec, name: str, part: Split, train: Split, fixed: bool) -> list[str]:
     """Classes of `part` that `train` lacks: a `DataError`, or a note when the labels are fixed beforehand."""
     if spec.task != "classification" or part is train:
         return []

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlrun.data.base import Data, Part
+from dlrun.data.base import Data, Split
 from dlrun.data.preprocess import Preparation
 from dlrun.spec import IGNORE_INDEX
 
@@ -70,7 +70,7 @@ def _regression(train: Tensor, wanted: Tensor) -> dict[str, Any]:
     return numbers
 
 
-def _reconstruction(data: Data, part: Part) -> dict[str, Any]:
+def _reconstruction(data: Data, part: Split) -> dict[str, Any]:
     """The mean image of train as the answer to every image."""
     if data.train.dataset is not None or part.dataset is not None:
         return {}

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from dlrun.data.base import Loading, Part
+from dlrun.data.base import Loading, Split
 from dlrun.data.memory import SHARE, fits
 from dlrun.data.preprocess import Preparation
 from dlrun.data.seeds import permutation
@@ -72,7 +72,7 @@ class ResidentBatches(Sizes):
 
     def __init__(
         self,
-        part: Part,
+        part: Split,
         spec: DataSpec,
         *,
         batch_size: int,
@@ -162,7 +162,7 @@ def trimmed(batch: Batch) -> Batch:
 
 
 def batches_for(
-    part: Part,
+    part: Split,
     spec: DataSpec,
     *,
     batch_size: int,
@@ -200,7 +200,7 @@ def batches_for(
     return LoaderBatches(part, spec, workers=workers, **options), note
 
 
-def _placed(part: Part, loading: Loading) -> tuple[Part, str]:
+def _placed(part: Split, loading: Loading) -> tuple[Split, str]:
     """The part, its rows read into memory if they shall be there; a note when they do not fit."""
     fixed = getattr(part.dataset, "fixed", False)
     if part.dataset is None or loading.in_memory is False or not (fixed or loading.in_memory is True):

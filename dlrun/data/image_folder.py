@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dlrun.data.augment import build_augment, check_augment
-from dlrun.data.base import Data, Loading, Part, from_parts
+from dlrun.data.base import Data, Loading, Split, from_parts
 from dlrun.data.images import ImageRows, file_leaks, scan
 from dlrun.data.paths import resolve
 from dlrun.data.splits import split
@@ -61,15 +61,15 @@ def image_folder(
     target = torch.tensor(numbers)
     left, taken = split(len(rest), val_fraction, seed, "val", target[rest], labels)
 
-    def part(names: list[Path], classes: Tensor) -> Part | None:
+    def part(names: list[Path], classes: Tensor) -> Split | None:
         rows = ImageRows(names, classes.tolist(), (height, width), MODES[colour])
-        return Part((), classes, rows) if names else None
+        return Split((), classes, rows) if names else None
 
     train = part([files[i] for i in rest[left]], target[rest][left])
     assert train is not None, "split leaves rows in train"
     if change is not None:
         check_augment(change, train.dataset[0][0], seed)  # type: ignore[index]
-        train = Part((), train.target, train.dataset, change)
+        train = Split((), train.target, train.dataset, change)
     notes = [f"{len(files)} images of {len(labels)} classes from {folder}"]
     return from_parts(
         "image_folder",

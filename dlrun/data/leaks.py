@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from dlrun.data.base import Part
+from dlrun.data.base import Split
 
 
-def overlap(train: Part, test: Part) -> int:
+def overlap(train: Split, test: Split) -> int:
     """How many rows of `test` have inputs that also occur in `train`, byte for byte as stored.
 
     Rows on disk are not read: such parts are compared by `overlap_keys` on what names them.
@@ -31,7 +31,7 @@ def overlap_keys(train: Sequence[bytes] | Sequence[str], test: Sequence[bytes] |
     return sum(key in seen for key in test)
 
 
-def overlap_notes(train: Part, test: Part | None) -> list[str]:
+def overlap_notes(train: Split, test: Split | None) -> list[str]:
     """A line for the header when rows of test occur in train, else nothing."""
     found = overlap(train, test) if test is not None else 0
     if not found or test is None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dlrun.data.base import Part
+from dlrun.data.base import Split
 from dlrun.data.batches import Batch, Sizes, trimmed
 from dlrun.data.preprocess import Preparation
 from dlrun.data.seeds import derive, forked, permutation
@@ -55,7 +55,7 @@ class SeededRows(Dataset[Any]):
     that worker's traceback.
     """
 
-    def __init__(self, part: Part, seed: int) -> None:
+    def __init__(self, part: Split, seed: int) -> None:
         self.rows = part.dataset if part.dataset is not None else TensorRows(part.inputs, part.target)
         self.augment = part.augment
         self.seed = seed
@@ -167,7 +167,7 @@ class LoaderBatches(Sizes):
 
     def __init__(
         self,
-        part: Part,
+        part: Split,
         spec: DataSpec,
         *,
         batch_size: int,
@@ -246,18 +246,18 @@ def worker_count(workers: int | str, rows: int) -> int:
     return min(MOST_WORKERS, cores) if cores > 1 and rows >= WORTH_WORKERS else 0
 
 
-def read_bytes(part: Part) -> int:
+def read_bytes(part: Split) -> int:
     """How much memory the part's rows would take, judged by the first."""
     assert part.dataset is not None
     return part.samples * sum(torch.as_tensor(value).nbytes for value in part.dataset[0])
 
 
-def read_all(part: Part, workers: int = 0) -> Part:
+def read_all(part: Split, workers: int = 0) -> Split:
     """The part with its rows in memory; its augmentation stays to be done."""
     keys = KeyBatches()
     rows = range(part.samples)
     keys.keys = [[(0, i) for i in rows[at : at + READ_ROWS]] for at in rows[::READ_ROWS]]
-    plain = SeededRows(Part((), part.target, part.dataset), 0)
+    plain = SeededRows(Split((), part.target, part.dataset), 0)
     batches = list(stream(open_loader(plain, keys, workers, pin=False)))
     inputs = tuple(torch.cat(column) for column in zip(*(batch.inputs for batch in batches), strict=True))
-    return Part(inputs, torch.cat([batch.target for batch in batches]), None, part.augment)
+    return Split(inputs, torch.cat([batch.target for batch in batches]), None, part.augment)

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dlrun.data.base import Data, Loading, Part, from_parts
+from dlrun.data.base import Data, Loading, Split, from_parts
 from dlrun.data.download import fetch, gunzip
 from dlrun.data.idx import read_idx
 from dlrun.data.leaks import overlap_notes
@@ -25,7 +25,7 @@ FASHION_LABELS = "T-shirt, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneake
 
 
 @dataclass(frozen=True)
-class Source:
+class DownloadSource:
     """One of the two: folder, hosts, MD5 of the .gz files, and bytes and MD5 of what is in them."""
 
     name: str
@@ -36,7 +36,7 @@ class Source:
     labels: tuple[str, ...]
 
 
-MNIST = Source(
+MNIST = DownloadSource(
     "mnist",
     "MNIST",
     ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
@@ -54,7 +54,7 @@ MNIST = Source(
     },
     tuple("0123456789"),
 )
-FASHION = Source(
+FASHION = DownloadSource(
     "fashion_mnist",
     "FashionMNIST",
     ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
@@ -111,7 +111,7 @@ def fashion_mnist(
 
 
 def _load(
-    source: Source,
+    source: DownloadSource,
     seed: int,
     root: Path,
     task: str,
@@ -156,17 +156,17 @@ def _check_classes(classes: Sequence[int] | None) -> list[int]:
     return chosen
 
 
-def _choose(part: Part, classes: list[int], limit: int | None) -> Part:
+def _choose(part: Split, classes: list[int], limit: int | None) -> Split:
     """The rows of these classes, renumbered, and of those the first `limit`."""
     if classes != list(range(10)):
         numbers = torch.full((10,), -1)
         numbers[torch.tensor(classes)] = torch.arange(len(classes))
         target = numbers[part.target]
-        part = Part(part.inputs, target).take((target >= 0).nonzero()[:, 0])
-    return part if limit is None else Part((part.inputs[0][:limit],), part.target[:limit])
+        part = Split(part.inputs, target).take((target >= 0).nonzero()[:, 0])
+    return part if limit is None else Split((part.inputs[0][:limit],), part.target[:limit])
 
 
-def _read_part(source: Source, folder: Path, part: str) -> Part:
+def _read_part(source: DownloadSource, folder: Path, part: str) -> Split:
     images = _read_file(source, folder, f"{part}-images-idx3-ubyte", 3)
     labels = _read_file(source, folder, f"{part}-labels-idx1-ubyte", 1)
     if images.shape[0] != labels.shape[0]:
@@ -175,10 +175,10 @@ def _read_part(source: Source, folder: Path, part: str) -> Part:
         raise DataError(f"{folder}: the {part} images are {tuple(images.shape[1:])}, not (28, 28).")
     if labels.numel() and int(labels.max()) > 9:
         raise DataError(f"{folder}: the {part} labels go up to {int(labels.max())}, not 9.")
-    return Part((images.unsqueeze(1),), labels.to(torch.int64))
+    return Split((images.unsqueeze(1),), labels.to(torch.int64))
 
 
-def _read_file(source: Source, folder: Path, name: str, dimensions: int) -> Tensor:
+def _read_file(source: DownloadSource, folder: Path, name: str, dimensions: int) -> Tensor:
     """One file: as it is, else its .gz, else downloaded, unpacked and read."""
     path, packed = folder / name, folder / f"{name}.gz"
     known = source.content.get(name)
@@ -195,7 +195,7 @@ def _read_file(source: Source, folder: Path, name: str, dimensions: int) -> Tens
     return torch.from_numpy(read_idx(path, dimensions, known))
 
 
-def _missing(source: Source, folder: Path, name: str, reason: str) -> str:
+def _missing(source: DownloadSource, folder: Path, name: str, reason: str) -> str:
     return (
         f"dataset {source.name}: {name} is missing. Looked for it, and for {name}.gz, in {folder}; {reason}. "
         f"Put it there by hand (from {source.hosts[0]}), or name the folder that holds {source.folder}/raw "

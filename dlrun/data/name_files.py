@@ -33,7 +33,7 @@ LARGEST_MEMBER = 16 * 2**20  # bytes, unpacked; the tutorial's largest is a hund
 HEADER = ("name", "country")
 
 
-class Row(NamedTuple):
+class NameRow(NamedTuple):
     """A name, its country, and the line of its file (1 = the first)."""
 
     name: str
@@ -41,14 +41,14 @@ class Row(NamedTuple):
     line: int
 
 
-def read_csv(path: Path) -> list[Row]:
+def read_csv(path: Path) -> list[NameRow]:
     """The rows of a CSV or CSV.gz of `name,country`, UTF-8, with or without that header row.
 
     Raises `DataError` for a file that is missing, damaged, undecodable or empty, and for rows that have not
     exactly two fields with something in them (line numbers of the first ten).
     """
     text = _decode(_read_bytes(path), str(path))
-    rows: list[Row] = []
+    rows: list[NameRow] = []
     bad: list[str] = []
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
@@ -59,7 +59,7 @@ def read_csv(path: Path) -> list[Row]:
             if problem:
                 bad.append(f"line {reader.line_num}: {problem}")
             else:
-                rows.append(Row(_clean(fields[0]), _clean(fields[1]), reader.line_num))
+                rows.append(NameRow(_clean(fields[0]), _clean(fields[1]), reader.line_num))
     except csv.Error as error:
         bad.append(f"line {reader.line_num}: {error}")
     _refuse(str(path), bad)
@@ -68,12 +68,12 @@ def read_csv(path: Path) -> list[Row]:
     return rows
 
 
-def read_folder(folder: Path) -> list[Row]:
+def read_folder(folder: Path) -> list[NameRow]:
     """The rows of `Country.txt` files, one name a line, UTF-8. Raises `DataError` as `read_csv` does."""
     return _read_texts({file.stem: _read_bytes(file) for file in folder.glob("*.txt")}, str(folder))
 
 
-def read_archive(path: Path) -> list[Row]:
+def read_archive(path: Path) -> list[NameRow]:
     """The rows of the PyTorch tutorial's `data.zip`, read in place: nothing is unpacked, so nothing can be
     written outside a folder. The checksums of its members are verified.
 
@@ -95,14 +95,14 @@ def read_archive(path: Path) -> list[Row]:
     return _read_texts(texts, str(path))
 
 
-def read_builtin() -> list[Row]:
+def read_builtin() -> list[NameRow]:
     """The rows of the package's own corpus (see `dlrun/data/corpus/README.md`)."""
     with resources.as_file(resources.files("dlrun.data") / "corpus" / "names.csv") as path:
         return read_csv(path)
 
 
-def _read_texts(texts: dict[str, bytes], where: str) -> list[Row]:
-    rows: list[Row] = []
+def _read_texts(texts: dict[str, bytes], where: str) -> list[NameRow]:
+    rows: list[NameRow] = []
     bad: list[str] = []
     for country, data in sorted(texts.items()):
         text = _decode(data, f"{where}: {country}.txt")
@@ -111,7 +111,7 @@ def _read_texts(texts: dict[str, bytes], where: str) -> list[Row]:
             if problem:
                 bad.append(f"{country}.txt line {number}: {problem}")
             elif line.strip():
-                rows.append(Row(_clean(line), _clean(country), number))
+                rows.append(NameRow(_clean(line), _clean(country), number))
     _refuse(where, bad)
     if not rows:
         raise DataError(f"{where}: there is no Country.txt with a name in it.")

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from dlrun.data import name_files
-from dlrun.data.base import Data, Part, from_parts
+from dlrun.data.base import Data, Split, from_parts
 from dlrun.data.download import fetch
-from dlrun.data.name_files import Row
+from dlrun.data.name_files import NameRow
 from dlrun.data.paths import resolve
 from dlrun.data.splits import split
 from dlrun.errors import ConfigError, DataError, Problem, did_you_mean
@@ -104,7 +104,7 @@ def decode(codes: Tensor, spec: DataSpec) -> list[str]:
 
 def _rows(
     root: Path, source: str, train_path: str | None, test_path: str | None
-) -> tuple[list[Row], list[Row], str]:
+) -> tuple[list[NameRow], list[NameRow], str]:
     """The rows of train, of test (empty where the source has one list only), and where they are from."""
     if test_path and not train_path:
         raise ConfigError(Problem("dataset.test_path", "goes with dataset.train_path, which is not given."))
@@ -130,7 +130,7 @@ def _rows(
     return name_files.read_builtin(), [], f"the built-in corpus (dataset.source=builtin{why})"
 
 
-def _tutorial(folder: Path) -> tuple[list[Row], list[Row], str]:
+def _tutorial(folder: Path) -> tuple[list[NameRow], list[NameRow], str]:
     """The tutorial's names: `Country.txt` files put into `folder`, else its archive, downloaded once."""
     if any(folder.glob("*.txt")):
         return name_files.read_folder(folder), [], f"the PyTorch tutorial's names in {folder}"
@@ -156,7 +156,7 @@ def _download(path: Path) -> None:
         ) from error
 
 
-def _matching(files: list[list[Row]]) -> list[Row]:
+def _matching(files: list[list[NameRow]]) -> list[NameRow]:
     """The test rows. Their countries must be among those of train: `DataError` names the first other one."""
     train, test = files[0], files[1] if len(files) > 1 else []
     known = {row.country for row in train}
@@ -172,7 +172,7 @@ def _matching(files: list[list[Row]]) -> list[Row]:
     )
 
 
-def _cut(rows: list[Row], fraction: float, seed: int, stream: str) -> tuple[list[Row], list[Row]]:
+def _cut(rows: list[NameRow], fraction: float, seed: int, stream: str) -> tuple[list[NameRow], list[NameRow]]:
     """(rest, taken): seeded, stratified by country. A country with one row stays in the rest."""
     counts = Counter(row.country for row in rows)
     single = [row for row in rows if counts[row.country] == 1]
@@ -184,7 +184,7 @@ def _cut(rows: list[Row], fraction: float, seed: int, stream: str) -> tuple[list
     return [several[i] for i in rest.tolist()] + single, [several[i] for i in taken.tolist()]
 
 
-def _folded(rows: list[Row], ascii: bool) -> list[Row]:
+def _folded(rows: list[NameRow], ascii: bool) -> list[NameRow]:
     return [row if row.name.isascii() else row._replace(name=_fold(row.name, ascii)) for row in rows]
 
 
@@ -207,17 +207,17 @@ def _fold(name: str, ascii: bool) -> str:
     return "".join(out).strip() or text
 
 
-def _vocabulary(train: list[Row], kind: str) -> list[str]:
+def _vocabulary(train: list[NameRow], kind: str) -> list[str]:
     """The character of each code; 0 is the padding and 1 unknown."""
     if kind == "ascii":
         return [PADDING, UNKNOWN, *(chr(code) for code in range(2, 128))]
     return [PADDING, UNKNOWN, *sorted({char for row in train for char in row.name} - {UNKNOWN})]
 
 
-def _part(rows: list[Row], vocabulary: Sequence[str], labels: Sequence[str]) -> Part:
+def _part(rows: list[NameRow], vocabulary: Sequence[str], labels: Sequence[str]) -> Split:
     number = {label: i for i, label in enumerate(labels)}
     target = torch.tensor([number[row.country] for row in rows], dtype=torch.int64)
-    return Part(_codes([row.name for row in rows], vocabulary), target)
+    return Split(_codes([row.name for row in rows], vocabulary), target)
 
 
 def _codes(texts: Sequence[str], vocabulary: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -229,7 +229,7 @@ def _codes(texts: Sequence[str], vocabulary: Sequence[str]) -> tuple[Tensor, Ten
     return torch.tensor(padded, dtype=dtype), torch.tensor([len(text) for text in texts], dtype=torch.int64)
 
 
-def _findings(train: list[Row], test: list[Row]) -> list[str]:
+def _findings(train: list[NameRow], test: list[NameRow]) -> list[str]:
     """What limits or flatters the accuracy: test names seen in training, names of several countries (T37)."""
     notes = []
     seen = {row.name for row in train}
@@ -247,7 +247,7 @@ def _findings(train: list[Row], test: list[Row]) -> list[str]:
     return notes
 
 
-def _unknown(vocabulary: Sequence[str], parts: dict[str, list[Row]]) -> list[str]:
+def _unknown(vocabulary: Sequence[str], parts: dict[str, list[NameRow]]) -> list[str]:
     """A note for each part with characters that have no code, with how many and which."""
     notes = []
     for part, rows in parts.items():

@@ -61,7 +61,9 @@ class Preparation:
         return _scaled(target.to(torch.float32), self.target)
 
 
-def prepare(spec: DataSpec, inputs: tuple[Tensor, ...], target: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+def preprocess(
+    spec: DataSpec, inputs: tuple[Tensor, ...], target: Tensor
+) -> tuple[tuple[Tensor, ...], Tensor]:
     """One call of `Preparation` on the device of the inputs; images come out bit-equal to torchvision's
     `ToTensor` and `Normalize`."""
     return Preparation(spec, inputs[0].device)(inputs, target)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlrun.data.base import Data, Part, from_parts
+from dlrun.data.base import Data, Split, from_parts
 from dlrun.data.preprocess import fit_standard
 from dlrun.data.seeds import derive
 from dlrun.data.splits import split
@@ -37,7 +37,7 @@ def scenes(
     """
     images, depths, masks, nearer = _draw(np.random.default_rng(derive(seed, "data")), samples, size)
     labels = ["background", "box", "disc"] if task == "labelling" else ["box", "disc"]
-    whole = Part((images, depths), masks if task == "labelling" else nearer)
+    whole = Split((images, depths), masks if task == "labelling" else nearer)
     rest, test = split(samples, test_fraction, seed, "test", nearer, labels)
     train, val = (rest[part] for part in split(len(rest), val_fraction, seed, "val", nearer[rest], labels))
     fitted = fit_standard(depths[train].reshape(-1, 1))

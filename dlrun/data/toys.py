@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from dlrun.data.arrays import from_arrays
-from dlrun.data.base import Data, Part, from_parts
+from dlrun.data.base import Data, Split, from_parts
 from dlrun.data.seeds import derive
 
 
@@ -130,7 +130,7 @@ def hello(*, seed: int, root: Path) -> Data:
     """
     letters = "ehlo"
     codes, wanted = (torch.tensor([[letters.index(c) for c in word]]) for word in ("hello", "ohlol"))
-    train = Part((codes, torch.tensor([5])), wanted)
+    train = Split((codes, torch.tensor([5])), wanted)
     return from_parts("hello", "labelling", "text", train, labels=list(letters), vocabulary=list(letters))
 
 

@@ -17,7 +17,7 @@ import torch
 
 from dlrun.engine.chunk import Chunk, StepRow, mean
 from dlrun.engine.evaluation import Evaluation, eval_mode, evaluate
-from dlrun.engine.state import Best, Plan, Sums, TrainState, better
+from dlrun.engine.state import Best, EpochTotals, Plan, TrainState, better
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def end_epoch(state: TrainState, data: dict[str, Any], plan: Plan) -> EpochRecor
     seconds = {"train": sums.seconds, "wait": sums.waited, "eval": eval_seconds}
     if not partial:
         schedule_epoch(state, row, plan)
-        state.epoch, state.cursor, state.sums = state.epoch + 1, 0, Sums()
+        state.epoch, state.cursor, state.sums = state.epoch + 1, 0, EpochTotals()
     state.history.rows.append(row)
     return EpochRecord(row, is_best, evaluated, partial, seconds)
 

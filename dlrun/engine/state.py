@@ -17,7 +17,7 @@ FORMAT = 1  # of checkpoints; a reader refuses one that is newer than itself
 
 
 @dataclass
-class Sums:
+class EpochTotals:
     """The totals of the unfinished epoch: plain numbers, read from the device at chunk boundaries.
 
     Losses are added one by one in double precision, so the totals do not depend on where a chunk ended.
@@ -88,7 +88,7 @@ class TrainState:
     epoch: int = 0  # epochs finished
     step: int = 0  # optimizer steps done
     cursor: int = 0  # batches done of the unfinished epoch
-    sums: Sums = field(default_factory=Sums)
+    sums: EpochTotals = field(default_factory=EpochTotals)
     history: History = field(default_factory=History)
     best: Best | None = None
     best_weights: dict[str, Tensor] | None = None
@@ -157,7 +157,7 @@ class TrainState:
             grad = (state["grads"] or {}).get(name)
             # In the weight's own memory format, which the checkpoint's may not be.
             parameter.grad = None if grad is None else torch.empty_like(parameter).copy_(grad)
-        self.sums = Sums(**state["sums"])
+        self.sums = EpochTotals(**state["sums"])
         self.patience_value = state["stopper"]["value"]
         self.without_improvement = state["stopper"]["without_improvement"]
         self.stop_reason = state["stopper"]["reason"]

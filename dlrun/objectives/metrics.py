@@ -196,7 +196,7 @@ class Regression:
         return None
 
 
-class Together:
+class MetricCollection:
     """The metric of the task and those of a user, evaluated side by side; training counts the first alone."""
 
     def __init__(self, main: Any, users: Sequence[Any]) -> None:

@@ -21,10 +21,10 @@ from typing import Any
 from dlrun.errors import RunError, cannot_write
 from dlrun.report import stats
 from dlrun.report.curves import metric_names
-from dlrun.report.jobs import RESULTS, Job, JobRow, collect, short_names, varied_keys
+from dlrun.report.jobs import RESULTS, ComparedRun, SweepEntry, collect, short_names, varied_keys
 from dlrun.report.origin import on_origin
 from dlrun.report.remarks import REPEAT, remarks
-from dlrun.report.tables import Table, clipped, format_value, show
+from dlrun.report.tables import Table, clipped, format_value, print_table
 from dlrun.store.places import OUTPUTS, place_of
 from dlrun.store.reader import best_row, component, mode_of
 from dlrun.store.rundir import write_atomic
@@ -41,7 +41,7 @@ class Comparison:
     `comparable`: the metric means the same in all of them.
     """
 
-    jobs: list[Job]
+    jobs: list[ComparedRun]
     keys: list[str]
     metric: str
     mode: str
@@ -97,7 +97,7 @@ def compare(paths: Sequence[Path | str], output: Path | None = None) -> Comparis
     return _write(_compare(jobs), output) if output else _compare(jobs)
 
 
-def write_results(folder: Path, jobs: Sequence[JobRow], target: float | None = None) -> Comparison:
+def write_results(folder: Path, jobs: Sequence[SweepEntry], target: float | None = None) -> Comparison:
     """results.csv (one row a job) and comparison.png of a sweep's jobs, in its folder.
 
     Args:
@@ -106,7 +106,7 @@ def write_results(folder: Path, jobs: Sequence[JobRow], target: float | None = N
         target: a value of the monitored metric: report the time to reach it (default: the jobs'
             sweep.target).
     """
-    return _write(_compare([Job(row) for row in jobs], target), folder)
+    return _write(_compare([ComparedRun(row) for row in jobs], target), folder)
 
 
 def select_jobs(comparison: Comparison, paths: Collection[Path]) -> Comparison:
@@ -153,7 +153,7 @@ def print_comparison(comparison: Comparison) -> None:
     else:
         print("No setting differs.\n")
     sys.stdout.flush()
-    show(comparison.table())
+    print_table(comparison.table())
     for remark in comparison.remarks:
         print(f"note: {remark}")
     if comparison.folder is not None:
@@ -165,7 +165,7 @@ def _default_outputs(paths: Sequence[Path]) -> list[Path]:
     return [*own, OUTPUTS / "comparisons" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"]
 
 
-def _compare(jobs: list[Job], target: float | None = None) -> Comparison:
+def _compare(jobs: list[ComparedRun], target: float | None = None) -> Comparison:
     keys = varied_keys(jobs)
     metric, mode, notes, comparable = choose_metric(jobs)
     if target is None:
@@ -199,7 +199,7 @@ def repeat_alone(ranked: Sequence[stats.Group]) -> str:
     return f"repeat the best with `{shlex.join(['dlrun', '-m', *kept, 'seed=0,1,2'])}`"
 
 
-def choose_metric(jobs: Sequence[Job]) -> tuple[str, str, list[str], bool]:
+def choose_metric(jobs: Sequence[ComparedRun]) -> tuple[str, str, list[str], bool]:
     """The metric to rank by (what most runs monitored), min or max, what to say of it, and whether it means the
     same in all runs.
     """
@@ -230,13 +230,15 @@ def choose_metric(jobs: Sequence[Job]) -> tuple[str, str, list[str], bool]:
     return metric, mode, notes, comparable
 
 
-def _row(job: Job, keys: Sequence[str], metric: str, mode: str, target: float | None) -> stats.Row:
+def _row(
+    job: ComparedRun, keys: Sequence[str], metric: str, mode: str, target: float | None
+) -> stats.PairRow:
     run = job.run
     best = run.best()  # of the epoch that best.pt and the test result are of, whatever metric chose it
     if metric not in best:
         best = best_row(run.metrics, metric, mode)
     epochs, seconds, values = (run.metrics.get(name, []) for name in ("epoch", "epoch_seconds", metric))
-    return stats.Row(
+    return stats.PairRow(
         keys={key: job.setting(key) for key in keys if key != "seed"},
         seed=job.setting("seed"),
         value=best.get(metric),
@@ -278,7 +280,7 @@ def results_csv(comparison: Comparison, folder: Path) -> str:
     return text.getvalue()
 
 
-def _line(job: Job, keys: Sequence[str], folder: Path) -> dict[str, Any]:
+def _line(job: ComparedRun, keys: Sequence[str], folder: Path) -> dict[str, Any]:
     run = job.run
     line: dict[str, Any] = {key: format_value(job.setting(key)) for key in keys}
     parts = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlrun.report import style
 from dlrun.report.tables import format_number, format_value
-from dlrun.store.reader import Run, component
+from dlrun.store.reader import StoredRun, component
 from dlrun.store.reading import Columns, finite
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def draw_curves(run_dir: Path | str) -> Path:
     Epochs that were not evaluated are bridged; the best epoch is marked; scales are logarithmic where that
     helps.
     """
-    run = Run(run_dir)
+    run = StoredRun(run_dir)
     by_step = len(run.metrics.get("epoch", [])) <= FEW_EPOCHS and len(run.steps.get("step", [])) > 2
     names = ["loss", *metric_names(run.metrics)[:1], "lr"]
     figure = style.new_figure(4.1 * len(names), 3.7)
@@ -52,7 +52,7 @@ def metric_names(columns: Columns) -> list[str]:
     return sorted(others, key=lambda name: METRICS.index(name) if name in METRICS else len(METRICS))
 
 
-def _headline(run: Run) -> str:
+def _headline(run: StoredRun) -> str:
     words = [run.title]
     optimizer = component(run.config, "optimizer")
     if optimizer:
@@ -64,7 +64,7 @@ def _headline(run: Run) -> str:
     return " · ".join(words)
 
 
-def _draw_metric(axes: Axes, run: Run, name: str, by_step: bool) -> bool:
+def _draw_metric(axes: Axes, run: StoredRun, name: str, by_step: bool) -> bool:
     columns, drawn = run.metrics, []
     across = columns.get("step" if by_step else "epoch", [])
     style.dress(axes, name, "step" if by_step else "epoch", name)
@@ -99,7 +99,7 @@ def _draw_step_losses(axes: Axes, steps: Columns) -> list[float]:
     return smooth
 
 
-def _mark_best(axes: Axes, run: Run, name: str, across: Sequence[float]) -> None:
+def _mark_best(axes: Axes, run: StoredRun, name: str, across: Sequence[float]) -> None:
     """A vertical line at the best epoch, and the numbers that it reached in the title."""
     epoch = run.best().get("epoch")
     if epoch is None or epoch not in run.metrics.get("epoch", []):
@@ -122,7 +122,7 @@ def _mark_best(axes: Axes, run: Run, name: str, across: Sequence[float]) -> None
         style.entitle(axes, words)
 
 
-def _draw_lr(axes: Axes, run: Run, by_step: bool) -> bool:
+def _draw_lr(axes: Axes, run: StoredRun, by_step: bool) -> bool:
     by_step = by_step and bool(finite(run.steps.get("lr", [])))
     columns = run.steps if by_step else run.metrics
     x, y = style.joined(columns.get("step" if by_step else "epoch", []), columns.get("lr", []))

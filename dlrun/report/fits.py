@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlrun.report import style
-from dlrun.store.reader import Run
+from dlrun.store.reader import StoredRun
 from dlrun.store.reading import finite, read_columns
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def draw_fit(run_dir: Path | str) -> Path | None:
     Targets that are all 0 or 1 with predictions between are drawn as a logistic curve, with the line of one
     half and the boundary.
     """
-    run = Run(run_dir)
+    run = StoredRun(run_dir)
     columns = read_columns(run.path / "fit.csv")
     if not {"x", "y", "prediction"} <= set(columns) or not finite(columns["prediction"]):
         return None

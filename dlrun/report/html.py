@@ -11,10 +11,10 @@ from typing import Any
 from dlrun.errors import RunError, cannot_write
 from dlrun.report import page
 from dlrun.report.compare import FIGURE, Comparison, compare
-from dlrun.report.jobs import Job
+from dlrun.report.jobs import ComparedRun
 from dlrun.report.stats import numeric
 from dlrun.report.tables import clipped, closing_table, format_number, format_seconds, format_value
-from dlrun.store.reader import Run, expect_folder, is_run
+from dlrun.store.reader import StoredRun, expect_folder, is_run
 from dlrun.store.reading import number, read_lines
 from dlrun.store.rundir import write_atomic
 
@@ -39,7 +39,7 @@ def write_report(folder: Path | str, comparison: Comparison | None = None) -> Pa
     """
     folder = expect_folder(Path(folder))
     if is_run(folder):
-        text = run_page(Run(folder))
+        text = run_page(StoredRun(folder))
     else:
         text = sweep_page(folder, comparison or compare([folder], folder))
     write_atomic(folder / REPORT, text.encode())
@@ -59,7 +59,7 @@ def report_command(path: Path | str) -> int:
     return 0
 
 
-def run_page(run: Run) -> str:
+def run_page(run: StoredRun) -> str:
     """The page of one run."""
     if not (run.path / "curves.png").exists():
         from dlrun.report.curves import draw_curves
@@ -157,7 +157,7 @@ def _setting_cell(value: Any) -> str:
     return page.cell(format_value(value), value) if numeric(value) else page.cell(format_value(value))
 
 
-def _failure(job: Job, comparison: Comparison) -> str:
+def _failure(job: ComparedRun, comparison: Comparison) -> str:
     """A failed job, to unfold: error, traceback, command."""
     short = comparison.short
     names = " ".join(f"{short[key]}={clipped(format_value(job.setting(key)))}" for key in comparison.keys)
@@ -167,7 +167,7 @@ def _failure(job: Job, comparison: Comparison) -> str:
     return page.details(f"{names or job.run.name}: {last}", body)
 
 
-def _log_of(run: Run, error: str) -> str:
+def _log_of(run: StoredRun, error: str) -> str:
     """The stack or the end of the log, unless the error itself says it already."""
     log = run.traceback(own=not run.error or error == run.error).strip()
     return "" if log in error else f"<p>Where it was, or the last that it wrote:</p>{page.pre(log)}"

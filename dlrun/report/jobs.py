@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import RunError
-from dlrun.store.reader import Run, expect_folder, find_runs, is_run
+from dlrun.store.reader import StoredRun, expect_folder, find_runs, is_run
 
 IGNORED = (
     "run.",
@@ -25,7 +25,7 @@ MISSING = object()
 
 
 @dataclass(frozen=True)
-class JobRow:
+class SweepEntry:
     """One job as a sweep knows it. Everything that its run directory says is read from there.
 
     Args:
@@ -48,14 +48,14 @@ class JobRow:
 
 
 @dataclass(frozen=True)
-class Job:
-    """A `JobRow` and its run directory, together."""
+class ComparedRun:
+    """A `SweepEntry` and its run directory, together."""
 
-    row: JobRow
+    row: SweepEntry
 
     @cached_property
-    def run(self) -> Run:
-        return Run(self.row.path)
+    def run(self) -> StoredRun:
+        return StoredRun(self.row.path)
 
     @cached_property
     def status(self) -> str:
@@ -100,26 +100,26 @@ class Job:
         return self.run.choices
 
 
-def collect(paths: Sequence[Path]) -> list[Job]:
+def collect(paths: Sequence[Path]) -> list[ComparedRun]:
     """The jobs of runs, sweeps and folders of them, each once. Raises `RunError` when a path holds none."""
-    found: dict[Path, Job] = {}
+    found: dict[Path, ComparedRun] = {}
     for path in paths:
         rows = rows_of(expect_folder(path))
         if not rows:
             raise RunError(f"there is no run in {path} (no folder with a status.json).")
         for row in rows:
-            found.setdefault(row.path.resolve(), Job(row))
+            found.setdefault(row.path.resolve(), ComparedRun(row))
     return list(found.values())
 
 
-def rows_of(folder: Path) -> list[JobRow]:
+def rows_of(folder: Path) -> list[SweepEntry]:
     """The jobs of a folder: those that its results.csv knows (directory or not), then all runs in it."""
     if is_run(folder):
-        return [JobRow(folder)]
-    return read_results(folder / RESULTS) + [JobRow(path) for path in find_runs(folder)]
+        return [SweepEntry(folder)]
+    return read_results(folder / RESULTS) + [SweepEntry(path) for path in find_runs(folder)]
 
 
-def read_results(path: Path) -> list[JobRow]:
+def read_results(path: Path) -> list[SweepEntry]:
     """The jobs in a results.csv: keys are its columns before `status`. Empty when there is no such file."""
     try:
         with open(path, newline="", encoding="utf-8") as file:
@@ -135,7 +135,7 @@ def read_results(path: Path) -> list[JobRow]:
         words = {name: line.get(name) or "" for name in ("status", "error", "command")}
         folder = path.parent / line["path"]
         old = modified(folder / "status.json") > modified(path)
-        rows.append(JobRow(folder, keys, words["status"], words["error"], words["command"], old))
+        rows.append(SweepEntry(folder, keys, words["status"], words["error"], words["command"], old))
     return rows
 
 
@@ -165,7 +165,7 @@ def below(flat: Mapping[str, Any], key: str) -> dict[str, Any]:
     return {name.removeprefix(start): flat[name] for name in flat if "." in key and name.startswith(start)}
 
 
-def varied_keys(jobs: Sequence[Job]) -> list[str]:
+def varied_keys(jobs: Sequence[ComparedRun]) -> list[str]:
     """The keys in which the jobs differ, swept ones first; `seed` last.
 
     Within a group (`model`), what follows from the choice of the component is not listed: a key is, when the
@@ -185,21 +185,21 @@ def varied_keys(jobs: Sequence[Job]) -> list[str]:
     return [key for key in keys if key != "seed"] + [key for key in keys if key == "seed"]
 
 
-def _chosen_groups(jobs: Sequence[Job]) -> list[str]:
+def _chosen_groups(jobs: Sequence[ComparedRun]) -> list[str]:
     """Groups of which the commands chose different options (`optimizer=sgd,momentum`: both are named sgd)."""
     names = dict.fromkeys(name for job in jobs for name in job.choices if not f"{name}.".startswith(IGNORED))
     return [name for name in names if len({repr(job.setting(name)) for job in jobs}) > 1]
 
 
-def _differs(jobs: Sequence[Job], key: str) -> bool:
+def _differs(jobs: Sequence[ComparedRun], key: str) -> bool:
     return len({repr(job.run.flat.get(key, MISSING)) for job in jobs}) > 1
 
 
-def _overridden(jobs: Iterable[Job]) -> set[str]:
+def _overridden(jobs: Iterable[ComparedRun]) -> set[str]:
     return {key for job in jobs for key in job.run.overridden or ()}
 
 
-def _follows(jobs: Sequence[Job], key: str, given: Sequence[str], told: set[str]) -> bool:
+def _follows(jobs: Sequence[ComparedRun], key: str, given: Sequence[str], told: set[str]) -> bool:
     """Whether the value of a key is settled by the choice of a component (or an experiment)."""
     section = key.split(".", 1)[0]
     choice = next((name for name in (section, "experiment") if name in given), f"{section}.name")

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dlrun.report.jobs import Job
+from dlrun.report.jobs import ComparedRun
 from dlrun.store.reading import read_yaml
 from dlrun.store.rundir import read_json
 
 Facts = dict[tuple[str, str], str]  # (what it is, of what): a hash or a version
 
 
-def on_origin(jobs: Sequence[Job]) -> str:
+def on_origin(jobs: Sequence[ComparedRun]) -> str:
     """How many of the finished runs were made with other code, data or versions than the newest of them."""
     finished = [job for job in jobs if job.status == "finished"]
     ordered = sorted(finished, key=lambda job: str(job.run.status.get("started") or ""))
@@ -37,7 +37,7 @@ def on_origin(jobs: Sequence[Job]) -> str:
     )
 
 
-def facts_of(job: Job, data: dict[Path, dict[str, str]]) -> Facts:
+def facts_of(job: ComparedRun, data: dict[Path, dict[str, str]]) -> Facts:
     """What is recorded of a run's code and data; a fact that is not known is left out."""
     facts: dict[tuple[str, str], Any] = {}
     sweep = _sweep_of(job)
@@ -53,7 +53,7 @@ def facts_of(job: Job, data: dict[Path, dict[str, str]]) -> Facts:
     return {key: str(value) for key, value in facts.items() if value}
 
 
-def _sweep_of(job: Job) -> Path | None:
+def _sweep_of(job: ComparedRun) -> Path | None:
     """The sweep that a run is a job of."""
     folder = job.run.path.absolute().parent
     return folder.parent if folder.name == "jobs" and (folder.parent / "sweep.yaml").is_file() else None

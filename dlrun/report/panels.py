@@ -13,7 +13,7 @@ from dlrun.report.remarks import is_lr
 from dlrun.report.sensitivity import draw_heat_map, draw_lr, heat_map_keys
 from dlrun.report.stats import Group, partition
 from dlrun.report.tables import format_number
-from dlrun.store.reader import Run
+from dlrun.store.reader import StoredRun
 from dlrun.store.reading import Columns
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _by_optimizer(comparison: Comparison) -> list[Group]:
 
 
 def _step_curve(group: Group) -> Curve:
-    runs: list[Run] = [row.source.run for row in group.counted]
+    runs: list[StoredRun] = [row.source.run for row in group.counted]
     return mean_curve([run.steps for run in runs], "step", "loss")[:2]
 
 

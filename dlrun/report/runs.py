@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import RunError, did_you_mean
-from dlrun.report.tables import Table, format_number, show
+from dlrun.report.tables import Table, format_number, print_table
 from dlrun.store.reader import find_runs, mode_of, state_of
 from dlrun.store.reading import flatten, number, numbers
 from dlrun.store.rundir import read_json
@@ -91,7 +91,7 @@ def runs_command(filters: Sequence[str], sort: str | None, limit: int | None, ro
         return 0
     shown = found[:limit]
     notes = [f"{len(shown)} of {len(found)} shown"] if len(shown) < len(found) else []
-    show(Table(COLUMNS, [entry.cells() for entry in shown], notes=notes))
+    print_table(Table(COLUMNS, [entry.cells() for entry in shown], notes=notes))
     return 0
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Row:
+class PairRow:
     """One run in a comparison.
 
     `keys` are the settings that were varied, without the seed; `value` is the monitored metric at the best
@@ -61,10 +61,10 @@ class Group:
     """Rows that differ only in the seed; see `group`."""
 
     keys: Mapping[str, Any]
-    rows: tuple[Row, ...]
+    rows: tuple[PairRow, ...]
 
     @property
-    def counted(self) -> list[Row]:
+    def counted(self) -> list[PairRow]:
         return [row for row in self.rows if row.counts]
 
     @property
@@ -117,21 +117,21 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def group(rows: Sequence[Row]) -> list[Group]:
+def group(rows: Sequence[PairRow]) -> list[Group]:
     """Rows by their keys, in order of appearance. Of finished rows with one seed, the last one counts."""
-    found: dict[str, list[Row]] = {}
+    found: dict[str, list[PairRow]] = {}
     for row in rows:
         found.setdefault(frozen(row.keys), []).append(row)
     return [Group(some[0].keys, tuple(_latest(some))) for some in found.values()]
 
 
-def repeated(rows: Sequence[Row]) -> int:
+def repeated(rows: Sequence[PairRow]) -> int:
     """How many rows repeat the settings and the seed of another: they are no independent evidence."""
     return len(rows) - sum(len(one.rows) for one in group(rows))
 
 
-def _latest(rows: Sequence[Row]) -> list[Row]:
-    kept: dict[str, Row] = {}
+def _latest(rows: Sequence[PairRow]) -> list[PairRow]:
+    kept: dict[str, PairRow] = {}
     for number, row in enumerate(rows):
         key = repr(row.seed) if row.counts and row.seed is not None else f"row {number}"
         kept[key] = row

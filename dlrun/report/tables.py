@@ -96,7 +96,7 @@ class Table:
         return Group(table, *(Text(note) for note in self.notes))
 
 
-def show(table: Table, file: IO[str] | None = None) -> None:
+def print_table(table: Table, file: IO[str] | None = None) -> None:
     """Print a table to a file (standard output): rich if it is a terminal, else plain."""
     out = file or sys.stdout
     if out.isatty() and os.environ.get("TERM") != "dumb":

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dlrun.components.registry import DATASETS, LOSSES, METRICS, MODELS, OPTIMIZERS, SCHEDULERS
 from dlrun.config.config import Config
-from dlrun.data.base import Data, Part
+from dlrun.data.base import Data, Split
 from dlrun.data.batches import batches_for
 from dlrun.data.paths import data_root
 from dlrun.data.seeds import derive
@@ -27,7 +27,7 @@ from dlrun.engine.state import Plan, TrainState
 from dlrun.errors import ConfigError, DlrunError, Problem
 from dlrun.objectives.groups import Trainable
 from dlrun.objectives.losses import loss_for
-from dlrun.objectives.metrics import Together, metric_for
+from dlrun.objectives.metrics import MetricCollection, metric_for
 from dlrun.run.planning import build_plan
 from dlrun.run.weights import freeze
 
@@ -35,7 +35,7 @@ BINARY_LOSSES = ("bce", "bce_with_logits")
 
 
 @dataclass
-class Built:
+class Components:
     """Everything a run needs, ready for the first step."""
 
     config: Config
@@ -55,7 +55,7 @@ class Built:
                 source.close()
 
 
-def build(config: Config) -> Built:
+def build(config: Config) -> Components:
     """Data, model, loss, optimizer, schedule and plan.
 
     Raises `ConfigError` or `DataError`, and `TrainingFailed` for an exception in a user's component.
@@ -71,7 +71,7 @@ def build(config: Config) -> Built:
         raise said from error
 
 
-def build_all(config: Config) -> Built:
+def build_all(config: Config) -> Components:
     """`build`, its exceptions as they come."""
     check_logger(config)
     set_up(threads=config.device.threads, deterministic=config.device.deterministic)
@@ -114,7 +114,7 @@ def build_all(config: Config) -> Built:
         state.schedule.set_mode(plan.mode)
     seed_everything(derive(config.seed, "noise"))
     kind = "resident" if batches["train"].resident else "dataloader"
-    return Built(config, data, state, plan, batches, test, [kind, *engine], auto, [*data.notes, *notes])
+    return Components(config, data, state, plan, batches, test, [kind, *engine], auto, [*data.notes, *notes])
 
 
 def compiles(config: Config) -> bool:
@@ -184,7 +184,7 @@ def fit_to_loss(data: Data, loss_name: str) -> Data:
     return replace(data, spec=spec.replace(num_outputs=1), **parts)
 
 
-def one_column(part: Part) -> Part:
+def one_column(part: Split) -> Split:
     return part if part.dataset is not None else replace(part, target=part.target.float().reshape(-1, 1))
 
 
@@ -226,7 +226,7 @@ def build_batches(config: Config, data: Data, device: torch.device) -> tuple[dic
     return made, notes
 
 
-def eval_size(part: Part) -> int:
+def eval_size(part: Split) -> int:
     """Samples a batch in evaluation: large, but no more than about four million numbers."""
     numbers = sum(math.prod(tensor.shape[1:]) for tensor in part.inputs) or 4096
     return max(1, min(1024, 4_000_000 // max(1, numbers)))
@@ -236,7 +236,7 @@ def build_metric(data: Data, loss: Any) -> Any:
     """The metric of the data's task, and beside it those that plug-ins registered."""
     metric = METRICS.get(metric_for(data.spec))(data.spec, loss)
     users = [make(data.spec, loss) for make in METRICS.plugins.values()]
-    return Together(metric, users) if users else metric
+    return MetricCollection(metric, users) if users else metric
 
 
 def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:

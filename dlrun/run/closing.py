@@ -183,7 +183,7 @@ def is_line(session: Any, outputs: Tensor) -> bool:
 
 def draw_line(session: Any) -> None:
     """fit.csv and fit.png of data with one feature and one output: the points, and the fitted curve."""
-    from dlrun.data.preprocess import prepare, restore_target
+    from dlrun.data.preprocess import preprocess, restore_target
     from dlrun.report.fits import draw_fit
 
     state, part = session.state, session.built.data.train
@@ -193,7 +193,7 @@ def draw_line(session: Any) -> None:
     low, high = state.spec.preprocessing.get("drawn", usual)
     grid = torch.linspace(float(low), float(high), 201)
     rows = torch.cat([points.values, grid])[:, None]
-    inputs, _ = prepare(state.spec, (rows,), torch.zeros(len(rows), 1))
+    inputs, _ = preprocess(state.spec, (rows,), torch.zeros(len(rows), 1))
     with eval_mode(state.model), torch.inference_mode():
         outputs = restore_target(state.spec, state.model(*(x.to(state.device) for x in inputs)).cpu())
     logistic = state.spec.task == "classification"

@@ -8,7 +8,8 @@ from typing import Any
 from dlrun.engine.loop import EpochRecord, Progress
 from dlrun.run.doctor import Doctor
 from dlrun.run.loggers import make_logger
-from dlrun.store.rundir import Table, rewrite_table
+from dlrun.store.files import CsvTable
+from dlrun.store.rundir import rewrite_table
 
 LINES = 50  # printed when print_every is auto
 
@@ -24,8 +25,8 @@ class Logs:
         self.print_every = auto if config.trainer.print_every == "auto" else config.trainer.print_every
         self.columns = columns(state.metric, session.built.batches)
         rewrite_table(session.run.metrics, self.columns, state.history.rows)
-        self.metrics = Table(session.run.metrics, self.columns)
-        self.step_table = Table(session.run.steps, ["step", "loss", "lr"])
+        self.metrics = CsvTable(session.run.metrics, self.columns)
+        self.step_table = CsvTable(session.run.steps, ["step", "loss", "lr"])
         self.logger = make_logger(config.logger.name, session.run, state.history.rows)
         self.doctor = Doctor(session)
         session.screen.expect(self.columns, self.epochs)

@@ -65,7 +65,7 @@ class Screen:
         except OSError:  # nobody reads on (`dlrun | head`), or the disk of `dlrun > file` is full
             self.silent = self.quiet = True
             self.stop_bar()
-            forsake(sys.stdout)
+            redirect_to_devnull(sys.stdout)
 
     def note(self, text: str) -> None:
         """One line in the log alone. Where it cannot be written, the run goes on without it."""
@@ -152,7 +152,7 @@ class Screen:
             self.log = None
 
 
-def forsake(stream: IO[str]) -> None:
+def redirect_to_devnull(stream: IO[str]) -> None:
     """What is still to be printed goes nowhere, without an error when Python ends."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)

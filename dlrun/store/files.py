@@ -73,7 +73,7 @@ def _umask() -> int:
     return mask
 
 
-class Table:
+class CsvTable:
     """A CSV file that grows by rows, flushed at most a few times a second. Columns are fixed by the first row."""
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:

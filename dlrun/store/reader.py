@@ -24,7 +24,7 @@ HIGHER_IS_BETTER = ("accuracy", "r2", "f1", "precision", "recall", "auc")
 NOT_REPEATED = ("run.dir", "run.overwrite", "resume", "sweep.")  # what belongs to one place or one moment
 
 
-class Run:
+class StoredRun:
     """One run directory, read when asked and kept."""
 
     def __init__(self, path: Path | str) -> None:

@@ -20,7 +20,6 @@ from typing import Any
 from dlrun.errors import RunError, did_you_mean
 from dlrun.store.files import (
     TEMPORARY,
-    Table,
     cut_steps,
     read_json,
     rewrite_table,
@@ -294,6 +293,6 @@ def all_runs(outputs: Path) -> Iterator[Path]:
 
 
 __all__ = [
-    "RunDir", "Table", "all_runs", "claim", "cut_steps", "find_run", "fresh_dir", "read_json", "rewrite_table",
+    "RunDir", "all_runs", "claim", "cut_steps", "find_run", "fresh_dir", "read_json", "rewrite_table",
     "write_atomic", "write_json",
 ]  # fmt: skip

@@ -19,10 +19,10 @@ from dlrun.store.rundir import is_at_fault
 from dlrun.sweep.drive import Drive
 from dlrun.sweep.executors.base import Executor, make_executor
 from dlrun.sweep.folder import FrozenJob, SweepDir, default_path
-from dlrun.sweep.freeze import forget, freeze, new_job, refresh
+from dlrun.sweep.freeze import forget, freeze_job, new_job, refresh
 from dlrun.sweep.names import job_key, key_of, sweep_name
 from dlrun.sweep.samplers.search import Pruned, Search, make_sampler, remember_space, size
-from dlrun.sweep.screen import Screen, even_unheard
+from dlrun.sweep.screen import SweepScreen, ignore_closed_stdout
 from dlrun.sweep.source import Jobs, Source
 from dlrun.sweep.state import (
     DONE,
@@ -143,7 +143,7 @@ def dry_run(expansion: Expansion, settings: dict[str, Any]) -> int:
 
     jobs = expansion.jobs or [some_job(expansion)]
     scratch = SweepDir("dry-run")
-    frozen, _ = freeze(scratch, expansion, jobs)
+    frozen, _ = freeze_job(scratch, expansion, jobs)
     tried = try_jobs(frozen, settings, plugin_files())
     searching = expansion.jobs != jobs
     print_plan(tried, settings, int(min(settings["trials"], size(expansion.swept))) if searching else None)
@@ -166,12 +166,12 @@ def prepare(
         today = trials_today(sweep, expansion)
     else:
         today = expansion.jobs
-    jobs, stale = freeze(sweep, expansion, today)
+    jobs, stale = freeze_job(sweep, expansion, today)
     if stale.jobs and settings["refresh"]:
         refresh(sweep, expansion, today, stale)
         jobs = [sweep.jobs[job.slug] for job in jobs]
     elif stale.jobs and not quiet:
-        with even_unheard():
+        with ignore_closed_stdout():
             print(
                 f"{stale}; what is done stays, the rest goes on as it was frozen: sweep.refresh=true runs all anew"
             )
@@ -209,7 +209,7 @@ def run(
     """Drive the jobs to their end and conclude. Returns the exit code."""
     from dlrun.sweep.ending import conclude
 
-    screen = Screen(quiet=quiet)
+    screen = SweepScreen(quiet=quiet)
     source = make_source(sweep, expansion, todo)
     screen.note(f"sweep  {sweep.path}", style="bold")
     left = announce(screen, source, jobs, todo)
@@ -232,7 +232,7 @@ def run(
     return conclude(sweep, jobs, records, quiet=quiet)
 
 
-def announce(screen: Screen, source: Source, jobs: list[FrozenJob], todo: list[FrozenJob]) -> int:
+def announce(screen: SweepScreen, source: Source, jobs: list[FrozenJob], todo: list[FrozenJob]) -> int:
     """`24 jobs, 3 to run, 1 impossible`; returns how many are to be run."""
     searching = isinstance(source, Search)
     impossible = 0 if searching else sum(bool(job.invalid) for job in jobs)
@@ -247,7 +247,7 @@ def announce(screen: Screen, source: Source, jobs: list[FrozenJob], todo: list[F
 
 
 def ready_executor(
-    sweep: SweepDir, expansion: Expansion | None, todo: list[FrozenJob], screen: Screen
+    sweep: SweepDir, expansion: Expansion | None, todo: list[FrozenJob], screen: SweepScreen
 ) -> Executor:
     """The executor; on this machine, after one job of each kind was built. Raises `ConfigError` for impossible ones."""
     jobs = todo
@@ -265,7 +265,7 @@ def ready_executor(
     return executor
 
 
-def check_first(executor: Executor, jobs: list[FrozenJob], screen: Screen) -> None:
+def check_first(executor: Executor, jobs: list[FrozenJob], screen: SweepScreen) -> None:
     """Build some jobs, if the executor works on this machine: elsewhere, there may be other data and devices."""
     from dlrun.sweep.plan import LocalExecutor, check_kinds
 
@@ -292,7 +292,7 @@ def make_source(sweep: SweepDir, expansion: Expansion | None, todo: list[FrozenJ
 
 
 def drive(
-    sweep: SweepDir, executor: Executor, source: Source, screen: Screen, argv: Sequence[str]
+    sweep: SweepDir, executor: Executor, source: Source, screen: SweepScreen, argv: Sequence[str]
 ) -> int | None:
     """Run the jobs of the source. Returns the signal that ended it early, if one did."""
     prune = sweep.settings["pruner"] != "none" and not isinstance(source, Jobs)
@@ -309,7 +309,7 @@ def interrupted(sweep: SweepDir, jobs: list[FrozenJob], records: dict[str, Recor
     words = ", ".join(
         f"{count} {state}" for state, count in counts(records[job.slug] for job in jobs).items()
     )
-    with even_unheard():
+    with ignore_closed_stdout():
         print(f"\nStopped by {signal.Signals(number).name}: {words}.")
         same = " the same command, or" if sweep.settings["search"] == "grid" else ""
         print(f"Go on with{same}:  {words_to_go_on(sweep)}")

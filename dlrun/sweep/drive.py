@@ -23,7 +23,7 @@ from dlrun.store.rundir import read_json, write_json
 from dlrun.sweep.executors.base import Ended, Executor, cause
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.identity import code_hash
-from dlrun.sweep.screen import Screen
+from dlrun.sweep.screen import SweepScreen
 from dlrun.sweep.source import Source
 from dlrun.sweep.state import DONE, Record, last_line, read_record, state_of_job, write_record, write_status
 from dlrun.sweep.task import Task, result_of
@@ -74,7 +74,7 @@ class Drive:
         sweep: SweepDir,
         executor: Executor,
         source: Source,
-        screen: Screen,
+        screen: SweepScreen,
         *,
         argv: Sequence[str],
         plugins: Sequence[str],

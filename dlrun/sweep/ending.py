@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dlrun.report.jobs import JobRow
+from dlrun.report.jobs import SweepEntry
 from dlrun.sweep.folder import FrozenJob, SweepDir
-from dlrun.sweep.screen import even_unheard
+from dlrun.sweep.screen import ignore_closed_stdout
 from dlrun.sweep.state import DONE, Record, alone, counts
 
 EXIT_FAILED = 3
@@ -22,7 +22,7 @@ def conclude(
     rows = [row_of(sweep, job, records[job.slug]) for job in sweep.jobs.values()]
     comparison = write_results(sweep.path, rows, sweep.settings.get("target"))
     write_report(sweep.path, comparison)
-    with even_unheard():
+    with ignore_closed_stdout():
         if not quiet:
             print()
             mine = {sweep.run(job.slug).path for job in jobs}
@@ -32,9 +32,9 @@ def conclude(
     return 0 if all(records[job.slug].state in DONE for job in jobs) else EXIT_FAILED
 
 
-def row_of(sweep: SweepDir, job: FrozenJob, record: Record) -> JobRow:
+def row_of(sweep: SweepDir, job: FrozenJob, record: Record) -> SweepEntry:
     """The job as the report reads it."""
-    return JobRow(sweep.run(job.slug).path, job.swept, record.state, record.error, alone(job))
+    return SweepEntry(sweep.run(job.slug).path, job.swept, record.state, record.error, alone(job))
 
 
 def print_failures(jobs: Sequence[FrozenJob], records: Mapping[str, Record]) -> None:

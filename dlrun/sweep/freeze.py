@@ -28,7 +28,7 @@ class Stale:
         return f"stale: {len(self.jobs)} job{'s' if len(self.jobs) > 1 else ''} (changed since: {counted})"
 
 
-def freeze(sweep: SweepDir, expansion: Expansion, jobs: Iterable[Job]) -> tuple[list[FrozenJob], Stale]:
+def freeze_job(sweep: SweepDir, expansion: Expansion, jobs: Iterable[Job]) -> tuple[list[FrozenJob], Stale]:
     """The frozen job for each of these, in order, and which of them are stale. New ones enter the sweep."""
     known = {job.key: job for job in sweep.jobs.values()}
     keys = list(expansion.swept)

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from os import kill
 
-from dlrun.config.config import current_menu, not_registered
+from dlrun.config.config import current_schema, not_registered
 from dlrun.errors import ConfigError, Problem, RunError
-from dlrun.report.tables import Table, show
+from dlrun.report.tables import Table, print_table
 from dlrun.sweep.command import held, now, run, todo_of
 from dlrun.sweep.folder import FrozenJob, SweepDir, expect_sweep
 from dlrun.sweep.samplers.search import size
-from dlrun.sweep.screen import even_unheard
+from dlrun.sweep.screen import ignore_closed_stdout
 from dlrun.sweep.state import alone, counts, read_record, retry_words, state_of_job, words_to_go_on
 
 STOP_SECONDS = 90.0  # that `sweep stop` waits for the sweep to end
@@ -34,7 +34,7 @@ def status_command(path: str) -> int:
         record = records[job.slug]
         reason = (record.error.strip().splitlines() or [""])[0]
         rows.append([job.label, record.state, reason])
-    show(Table(["job", "state", "error"], rows))
+    print_table(Table(["job", "state", "error"], rows))
     words = ", ".join(f"{count} {state}" for state, count in counts(records.values()).items())
     owner = sweep.owner()
     held = f"run by process {owner}" if owner else "no process runs it"
@@ -71,13 +71,13 @@ def say_what_is_left(sweep: SweepDir) -> None:
     begun = sum(job.trial is not None for job in sweep.jobs.values())
     total = min(sweep.settings["trials"], size(sweep.search["space"]))
     if begun < total:
-        with even_unheard():
+        with ignore_closed_stdout():
             print(f"{begun} of {total} trials were begun; the others:  {words_to_go_on(sweep)}")
 
 
 def expect_components(sweep: SweepDir, jobs: Iterable[FrozenJob]) -> None:
     """Raise `ConfigError` if jobs need components that nothing has registered: they would all fail at once."""
-    choices = current_menu()
+    choices = current_schema()
     problems = [problem for job in jobs for problem in not_registered(job.values, choices)]
     if problems:
         problems.append(Problem("sweep retry", "nothing was started.", f"Write: {retry_words(sweep)}"))

@@ -12,7 +12,7 @@ from threading import Timer
 from typing import Any
 
 from dlrun.errors import ConfigError, Problem
-from dlrun.report.tables import Table, format_number, format_seconds, show
+from dlrun.report.tables import Table, format_number, format_seconds, print_table
 from dlrun.sweep.executors.base import Ended, cause, processors
 from dlrun.sweep.executors.local import LocalExecutor
 from dlrun.sweep.folder import FrozenJob
@@ -25,7 +25,7 @@ MOST_SECONDS = 600.0  # that trying one job may take
 
 
 @dataclass(frozen=True)
-class Tried:
+class DryRunResult:
     """What came of trying one job: an estimate, or why it cannot be run."""
 
     job: FrozenJob
@@ -37,10 +37,12 @@ class Tried:
     impossible: bool = False  # the configuration itself is at fault
 
 
-def try_jobs(jobs: Sequence[FrozenJob], settings: dict[str, Any], plugins: Sequence[str]) -> list[Tried]:
+def try_jobs(
+    jobs: Sequence[FrozenJob], settings: dict[str, Any], plugins: Sequence[str]
+) -> list[DryRunResult]:
     """Try every job on this machine, whatever the executor; nothing of it stays on disk."""
     runnable = [job for job in jobs if not job.invalid]
-    found = {job.slug: Tried(job, error=job.invalid, impossible=True) for job in jobs if job.invalid}
+    found = {job.slug: DryRunResult(job, error=job.invalid, impossible=True) for job in jobs if job.invalid}
     limit = {**settings, "job_timeout": settings["job_timeout"] or MOST_SECONDS}
     executor = LocalExecutor(limit, [job.config for job in runnable], Path())
     try:
@@ -144,12 +146,14 @@ def task_of(job: FrozenJob, state: Path, plugins: Sequence[str], timeout: float 
     )
 
 
-def judged(job: FrozenJob, result: dict[str, Any], crash: str, memory_mib: float) -> Tried:
-    """What a job's process left, as a `Tried`."""
+def judged(job: FrozenJob, result: dict[str, Any], crash: str, memory_mib: float) -> DryRunResult:
+    """What a job's process left, as a `DryRunResult`."""
     if result.get("code") != 0:
-        return Tried(job, error=crash or str(result.get("error")), impossible=bool(result.get("config")))
+        return DryRunResult(
+            job, error=crash or str(result.get("error")), impossible=bool(result.get("config"))
+        )
     memory = max(memory_mib, result["gpu_mib"])
-    return Tried(job, result["seconds"], memory, result["parameters"], result["steps"])
+    return DryRunResult(job, result["seconds"], memory, result["parameters"], result["steps"])
 
 
 def slots_here(settings: dict[str, Any]) -> int:
@@ -157,7 +161,7 @@ def slots_here(settings: dict[str, Any]) -> int:
     return processors() if settings["workers"] == "auto" else int(settings["workers"])
 
 
-def print_plan(tried: Sequence[Tried], settings: dict[str, Any], trials: int | None = None) -> None:
+def print_plan(tried: Sequence[DryRunResult], settings: dict[str, Any], trials: int | None = None) -> None:
     """The table of jobs with their estimates, and the whole sweep's: of a search, that of so many jobs like these."""
     rows = []
     for one in tried:
@@ -170,7 +174,7 @@ def print_plan(tried: Sequence[Tried], settings: dict[str, Any], trials: int | N
                 "ready",
             ]
         rows.append([one.job.label, *numbers])
-    show(Table(["job", "parameters", "steps", "time and memory, about", "plan"], rows))
+    print_table(Table(["job", "parameters", "steps", "time and memory, about", "plan"], rows))
     good = [one for one in tried if not one.error]
     if good:
         workers = slots_here(settings)

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from dlrun.report.tables import format_number, format_seconds
-from dlrun.run.screen import forsake
-from dlrun.store.reader import Run, read_lines
+from dlrun.run.screen import redirect_to_devnull
+from dlrun.store.reader import StoredRun, read_lines
 from dlrun.sweep.executors.base import first_line
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.state import Record
@@ -22,16 +22,16 @@ STYLES = {"finished": "green", "pruned": "yellow", "failed": "red", "waiting": "
 
 
 @contextmanager
-def even_unheard() -> Iterator[None]:
-    """`with even_unheard(): print(...)`: when nobody reads on (`| head`, `> /dev/full`, `>&-`), the sweep goes on."""
+def ignore_closed_stdout() -> Iterator[None]:
+    """`with ignore_closed_stdout(): print(...)`: when nobody reads on (`| head`, `> /dev/full`, `>&-`), the sweep goes on."""
     try:
         yield
         sys.stdout.flush()
     except OSError:
-        forsake(sys.stdout)
+        redirect_to_devnull(sys.stdout)
 
 
-class Screen:
+class SweepScreen:
     """Prints how a sweep stands. `with screen:` draws the live table (on a terminal only)."""
 
     def __init__(self, *, quiet: bool = False, terminal: bool | None = None) -> None:
@@ -44,7 +44,7 @@ class Screen:
         self.seconds: list[float] = []  # of the jobs that have ended here
         self.drawn = 0.0
 
-    def __enter__(self) -> Screen:
+    def __enter__(self) -> SweepScreen:
         if self.terminal:
             from rich.live import Live
 
@@ -69,7 +69,7 @@ class Screen:
         if self.live is not None:
             self.live.console.print(text, style=style or None, highlight=False, markup=False)
         else:
-            with even_unheard():
+            with ignore_closed_stdout():
                 print(text)
 
     def ended(self, sweep: SweepDir, job: FrozenJob, record: Record) -> None:
@@ -146,6 +146,6 @@ def progress(sweep: SweepDir, job: FrozenJob) -> str:
 
 def result(sweep: SweepDir, job: FrozenJob) -> str:
     """The best value of the monitored metric of a finished job."""
-    run = Run(sweep.run(job.slug).path)
+    run = StoredRun(sweep.run(job.slug).path)
     value = run.best().get(run.monitor)
     return "" if value is None else f"{run.monitor} {format_number(value)}"

@@ -13,7 +13,7 @@ from dlrun.checks.grid import draw_grid, grid_columns, image_layers, to_pixels
 from dlrun.checks.show import Rows, captions, describe, listing, show_command
 from dlrun.cli import main
 from dlrun.config.compose import compose
-from dlrun.data.base import Data, Part
+from dlrun.data.base import Data, Split
 from dlrun.errors import ConfigError
 from dlrun.run.build import build_data
 from dlrun.spec import DataSpec
@@ -148,7 +148,7 @@ def test_labels_and_numbers() -> None:
 def test_many_classes_are_cut_short() -> None:
     labels = tuple(f"c{i}" for i in range(100))
     spec = DataSpec("many", "classification", "tabular", (1,), 100, labels=labels)
-    lines = describe(Data(spec, Part((torch.zeros(100, 1),), torch.arange(100))))
+    lines = describe(Data(spec, Split((torch.zeros(100, 1),), torch.arange(100))))
     assert lines[-2].split() == ["c29", "1"]
     assert lines[-1] == "..."
 
@@ -161,7 +161,7 @@ class OnDisk:
 
 
 def test_rows_on_disk_are_read() -> None:
-    rows = Rows(Part((), torch.tensor([5, 6]), OnDisk()), 2)  # type: ignore[arg-type]
+    rows = Rows(Split((), torch.tensor([5, 6]), OnDisk()), 2)  # type: ignore[arg-type]
     assert rows.inputs[0].shape == (2, 1, 4, 4)
     assert rows.target.tolist() == [5, 6]
 

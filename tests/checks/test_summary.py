@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dlrun.checks.summary import Row, layer_table, shape_words, summary_command
+from dlrun.checks.summary import LayerRow, layer_table, shape_words, summary_command
 from dlrun.components.registry import MODELS
 from dlrun.config.compose import compose
 from dlrun.models.mlp import mlp
@@ -27,11 +27,11 @@ def test_rows_of_a_small_mlp() -> None:
     net.head.bias.requires_grad_(False)
     rows = layer_table(net, (torch.randn(2, 6),))
     assert rows == [
-        Row("flatten", "Flatten", (2, 6), 0, 0),
-        Row("body.linear1", "Linear", (2, 4), 28, 28),
-        Row("body.activation1", "ReLU", (2, 4), 0, 0),
-        Row("head", "Linear", (2, 3), 15, 12),
-        Row("output", "Identity", (2, 3), 0, 0),
+        LayerRow("flatten", "Flatten", (2, 6), 0, 0),
+        LayerRow("body.linear1", "Linear", (2, 4), 28, 28),
+        LayerRow("body.activation1", "ReLU", (2, 4), 0, 0),
+        LayerRow("head", "Linear", (2, 3), 15, 12),
+        LayerRow("output", "Identity", (2, 3), 0, 0),
     ]
 
 
@@ -55,7 +55,7 @@ def test_packed_text_and_bare_parameters_have_rows() -> None:
     bare = parameter_list(TABLE, count=2, width=4)
     rows = layer_table(bare, (torch.randn(2, 6),))
     assert sum(row.parameters for row in rows) == total(bare)
-    assert Row("params", "ParameterList", None, 32, 32) in rows
+    assert LayerRow("params", "ParameterList", None, 32, 32) in rows
 
 
 def test_shared_layers_count_once() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import dlrun
-from dlrun.cli import main, read
+from dlrun.cli import main, parse
 from dlrun.commands import COMMANDS
 from dlrun.config.config import Config
 from dlrun.config.expand import Expansion
@@ -63,13 +63,13 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[Any, ...], d
 
 
 def test_words_find_their_places() -> None:
-    words = read(["resume", "last", "device=cpu", "--force", "trainer.epochs=5", "seed=1", "--quiet"])
+    words = parse(["resume", "last", "device=cpu", "--force", "trainer.epochs=5", "seed=1", "--quiet"])
     assert (words.command, words.plain, words.overrides) == ("resume", ["last"], ["device=cpu"])
     assert words.flags == {"--force": ["trainer.epochs=5", "seed=1"], "--quiet": []}
-    words = read(["seed=1", "-m", "--plugin=a.py", "--plugin", "b.py", "~scheduler"])
+    words = parse(["seed=1", "-m", "--plugin=a.py", "--plugin", "b.py", "~scheduler"])
     assert words.overrides == ["seed=1", "~scheduler"]
     assert words.flags == {"--multirun": [], "--plugin": ["a.py", "b.py"]}
-    words = read(["report", "list"])
+    words = parse(["report", "list"])
     assert (words.command, words.plain) == ("report", ["list"])
 
 

@@ -13,9 +13,9 @@ from dlrun.components.registry import METRICS, TABLES
 from dlrun.components.signature import PASSED, contract_of, find_contract
 from dlrun.config.schema import yamls
 from dlrun.config.schema.contract import Alternative, Contract
-from dlrun.config.schema.schema import COMPONENTS, config_dirs, menu
+from dlrun.config.schema.schema import COMPONENTS, config_dirs, read_schema
 
-MENU = menu(config_dirs())
+MENU = read_schema(config_dirs())
 ALL = [(kind, name) for kind in COMPONENTS for name in TABLES[kind].builtin]
 
 

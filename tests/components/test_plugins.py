@@ -14,7 +14,7 @@ from dlrun.components import plugins
 from dlrun.components.registry import MODELS, TABLES
 from dlrun.components.signature import contract_of, find_contract
 from dlrun.config import compose as composing
-from dlrun.config.compose import compose, prepare, read
+from dlrun.config.compose import compose, prepare, read_draft
 from dlrun.config.config import Config
 from dlrun.config.expand import expand
 from dlrun.config.explain import explain
@@ -93,7 +93,7 @@ def test_it_is_listed_and_explained(folder: Path) -> None:
     assert "my_net" in list_page("models", choices)
     assert "A net of my own." in list_page("models", choices)
     assert "With a long story" not in list_page("models", choices)
-    draft = read(["model=my_net"], choices)
+    draft = read_draft(["model=my_net"], choices)
     assert "model.rate=0.5" in explain("model=my_net", draft)
     assert "float" in explain("model.rate", draft)
 

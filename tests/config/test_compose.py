@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from dlrun.config.compose import compose, layers_of, overlay, prepare, read
+from dlrun.config.compose import compose, layers_of, overlay, prepare, read_draft
 from dlrun.config.hydra.layers import merge
-from dlrun.config.schema.schema import COMPONENTS, GROUPS, builtin_conf, config_dirs, menu
+from dlrun.config.schema.schema import COMPONENTS, GROUPS, builtin_conf, config_dirs, read_schema
 from dlrun.errors import ConfigError
 
 
@@ -345,7 +345,7 @@ def test_equals_hydras_own_composition(words: list[str]) -> None:
         theirs = OmegaConf.to_container(hydra_compose("dlrun_primary", words))
     GlobalHydra.instance().clear()
     choices = prepare(words)
-    assert read(words, choices).values() == theirs
+    assert read_draft(words, choices).values() == theirs
 
 
 def test_hydras_global_state_is_left_alone() -> None:
@@ -367,11 +367,11 @@ def test_hydras_global_state_is_left_alone() -> None:
 
 
 def test_every_file_states_a_contract_for_every_key() -> None:
-    assert [str(problem) for problem in menu(config_dirs()).check_contracts()] == []
+    assert [str(problem) for problem in read_schema(config_dirs()).check_contracts()] == []
 
 
 def test_every_file_begins_with_its_command_and_a_line_on_what_it_is() -> None:
-    choices = menu(config_dirs())
+    choices = read_schema(config_dirs())
     for group in GROUPS:
         for name, option in choices.options(group).items():
             assert option.command.startswith("dlrun"), option.source
@@ -381,11 +381,11 @@ def test_every_file_begins_with_its_command_and_a_line_on_what_it_is() -> None:
 
 
 def test_every_option_composes_with_the_values_that_its_file_states() -> None:
-    choices = menu(config_dirs())
+    choices = read_schema(config_dirs())
     for group in GROUPS:
         for name in choices.options(group):
             values = merge(layers_of(choices, {group: name}))
-            draft = read([f"{group}={name}"], choices)
+            draft = read_draft([f"{group}={name}"], choices)
             clean, found = draft.checked()
             apart = {"model", "loss", "model.output_activation"}  # may not go with the usual data set
             assert [str(problem) for problem in found if problem.key not in apart] == []

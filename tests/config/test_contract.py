@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dlrun.config.schema.comments import read_option
-from dlrun.config.schema.contract import Mismatch, parse_contract, show
+from dlrun.config.schema.contract import Mismatch, format_yaml, parse_contract
 
 
 def accept(contract: str, value: object) -> object:
@@ -95,9 +95,9 @@ def test_a_contract_reads_back_as_itself() -> None:
 
 
 def test_values_are_shown_as_they_are_written() -> None:
-    assert show([1, None, True, {"a": 0.1}]) == "[1, null, true, {a: 0.1}]"
-    assert show(1e-05) == "1e-05"
-    assert show(0.1 + 0.2) == "0.30000000000000004"
+    assert format_yaml([1, None, True, {"a": 0.1}]) == "[1, null, true, {a: 0.1}]"
+    assert format_yaml(1e-05) == "1e-05"
+    assert format_yaml(0.1 + 0.2) == "0.30000000000000004"
 
 
 def test_comments_of_a_file(tmp_path: Path) -> None:

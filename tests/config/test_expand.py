@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dlrun.config.compose import compose, prepare, read
+from dlrun.config.compose import compose, prepare, read_draft
 from dlrun.config.config import Config
 from dlrun.config.expand import Expansion, as_text, expand, plan
 from dlrun.config.overrides.values import Distribution, read_value
@@ -106,7 +106,7 @@ def test_equals_full_composition_by_hydra() -> None:
     with initialize_config_dir(str(builtin_conf()), version_base="1.3"):
         for job in found.jobs:
             theirs = OmegaConf.to_container(hydra_compose("dlrun_primary", list(job.overrides)))
-            assert read(job.overrides, found.menu).values() == theirs
+            assert read_draft(job.overrides, found.menu).values() == theirs
     GlobalHydra.instance().clear()
 
 

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from dlrun.config.compose import prepare, read
+from dlrun.config.compose import prepare, read_draft
 from dlrun.config.explain import Origin, explain, provenance
 from dlrun.config.schema.completion import complete, script
 from dlrun.config.schema.pages import help_page, list_page
-from dlrun.config.schema.schema import GROUPS, config_dirs, menu
+from dlrun.config.schema.schema import GROUPS, config_dirs, read_schema
 from dlrun.errors import ConfigError
 
 
 def told(asked: str, *words: str, conf: Path | None = None) -> str:
-    return explain(asked, read(words, prepare(words, config_dir=conf)))
+    return explain(asked, read_draft(words, prepare(words, config_dir=conf)))
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def conf(tmp_path: Path) -> Path:
 
 def test_who_set_a_value_and_what_it_replaced(conf: Path) -> None:
     words = ["experiment=own", "optimizer.lr=0.4"]
-    origins = provenance(read(words, prepare(words, config_dir=conf)))["optimizer.lr"]
+    origins = provenance(read_draft(words, prepare(words, config_dir=conf)))["optimizer.lr"]
     assert [(Path(o.source).name, o.value) for o in origins[:3]] == [
         ("adam.yaml", 0.001),
         ("dlrun.yaml", 0.2),
@@ -94,8 +94,8 @@ def test_what_is_nothing_is_said(asked: str, said: str) -> None:
 
 
 def test_every_key_there_is_can_be_explained() -> None:
-    choices = menu(config_dirs())
-    draft = read([], choices)
+    choices = read_schema(config_dirs())
+    draft = read_draft([], choices)
     for group in GROUPS:
         for name, option in choices.options(group).items():
             assert explain(f"{group}={name}", draft)
@@ -104,7 +104,7 @@ def test_every_key_there_is_can_be_explained() -> None:
 
 
 def test_lists(conf: Path) -> None:
-    choices = menu(config_dirs(conf))
+    choices = read_schema(config_dirs(conf))
     assert "mlp" in list_page("models", choices)
     assert "[takes: tabular, image]" in list_page("model", choices)
     assert "expect: 97 %" in list_page("experiments", choices)
@@ -115,7 +115,7 @@ def test_lists(conf: Path) -> None:
 
 
 def test_help_names_every_group_option_and_common_key() -> None:
-    choices = menu(config_dirs())
+    choices = read_schema(config_dirs())
     text = help_page(choices, {"resume": "go on"}, {"--quiet": "say less"})
     for group in GROUPS:
         for name in choices.options(group):
@@ -155,14 +155,16 @@ def test_help_names_every_group_option_and_common_key() -> None:
     ],
 )
 def test_completion(line: str, found: list[str]) -> None:
-    words = complete("zsh", line, menu(config_dirs()), ["list", "verify-resume"], ["--version", "--quiet"])
+    words = complete(
+        "zsh", line, read_schema(config_dirs()), ["list", "verify-resume"], ["--version", "--quiet"]
+    )
     assert sorted(words) == sorted(
         w for w in [*found, *(["optimizer=adam_short"] if line.endswith("=ada") else [])]
     )
 
 
 def test_completion_for_bash_replaces_what_follows_the_last_break() -> None:
-    choices = menu(config_dirs())
+    choices = read_schema(config_dirs())
     assert complete("bash", "dlrun trainer=sm", choices, [], []) == ["smoke "]
     assert complete("bash", "dlrun trainer.ep", choices, [], []) == ["trainer.epochs="]
     assert "model=" in complete("fish", "dlrun ", choices, ["list"], [])

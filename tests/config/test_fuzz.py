@@ -19,11 +19,11 @@ from dlrun.cli import main
 from dlrun.config.compose import compose
 from dlrun.config.config import Config
 from dlrun.config.expand import expand
-from dlrun.config.schema.schema import GROUPS, config_dirs, menu
+from dlrun.config.schema.schema import GROUPS, config_dirs, read_schema
 from dlrun.config.schema.yamls import dumps
 from dlrun.errors import ConfigError, Problem
 
-MENU = menu(config_dirs())
+MENU = read_schema(config_dirs())
 DEFAULTS = compose().flat()
 KEYS = [key for key in DEFAULTS if key != "plugins" and not key.endswith(".name")]
 NUMBERS = [

@@ -20,11 +20,11 @@ from torch.utils.data import Dataset
 
 from dlrun.data import batches as room
 from dlrun.data import loader, memory
-from dlrun.data.base import Data, Loading, Part, from_parts
+from dlrun.data.base import Data, Loading, Split, from_parts
 from dlrun.data.batches import Batch, ResidentBatches, batches_for
 from dlrun.data.loader import LoaderBatches, SeededRows, TensorRows, worker_count
 from dlrun.data.mnist import mnist
-from dlrun.data.preprocess import prepare
+from dlrun.data.preprocess import preprocess
 from dlrun.data.seeds import permutation
 from dlrun.data.sklearn_sets import digits
 from dlrun.data.toys import hello
@@ -81,7 +81,7 @@ def same(a: Iterator[Batch], b: Iterator[Batch]) -> int:
 
 
 def augmented(data: Data, workers: int, **options: Any) -> LoaderBatches:
-    part = Part(data.train.inputs, data.train.target, None, noisy)
+    part = Split(data.train.inputs, data.train.target, None, noisy)
     return LoaderBatches(part, data.spec, batch_size=100, shuffle=True, workers=workers, **options)
 
 
@@ -92,7 +92,7 @@ def test_an_epoch_is_every_row_once_in_the_order_of_seed_and_epoch(
     monkeypatch.setattr(room, "PREPARE_ONCE_BYTES", 2**30 if once else 0)
     source = ResidentBatches(data.train, data.spec, batch_size=16, shuffle=True, seed=3)
     assert source.once is once
-    inputs, target = prepare(data.spec, data.train.inputs, data.train.target)
+    inputs, target = preprocess(data.spec, data.train.inputs, data.train.target)
     for epoch in (0, 4):
         order = permutation(3, epoch, data.train.samples)
         found = list(source.epoch(epoch))
@@ -121,7 +121,7 @@ def test_the_cursor_equals_skipping(start: int, shuffle: bool, data: Data) -> No
 def test_the_stored_rows_are_never_changed(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "PREPARE_ONCE_BYTES", 0)
     rows = torch.rand(50, 3)
-    part = Part((rows,), torch.zeros(50, 1))
+    part = Split((rows,), torch.zeros(50, 1))
     steps = {"inputs": [{"mean": [1.0] * 3, "std": [2.0] * 3}]}
     plain = from_parts("x", "regression", "tabular", part, preprocessing=steps)
     before = rows.clone()
@@ -135,7 +135,7 @@ def test_max_batches_and_overfit(data: Data) -> None:
     source, note = batches_for(data.train, data.spec, batch_size=10, shuffle=True, max_batches=3)
     assert (len(source), source.samples, len(list(source.epoch(0))), note) == (3, 30, 3, "")
     one, _ = batches_for(data.train, data.spec, batch_size=10, shuffle=True, overfit=True)
-    first = prepare(data.spec, data.train.inputs, data.train.target)[0][0][:10]
+    first = preprocess(data.spec, data.train.inputs, data.train.target)[0][0][:10]
     for epoch in range(3):
         (batch,) = one.epoch(epoch)
         assert torch.equal(batch.inputs[0], first)
@@ -144,7 +144,7 @@ def test_max_batches_and_overfit(data: Data) -> None:
 def test_text_is_cut_to_the_longest_of_its_batch() -> None:
     codes = torch.tensor([[1, 2, 0, 0], [3, 0, 0, 0], [1, 1, 1, 1], [2, 2, 2, 0]], dtype=torch.uint8)
     lengths = torch.tensor([2, 1, 4, 3])
-    part = Part((codes, lengths), torch.tensor([0, 1, 0, 1]))
+    part = Split((codes, lengths), torch.tensor([0, 1, 0, 1]))
     spec = from_parts("x", "classification", "text", part, labels=["a", "b"], vocabulary="_xyz").spec
     shapes = [batch.inputs[0].shape[1] for batch in ResidentBatches(part, spec, batch_size=2).epoch(0)]
     assert shapes == [2, 4]
@@ -154,7 +154,7 @@ def test_text_is_cut_to_the_longest_of_its_batch() -> None:
     word = hello(seed=0, root=Path("nowhere"))
     (batch,) = ResidentBatches(word.train, word.spec, batch_size=8).epoch(0)
     assert batch.target.tolist() == [[3, 1, 2, 3, 2]]
-    labelled = Part((codes, lengths), torch.where(codes > 0, codes.long() - 1, -100))
+    labelled = Split((codes, lengths), torch.where(codes > 0, codes.long() - 1, -100))
     spec = from_parts("x", "labelling", "text", labelled, labels="abc", vocabulary="_xyz").spec
     first = next(ResidentBatches(labelled, spec, batch_size=2).epoch(0))
     assert first.target.tolist() == [[0, 1], [2, -100]]
@@ -225,7 +225,7 @@ def test_a_second_epoch_may_begin_while_the_first_is_unfinished(data: Data) -> N
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_error_names_the_file_whoever_reads_it(workers: int, data: Data) -> None:
-    part = Part((), torch.zeros(20), Broken())
+    part = Split((), torch.zeros(20), Broken())
     source = LoaderBatches(part, data.spec.replace(preprocessing={}), batch_size=4, workers=workers)
     epoch = source.epoch(0)
     next(epoch)
@@ -235,7 +235,7 @@ def test_an_error_names_the_file_whoever_reads_it(workers: int, data: Data) -> N
 
 
 def test_a_worker_that_dies_is_said(data: Data) -> None:
-    part = Part((), torch.zeros(20), Deadly())
+    part = Split((), torch.zeros(20), Deadly())
     source = LoaderBatches(part, data.spec.replace(preprocessing={}), batch_size=4, workers=1)
     with pytest.raises(TrainingFailed, match=r"dataset\.workers=0"):
         list(source.epoch(0))
@@ -272,7 +272,7 @@ def test_python_ends_at_once_with_workers_still_open() -> None:
 
 def test_what_workers_get_can_be_sent_to_a_fresh_process(data: Data) -> None:
     """spawn and forkserver pickle it, where fork does not."""
-    rows = SeededRows(Part(data.train.inputs, data.train.target, None, noisy), 0)
+    rows = SeededRows(Split(data.train.inputs, data.train.target, None, noisy), 0)
     again = pickle.loads(pickle.dumps(rows))
     assert torch.equal(again[2, 5][0], rows[2, 5][0])
     pickle.dumps((loader.collate, loader.quiet_worker))
@@ -280,7 +280,7 @@ def test_what_workers_get_can_be_sent_to_a_fresh_process(data: Data) -> None:
 
 def test_rows_on_disk_come_into_memory_where_they_fit(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = TensorRows(data.train.inputs, data.train.target)
-    on_disk = Part((), data.train.target, rows)
+    on_disk = Split((), data.train.target, rows)
     plain, note = batches_for(on_disk, data.spec, batch_size=64)
     assert (plain.resident, note) == (True, "")
     assert same(plain.epoch(0), ResidentBatches(data.train, data.spec, batch_size=64).epoch(0)) == 18
@@ -290,7 +290,7 @@ def test_rows_on_disk_come_into_memory_where_they_fit(data: Data, monkeypatch: p
     assert "more than 25% of the free memory: 1150 rows are read from disk each epoch" in note
     forced, _ = batches_for(on_disk, data.spec, batch_size=64, loading=Loading(True, 0))
     assert forced.resident
-    changing = Part((), data.train.target, Broken())  # does not say that its rows are always the same
+    changing = Split((), data.train.target, Broken())  # does not say that its rows are always the same
     monkeypatch.undo()
     assert not batches_for(changing, data.spec, batch_size=64)[0].resident
 
@@ -308,7 +308,7 @@ def test_page_cache_does_not_count_as_used_memory(tmp_path: Path) -> None:
 
 
 def test_augmented_rows_in_memory_go_through_the_loader(data: Data) -> None:
-    part = Part((), data.train.target, TensorRows(data.train.inputs, data.train.target), noisy)
+    part = Split((), data.train.target, TensorRows(data.train.inputs, data.train.target), noisy)
     source, note = batches_for(part, data.spec, batch_size=100, shuffle=True, loading=Loading("auto", 0))
     assert note == "1150 rows augmented by DataLoader in no extra processes"
     assert same(source.epoch(3), augmented(data, 0).epoch(3)) == 12

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from dlrun.components.registry import DATASETS
 from dlrun.data import sklearn_sets
 from dlrun.data.arrays import from_arrays
-from dlrun.data.base import Data, Part, from_parts
+from dlrun.data.base import Data, Split, from_parts
 from dlrun.data.baseline import baseline
 from dlrun.data.leaks import overlap, overlap_notes
 from dlrun.data.paths import data_root
-from dlrun.data.preprocess import fit_standard, prepare, restore_target
+from dlrun.data.preprocess import fit_standard, preprocess, restore_target
 from dlrun.data.seeds import derive, forked, permutation
 from dlrun.data.splits import file_order, split
 from dlrun.errors import DataError
@@ -130,11 +130,11 @@ def test_the_stratified_split_keeps_the_share_of_classes() -> None:
 
 def test_t20_standardising_sees_the_training_part_only() -> None:
     data = load("breast_cancer")
-    inputs, _ = prepare(data.spec, data.train.inputs, data.train.target)
+    inputs, _ = preprocess(data.spec, data.train.inputs, data.train.target)
     assert torch.allclose(inputs[0].mean(0), torch.zeros(30), atol=1e-5)
     assert torch.allclose(inputs[0].std(0, correction=0), torch.ones(30), atol=1e-4)
     assert data.test is not None
-    moved = Part((data.test.inputs[0] + 1e6,), data.test.target)
+    moved = Split((data.test.inputs[0] + 1e6,), data.test.target)
     again = from_parts("x", "classification", "tabular", data.train, None, moved, labels=["a", "b"])
     assert again.spec.preprocessing == {}
     rows = np.concatenate([data.train.inputs[0].numpy(), moved.inputs[0].numpy()])
@@ -160,7 +160,7 @@ def test_preprocessing_is_plain_and_the_same_for_new_rows() -> None:
     rows = data.train.inputs[0][:3]
     mean, std = (torch.tensor(spec.preprocessing["inputs"][0][key]) for key in ("mean", "std"))
     before = rows.clone()
-    ready = prepare(spec, (rows,), torch.zeros(3))[0][0]
+    ready = preprocess(spec, (rows,), torch.zeros(3))[0][0]
     assert torch.allclose(ready, (rows - mean) / std)
     assert torch.equal(rows, before)  # prepared in a copy
 
@@ -175,7 +175,7 @@ def test_images_are_prepared_bit_equal_to_torchvision() -> None:
     spec = DataSpec("x", "classification", "image", (3, 28, 28), 10, preprocessing=steps)
     stored = images.permute(0, 3, 1, 2).contiguous()
     before = stored.clone()
-    ours, target = prepare(spec, (stored,), torch.arange(20, dtype=torch.uint8) % 10)
+    ours, target = preprocess(spec, (stored,), torch.arange(20, dtype=torch.uint8) % 10)
     assert torch.equal(ours[0], torch.stack([theirs(image.numpy()) for image in images]))
     assert torch.equal(stored, before)
     assert target.dtype == torch.int64
@@ -187,7 +187,7 @@ def test_a_constant_column_is_not_divided_by_zero() -> None:
 
 def test_predictions_return_in_the_units_of_the_data() -> None:
     data = load("diabetes")
-    _, target = prepare(data.spec, data.train.inputs, data.train.target)
+    _, target = preprocess(data.spec, data.train.inputs, data.train.target)
     assert target.std(correction=0).item() == pytest.approx(1, abs=1e-4)
     assert torch.allclose(restore_target(data.spec, target), data.train.target, atol=1e-3)
     plain = load("diabetes", standardise_target=False)
@@ -196,9 +196,9 @@ def test_predictions_return_in_the_units_of_the_data() -> None:
 
 def test_two_classes_may_be_one_output_and_reconstruction_gives_the_input() -> None:
     spec = DataSpec("x", "classification", "tabular", (2,), 1)
-    _, target = prepare(spec, (torch.rand(4, 2),), torch.tensor([0, 1, 1, 0]))
+    _, target = preprocess(spec, (torch.rand(4, 2),), torch.tensor([0, 1, 1, 0]))
     assert (target.shape, target.dtype) == ((4, 1), torch.float32)
-    inputs, target = prepare(spec.replace(task="reconstruction"), (torch.rand(4, 2),), torch.zeros(4))
+    inputs, target = preprocess(spec.replace(task="reconstruction"), (torch.rand(4, 2),), torch.zeros(4))
     assert target is inputs[0]
 
 
@@ -211,7 +211,7 @@ def test_every_set_is_sound_and_repeatable(name: str) -> None:
     seen = []
     for part, same in zip(data.parts().values(), again.parts().values(), strict=True):
         assert all(torch.equal(a, b) for a, b in zip(part.inputs, same.inputs, strict=True))
-        inputs, target = prepare(data.spec, part.inputs, part.target)
+        inputs, target = preprocess(data.spec, part.inputs, part.target)
         assert inputs[0].shape == (part.samples, *data.spec.input_shape)
         assert len(target) == part.samples
         assert torch.isfinite(inputs[0].float()).all()
@@ -248,7 +248,7 @@ def test_digits_are_images_from_zero_to_one_with_three_parts() -> None:
         "val": 288,
         "test": 359,
     }
-    images = prepare(data.spec, data.train.inputs, data.train.target)[0][0]
+    images = preprocess(data.spec, data.train.inputs, data.train.target)[0][0]
     assert (images.min().item(), images.max().item()) == (0, 1)
     assert data.train.inputs[0].dtype == torch.uint8
 
@@ -283,7 +283,7 @@ def test_moons_and_circles_without_noise_lie_on_their_curves() -> None:
 
 def test_scenes_need_the_depth_and_serve_both_tasks() -> None:
     data = load("scenes")
-    (images, depths), masks = prepare(data.spec, data.train.inputs, data.train.target)
+    (images, depths), masks = preprocess(data.spec, data.train.inputs, data.train.target)
     assert images.shape == depths.shape == (384, 1, 16, 16)
     assert set(masks.unique().tolist()) == {0, 1, 2}
     nearer = load("scenes", task="classification")
@@ -318,7 +318,7 @@ def test_bad_numbers_are_found_before_the_means(rows: list[list[float]], message
 
 def test_parts_that_do_not_fit_are_refused() -> None:
     def build(train: list[int], test: list[int], fixed: bool = False) -> Data:
-        parts = [Part((torch.rand(len(t), 2),), torch.tensor(t, dtype=torch.int64)) for t in (train, test)]
+        parts = [Split((torch.rand(len(t), 2),), torch.tensor(t, dtype=torch.int64)) for t in (train, test)]
         return from_parts(
             "x",
             "classification",
@@ -338,18 +338,18 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         build([0, 1], [0, 2])
     assert build([0, 1], [0, 2], fixed=True).notes == ("the test part holds classes that train lacks: emu",)
     with pytest.raises(DataError, match=r"\[2, 3\] rows"):
-        from_parts("x", "regression", "tabular", Part((torch.rand(2, 1),), torch.rand(3, 1)))
+        from_parts("x", "regression", "tabular", Split((torch.rand(2, 1),), torch.rand(3, 1)))
 
 
 def test_t12_t37_test_rows_that_are_in_train_are_counted_and_said() -> None:
     rows = torch.randint(0, 256, (50, 1, 5, 5), dtype=torch.uint8)
-    train = Part((rows[:40],), torch.zeros(40))
-    test = Part((rows[30:],), torch.zeros(20))
+    train = Split((rows[:40],), torch.zeros(40))
+    test = Split((rows[30:],), torch.zeros(20))
     assert overlap(train, test) == 10
     assert overlap_notes(train, test) == [
         "10 of 20 test rows (50.0%) occur in train: test is not pure generalisation"
     ]
-    assert overlap(train, Part((rows[40:],), torch.zeros(10))) == 0
+    assert overlap(train, Split((rows[40:],), torch.zeros(10))) == 0
     assert overlap_notes(train, None) == []
     assert any("occur in train" in note for note in load("iris").notes)  # two of its flowers are equal
 

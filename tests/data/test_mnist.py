@@ -23,7 +23,7 @@ from dlrun.data import mnist as room
 from dlrun.data.baseline import baseline
 from dlrun.data.idx import read_idx, write_idx
 from dlrun.data.mnist import fashion_mnist, mnist
-from dlrun.data.preprocess import prepare
+from dlrun.data.preprocess import preprocess
 from dlrun.errors import ConfigError, DataError
 
 IMAGES = "train-images-idx3-ubyte"
@@ -143,11 +143,11 @@ def test_limit_and_validation_come_from_train(mnist_root: Path) -> None:
 
 def test_reconstruction_gives_the_prepared_image_back(mnist_root: Path) -> None:
     data = mnist(seed=0, root=mnist_root, task="reconstruction", mean=0.0, std=1.0)
-    inputs, target = prepare(data.spec, data.train.inputs, data.train.target)
+    inputs, target = preprocess(data.spec, data.train.inputs, data.train.target)
     assert target is inputs[0]
     assert (float(target.min()), float(target.max())) == (0, 1)
     assert data.test is not None
-    test = prepare(data.spec, data.test.inputs, data.test.target)[1]
+    test = preprocess(data.spec, data.test.inputs, data.test.target)[1]
     assert baseline(data)["mse"] == pytest.approx((test - target.mean(0)).square().mean().item(), rel=1e-4)
 
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dlrun.data import name_files
-from dlrun.data.base import Data, Part
+from dlrun.data.base import Data, Split
 from dlrun.data.names import decode, encode, names
 from dlrun.errors import ConfigError, DataError
 
@@ -38,7 +38,7 @@ def load(root: Path, **keys: object) -> Data:
     return names(**{"seed": 0, "root": root, "val_fraction": 0.0, **keys})  # type: ignore[arg-type]
 
 
-def pairs(data: Data, part: Part) -> list[tuple[str, str]]:
+def pairs(data: Data, part: Split) -> list[tuple[str, str]]:
     """(name, country) of each row, read back from the tensors."""
     return list(
         zip(decode(part.inputs[0], data.spec), (data.spec.labels[i] for i in part.target), strict=True)
@@ -150,7 +150,7 @@ def test_own_file_alone_gives_its_test_part(tmp_path: Path) -> None:
 def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path: Path) -> None:
     path = tmp_path / "excel.csv"
     path.write_bytes(b"\xef\xbb\xbfName, Country\r\nNov\xc3\xa1k,Czech\r\n")
-    assert name_files.read_csv(path) == [name_files.Row("Novák", "Czech", 2)]
+    assert name_files.read_csv(path) == [name_files.NameRow("Novák", "Czech", 2)]
 
 
 def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

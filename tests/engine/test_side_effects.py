@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlrun.data.base import Part
+from dlrun.data.base import Split
 from dlrun.data.batches import ResidentBatches
 from dlrun.engine.choose import choose_step
 from dlrun.engine.evaluation import eval_mode, evaluate
@@ -348,7 +348,7 @@ def test_an_optimizer_that_says_it_needs_a_closure_gets_one() -> None:
 
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_a_model_may_change_its_input_in_place(shuffle: bool) -> None:
-    part = Part(inputs=(torch.ones(10, 6),), target=torch.zeros(10, dtype=torch.int64))
+    part = Split(inputs=(torch.ones(10, 6),), target=torch.zeros(10, dtype=torch.int64))
     batches = ResidentBatches(part, TABLE, batch_size=4, shuffle=shuffle)
     for epoch in range(3):
         for batch in batches.epoch(epoch):
@@ -361,7 +361,7 @@ def test_a_model_may_change_its_input_in_place(shuffle: bool) -> None:
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_the_target_of_a_reconstruction_is_its_own(shuffle: bool) -> None:
     images = torch.ones(10, 6)
-    batches = ResidentBatches(Part((images,), images), TABLE, batch_size=4, shuffle=shuffle)
+    batches = ResidentBatches(Split((images,), images), TABLE, batch_size=4, shuffle=shuffle)
     for batch in batches.epoch(0):
         batch.inputs[0].zero_()
         assert bool((batch.target == 1).all())

@@ -100,9 +100,9 @@ def section(case: Case, runs: list[Path], place: Path, plots: Path) -> str:
 
 def lines_of(case: Case) -> tuple[str, str]:
     """What the preset's file says of itself: its description, and what to expect."""
-    from dlrun.config.schema.schema import config_dirs, menu
+    from dlrun.config.schema.schema import config_dirs, read_schema
 
-    option = menu(config_dirs(search_cwd=False)).options("experiment")[case.preset]
+    option = read_schema(config_dirs(search_cwd=False)).options("experiment")[case.preset]
     return option.description, option.headers["expect"]
 
 

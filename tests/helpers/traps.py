@@ -11,7 +11,7 @@ import torch
 
 import dlrun
 from dlrun.api import Run
-from dlrun.run.build import Built, build
+from dlrun.run.build import Components, build
 
 BASE = ("device=cpu", "device.threads=1")
 
@@ -21,7 +21,7 @@ def train(*words: str) -> Run:
     return dlrun.train([*BASE, *words])
 
 
-def built(*words: str) -> Built:
+def built(*words: str) -> Components:
     """Everything a run needs, before its first step."""
     return build(dlrun.compose([*BASE, *words]))
 

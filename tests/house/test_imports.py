@@ -79,6 +79,7 @@ def test_imports_go_one_way(path: Path) -> None:
 def test_the_rule_sees_imports_inside_functions(tmp_path: Path) -> None:
     file = tmp_path / "a.py"
     file.write_text(
-        "def f():\n    from dlrun.run.runner import train\n    import dlrun.sweep.jobs\n    from dlrun.config import yamls\n"
+        "def f():\n    from dlrun.run.runner import train\n    import dlrun.sweep.jobs\n"
+        "    from dlrun.config import expand\n"
     )
     assert imported_rooms(file) == {"run", "sweep", "config"}

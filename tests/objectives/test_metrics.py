@@ -12,7 +12,7 @@ from torch import Tensor
 from dlrun.components.registry import METRICS
 from dlrun.errors import ConfigError
 from dlrun.objectives.losses import bce, bce_with_logits, cross_entropy
-from dlrun.objectives.metrics import Classification, Multilabel, Regression, Together, metric_for
+from dlrun.objectives.metrics import Classification, MetricCollection, Multilabel, Regression, metric_for
 from dlrun.spec import IGNORE_INDEX, DataSpec
 
 N, C, K, T = 23, 5, 3, 6
@@ -193,7 +193,7 @@ class Confidence:
 def test_a_users_metric_is_evaluated_beside_the_tasks() -> None:
     output, target = rand(N, C), classes(N)
     main = Classification(spec("classification", C))
-    both = Together(main, [Confidence(spec("classification", C), None)])
+    both = MetricCollection(main, [Confidence(spec("classification", C), None)])
     counts = summed(both, output, target, 4)
     expected = main.result(main.counts(output, target)) | {"confidence": output.amax(1).mean().item()}
     assert both.result(counts) == pytest.approx(expected)
@@ -202,4 +202,4 @@ def test_a_users_metric_is_evaluated_beside_the_tasks() -> None:
     assert both.countable
     assert torch.equal(both.train_counts(output, target), main.train_counts(output, target))
     with pytest.raises(ConfigError, match="accuracy"):
-        Together(main, [main])
+        MetricCollection(main, [main])

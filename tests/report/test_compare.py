@@ -14,7 +14,7 @@ from dlrun.errors import RunError
 from dlrun.report import panels, style
 from dlrun.report.compare import compare, compare_command, write_results
 from dlrun.report.html import report_command
-from dlrun.report.jobs import JobRow, collect, parse, read_results, short_names, varied_keys
+from dlrun.report.jobs import SweepEntry, collect, parse, read_results, short_names, varied_keys
 from dlrun.report.sensitivity import heat_map_keys
 from dlrun.report.tables import format_value
 from tests.helpers.runs_by_hand import make_config, make_run, make_sweep
@@ -95,7 +95,7 @@ def test_a_dict_that_is_swept_is_one_column(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     values = [{"a": 1, "b": [1, 2]}, {"a": 2, "b": None}]
     rows = [
-        JobRow(run_with(folder / f"jobs/{n}", model__opts=value), {"model.opts": value})
+        SweepEntry(run_with(folder / f"jobs/{n}", model__opts=value), {"model.opts": value})
         for n, value in enumerate(values)
     ]
     for comparison in (write_results(folder, rows), compare([folder])):
@@ -139,7 +139,7 @@ def test_results_hold_one_row_a_job(sweep: Path) -> None:
 
 def test_a_sweep_and_compare_write_the_same(sweep: Path, tmp_path: Path) -> None:
     jobs = [
-        JobRow(path, {"optimizer": name, "optimizer.lr": float(rate), "seed": int(seed)})
+        SweepEntry(path, {"optimizer": name, "optimizer.lr": float(rate), "seed": int(seed)})
         for path in sorted((sweep / "jobs").iterdir())
         for name, rate, seed in [path.name.split("-")]
     ]
@@ -154,11 +154,11 @@ def test_a_sweep_and_compare_write_the_same(sweep: Path, tmp_path: Path) -> None
 
 def test_jobs_without_a_directory_stay_in_the_table(sweep: Path) -> None:
     shutil.rmtree(sweep / "jobs" / "adam-0.01-0")
-    died = JobRow(
+    died = SweepEntry(
         sweep / "jobs" / "adam-0.01-0", {"optimizer": "adam"}, "failed", "killed by signal 11", "dlrun x=1"
     )
-    coming = JobRow(sweep / "jobs" / "new", {"optimizer": "rmsprop"}, "waiting")
-    write_results(sweep, [died, coming, JobRow(sweep / "jobs" / "sgd-0.01-0", {"optimizer": "sgd"})])
+    coming = SweepEntry(sweep / "jobs" / "new", {"optimizer": "rmsprop"}, "waiting")
+    write_results(sweep, [died, coming, SweepEntry(sweep / "jobs" / "sgd-0.01-0", {"optimizer": "sgd"})])
     read = {row.path.name: row for row in read_results(sweep / "results.csv")}
     assert (read["adam-0.01-0"].status, read["adam-0.01-0"].error) == ("failed", "killed by signal 11")
     assert read["adam-0.01-0"].command == "dlrun x=1"
@@ -170,10 +170,10 @@ def test_jobs_without_a_directory_stay_in_the_table(sweep: Path) -> None:
 
 def test_the_directory_knows_better_than_an_old_table(sweep: Path) -> None:
     path = sweep / "jobs" / "adam-0.01-0"
-    write_results(sweep, [JobRow(path, {"seed": 0}, "waiting")])
+    write_results(sweep, [SweepEntry(path, {"seed": 0}, "waiting")])
     assert table(sweep)[0]["status"] == "finished"
     (path / "status.json").write_text(json.dumps({"state": "running"}))  # its process died
-    write_results(sweep, [JobRow(path, {"seed": 0}, "failed", "out of memory")])
+    write_results(sweep, [SweepEntry(path, {"seed": 0}, "failed", "out of memory")])
     assert (table(sweep)[0]["status"], table(sweep)[0]["error"]) == ("failed", "out of memory")
 
 
@@ -185,7 +185,7 @@ def test_settings_survive_the_table(value: Any) -> None:
 
 
 def test_time_to_the_target(sweep: Path) -> None:
-    jobs = [JobRow(path) for path in (sweep / "jobs").glob("adam-0.01-*")]
+    jobs = [SweepEntry(path) for path in (sweep / "jobs").glob("adam-0.01-*")]
     comparison = write_results(sweep, jobs, target=0.5)
     reached = comparison.groups[0].reached
     assert reached is not None
@@ -198,7 +198,7 @@ def test_time_to_the_target(sweep: Path) -> None:
 
 def test_a_narrow_table_keeps_what_was_not_counted_and_the_interval_longest(sweep: Path) -> None:
     paths = sorted((sweep / "jobs").iterdir())
-    table = write_results(sweep, [JobRow(path) for path in paths], target=0.35).table()
+    table = write_results(sweep, [SweepEntry(path) for path in paths], target=0.35).table()
     given_up = [header for header in table.spare if header in table.headers]
     assert given_up[-4:] == ["to val_loss 0.3500", "test_loss", "95 % interval", "not counted"]
     assert {"not counted", "95 % interval"} <= set(table.fitted(80).headers)
@@ -259,8 +259,8 @@ def test_a_search_is_repeated_by_its_best_settings(tmp_path: Path) -> None:
 def test_an_impossible_value_was_not_tried(tmp_path: Path) -> None:
     """It failed before it had a directory, so that a single rate is left: no grid, no edge."""
     run = make_run(tmp_path / "jobs" / "good", make_config(optimizer__lr=0.1))
-    jobs = [JobRow(run, {"optimizer.lr": 0.1})]
-    jobs.append(JobRow(tmp_path / "jobs" / "bad", {"optimizer.lr": -1}, "failed", "must be >= 0"))
+    jobs = [SweepEntry(run, {"optimizer.lr": 0.1})]
+    jobs.append(SweepEntry(tmp_path / "jobs" / "bad", {"optimizer.lr": -1}, "failed", "must be >= 0"))
     assert "edge" not in "\n".join(write_results(tmp_path, jobs).remarks)
 
 
@@ -551,7 +551,7 @@ def test_mean_curve_uses_the_points_that_all_runs_have() -> None:
 def test_what_a_sweep_said_of_a_job_is_kept(sweep: Path) -> None:
     paths = [sweep / "jobs" / "adam-0.01-0", sweep / "jobs" / "adam-0.1-0"]
     write_results(
-        sweep, [JobRow(path, {"arm": name}) for path, name in zip(paths, ("left", "right"), strict=True)]
+        sweep, [SweepEntry(path, {"arm": name}) for path, name in zip(paths, ("left", "right"), strict=True)]
     )
     jobs = {job.row.path.name: job for job in compare([sweep]).jobs}
     assert len(jobs) == 12

@@ -13,7 +13,7 @@ import pytest
 from dlrun.errors import RunError
 from dlrun.report.runs import list_runs, runs_command, scan_config
 from dlrun.report.tables import format_value
-from dlrun.store.reader import Run
+from dlrun.store.reader import StoredRun
 from dlrun.store.reading import flatten
 from tests.helpers.runs_by_hand import make_config, make_run, to_yaml
 
@@ -123,11 +123,11 @@ def test_no_runs_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_run_that_says_running_is_dead_when_nobody_holds_its_lock(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", state="running")
-    assert Run(run).state == "dead"  # no lock file at all
+    assert StoredRun(run).state == "dead"  # no lock file at all
     with open(run / ".lock", "w") as lock:
-        assert Run(run).state == "dead"
+        assert StoredRun(run).state == "dead"
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        assert Run(run).state == "running"
+        assert StoredRun(run).state == "running"
         assert list_runs(tmp_path)[0].state == "running"
     assert list_runs(tmp_path)[0].state == "dead"
 
@@ -144,15 +144,15 @@ def test_damaged_runs_are_listed(
     if content is not None:
         (run / name).write_bytes(content)
     assert listed(capsys, tmp_path) == ["run"]
-    assert Run(run).best()["epoch"] == 10
-    assert Run(run).title
+    assert StoredRun(run).best()["epoch"] == 10
+    assert StoredRun(run).title
 
 
 def test_scanning_reads_what_a_yaml_parser_reads(tmp_path: Path) -> None:
     config = make_config(model__hidden=[8, 16], run__name="a: b # c", dataset__name="x y")
     path = tmp_path / "config.yaml"
     path.write_text(to_yaml(config))
-    expected = {key: format_value(value) for key, value in flatten(Run(tmp_path).config).items()}
+    expected = {key: format_value(value) for key, value in flatten(StoredRun(tmp_path).config).items()}
     found = scan_config(path)
     assert found.keys() == expected.keys()
     for key, text in found.items():

@@ -8,23 +8,25 @@ import pytest
 from scipy import stats as scipy_stats
 
 from dlrun.report.remarks import remarks
-from dlrun.report.stats import Group, Row, group, interval, rank, repeated, time_to_target
+from dlrun.report.stats import Group, PairRow, group, interval, rank, repeated, time_to_target
 
 
 def label(one: Group) -> str:
     return " ".join(f"{key}={value}" for key, value in one.keys.items())
 
 
-def rows(values: dict[float, list[float]], **options: object) -> list[Row]:
+def rows(values: dict[float, list[float]], **options: object) -> list[PairRow]:
     """Rows of one lr each, one value a seed."""
     return [
-        Row({"optimizer.lr": lr}, seed=seed, value=value, **options)  # type: ignore[arg-type]
+        PairRow({"optimizer.lr": lr}, seed=seed, value=value, **options)  # type: ignore[arg-type]
         for lr, some in values.items()
         for seed, value in enumerate(some)
     ]
 
 
-def said(some: list[Row], mode: str = "min", metric: str = "val_loss", target: float | None = None) -> str:
+def said(
+    some: list[PairRow], mode: str = "min", metric: str = "val_loss", target: float | None = None
+) -> str:
     return "\n".join(remarks(rank(group(some), mode), metric, mode, label, target))
 
 
@@ -61,11 +63,11 @@ def test_rows_that_differ_only_in_the_seed_are_one_group() -> None:
 
 
 def test_one_and_true_are_different_settings() -> None:
-    assert len(group([Row({"a": 1}), Row({"a": True}), Row({"a": 1.0})])) == 2
+    assert len(group([PairRow({"a": 1}), PairRow({"a": True}), PairRow({"a": 1.0})])) == 2
 
 
 def test_a_repeated_seed_counts_once_and_the_newest_counts() -> None:
-    some = [Row({}, seed=0, value=1.0), Row({}, seed=0, value=2.0), Row({}, seed=1, value=4.0)]
+    some = [PairRow({}, seed=0, value=1.0), PairRow({}, seed=0, value=2.0), PairRow({}, seed=1, value=4.0)]
     (one,) = group(some)
     assert one.value is not None
     assert (one.value.n, one.value.mean) == (2, 3.0)
@@ -73,8 +75,8 @@ def test_a_repeated_seed_counts_once_and_the_newest_counts() -> None:
 
 
 def test_unfinished_and_failed_runs_are_left_out_of_the_mean() -> None:
-    some = [Row({}, seed=0, value=1.0), Row({}, seed=1, value=9.0, status="interrupted")]
-    some.append(Row({}, seed=2, value=9.0, status="failed", diverged=True))
+    some = [PairRow({}, seed=0, value=1.0), PairRow({}, seed=1, value=9.0, status="interrupted")]
+    some.append(PairRow({}, seed=2, value=9.0, status="failed", diverged=True))
     (one,) = group(some)
     assert one.value is not None
     assert (one.value.mean, one.value.n, one.diverged, len(one.rows)) == (1.0, 1, 1, 3)
@@ -130,7 +132,9 @@ def test_each_optimizer_has_its_own_edge() -> None:
         ("adam", 0.01): 2.0,
         ("adam", 0.001): 3.0,
     }
-    some = [Row({"optimizer": name, "optimizer.lr": lr}, 0, value) for (name, lr), value in values.items()]
+    some = [
+        PairRow({"optimizer": name, "optimizer.lr": lr}, 0, value) for (name, lr), value in values.items()
+    ]
     text = said(some)
     assert "best learning rate of sgd lies at the edge" in text
     assert "of adam lies at the edge" not in text
@@ -138,7 +142,7 @@ def test_each_optimizer_has_its_own_edge() -> None:
 
 def test_other_numbers_have_edges_from_three_values_on() -> None:
     def sizes(*values: int) -> str:
-        return said([Row({"model.width": size}, 0, 1.0 / size) for size in values])
+        return said([PairRow({"model.width": size}, 0, 1.0 / size) for size in values])
 
     assert "best model.width lies at the edge of the grid: 64 of 16 to 64; try larger ones" in sizes(
         16, 32, 64
@@ -159,13 +163,13 @@ def test_other_numbers_have_edges_from_three_values_on() -> None:
 def test_there_is_no_edge_where_nothing_lies_beyond(
     tried: tuple[float, ...], best: float, edge: bool
 ) -> None:
-    text = said([Row({"model.dropout": value}, 0, abs(value - best)) for value in tried])
+    text = said([PairRow({"model.dropout": value}, 0, abs(value - best)) for value in tried])
     assert ("edge" in text) == edge
 
 
 def test_failures_and_unfinished_runs_are_counted() -> None:
     states = ("failed", "dead", "waiting")
-    some = [*rows({0.1: [1.0]}), *(Row({"optimizer.lr": 0.1}, seed=9, status=state) for state in states)]
+    some = [*rows({0.1: [1.0]}), *(PairRow({"optimizer.lr": 0.1}, seed=9, status=state) for state in states)]
     assert "2 of 4 failed, 1 of 4 not finished" in said(some)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dlrun.report.tables import Table, closing_table, format_number, format_seconds, format_value, show
+from dlrun.report.tables import Table, closing_table, format_number, format_seconds, format_value, print_table
 from tests.helpers.runs_by_hand import make_metrics, make_summary
 
 
@@ -35,8 +35,8 @@ def test_a_pipe_gets_plain_lines_and_a_terminal_a_rich_table(monkeypatch: pytest
     monkeypatch.delenv("NO_COLOR", raising=False)
     coloured = Table(["status"], [["failed"], ["[bold]x"]])
     pipe, terminal = io.StringIO(), Terminal()
-    show(coloured, pipe)
-    show(coloured, terminal)
+    print_table(coloured, pipe)
+    print_table(coloured, terminal)
     assert pipe.getvalue() == "status\nfailed\n[bold]x\n"
     assert "\033[31mfailed" in terminal.getvalue()
     assert "[bold]x" in terminal.getvalue(), "names are no markup"
@@ -47,11 +47,11 @@ def test_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("NO_COLOR", "1")
     terminal = Terminal()
-    show(Table(["status"], [["failed"]]), terminal)
+    print_table(Table(["status"], [["failed"]]), terminal)
     assert "\033[31m" not in terminal.getvalue()
     monkeypatch.setenv("TERM", "dumb")
     dumb = Terminal()
-    show(Table(["status"], [["failed"]]), dumb)
+    print_table(Table(["status"], [["failed"]]), dumb)
     assert dumb.getvalue() == "status\nfailed\n"
 
 
@@ -65,7 +65,7 @@ def test_a_narrow_terminal_lacks_columns_not_digits(monkeypatch: pytest.MonkeyPa
     for columns, there in ((90, 5), (70, 4), (60, 3), (40, 2)):
         monkeypatch.setenv("COLUMNS", str(columns))
         terminal = Terminal()
-        show(wide, terminal)
+        print_table(wide, terminal)
         text = terminal.getvalue()
         assert len([cell for cell in cells if cell in text]) == there, text
         note = " ".join(text.split("columns have no room for:")[-1].split())
@@ -73,7 +73,7 @@ def test_a_narrow_terminal_lacks_columns_not_digits(monkeypatch: pytest.MonkeyPa
         assert all(name in note for name in gone)
         assert ("see results.csv" in note) == bool(gone)
     pipe = io.StringIO()
-    show(wide, pipe)
+    print_table(wide, pipe)
     assert all(cell in pipe.getvalue() for cell in cells)
 
 

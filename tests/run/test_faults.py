@@ -15,7 +15,7 @@ from dlrun import cli
 from dlrun.errors import DataError, RunError
 from dlrun.run import runner
 from dlrun.run.screen import Screen
-from dlrun.store.files import Table
+from dlrun.store.files import CsvTable
 from dlrun.store.rundir import RunDir
 from tests.helpers.quick_runs import QUICK, begin, interrupt, no_space, run, status
 
@@ -96,7 +96,7 @@ def test_a_full_disk_is_said_in_one_line(
 def test_a_disk_too_full_for_the_status_hides_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(Table, "flush", no_space)
+    monkeypatch.setattr(CsvTable, "flush", no_space)
     ordinary = RunDir.write_status
     monkeypatch.setattr(
         RunDir,

@@ -13,7 +13,7 @@ from dlrun.config.compose import compose
 from dlrun.config.config import Config, flatten
 from dlrun.config.expand import Expansion, plan
 from dlrun.config.schema import yamls
-from dlrun.config.schema.schema import GROUPS, builtin_conf, config_dirs, menu
+from dlrun.config.schema.schema import GROUPS, builtin_conf, config_dirs, read_schema
 from dlrun.run.build import build_data, build_model
 
 FOLDER = builtin_conf() / "experiment"
@@ -53,7 +53,7 @@ def test_the_presets_are_those_promised() -> None:
 
 @pytest.mark.parametrize("name", PROMISED)
 def test_a_preset_says_its_command_what_it_shows_and_what_to_expect(name: str) -> None:
-    option = menu(config_dirs(search_cwd=False)).options("experiment")[name]
+    option = read_schema(config_dirs(search_cwd=False)).options("experiment")[name]
     assert option.command.split() == ["dlrun", f"experiment={name}"]
     assert option.description.endswith(".")
     assert option.headers["expect"]
@@ -62,7 +62,7 @@ def test_a_preset_says_its_command_what_it_shows_and_what_to_expect(name: str) -
 
 @pytest.mark.parametrize("name", PROMISED)
 def test_a_preset_composes_and_states_differences_only(name: str) -> None:
-    config, choices = one(name), menu(config_dirs(search_cwd=False))
+    config, choices = one(name), read_schema(config_dirs(search_cwd=False))
     defaults = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))["defaults"]
     groups = {key.removeprefix("override /"): option for item in defaults for key, option in item.items()}
     assert set(groups) <= set(GROUPS)

@@ -117,10 +117,10 @@ def test_t29_labels_come_from_train_and_travel_with_the_checkpoint() -> None:
 
 
 def test_t30_the_labels_that_are_printed_are_those_of_train(capsys: pytest.CaptureFixture[str]) -> None:
-    from dlrun.commands import COMMANDS, Words
+    from dlrun.commands import COMMANDS, CommandLine
 
     words = names(TRAIN, [("Sato", "Japan"), ("Greco", "Italy")])
-    COMMANDS["show"].call(Words(["show", *words], "show", overrides=list(words)))
+    COMMANDS["show"].call(CommandLine(["show", *words], "show", overrides=list(words)))
     lines = {tuple(line.split()) for line in capsys.readouterr().out.splitlines()}
     assert {("Sato", "Japan"), ("Greco", "Italy"), ("Czech", "2", "0")} <= lines
 

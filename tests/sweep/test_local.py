@@ -29,7 +29,7 @@ from dlrun.sweep.executors import local
 from dlrun.sweep.executors.base import Ended
 from dlrun.sweep.executors.local import LocalExecutor
 from dlrun.sweep.folder import FrozenJob
-from dlrun.sweep.plan import Tried, kind_of
+from dlrun.sweep.plan import DryRunResult, kind_of
 from dlrun.sweep.task import Task, check_job
 from dlrun.sweep.trial import CLOSING_SECONDS, try_one_batch
 from tests.helpers.sweep_fakes import read_sweep, states
@@ -283,7 +283,7 @@ class SlowExecutor:
         self.children: dict[str, Any] = {}
 
     def start(self, task: Task) -> None:
-        self.children[task.slug] = local.Child(task, pid=1)
+        self.children[task.slug] = local.Worker(task, pid=1)
         if "hang" not in task.slug:
             write_json(Path(f"{task.stem}.result.json"), {"code": 0})
 
@@ -315,11 +315,12 @@ def test_a_model_that_hangs_while_building_does_not_hold_the_sweep_up(
 
 
 def test_what_a_dry_run_found_decides_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    def tried(jobs: list[FrozenJob], settings: Any, plugins: Any) -> list[Tried]:
+    def tried(jobs: list[FrozenJob], settings: Any, plugins: Any) -> list[DryRunResult]:
         errors = {"0": "", "1": "cannot be built", "2": "crashed"}
         kinds = [errors[str(job.config.seed)] for job in jobs]
         return [
-            Tried(job, error=kind, impossible="built" in kind) for job, kind in zip(jobs, kinds, strict=True)
+            DryRunResult(job, error=kind, impossible="built" in kind)
+            for job, kind in zip(jobs, kinds, strict=True)
         ]
 
     monkeypatch.setattr(plan, "try_jobs", tried)
@@ -337,7 +338,7 @@ def test_the_estimate_counts_what_is_not_training(
     config = dlrun.compose(["device=cpu", "trainer=smoke"])
     assert try_one_batch(config)["seconds"] > CLOSING_SECONDS
     monkeypatch.setattr(
-        plan, "try_jobs", lambda jobs, settings, plugins: [Tried(job, seconds=2.0) for job in jobs]
+        plan, "try_jobs", lambda jobs, settings, plugins: [DryRunResult(job, seconds=2.0) for job in jobs]
     )
     words = ["-m", "device=cpu", "sweep.dry_run=true", "sweep.workers=2"]
     for more, seconds in (

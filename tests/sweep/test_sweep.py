@@ -29,7 +29,7 @@ from dlrun.sweep.drive import Stopping
 from dlrun.sweep.folder import SweepDir, dumps
 from dlrun.sweep.identity import data_hash
 from dlrun.sweep.names import job_key, job_slug, sweep_name
-from dlrun.sweep.screen import Screen
+from dlrun.sweep.screen import SweepScreen
 from dlrun.sweep.state import Record
 from tests.helpers.runs_by_hand import make_run
 from tests.helpers.sweep_fakes import FakeSweep, read_sweep, states
@@ -311,7 +311,7 @@ def test_a_refresh_that_is_refused_leaves_the_results(
 ) -> None:
     sweep(FOUR)
 
-    def refuse(executor: Any, jobs: list[Any], screen: Screen) -> None:
+    def refuse(executor: Any, jobs: list[Any], screen: SweepScreen) -> None:
         assert len(jobs) == 4
         raise ConfigError(Problem("model", "cannot be built."))
 
@@ -657,7 +657,7 @@ def test_the_live_table_shows_what_runs_and_what_is_left(
 
     sweep(["seed=0,1,2", "device=cpu", "trainer.epochs=10"])
     jobs = list(sweep.folder.jobs.values())
-    screen = Screen(terminal=True)
+    screen = SweepScreen(terminal=True)
     screen.expect(8, 2)
     for state in ("finished", "failed"):
         screen.ended(sweep.folder, jobs[0], Record(state=state, error="no luck\nat all", seconds=10.0))

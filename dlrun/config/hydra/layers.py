@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from dlrun.config.hydra.source import MenuSource, check_file, repository
+from dlrun.config.hydra.source import SchemaSource, check_file, repository
 from dlrun.config.schema import yamls
 from dlrun.config.schema.comments import Option, short_path
-from dlrun.config.schema.schema import COMPONENTS, GROUPS, PRIMARY, Menu, settings_files
+from dlrun.config.schema.schema import COMPONENTS, GROUPS, PRIMARY, Schema, settings_files
 from dlrun.errors import ConfigError, Problem, did_you_mean
 
 Choices = dict[str, str | None]  # option by group
@@ -39,7 +39,7 @@ class Settings:
     values: dict[str, Any]
 
 
-def stack(choices: Choices, menu: Menu, swept_by_experiment: frozenset[str] = frozenset()) -> list[Layer]:
+def stack(choices: Choices, menu: Schema, swept_by_experiment: frozenset[str] = frozenset()) -> list[Layer]:
     """The layers for these options, weakest first. Raises `ConfigError`.
 
     A group in `choices` was chosen on the command line: it wins as a whole over the experiment's values for it,
@@ -77,7 +77,7 @@ def merge_into(whole: dict[str, Any], values: dict[str, Any]) -> None:
             whole[key] = copy.deepcopy(value)
 
 
-def _files(choices: Choices, menu: Menu) -> tuple[list[tuple[str, str, bool]], Choices]:
+def _files(choices: Choices, menu: Schema) -> tuple[list[tuple[str, str, bool]], Choices]:
     """The files that Hydra's defaults lists lead to (path, package, is it the experiment's), and the options chosen."""
     from hydra._internal.defaults_list import create_defaults_list
     from hydra.core.override_parser.types import Override, OverrideType, ValueType
@@ -110,22 +110,22 @@ def _files(choices: Choices, menu: Menu) -> tuple[list[tuple[str, str, bool]], C
 
 
 @lru_cache(maxsize=8)
-def _reader(menu: Menu) -> tuple[MenuSource, list[Settings], Choices]:
+def _reader(menu: Schema) -> tuple[SchemaSource, list[Settings], Choices]:
     """The source of a menu's files, the user's settings, and the options that are usual with these."""
     settings = [_read_settings(menu, str(path)) for path in settings_files(menu.dirs)]
     usual = {group: option for s in settings for group, option in s.choices.items()}
-    source = MenuSource(menu, usual)
+    source = SchemaSource(menu, usual)
     primary = yamls.load(menu.primary_option.path) if menu.primary_option.path else {}
     ours = {k: v for item in primary["defaults"] if isinstance(item, dict) for k, v in item.items()}
     return source, settings, {**ours, **usual}
 
 
 @lru_cache(maxsize=8)
-def _repository(menu: Menu) -> Any:
+def _repository(menu: Schema) -> Any:
     return repository(_reader(menu)[0])
 
 
-def _read_settings(menu: Menu, path: str) -> Settings:
+def _read_settings(menu: Schema, path: str) -> Settings:
     """A dlrun.yaml. A group's option may be given as `model: gru`, or in a `defaults` list as in any Hydra file."""
     from pathlib import Path
 
@@ -149,7 +149,7 @@ def _read_settings(menu: Menu, path: str) -> Settings:
     return Settings(source, choices, values)
 
 
-def _fitting(values: dict[str, Any], chosen: Choices, usual: Choices, menu: Menu) -> dict[str, Any]:
+def _fitting(values: dict[str, Any], chosen: Choices, usual: Choices, menu: Schema) -> dict[str, Any]:
     """The settings that hold with the chosen options.
 
     Settings are written for the usual options. Where another one is chosen, what that option says itself holds:
@@ -188,7 +188,7 @@ def _embed(values: dict[str, Any], package: str) -> dict[str, Any]:
     return values
 
 
-def _missing(error: Any, menu: Menu) -> Problem:
+def _missing(error: Any, menu: Schema) -> Problem:
     """What a `defaults` list names that is not there."""
     where = re.search(r"In '([^']+)'", str(error))
     group, _, name = str(error.missing_cfg_file).partition("/")

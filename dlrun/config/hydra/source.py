@@ -13,14 +13,14 @@ from omegaconf import OmegaConf
 
 from dlrun.config.schema import yamls
 from dlrun.config.schema.comments import file_state
-from dlrun.config.schema.schema import GROUPS, PRIMARY, Menu, Option
+from dlrun.config.schema.schema import GROUPS, PRIMARY, Option, Schema
 from dlrun.errors import ConfigError, Problem
 
 
-class MenuSource(ConfigSource):
+class SchemaSource(ConfigSource):
     """Hydra asks it for groups, options and `defaults` lists; the values it never sees (`values` has them)."""
 
-    def __init__(self, menu: Menu, usual: dict[str, str | None]) -> None:
+    def __init__(self, menu: Schema, usual: dict[str, str | None]) -> None:
         self.menu, self.usual = menu, usual
         self.provider, self.path = "dlrun", ", ".join(str(d) for d in menu.dirs)
         self._texts: dict[str, tuple[dict[str, Any], str | None]] = {}
@@ -133,10 +133,10 @@ def _text_keys(values: dict[Any, Any]) -> bool:
 class Repository(ConfigRepository):
     """Hydra's repository with our one source in it."""
 
-    def __init__(self, source: MenuSource) -> None:
+    def __init__(self, source: SchemaSource) -> None:
         self.sources = [source]
 
 
-def repository(source: MenuSource) -> CachingConfigRepository:
+def repository(source: SchemaSource) -> CachingConfigRepository:
     """What Hydra's defaults-list code reads from; it remembers what it has read."""
     return CachingConfigRepository(Repository(source))

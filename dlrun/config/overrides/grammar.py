@@ -9,8 +9,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from dlrun.config.overrides.values import Choices, Distribution, Globbed, read_value
-from dlrun.config.schema.contract import show
-from dlrun.config.schema.schema import COMPONENTS, GROUPS, Menu
+from dlrun.config.schema.contract import format_yaml
+from dlrun.config.schema.schema import COMPONENTS, GROUPS, Schema
 from dlrun.errors import ConfigError, Problem, did_you_mean
 
 OFF = {"scheduler": "none", "logger": "default", "experiment": None}  # what `~GROUP` and `GROUP=null` choose
@@ -31,7 +31,7 @@ HYDRA_KEYS = {
 
 
 @dataclass(frozen=True)
-class Word:
+class Override:
     """One override: a group (`option` set, or None for no option) or a dotted key with its value."""
 
     text: str  # as it was typed
@@ -50,9 +50,9 @@ class Word:
         return isinstance(self.value, (Choices, Distribution))
 
 
-def read_words(texts: list[str], menu: Menu) -> tuple[list[Word], list[Problem]]:
+def read_overrides(texts: list[str], menu: Schema) -> tuple[list[Override], list[Problem]]:
     """Every word, read; and what is wrong with those that cannot be."""
-    words: list[Word] = []
+    words: list[Override] = []
     problems: list[Problem] = []
     for text in texts:
         try:
@@ -62,7 +62,7 @@ def read_words(texts: list[str], menu: Menu) -> tuple[list[Word], list[Problem]]
     return words, problems
 
 
-def read_word(text: str, menu: Menu) -> list[Word]:
+def read_word(text: str, menu: Schema) -> list[Override]:
     """One override (two for `device=cuda:1`). Raises `ConfigError`."""
     sign, key, raw = _split(text)
     _refuse_hydra(key)
@@ -74,7 +74,7 @@ def read_word(text: str, menu: Menu) -> list[Word]:
     if isinstance(value, ConfigError):
         raise ConfigError(Problem(key, str(value.problems[0].message), value.problems[0].hint))
     if key in GROUPS:
-        return list(_choice(Word(text, key, _glob(value, key, menu), raw), menu))
+        return list(_choice(Override(text, key, _glob(value, key, menu), raw), menu))
     if key.removesuffix(".name") in COMPONENTS and key.endswith(".name"):
         group = key.removesuffix(".name")
         raise ConfigError(
@@ -84,7 +84,7 @@ def read_word(text: str, menu: Menu) -> list[Word]:
         raise ConfigError(
             Problem(key, "glob(...) picks options of a group; this is a key.", "List its values.")
         )
-    return [Word(text, key, value, raw)]
+    return [Override(text, key, value, raw)]
 
 
 def _split(text: str) -> tuple[str, str, str | None]:
@@ -123,10 +123,10 @@ def _refuse_hydra(key: str) -> None:
     )
 
 
-def _deletion(text: str, key: str, menu: Menu) -> Word:
+def _deletion(text: str, key: str, menu: Schema) -> Override:
     """`~scheduler` means no scheduler; other keys cannot be taken away."""
     if key in OFF:
-        return Word(text, key, OFF[key])
+        return Override(text, key, OFF[key])
     if key in GROUPS:
         raise ConfigError(Problem(key, f"a run needs a {key}: it cannot be left out.", _allowed(key, menu)))
     raise ConfigError(
@@ -134,11 +134,11 @@ def _deletion(text: str, key: str, menu: Menu) -> Word:
     )
 
 
-def _allowed(group: str, menu: Menu) -> str:
+def _allowed(group: str, menu: Schema) -> str:
     return f"Allowed: {', '.join(menu.options(group))}."
 
 
-def _choice(word: Word, menu: Menu) -> Iterator[Word]:
+def _choice(word: Override, menu: Schema) -> Iterator[Override]:
     """Words that choose existing options: `null` becomes what it means, `device=cuda:1` becomes two words."""
     if isinstance(word.value, Distribution):
         raise ConfigError(Problem(word.key, "an interval has no options.", _allowed(word.key, menu)))
@@ -147,27 +147,27 @@ def _choice(word: Word, menu: Menu) -> Iterator[Word]:
             _option(word.key, v, t, menu) for v, t in zip(word.value.values, word.value.texts, strict=True)
         )
         texts = tuple("null" if name is None else name for name in names)
-        yield Word(word.text, word.key, Choices(names, texts), word.raw)
+        yield Override(word.text, word.key, Choices(names, texts), word.raw)
         return
     name = _option(word.key, word.value, word.raw, menu)
     number = re.fullmatch(r"(cuda):\d+", name or "")
     if word.key == "device" and number and name not in menu.options("device"):
-        yield Word(word.text, "device", number[1], number[1])
-        yield Word(word.text, "device.name", name, str(name))
+        yield Override(word.text, "device", number[1], number[1])
+        yield Override(word.text, "device.name", name, str(name))
     else:
-        yield Word(word.text, word.key, name, word.raw)
+        yield Override(word.text, word.key, name, word.raw)
 
 
-def _option(group: str, value: Any, raw: str, menu: Menu) -> str | None:
+def _option(group: str, value: Any, raw: str, menu: Schema) -> str | None:
     """The option that a value names. Raises `ConfigError` with the nearest one."""
     if value is None:
         return _deletion(raw, group, menu).value
     if isinstance(value, list):
-        several = ",".join(show(item) for item in value)
+        several = ",".join(format_yaml(item) for item in value)
         message = "takes one option, not a list."
         raise ConfigError(Problem(group, message, f"To run each of them: dlrun -m {group}={several}"))
     if isinstance(value, dict):
-        hint = " ".join(f"{group}.{key}={show(item)}" for key, item in value.items())
+        hint = " ".join(f"{group}.{key}={format_yaml(item)}" for key, item in value.items())
         raise ConfigError(
             Problem(group, "takes the name of an option.", f"To set its keys: {hint or group + '.KEY=...'}")
         )
@@ -179,7 +179,7 @@ def _option(group: str, value: Any, raw: str, menu: Menu) -> str | None:
     raise ConfigError(Problem(group, f"there is no option {name!r}.", hint))
 
 
-def _glob(value: Any, group: str, menu: Menu) -> Any:
+def _glob(value: Any, group: str, menu: Schema) -> Any:
     if not isinstance(value, Globbed):
         return value
     names = [n for n in menu.options(group) if any(fnmatchcase(n, p) for p in value.include)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dlrun.config.schema.contract import show
+from dlrun.config.schema.contract import format_yaml
 from dlrun.errors import Problem
 
 
@@ -47,7 +47,9 @@ def _without_broken(values: Any, path: str, problems: list[Problem]) -> Any:
         except (OmegaConfBaseException, ValueError, RecursionError):
             hint = "To mean the two characters, write \\${."
             problems.append(
-                Problem(path or "''", f"{show(values)!r} is not an interpolation that can be read.", hint)
+                Problem(
+                    path or "''", f"{format_yaml(values)!r} is not an interpolation that can be read.", hint
+                )
             )
             return None
     return values

@@ -14,7 +14,7 @@ from functools import lru_cache
 from random import Random
 from typing import Any
 
-from dlrun.config.schema.contract import show
+from dlrun.config.schema.contract import format_yaml
 from dlrun.errors import ConfigError, Problem
 
 SWEEP_FUNCTIONS = re.compile(r"^\s*(choice|range|interval|glob|tag|sort|shuffle)\s*\(.*\)\s*$", re.DOTALL)
@@ -51,7 +51,7 @@ class Distribution:
     integer: bool = False
 
     def __str__(self) -> str:
-        body = f"interval({show(self.low)}, {show(self.high)})"
+        body = f"interval({format_yaml(self.low)}, {format_yaml(self.high)})"
         return f"tag(log, {body})" if self.log else body
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 
-from dlrun.config.schema.schema import GROUPS, Menu
+from dlrun.config.schema.schema import GROUPS, Schema
 from dlrun.errors import ConfigError, Problem, did_you_mean
 
 SCRIPTS = {
@@ -44,7 +44,7 @@ def script(shell: str) -> str:
     return SCRIPTS[shell]
 
 
-def complete(shell: str, line: str, menu: Menu, commands: Iterable[str], flags: Iterable[str]) -> list[str]:
+def complete(shell: str, line: str, menu: Schema, commands: Iterable[str], flags: Iterable[str]) -> list[str]:
     """What could stand in the place of the line's last word, each as this shell wants it."""
     words = _split(line)
     current = words.pop() if words and not line.endswith((" ", "\t")) else ""
@@ -56,7 +56,7 @@ def complete(shell: str, line: str, menu: Menu, commands: Iterable[str], flags: 
 
 
 def candidates(
-    before: list[str], current: str, menu: Menu, commands: Iterable[str], flags: Iterable[str]
+    before: list[str], current: str, menu: Schema, commands: Iterable[str], flags: Iterable[str]
 ) -> list[str]:
     """Whole words that begin with `current`."""
     if current.startswith("-"):
@@ -76,7 +76,7 @@ def candidates(
     return _starting([*([] if before else commands), *words, *sections], current)
 
 
-def _values(current: str, menu: Menu) -> list[str]:
+def _values(current: str, menu: Schema) -> list[str]:
     """Options of a group, or the words that a key accepts; after a comma, for the last item."""
     key, _, value = current.partition("=")
     head, comma, last = value.rpartition(",")

@@ -46,7 +46,7 @@ class Alternative:
 
     def __str__(self) -> str:
         if self.type == "literal":
-            return show(self.literal)
+            return format_yaml(self.literal)
         inner = f"[{self.of}]" if self.of else ""
         bounds = ", ".join(f"{sign} {limit:.12g}" for sign, limit in self.bounds)
         return f"{self.type}{inner} {bounds}".strip()
@@ -133,7 +133,7 @@ class Contract:
     @property
     def words(self) -> list[str]:
         """The literal words that may be written."""
-        return [show(a.literal) for a in self.alternatives if a.type == "literal"]
+        return [format_yaml(a.literal) for a in self.alternatives if a.type == "literal"]
 
     def has(self, *types: str) -> bool:
         """Is one of these types among the alternatives?"""
@@ -155,14 +155,14 @@ def expand_user(text: str) -> str:
         return text
 
 
-def show(value: Any) -> str:
+def format_yaml(value: Any) -> str:
     """A value as it is written on the command line or in YAML."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(show(item) for item in value) + "]"
+        return "[" + ", ".join(format_yaml(item) for item in value) + "]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{show(k)}: {show(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{format_yaml(k)}: {format_yaml(v)}" for k, v in value.items()) + "}"
     if isinstance(value, float):
         return repr(value)
     return str(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from dlrun.config.schema.schema import GROUPS, Key, Menu
+from dlrun.config.schema.schema import GROUPS, Key, Schema
 from dlrun.errors import ConfigError, Problem, did_you_mean
 
 EXAMPLES = """\
@@ -19,7 +19,7 @@ EXAMPLES = """\
 SHOWN = ("trainer", "device", "checkpoint")  # groups whose keys are the same for all options
 
 
-def help_page(menu: Menu, commands: dict[str, str], flags: dict[str, str]) -> str:
+def help_page(menu: Schema, commands: dict[str, str], flags: dict[str, str]) -> str:
     """The whole of `dlrun --help`."""
     lines = ["dlrun: run deep-learning experiments from configuration", ""]
     lines += [
@@ -59,7 +59,7 @@ def help_page(menu: Menu, commands: dict[str, str], flags: dict[str, str]) -> st
     return "\n".join(lines)
 
 
-def list_page(word: str | None, menu: Menu) -> str:
+def list_page(word: str | None, menu: Schema) -> str:
     """`dlrun list`, or `dlrun list models`. Raises `ConfigError` for a group that is none."""
     if word is None:
         return "\n\n".join(
@@ -77,7 +77,7 @@ def list_page(word: str | None, menu: Menu) -> str:
     return "\n".join(list_options(by_word[word], menu))
 
 
-def list_options(group: str, menu: Menu) -> list[str]:
+def list_options(group: str, menu: Schema) -> list[str]:
     """One line an option: its name and what it is; what models take, and what to expect of experiments."""
     options = menu.options(group)
     width = max((len(name) for name in options), default=0)

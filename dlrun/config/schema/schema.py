@@ -69,7 +69,7 @@ def settings_files(dirs: Iterable[Path]) -> list[Path]:
     return [path for d in reversed(list(dirs)) if (path := d / SETTINGS).is_file() and d != builtin_conf()]
 
 
-class Menu:
+class Schema:
     """Everything that can be chosen in some folders. Build it with `menu()`, which reads each state once."""
 
     def __init__(self, dirs: tuple[Path, ...], extra: tuple[Option, ...] = ()) -> None:
@@ -202,14 +202,14 @@ def fingerprint(dirs: tuple[Path, ...]) -> tuple[tuple[str, int, int], ...]:
     return tuple(found)
 
 
-_CACHE: dict[object, Menu] = {}
+_CACHE: dict[object, Schema] = {}
 
 
-def menu(dirs: tuple[Path, ...], extra: tuple[Option, ...] = ()) -> Menu:
+def read_schema(dirs: tuple[Path, ...], extra: tuple[Option, ...] = ()) -> Schema:
     """The menu of these folders as they are now, with options that plug-ins add; unchanged files are not read again."""
     state = (dirs, fingerprint(dirs), tuple((o.group, o.name, repr(o.keys)) for o in extra))
     if state not in _CACHE:
         if len(_CACHE) >= 8:
             _CACHE.pop(next(iter(_CACHE)))
-        _CACHE[state] = Menu(dirs, extra)
+        _CACHE[state] = Schema(dirs, extra)
     return _CACHE[state]

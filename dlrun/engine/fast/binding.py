@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from dlrun.engine.fast.snapshot import Held
+from dlrun.engine.fast.snapshot import StateSnapshot
 
 if TYPE_CHECKING:
     from dlrun.engine.fast.trace import Trace
@@ -26,7 +26,7 @@ class Binding:
     ) -> None:
         assert trace.formula is not None
         self.trace, self.optimizer, self.formula = trace, optimizer, trace.formula
-        self.tensors, self.counts, self.held = tensors, counts, Held(optimizer.state)
+        self.tensors, self.counts, self.held = tensors, counts, StateSnapshot(optimizer.state)
         self.device = tensors[0].device
         # On the CPU the counts' memory itself; elsewhere the counts as Python knows them while nobody else counts.
         on_cpu = self.device.type == "cpu"

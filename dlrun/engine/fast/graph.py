@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from dlrun.engine.fast.fused import FusedStep
-from dlrun.engine.fast.kernels import FusedUpdate, Group, Lists
-from dlrun.engine.fast.side_effects import Witness, refusal
+from dlrun.engine.fast.kernels import FusedUpdate, Group, GroupTensors
+from dlrun.engine.fast.side_effects import SideEffects, refusal
 from dlrun.engine.step import clip
 from dlrun.objectives.without_dynamo import is_ordinary
 
@@ -81,7 +81,7 @@ class GraphStep:
         if self.places != places(self.held) or not self.fused_update.held.there(optimizer.state):
             return False
         lists, groups = self.fused_update.lists, optimizer.param_groups
-        return len(lists) == len(groups) and all(map(Lists.holds, lists, groups))
+        return len(lists) == len(groups) and all(map(GroupTensors.holds, lists, groups))
 
     def warm_up(self, state: Any, batch: Any) -> tuple[Tensor, Tensor]:
         """An ordinary step on a side stream, as captures want it."""
@@ -108,7 +108,7 @@ class GraphStep:
             self.refused = "the optimizer's settings change again and again"
         if self.refused:
             return False
-        witness = Witness(state.model, state.loss)
+        witness = SideEffects(state.model, state.loss)
         use_device_counts(optimizer)
         self.inputs = tuple(x.clone() for x in batch.inputs)
         self.target = batch.target.clone()

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer
 
-from dlrun.engine.fast.snapshot import Held, joined_counts, same
+from dlrun.engine.fast.snapshot import StateSnapshot, joined_counts, same
 from dlrun.objectives.without_dynamo import is_ordinary, step_optimizer
 
 Group = dict[str, Any]
@@ -121,7 +121,7 @@ flushing = Flushing()
 
 
 @dataclass(frozen=True)
-class Lists:
+class GroupTensors:
     """What the kernel of one group is called with."""
 
     group: Group
@@ -154,8 +154,8 @@ class FusedUpdate:
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
-        self.held = Held({})  # the optimizer's state when the lists were made
-        self.lists: list[Lists] = []
+        self.held = StateSnapshot({})  # the optimizer's state when the lists were made
+        self.lists: list[GroupTensors] = []
 
     def __call__(self) -> None:
         """One step from the gradients, which are then None."""
@@ -198,9 +198,9 @@ class FusedUpdate:
         """Make the lists for the present state and gradients; none if a kernel cannot take them."""
         lists = [self.collect_group(group) for group in self.optimizer.param_groups]
         self.lists = [item for item in lists if item is not None]
-        self.held = Held(self.optimizer.state)
+        self.held = StateSnapshot(self.optimizer.state)
 
-    def collect_group(self, group: Group) -> Lists | None:
+    def collect_group(self, group: Group) -> GroupTensors | None:
         """The lists of one group, or None."""
         kernel = _kernel(self.optimizer, group)
         op = getattr(torch, kernel.op, None) if kernel is not None else None
@@ -221,7 +221,7 @@ class FusedUpdate:
             counts = joined_counts([self.optimizer.state[p] for p in params])
             state["step"] = [self.optimizer.state[p]["step"] for p in params]
         idle = [p for p in group["params"] if p.grad is None]
-        return Lists(group, kernel, op, keys, list(group["params"]), params, idle, state, counts)
+        return GroupTensors(group, kernel, op, keys, list(group["params"]), params, idle, state, counts)
 
 
 def _is_plain(tensor: Tensor | None) -> bool:

@@ -31,7 +31,7 @@ def has_hooks(parameter: Tensor) -> bool:
     return bool(parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None))
 
 
-class Witness:
+class SideEffects:
     """What Python holds beside the tensors of a model and a loss, to see if a step changes it, and to put it back."""
 
     def __init__(self, *owners: Any) -> None:

@@ -15,7 +15,7 @@ def same(tensors: list[Tensor], others: list[Tensor]) -> bool:
     return len(tensors) == len(others) and all(map(is_, tensors, others))
 
 
-class Held:
+class StateSnapshot:
     """The tensors that an optimizer's state holds, to see if somebody put others there."""
 
     def __init__(self, state: Any) -> None:

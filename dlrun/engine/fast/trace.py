@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from dlrun.engine.fast.binding import Binding
 from dlrun.engine.fast.formulas import Formula, Group
-from dlrun.engine.fast.side_effects import Witness, refusal
+from dlrun.engine.fast.side_effects import SideEffects, refusal
 from dlrun.engine.fast.snapshot import joined_counts, same
 from dlrun.engine.step import autocast
 from dlrun.errors import ConfigError, Problem
@@ -59,7 +59,7 @@ class Trace:
         inputs += [*example.inputs, example.target]
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # warns where there is no GPU
         self.refuse(refusal(self.state.model))
-        before = Witness(self.state.model, self.state.loss)
+        before = SideEffects(self.state.model, self.state.loss)
         try:
             # Private to torch or experimental, so they are named here alone and any failure is one message.
             from torch._inductor.compile_fx import compile_fx, compile_fx_inner
@@ -73,7 +73,7 @@ class Trace:
 
             trace = make_fx(self.step, decompositions(), tracing_mode="fake")
             trace(*inputs)  # what one step sets and the next sets again is no change
-            between = Witness(self.state.model, self.state.loss)
+            between = SideEffects(self.state.model, self.state.loss)
             graph = trace(*inputs)
             self.refuse(between.change() or self.replaced)
             before.restore()

@@ -30,7 +30,7 @@ GRACE = 5.0  # seconds after job_timeout in which a job's own watchdog may end i
 
 
 @dataclass
-class Child:
+class Worker:
     """A job that runs: its process (0 until the server names it), its GPU, and when it counts as hung."""
 
     task: Task
@@ -96,7 +96,7 @@ class LocalExecutor:
         self.settings = settings
         self.modules = component_modules(configs)
         self.timeout: float | None = settings["job_timeout"]
-        self.children: dict[str, Child] = {}
+        self.children: dict[str, Worker] = {}
         self.ended: list[Ended] = []
         self.starts = 0
         self.server = self.new_server()
@@ -125,7 +125,7 @@ class LocalExecutor:
 
     def start(self, task: Task) -> str:
         """Fork a child for the task, on the GPU that has the fewest jobs."""
-        child = Child(replace(task, threads=max(1, processors() // self.slots)), gpu=self.choose_gpu(task))
+        child = Worker(replace(task, threads=max(1, processors() // self.slots)), gpu=self.choose_gpu(task))
         if child.gpu is not None:
             child.task = replace(
                 child.task, environment={**task.environment, "CUDA_VISIBLE_DEVICES": child.gpu}

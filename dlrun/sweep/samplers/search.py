@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from dlrun.config.expand import Expansion, Space
 from dlrun.config.overrides.grammar import Distribution
 from dlrun.errors import ConfigError, Problem, RunError
-from dlrun.store.reader import Run
+from dlrun.store.reader import StoredRun
 from dlrun.store.rundir import read_json
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.freeze import new_job
@@ -105,7 +105,7 @@ def make_sampler(settings: Any, expansion: Expansion, sweep: SweepDir) -> Sample
     )
 
 
-class Told:
+class SamplerSource:
     """A source of jobs (see `drive.Source`) whose ends, and epochs, a sampler is told."""
 
     def __init__(self, sweep: SweepDir, sampler: Sampler) -> None:
@@ -137,11 +137,11 @@ class Told:
         """The end of a trial: its best value, or that it failed."""
         trial = self.sweep.jobs[job.slug].trial
         if trial is not None:
-            value = result_of(Run(self.sweep.run(job.slug).path)) if record.state in DONE else None
+            value = result_of(StoredRun(self.sweep.run(job.slug).path)) if record.state in DONE else None
             self.sampler.tell(trial, record.state if value is not None else "failed", value)
 
 
-class Pruned(Told):
+class Pruned(SamplerSource):
     """The jobs of a grid, compared epoch by epoch so that hopeless ones end early."""
 
     def __init__(self, sweep: SweepDir, jobs: Iterable[FrozenJob], sampler: Sampler) -> None:
@@ -158,7 +158,7 @@ class Pruned(Told):
         return self.with_trial(job, trial)
 
 
-class Search(Told):
+class Search(SamplerSource):
     """First the unfinished trials of an earlier command, then new ones."""
 
     def __init__(
@@ -220,7 +220,7 @@ def size(space: Mapping[str, Space | str]) -> float:
     return math.prod(len(choices) if isinstance(choices, list) else math.inf for choices in space.values())
 
 
-def result_of(run: Run) -> float | None:
+def result_of(run: StoredRun) -> float | None:
     """The best value of the monitored metric, turned so that less is better."""
     value = run.best().get(run.monitor)
     return None if value is None else signed(value, run.mode)
@@ -228,7 +228,7 @@ def result_of(run: Run) -> float | None:
 
 def learnt(sweep: SweepDir, job: FrozenJob) -> tuple[str, float | None, dict[int, float]]:
     """What a job's files say of its trial: the state, the result, and the metric by epoch (less is better)."""
-    run = Run(sweep.run(job.slug).path)
+    run = StoredRun(sweep.run(job.slug).path)
     state, value = state_of_job(sweep, job, read_record(sweep, job.slug)).state, result_of(run)
     if state in DONE and value is None:
         state = "failed"
