@@ -33,7 +33,8 @@ class Run:
     @property
     def summary(self) -> dict[str, Any]:
         """summary.json: best, last, test, baseline, counts, times (empty while the run is not finished)."""
-        from dlrun.store.rundir import RunDir, read_json
+        from dlrun.store.files import read_json
+        from dlrun.store.rundir import RunDir
 
         return read_json(RunDir(self.path).summary)
 

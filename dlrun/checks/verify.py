@@ -19,7 +19,8 @@ from dlrun.config.config import Config
 from dlrun.errors import CheckFailed, RunError
 from dlrun.run.screen import duration
 from dlrun.store import checkpoint as files
-from dlrun.store.rundir import RunDir, read_json
+from dlrun.store.files import read_json
+from dlrun.store.rundir import RunDir
 
 TIMING = ("epoch_seconds", "samples_per_second")
 KILLS = 3

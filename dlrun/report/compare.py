@@ -25,9 +25,9 @@ from dlrun.report.jobs import RESULTS, ComparedRun, SweepEntry, collect, short_n
 from dlrun.report.origin import on_origin
 from dlrun.report.remarks import REPEAT, remarks
 from dlrun.report.tables import Table, clipped, format_value, print_table
+from dlrun.store.files import write_atomic
 from dlrun.store.places import OUTPUTS, place_of
 from dlrun.store.reader import best_row, component, mode_of
-from dlrun.store.rundir import write_atomic
 
 FIGURE = "comparison.png"
 

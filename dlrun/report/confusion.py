@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlrun.report import style
-from dlrun.store.rundir import write_atomic
+from dlrun.store.files import write_atomic
 
 if TYPE_CHECKING:
     import numpy as np

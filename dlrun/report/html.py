@@ -14,9 +14,9 @@ from dlrun.report.compare import FIGURE, Comparison, compare
 from dlrun.report.jobs import ComparedRun
 from dlrun.report.stats import numeric
 from dlrun.report.tables import clipped, closing_table, format_number, format_seconds, format_value
+from dlrun.store.files import write_atomic
 from dlrun.store.reader import StoredRun, expect_folder, is_run
 from dlrun.store.reading import number, read_lines
-from dlrun.store.rundir import write_atomic
 
 REPORT = "report.html"
 FIGURES = {

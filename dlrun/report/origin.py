@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.report.jobs import ComparedRun
+from dlrun.store.files import read_json
 from dlrun.store.reading import read_yaml
-from dlrun.store.rundir import read_json
 
 Facts = dict[tuple[str, str], str]  # (what it is, of what): a hash or a version
 

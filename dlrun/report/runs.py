@@ -14,9 +14,9 @@ from typing import Any
 
 from dlrun.errors import RunError, did_you_mean
 from dlrun.report.tables import Table, format_number, print_table
+from dlrun.store.files import read_json
 from dlrun.store.reader import find_runs, mode_of, state_of
 from dlrun.store.reading import flatten, number, numbers
-from dlrun.store.rundir import read_json
 
 COLUMNS = ("name", "status", "model", "dataset", "metric", "when")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dlrun.report.tables import clipped
-from dlrun.store.rundir import write_atomic
+from dlrun.store.files import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,8 +12,8 @@ from dlrun.engine.loop import Evaluation, eval_mode, evaluate
 from dlrun.engine.state import better
 from dlrun.run import environment
 from dlrun.run.screen import shorter
+from dlrun.store.files import write_atomic, write_json
 from dlrun.store.reader import mode_of
-from dlrun.store.rundir import write_atomic, write_json
 
 CONSTANT = 1e-4  # outputs whose standard deviation over the samples is smaller are called constant
 LOOKED_AT = 10_000_000  # numbers in the samples that are looked at one by one: all of MNIST's test part

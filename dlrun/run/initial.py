@@ -12,7 +12,8 @@ from dlrun.run.screen import Screen, shorter
 from dlrun.run.signals import EXIT_CODES, Interrupted
 from dlrun.run.weights import load_weights, weights_of
 from dlrun.store import checkpoint as files
-from dlrun.store.rundir import RunDir, all_runs, find_run, read_json
+from dlrun.store.files import read_json
+from dlrun.store.rundir import RunDir, all_runs, find_run
 
 PREFIX = "experiment:"
 INIT = "init"  # the run, in the directory of the one that starts from it

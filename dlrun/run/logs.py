@@ -8,8 +8,7 @@ from typing import Any
 from dlrun.engine.loop import EpochRecord, Progress
 from dlrun.run.doctor import Doctor
 from dlrun.run.loggers import make_logger
-from dlrun.store.files import CsvTable
-from dlrun.store.rundir import rewrite_table
+from dlrun.store.files import CsvTable, rewrite_table
 
 LINES = 50  # printed when print_every is auto
 

@@ -10,7 +10,7 @@ from typing import Any
 from dlrun.engine.device import device_words
 from dlrun.run import environment
 from dlrun.run.screen import shorter
-from dlrun.store.rundir import read_json, write_atomic, write_json
+from dlrun.store.files import read_json, write_atomic, write_json
 
 
 def write_facts(session: Any) -> None:

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from dlrun.run.screen import shorter
-from dlrun.store.rundir import RunDir, write_atomic
+from dlrun.store.files import write_atomic
+from dlrun.store.rundir import RunDir
 
 FIRST, LAST = 10, 30  # the steps that are profiled (1 = the first of this process); of a short run, sooner
 ROWS = 25

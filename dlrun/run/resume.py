@@ -51,7 +51,7 @@ def resume(
     refuse_changes(own, config, forced or set())
     if done := already_finished(run, own, config):
         screen.line(done, always=True)
-        from dlrun.store.rundir import read_json
+        from dlrun.store.files import read_json
 
         return Outcome(run, 0, read_json(run.summary))
     with Signals() as signals:

@@ -15,7 +15,7 @@ from typing import Any
 
 from dlrun.errors import RunError
 from dlrun.store import checkpoint as files
-from dlrun.store.rundir import cut_steps
+from dlrun.store.files import cut_steps
 
 BEST_KEYS = ("format", "epoch", "step", "best", "config", "engine", "spec")
 

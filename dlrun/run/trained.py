@@ -14,7 +14,8 @@ from dlrun.errors import RunError
 from dlrun.run.build import arguments
 from dlrun.spec import DataSpec
 from dlrun.store import checkpoint as files
-from dlrun.store.rundir import RunDir, read_json
+from dlrun.store.files import read_json
+from dlrun.store.rundir import RunDir
 
 
 def trained_model(path: Path, checkpoint: str, device: str) -> nn.Module:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import RunError
-from dlrun.store.rundir import RunDir, write_atomic
+from dlrun.store.files import write_atomic
+from dlrun.store.rundir import RunDir
 
 MARK = b"dlrun sha256 "
 END = 22  # bytes of a zip's end record, whose last two hold the length of the comment

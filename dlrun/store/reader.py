@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import RunError
+from dlrun.store.files import read_json
 from dlrun.store.reading import Columns, finite, flatten, numbers, read_columns, read_lines, read_yaml
-from dlrun.store.rundir import read_json
 
 HIGHER_IS_BETTER = ("accuracy", "r2", "f1", "precision", "recall", "auc")
 NOT_REPEATED = ("run.dir", "run.overwrite", "resume", "sweep.")  # what belongs to one place or one moment

@@ -20,10 +20,7 @@ from typing import Any
 from dlrun.errors import RunError, did_you_mean
 from dlrun.store.files import (
     TEMPORARY,
-    cut_steps,
     read_json,
-    rewrite_table,
-    write_atomic,
     write_json,
 )
 
@@ -290,9 +287,3 @@ def all_runs(outputs: Path) -> Iterator[Path]:
             yield Path(folder)
         else:
             folders[:] = sorted(name for name in folders if not name.startswith("."))
-
-
-__all__ = [
-    "RunDir", "all_runs", "claim", "cut_steps", "find_run", "fresh_dir", "read_json", "rewrite_table",
-    "write_atomic", "write_json",
-]  # fmt: skip

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 
 from dlrun.run.signals import EXIT_CODES
-from dlrun.store.rundir import read_json, write_json
+from dlrun.store.files import read_json, write_json
 from dlrun.sweep.executors.base import Ended, Executor, cause
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.identity import code_hash

@@ -25,7 +25,8 @@ import yaml
 from dlrun.config.config import Config
 from dlrun.config.schema import yamls
 from dlrun.errors import ConfigError, Problem, RunError, cannot_write
-from dlrun.store.rundir import RunDir, write_atomic
+from dlrun.store.files import write_atomic
+from dlrun.store.rundir import RunDir
 from dlrun.sweep.names import job_key
 
 FORMAT = 1

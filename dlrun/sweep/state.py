@@ -18,8 +18,8 @@ from typing import Any
 
 from dlrun.config.compose import literal_plugins
 from dlrun.report.tables import format_value
+from dlrun.store.files import read_json, write_atomic, write_json
 from dlrun.store.reader import read_lines, state_of
-from dlrun.store.rundir import read_json, write_atomic, write_json
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.names import key_of
 

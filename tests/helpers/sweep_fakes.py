@@ -12,7 +12,7 @@ import pytest
 
 from dlrun.config.expand import expand
 from dlrun.report import html, panels
-from dlrun.store.rundir import write_json
+from dlrun.store.files import write_json
 from dlrun.sweep import command
 from dlrun.sweep.executors.base import Ended
 from dlrun.sweep.folder import SweepDir

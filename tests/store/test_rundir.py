@@ -14,18 +14,8 @@ from typing import Any
 import pytest
 
 from dlrun.errors import RunError
-from dlrun.store.files import TEMPORARY
-from dlrun.store.rundir import (
-    CsvTable,
-    RunDir,
-    claim,
-    cut_steps,
-    find_run,
-    fresh_dir,
-    read_json,
-    rewrite_table,
-    write_json,
-)
+from dlrun.store.files import TEMPORARY, CsvTable, cut_steps, read_json, rewrite_table, write_json
+from dlrun.store.rundir import RunDir, claim, find_run, fresh_dir
 
 
 def make_run(path: Path, state: str, **fields: str) -> RunDir:

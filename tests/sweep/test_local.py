@@ -23,7 +23,7 @@ from dlrun.config.config import Config
 from dlrun.config.expand import expand
 from dlrun.errors import ConfigError
 from dlrun.run import failure
-from dlrun.store.rundir import read_json, write_json
+from dlrun.store.files import read_json, write_json
 from dlrun.sweep import manage, plan
 from dlrun.sweep.executors import local
 from dlrun.sweep.executors.base import Ended
