@@ -23,7 +23,7 @@ STYLES = {"finished": "green", "pruned": "yellow", "failed": "red", "waiting": "
 
 @contextmanager
 def ignore_closed_stdout() -> Iterator[None]:
-    """`with ignore_closed_stdout(): print(...)`: when nobody reads on (`| head`, `> /dev/full`, `>&-`), the sweep goes on."""
+    """Print without failing when nobody reads on (`| head`, `> /dev/full`, `>&-`): the sweep goes on."""
     try:
         yield
         sys.stdout.flush()
