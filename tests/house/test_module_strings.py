@@ -14,7 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from measure import PACKAGE, ROOT
+
+from tests.house.measure import PACKAGE, ROOT
 
 NAME = re.compile(rf"(?<![\w./-]){PACKAGE}((?:\.[A-Za-z_]\w*)+)(?::([A-Za-z_]\w*))?")
 NO_MODULES = {f"{PACKAGE}.yaml", f"{PACKAGE}.plugins"}  # a settings file; the group of entry points

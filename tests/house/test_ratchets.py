@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from measure import ROOT, STORED, House
+
+from tests.house.measure import ROOT, STORED, House
 
 LIMITS = json.loads(STORED.read_text(encoding="utf-8"))
 FILES = {
