@@ -85,11 +85,7 @@ def train(config: Config | Sequence[str]) -> Run:
     if outcome.exit_code == 130:
         raise KeyboardInterrupt
     if outcome.exit_code != 0 or outcome.run is None:
-        why = (
-            "it was stopped before it began"
-            if outcome.run is None
-            else outcome.run.read_status().get("error")
-        )
+        why = "it was stopped before it began" if outcome.run is None else outcome.run.read_status().get("error")
         raise TrainingFailed(f"the run ended with exit code {outcome.exit_code}: {why}")
     return Run(outcome.run.path)
 

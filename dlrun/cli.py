@@ -63,9 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except Exception:
         traceback.print_exc()
-        print(
-            "\nThis is a bug of dlrun's, not yours: please report it with the lines above.", file=sys.stderr
-        )
+        print("\nThis is a bug of dlrun's, not yours: please report it with the lines above.", file=sys.stderr)
         return 1
 
 
@@ -95,11 +93,7 @@ def run(words: CommandLine) -> int:
         raise ConfigError([_stray(word) for word in words.plain])
     if not fewest <= len(words.plain) <= most:
         raise ConfigError(
-            Problem(
-                words.command,
-                "has too few words." if len(words.plain) < fewest else "has too many words.",
-                usage,
-            )
+            Problem(words.command, "has too few words." if len(words.plain) < fewest else "has too many words.", usage)
         )
     if words.overrides and not command.overrides:
         raise ConfigError(Problem(words.overrides[0], f"{words.command} takes no configuration.", usage))
@@ -216,9 +210,7 @@ def _print_config(words: CommandLine) -> int:
 
     if words.value("--cfg") != "job":
         raise ConfigError(
-            Problem(
-                "--cfg", f"prints the job's configuration, not {words.value('--cfg')!r}.", "Write --cfg job."
-            )
+            Problem("--cfg", f"prints the job's configuration, not {words.value('--cfg')!r}.", "Write --cfg job.")
         )
     draft = read_draft(words.overrides, prepare(words.overrides, **words.options)).single()
     config = draft.config()

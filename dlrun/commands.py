@@ -64,9 +64,7 @@ def _train(words: CommandLine) -> int:
         from dlrun.sweep.command import sweep_command
 
         flags = [word for flag in CARRIED for value in words.flags.get(flag, []) for word in (flag, value)]
-        return sweep_command(
-            planned, overrides=words.overrides, argv=words.argv, quiet=words.quiet, flags=flags
-        )
+        return sweep_command(planned, overrides=words.overrides, argv=words.argv, quiet=words.quiet, flags=flags)
     from dlrun.run.runner import run_command
 
     return run_command(planned, overrides=words.overrides, argv=words.argv, quiet=words.quiet)
@@ -116,9 +114,7 @@ def _explain(words: CommandLine) -> int:
     asked = words.plain[0] if words.plain else next(iter(words.overrides), "")
     rest = list(words.overrides if words.plain else words.overrides[1:])
     if not asked:
-        raise ConfigError(
-            Problem("explain", "needs a key, a group or GROUP=OPTION.", COMMANDS["explain"].usage)
-        )
+        raise ConfigError(Problem("explain", "needs a key, a group or GROUP=OPTION.", COMMANDS["explain"].usage))
     if "=" in asked and asked.partition("=")[0] not in GROUPS:
         rest.append(asked)  # `explain optimizer.lr=0.1` is about the key, so set
     draft = read_draft(rest, prepare(rest, **words.options)).single()

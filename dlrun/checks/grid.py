@@ -20,9 +20,7 @@ FITS = 23  # characters of a title at full size
 ROW = 8  # columns at most
 
 
-def draw_grid(
-    path: Path, inputs: Sequence[Tensor], target: Tensor, captions: Sequence[str], spec: DataSpec
-) -> None:
+def draw_grid(path: Path, inputs: Sequence[Tensor], target: Tensor, captions: Sequence[str], spec: DataSpec) -> None:
     """Write the first six samples as 2 x 3 panels, more as a grid that is a little wider than high.
 
     With several inputs, or a target that is a map of classes, a sample is a row: an image a column. `inputs` are
@@ -38,9 +36,7 @@ def draw_grid(
     width, height = INCHES * columns, (INCHES + TITLE) * lines
     figure = Figure(figsize=(width, height), dpi=100)
     # All panels are alike, so their places are known: a layout engine takes a second for twenty.
-    figure.subplots_adjust(
-        0.06 / width, 0.06 / height, 1 - 0.06 / width, 1 - TITLE / height, 0.06, TITLE / INCHES
-    )
+    figure.subplots_adjust(0.06 / width, 0.06 / height, 1 - 0.06 / width, 1 - TITLE / height, 0.06, TITLE / INCHES)
     FigureCanvasAgg(figure)
     for place, (caption, image) in enumerate(panels, start=1):
         axes: Any = figure.add_subplot(lines, columns, place)
@@ -62,9 +58,7 @@ def image_layers(inputs: Sequence[Tensor], target: Tensor, spec: DataSpec) -> li
     """Every input that is an image, and a target that is a map of classes, as (N, H, W[, 3]) in 0 to 1."""
     steps = spec.preprocessing.get("inputs") or [{}] * len(inputs)
     layers = [
-        to_pixels(rows, (step or {}).get("scale"))
-        for rows, step in zip(inputs, steps, strict=True)
-        if rows.ndim == 4
+        to_pixels(rows, (step or {}).get("scale")) for rows, step in zip(inputs, steps, strict=True) if rows.ndim == 4
     ]
     if spec.task == "labelling" and target.ndim == 3:
         classes = max(1, spec.num_outputs - 1)

@@ -49,9 +49,7 @@ def describe_batch(capsule: dict[str, Any]) -> list[str]:
         text = f"  {name}: {tuple(values.shape)}"
         if values.is_floating_point() and values.numel():
             bad = int((~torch.isfinite(values)).sum())
-            text += f", from {values.min():.4g} to {values.max():.4g}" + (
-                f", {bad} not finite" if bad else ""
-            )
+            text += f", from {values.min():.4g} to {values.max():.4g}" + (f", {bad} not finite" if bad else "")
         lines.append(text)
     return lines
 
@@ -70,9 +68,7 @@ def repeat(state: Any, capsule: dict[str, Any], precision: str) -> list[str]:
     inputs = [x.to(state.device) for x in capsule["inputs"]]
     try:
         with warnings.catch_warnings(), torch.autograd.set_detect_anomaly(True):
-            warnings.simplefilter(
-                "ignore"
-            )  # anomaly mode warns that it is slow, and prints its own traceback
+            warnings.simplefilter("ignore")  # anomaly mode warns that it is slow, and prints its own traceback
             with autocast(state.device.type, precision):
                 loss = state.loss(state.model(*inputs), capsule["target"].to(state.device))
             lines.append(f"  loss: {float(loss)}")
@@ -82,9 +78,7 @@ def repeat(state: Any, capsule: dict[str, Any], precision: str) -> list[str]:
     finally:
         for handle in handles:
             handle.remove()
-    lines += (
-        [f"  first layer whose output is not finite: {culprits[0]}"] if culprits else largest(state.model)
-    )
+    lines += [f"  first layer whose output is not finite: {culprits[0]}"] if culprits else largest(state.model)
     return lines
 
 
@@ -94,11 +88,7 @@ def watcher(name: str, culprits: list[str]) -> Any:
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:
         tensors = output if isinstance(output, tuple | list) else (output,)
         for tensor in tensors:
-            if (
-                isinstance(tensor, Tensor)
-                and tensor.is_floating_point()
-                and not bool(torch.isfinite(tensor).all())
-            ):
+            if isinstance(tensor, Tensor) and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 culprits.append(f"{name} ({type(module).__name__})")
                 return
 
@@ -114,6 +104,4 @@ def largest(model: nn.Module) -> list[str]:
     if not grads:
         return []
     name = max(grads, key=lambda key: float(grads[key].abs().max()))
-    return [
-        f"  all layers are finite; the largest gradient is {float(grads[name].abs().max()):.4g} in {name}"
-    ]
+    return [f"  all layers are finite; the largest gradient is {float(grads[name].abs().max()):.4g} in {name}"]

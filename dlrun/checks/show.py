@@ -66,9 +66,7 @@ class Rows:
             self.target = part.target[:count]
             return
         items = [part.dataset[row] for row in range(count)]
-        columns = [
-            torch.stack([torch.as_tensor(item) for item in column]) for column in zip(*items, strict=True)
-        ]
+        columns = [torch.stack([torch.as_tensor(item) for item in column]) for column in zip(*items, strict=True)]
         self.inputs, self.target = tuple(columns[:-1]), columns[-1]
 
 

@@ -151,15 +151,9 @@ def differing(a: Any, b: Any, where: str = "") -> list[str]:
     if isinstance(a, dict) and isinstance(b, dict):
         if a.keys() != b.keys():
             return [f"{where}: keys differ"]
-        return [
-            line for key in a for line in differing(a[key], b[key], f"{where}.{key}" if where else str(key))
-        ]
+        return [line for key in a for line in differing(a[key], b[key], f"{where}.{key}" if where else str(key))]
     if isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
-        return [
-            line
-            for i, (x, y) in enumerate(zip(a, b, strict=True))
-            for line in differing(x, y, f"{where}[{i}]")
-        ]
+        return [line for i, (x, y) in enumerate(zip(a, b, strict=True)) for line in differing(x, y, f"{where}[{i}]")]
     return [] if type(a) is type(b) and repr(a) == repr(b) else [f"{where}: {a!r} and {b!r}"]
 
 

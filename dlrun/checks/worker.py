@@ -11,9 +11,7 @@ from pathlib import Path
 PRELOADED = ["dlrun.run.build", "dlrun.run.resume", "dlrun.run.closing", "dlrun.report.curves"]
 
 
-def start(
-    config: Path, run_dir: Path, plugins: Sequence[str] = ()
-) -> multiprocessing.context.ForkServerProcess:
+def start(config: Path, run_dir: Path, plugins: Sequence[str] = ()) -> multiprocessing.context.ForkServerProcess:
     """A process that begins the run of config.yaml in `run_dir`, or goes on with it. Its words go to RUN_DIR.log.
 
     It is forked from a server that has imported what a run needs: a start takes a moment, not seconds. Its exit

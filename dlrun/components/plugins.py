@@ -134,9 +134,7 @@ def _load_module(name: str, origin: str) -> None:
     try:
         module = _guarded(name, lambda: import_module(name))
     except ModuleNotFoundError as error:
-        text = f"there is no module {error.name!r}" + (
-            "" if error.name == name else f", which {name} imports"
-        )
+        text = f"there is no module {error.name!r}" + ("" if error.name == name else f", which {name} imports")
         raise ConfigError(Problem(origin, f"{text}.", "A file is named with its .py.")) from None
     finally:
         sys.path.remove(here)
@@ -157,11 +155,7 @@ def _guarded(name: str, action: object) -> object:
     except (KeyboardInterrupt, DlrunError):
         raise
     except BaseException as error:
-        if (
-            isinstance(error, ModuleNotFoundError)
-            and error.name
-            and name.split(".")[0] == error.name.split(".")[0]
-        ):
+        if isinstance(error, ModuleNotFoundError) and error.name and name.split(".")[0] == error.name.split(".")[0]:
             raise  # the module itself is not there
         raise PluginError(f"plug-in {name} cannot be imported:\n\n{_own_traceback(error)}") from error
 

@@ -22,16 +22,7 @@ PASSED = {
     "loss": ("class_counts",),
     "metric": (),
 }
-PLAIN = {
-    int: "int",
-    float: "float",
-    bool: "bool",
-    str: "str",
-    Path: "path",
-    dict: "dict",
-    list: "list",
-    Any: "any",
-}
+PLAIN = {int: "int", float: "float", bool: "bool", str: "str", Path: "path", dict: "dict", list: "list", Any: "any"}
 
 
 def signature_options() -> tuple[Option, ...]:
@@ -60,10 +51,7 @@ def find_contract(kind: str, name: str) -> dict[str, tuple[Any, Contract]]:
     hints = _hints(component)
     found: dict[str, tuple[Any, Contract]] = {}
     for parameter in inspect.signature(component).parameters.values():
-        if parameter.name in PASSED[kind] or parameter.kind in (
-            parameter.VAR_POSITIONAL,
-            parameter.VAR_KEYWORD,
-        ):
+        if parameter.name in PASSED[kind] or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         if kind == "dataset" and parameter.name == "root":  # null: the data root, found by `data.paths`
             found["root"] = (None, Contract((Alternative("path"), Alternative("literal", None))))
@@ -87,9 +75,7 @@ def contract_of(annotation: Any) -> Contract:
         return Contract(tuple(Alternative("literal", value) for value in arguments))
     if origin in (list, tuple) or getattr(origin, "__name__", "") in ("Sequence", "Iterable", "Collection"):
         inner = [argument for argument in arguments if argument is not Ellipsis]
-        of = Contract(
-            tuple(dict.fromkeys(a for argument in inner for a in contract_of(argument).alternatives))
-        )
+        of = Contract(tuple(dict.fromkeys(a for argument in inner for a in contract_of(argument).alternatives)))
         return Contract((Alternative("list", of=of if inner else None),))
     if origin in (dict,) or getattr(origin, "__name__", "") == "Mapping":
         return Contract((Alternative("dict"),))

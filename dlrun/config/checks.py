@@ -16,10 +16,7 @@ MISSING = "???"  # OmegaConf's word for a value that must be given
 
 
 def check(
-    values: dict[str, Any],
-    menu: Schema,
-    raws: dict[str, str] | None = None,
-    skip: frozenset[str] = frozenset(),
+    values: dict[str, Any], menu: Schema, raws: dict[str, str] | None = None, skip: frozenset[str] = frozenset()
 ) -> tuple[dict[str, Any], list[Problem]]:
     """The values in the types of their contracts and in the menu's order, with defaults filled in; and every problem.
 
@@ -43,9 +40,7 @@ def check(
     return clean, problems
 
 
-def _sections(
-    values: dict[str, Any], menu: Schema, skip: frozenset[str]
-) -> tuple[dict[str, Option], list[Problem]]:
+def _sections(values: dict[str, Any], menu: Schema, skip: frozenset[str]) -> tuple[dict[str, Option], list[Problem]]:
     """The menu of each section, by the component that it names."""
     found, problems = {}, []
     for group in NEEDED:
@@ -72,9 +67,7 @@ class _Section:
     def __init__(self, keys: dict[str, Key], prefix: str, raws: dict[str, str], menu: Schema) -> None:
         self.keys, self.prefix, self.raws, self.menu = keys, prefix, raws, menu
         self.problems: list[Problem] = []
-        self.inner = {
-            ".".join(parts[:i]) for key in keys for parts in [key.split(".")] for i in range(1, len(parts))
-        }
+        self.inner = {".".join(parts[:i]) for key in keys for parts in [key.split(".")] for i in range(1, len(parts))}
 
     def check(self, values: dict[str, Any]) -> dict[str, Any]:
         """The clean section; problems are collected."""
@@ -107,32 +100,20 @@ class _Section:
         dotted = self.prefix + info.key
         group = self.prefix.rstrip(".")
         if value == MISSING:
-            self.problems.append(
-                Problem(dotted, "needs a value.", f"It is {info.help}." if info.help else "")
-            )
+            self.problems.append(Problem(dotted, "needs a value.", f"It is {info.help}." if info.help else ""))
             return value
         if info.key == "name" and group in COMPONENTS:
             return value  # it chose this section
         if info.contract is None:
             return value
         raw = self.raws.get(dotted)
-        if (
-            raw is not None
-            and info.contract.takes_text
-            and not isinstance(value, (str, list, dict, type(None)))
-        ):
-            value = (
-                format_yaml(value) if "${" in raw else raw.strip()
-            )  # `run.name=007` and `run.name=1e3` are texts
+        if raw is not None and info.contract.takes_text and not isinstance(value, (str, list, dict, type(None))):
+            value = format_yaml(value) if "${" in raw else raw.strip()  # `run.name=007` and `run.name=1e3` are texts
         try:
             return info.contract.accept(value)
         except Mismatch as mismatch:
             hint = did_you_mean(str(value), info.contract.words) if isinstance(value, str) else ""
-            if (
-                isinstance(value, str)
-                and value.lower() in ("yes", "no", "on", "off")
-                and info.contract.has("bool")
-            ):
+            if isinstance(value, str) and value.lower() in ("yes", "no", "on", "off") and info.contract.has("bool"):
                 hint = "Write true or false."
             if info.contract.takes_text and isinstance(value, (int, float)):
                 hint = f'To mean the text, write it in quotes: "{format_yaml(value)}".'
@@ -150,19 +131,13 @@ class _Section:
         if group in COMPONENTS:
             having = [n for n, o in self.menu.options(group).items() if key in self.menu.full(o).keys]
             name = self.keys["name"].default if "name" in self.keys else ""
-            keys = (
-                f"Its keys: {', '.join(k for k in self.keys if k != 'name')}." if own else "It has no keys."
-            )
+            keys = f"Its keys: {', '.join(k for k in self.keys if k != 'name')}." if own else "It has no keys."
             hint = did_you_mean(dotted, own) or ("" if having else keys)
             if having:
                 hint = f"{hint} {key} belongs to {', '.join(f'{group}={n}' for n in having)}.".strip()
-            return Problem(
-                dotted, f"unknown key: {name} has none of this name." if having else "unknown key.", hint
-            )
+            return Problem(dotted, f"unknown key: {name} has none of this name." if having else "unknown key.", hint)
         if group:
-            return Problem(
-                dotted, "unknown key.", did_you_mean(dotted, own) or f"Its keys: {', '.join(self.keys)}."
-            )
+            return Problem(dotted, "unknown key.", did_you_mean(dotted, own) or f"Its keys: {', '.join(self.keys)}.")
         return Problem(dotted or "''", "unknown key.", nearest_key(dotted, self.menu))
 
 

@@ -85,14 +85,8 @@ def _entry_points() -> None:
 
 def literal_plugins(overrides: Iterable[str]) -> list[str]:
     """The files that a literal `plugins=[...]` names (the last one, as always)."""
-    values = [
-        read_value(word.split("=", 1)[1]) for word in overrides if word.lstrip("+").startswith("plugins=")
-    ]
-    return (
-        [name for name in values[-1] if isinstance(name, str)]
-        if values and isinstance(values[-1], list)
-        else []
-    )
+    values = [read_value(word.split("=", 1)[1]) for word in overrides if word.lstrip("+").startswith("plugins=")]
+    return [name for name in values[-1] if isinstance(name, str)] if values and isinstance(values[-1], list) else []
 
 
 @dataclass
@@ -135,11 +129,7 @@ class Draft:
         except ConfigError as error:
             return {}, [*self.problems, *error.problems]
         values, unresolved = resolve(values)
-        raws = {
-            word.key: word.raw
-            for word in self.words
-            if not word.is_group and word.raw == word.raw.strip("'\"")
-        }
+        raws = {word.key: word.raw for word in self.words if not word.is_group and word.raw == word.raw.strip("'\"")}
         clean, wrong = check(values, self.menu, raws, self.wrong)
         known = {problem.key for problem in [*self.problems, *unresolved]}
         wrong = [problem for problem in wrong if problem.key not in known]
@@ -215,11 +205,7 @@ def _unloaded(clean: dict[str, Any]) -> list[Problem]:
     missing = [name for name in names if not plugins.is_loaded(name)] if isinstance(names, list) else []
     hint = f"Give it on the command line: plugins={format_yaml(missing)}, or put it into ./conf/dlrun.yaml."
     return (
-        [
-            Problem(
-                "plugins", f"{format_yaml(missing)} is named by an experiment, which imports nothing.", hint
-            )
-        ]
+        [Problem("plugins", f"{format_yaml(missing)} is named by an experiment, which imports nothing.", hint)]
         if missing
         else []
     )

@@ -28,9 +28,7 @@ class Section(Mapping[str, Any]):
     def __getattr__(self, name: str) -> Any:
         if name in self._values:
             return self._values[name]
-        raise AttributeError(
-            f"the configuration has no key {name!r} here; it has: {', '.join(map(str, self._values))}"
-        )
+        raise AttributeError(f"the configuration has no key {name!r} here; it has: {', '.join(map(str, self._values))}")
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
@@ -143,9 +141,7 @@ def not_registered(values: Mapping[str, Any], choices: Schema) -> list[Problem]:
         name = (values.get(group) or {}).get("name") if isinstance(values.get(group), Mapping) else None
         if name is not None and choices.section(group, str(name)) is None:
             message = f"the {group} {name!r} is not one of dlrun's; it came from a plug-in.{known}"
-            problems.append(
-                Problem(f"{group}.name", message, "Give the file that defines it: --plugin FILE.")
-            )
+            problems.append(Problem(f"{group}.name", message, "Give the file that defines it: --plugin FILE."))
     return problems
 
 

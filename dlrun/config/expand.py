@@ -118,9 +118,7 @@ def expand_draft(draft: Draft) -> Expansion:
     fixed, own = _own(draft)
     if draft.problems:
         first = tuple(f"{key}={_first(value)}" for key, value in own)
-        raise ConfigError(
-            list(dict.fromkeys([*draft.problems, *make_job(draft.menu, fixed, first, {}).problems]))
-        )
+        raise ConfigError(list(dict.fromkeys([*draft.problems, *make_job(draft.menu, fixed, first, {}).problems])))
     grids = [(key, value) for key, value in own if isinstance(value, Choices)]
     space: dict[str, Any] = {key: _space(value) for key, value in own}
     rows: Rows = {}
@@ -231,9 +229,7 @@ def _own(draft: Draft) -> tuple[tuple[str, ...], list[tuple[str, Choices | Distr
     return tuple(fixed), [(key, word.value) for key, word in swept.items()]
 
 
-def _inner(
-    draft: Draft, fixed: tuple[str, ...], texts: tuple[str, ...]
-) -> list[tuple[str, Choices | Distribution]]:
+def _inner(draft: Draft, fixed: tuple[str, ...], texts: tuple[str, ...]) -> list[tuple[str, Choices | Distribution]]:
     """What the experiment of these words sweeps by itself (`-m experiment=a,b` may have two that do)."""
     found = params(read_draft((*fixed, *texts), draft.menu))
     given = {word.key for word in draft.words}
@@ -245,9 +241,7 @@ def read_param(key: str, value: Any, choices: Schema) -> Choices | Distribution:
     if value in ([], {}, None):
         raise ConfigError(Problem(f"sweep.params.{key}", "has no values."))
     if isinstance(value, list):
-        words = [
-            read_word(f"{key}={'null' if item is None else as_text(item)}", choices)[0] for item in value
-        ]
+        words = [read_word(f"{key}={'null' if item is None else as_text(item)}", choices)[0] for item in value]
         return Choices(tuple(word.value for word in words), tuple(as_text(word.value) for word in words))
     word = read_word(f"{key}={value if isinstance(value, str) else as_text(value)}", choices)[0]
     return word.value if word.is_sweep else Choices((word.value,), (as_text(word.value),))
@@ -290,6 +284,4 @@ def _typed(key: str, value: Space, choices: Schema) -> Space:
 
 
 def _no_grid(key: str) -> Problem:
-    return Problem(
-        key, "an interval has no list of values to try.", "Choose a search: sweep.search=random (or tpe)."
-    )
+    return Problem(key, "an interval has no list of values to try.", "Choose a search: sweep.search=random (or tpe).")

@@ -82,9 +82,7 @@ def _explain_option(group: str, name: str, menu: Schema) -> str:
         return "\n".join([*lines, "", *(f"  {line}".rstrip() for line in body)])
     keys = [key for key in option.keys.values() if not (key.key == "name" and group in COMPONENTS)]
     return (
-        "\n".join([*lines, "", *key_table(keys, f"{group}.")])
-        if keys
-        else "\n".join([*lines, "", "  It has no keys."])
+        "\n".join([*lines, "", *key_table(keys, f"{group}.")]) if keys else "\n".join([*lines, "", "  It has no keys."])
     )
 
 
@@ -97,9 +95,7 @@ def _explain_key(dotted: str, draft: Draft) -> str:
     if info is None:
         below = [key for key in menu.primary if key.startswith(f"{dotted}.")]
         if below:
-            return "\n".join(
-                [f"{dotted}: a section of keys", *key_table([menu.primary[k] for k in below], "")]
-            )
+            return "\n".join([f"{dotted}: a section of keys", *key_table([menu.primary[k] for k in below], "")])
         inner = _subsection(dotted, values, menu)
         if inner:
             return "\n".join([f"{dotted}: a section of keys", *key_table(inner, f"{group}.")])
@@ -141,9 +137,7 @@ def _find(dotted: str, values: dict[str, Any], menu: Schema) -> tuple[Key | None
 
 def _subsection(dotted: str, values: dict[str, Any], menu: Schema) -> list[Key]:
     group, _, rest = dotted.partition(".")
-    present = (
-        menu.section(group, _component(values, group)) if group in GROUPS and group != "experiment" else None
-    )
+    present = menu.section(group, _component(values, group)) if group in GROUPS and group != "experiment" else None
     return [key for name, key in present.keys.items() if name.startswith(f"{rest}.")] if present else []
 
 

@@ -103,9 +103,7 @@ def _build(key: str, step: Any, known: Mapping[str, type]) -> Any:
 def _check_arguments(key: str, transform: type, given: Mapping[str, Any]) -> None:
     takes = inspect.signature(transform).parameters
     problems = [
-        Problem(
-            f"{key}.{word}", "unknown argument.", did_you_mean(word, takes) or f"Allowed: {', '.join(takes)}."
-        )
+        Problem(f"{key}.{word}", "unknown argument.", did_you_mean(word, takes) or f"Allowed: {', '.join(takes)}.")
         for word in given
         if word not in takes
     ]

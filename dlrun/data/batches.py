@@ -154,9 +154,7 @@ def trimmed(batch: Batch) -> Batch:
     if longest == codes.shape[1]:
         return batch
     target = batch.target
-    if (
-        target.ndim == 2 and target.shape[1] == codes.shape[1] and not target.is_floating_point()
-    ):  # by position
+    if target.ndim == 2 and target.shape[1] == codes.shape[1] and not target.is_floating_point():  # by position
         target = target[:, :longest]
     return Batch((codes[:, :longest], lengths, *batch.inputs[2:]), target)
 

@@ -56,9 +56,7 @@ def _header(head: bytes, path: Path, dimensions: int) -> tuple[int, ...]:
         found = head[:4].hex(" ") or "nothing"
         raise DataError(f"{path}: no IDX file of bytes: begins with {found} instead of {wanted.hex(' ')}.")
     if len(head) < 4 + 4 * dimensions:
-        raise DataError(
-            f"{path}: the header breaks off after {len(head)} bytes. Delete it to download it again."
-        )
+        raise DataError(f"{path}: the header breaks off after {len(head)} bytes. Delete it to download it again.")
     return struct.unpack(f">{dimensions}I", head[4:])
 
 

@@ -50,11 +50,7 @@ def image_folder(
     height, width = _pair(size)
     channels = 3 if colour == "rgb" else 1
     folder, test_folder = _folders(path, train_path, test_path)
-    steps = {
-        "scale": 255.0,
-        "mean": _by_channel("mean", mean, channels),
-        "std": _by_channel("std", std, channels),
-    }
+    steps = {"scale": 255.0, "mean": _by_channel("mean", mean, channels), "std": _by_channel("std", std, channels)}
     change = build_augment(augment) if augment else None
     labels, files, numbers = scan(folder)
     rest, test_files, test_numbers = _test_rows(test_folder, labels, files, numbers, test_fraction, seed)
@@ -93,9 +89,7 @@ def _folders(path: str | None, train_path: str | None, test_path: str | None) ->
         found = "neither is given." if path is None else "both are given."
         raise ConfigError(Problem("dataset.path", f"{what}: {found}"))
     if path is not None and test_path is not None:
-        raise ConfigError(
-            Problem("dataset.test_path", "goes with dataset.train_path, not with dataset.path.")
-        )
+        raise ConfigError(Problem("dataset.test_path", "goes with dataset.train_path, not with dataset.path."))
     return resolve(path or train_path or ""), resolve(test_path) if test_path is not None else None
 
 
@@ -117,12 +111,7 @@ def _by_channel(key: str, value: float | Sequence[float], channels: int) -> list
 
 
 def _test_rows(
-    folder: Path | None,
-    labels: list[str],
-    files: list[Path],
-    numbers: list[int],
-    fraction: float,
-    seed: int,
+    folder: Path | None, labels: list[str], files: list[Path], numbers: list[int], fraction: float, seed: int
 ) -> tuple[Tensor, list[Path], Tensor]:
     """(row numbers that are left, test files, their classes): from a folder of their own, else drawn."""
     if folder is None:

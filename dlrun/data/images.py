@@ -23,9 +23,7 @@ class ImageRows(Dataset[tuple[Tensor, int]]):
 
     fixed = True
 
-    def __init__(
-        self, files: Sequence[Path], labels: Sequence[int], size: tuple[int, int], mode: str
-    ) -> None:
+    def __init__(self, files: Sequence[Path], labels: Sequence[int], size: tuple[int, int], mode: str) -> None:
         self.files = list(files)
         self.labels = list(labels)
         self.size = size
@@ -45,12 +43,8 @@ def scan(folder: Path, least: int = 2) -> tuple[list[str], list[Path], list[int]
     headers, the first `CHECKED`).
     """
     if not folder.is_dir():
-        raise DataError(
-            f"image_folder: {folder} is no folder. It should hold a folder of images for each class."
-        )
-    classes = sorted(
-        entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-    )
+        raise DataError(f"image_folder: {folder} is no folder. It should hold a folder of images for each class.")
+    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if len(classes) < least:
         found = f"only {classes[0]}" if classes else "none"
         raise DataError(
@@ -85,9 +79,7 @@ def check_headers(files: Sequence[Path]) -> None:
             bad.append(f"{file} ({_short(error)})")
     if bad:
         more = f", and {len(bad) - 10} more" if len(bad) > 10 else ""
-        raise DataError(
-            f"image_folder: cannot be decoded: {', '.join(bad[:10])}{more}. Remove or replace them."
-        )
+        raise DataError(f"image_folder: cannot be decoded: {', '.join(bad[:10])}{more}. Remove or replace them.")
 
 
 def decode(file: Path, size: tuple[int, int], mode: str) -> Tensor:
@@ -116,11 +108,7 @@ def file_leaks(train: list[Path], test: list[Path]) -> list[str]:
     sizes = [{file.stat().st_size for file in files} for files in (train, test)]
     both = sizes[0] & sizes[1]
     keys = [
-        [
-            md5(file.read_bytes(), usedforsecurity=False).hexdigest()
-            for file in files
-            if file.stat().st_size in both
-        ]
+        [md5(file.read_bytes(), usedforsecurity=False).hexdigest() for file in files if file.stat().st_size in both]
         for files in (train, test)
     ]
     count = overlap_keys(keys[0], keys[1])

@@ -37,16 +37,12 @@ def overlap_notes(train: Split, test: Split | None) -> list[str]:
     if not found or test is None:
         return []
     share = found / test.samples
-    return [
-        f"{found} of {test.samples} test rows ({share:.1%}) occur in train: test is not pure generalisation"
-    ]
+    return [f"{found} of {test.samples} test rows ({share:.1%}) occur in train: test is not pure generalisation"]
 
 
 def _bytes(inputs: tuple[Tensor, ...]) -> np.ndarray:
     """The rows as stored, (N, B) bytes, B filled up to a multiple of 8."""
-    arrays = [
-        np.ascontiguousarray(tensor.numpy()).reshape(tensor.shape[0], -1).view(np.uint8) for tensor in inputs
-    ]
+    arrays = [np.ascontiguousarray(tensor.numpy()).reshape(tensor.shape[0], -1).view(np.uint8) for tensor in inputs]
     width = sum(array.shape[1] for array in arrays)
     if len(arrays) == 1 and width % 8 == 0:
         return arrays[0]  # no copy of 47 MB of MNIST

@@ -193,9 +193,7 @@ class LoaderBatches(Sizes):
             self.close()  # an epoch that was never finished owns those workers, and ends them
         if not self._open:
             keys = KeyBatches()
-            self._open.append(
-                (open_loader(self.source, keys, self.workers, self.device.type == "cuda"), keys)
-            )
+            self._open.append((open_loader(self.source, keys, self.workers, self.device.type == "cuda"), keys))
         self._running = token = object()
         loader, keys = self._open[0]
         keys.keys = self._keys(epoch, start)

@@ -128,9 +128,7 @@ def _load(
     labels = [source.labels[c] for c in chosen]
     for name, part in (("train", train), ("test", test)):
         if part.samples == 0:
-            raise DataError(
-                f"dataset {source.name}: no {name} image of the classes {', '.join(labels)} in {folder}."
-            )
+            raise DataError(f"dataset {source.name}: no {name} image of the classes {', '.join(labels)} in {folder}.")
     rest, taken = split(train.samples, val_fraction, seed, "val", train.target, labels)
     return from_parts(
         source.name,

@@ -168,6 +168,4 @@ def _refuse(where: str, bad: list[str], hint: str = "") -> None:
     if bad:
         more = [f"and {len(bad) - 10} more"] if len(bad) > 10 else []
         lines = "\n".join(f"  {line}" for line in [*bad[:10], *more])
-        raise DataError(
-            f"{where}: {len(bad)} bad line{'s' if len(bad) > 1 else ''}.\n{lines}\n{hint}".rstrip()
-        )
+        raise DataError(f"{where}: {len(bad)} bad line{'s' if len(bad) > 1 else ''}.\n{lines}\n{hint}".rstrip())

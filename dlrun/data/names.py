@@ -59,9 +59,7 @@ def names(
 
     labels = sorted({row.country for row in train})
     if len(labels) < 2:
-        raise DataError(
-            f"dataset names: every name of {origin} is from {labels[0]}. Nothing could be learnt."
-        )
+        raise DataError(f"dataset names: every name of {origin} is from {labels[0]}. Nothing could be learnt.")
     known = _vocabulary(train, vocabulary)
     parts = {"train": train, "val": val, "test": test}
     counts = ", ".join(f"{len(rows)} {part}" for part, rows in parts.items() if rows)
@@ -89,9 +87,7 @@ def encode(names: Sequence[str], spec: DataSpec) -> tuple[Tensor, Tensor]:
     """
     blank = [str(place) for place, name in enumerate(names, start=1) if not name.strip()]
     if blank or not names:
-        raise DataError(
-            f"names to encode: number {', '.join(blank[:10])} is empty." if blank else "no names given."
-        )
+        raise DataError(f"names to encode: number {', '.join(blank[:10])} is empty." if blank else "no names given.")
     ready = [_fold(name, spec.preprocessing.get("ascii", False)) for name in names]
     codes, lengths = _codes(ready, spec.vocabulary)
     return codes.to(torch.int64), lengths
@@ -110,9 +106,7 @@ def _rows(
         raise ConfigError(Problem("dataset.test_path", "goes with dataset.train_path, which is not given."))
     if train_path:
         if source != "auto":
-            raise ConfigError(
-                Problem("dataset.source", f"{source} does not go with dataset.train_path: give one.")
-            )
+            raise ConfigError(Problem("dataset.source", f"{source} does not go with dataset.train_path: give one."))
         paths = [resolve(path) for path in (train_path, test_path) if path]
         found = [name_files.read_csv(path) for path in paths]
         return found[0], _matching(found), " and ".join(str(path) for path in paths)
@@ -241,9 +235,7 @@ def _findings(train: list[NameRow], test: list[NameRow]) -> list[str]:
         countries.setdefault(row.name, set()).add(row.country)
     several = sum(len(found) > 1 for found in countries.values())
     if several:
-        notes.append(
-            f"names: {several} names belong to two or more countries: no model gets all of them right"
-        )
+        notes.append(f"names: {several} names belong to two or more countries: no model gets all of them right")
     return notes
 
 

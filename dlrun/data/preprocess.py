@@ -52,18 +52,14 @@ class Preparation:
     def prepare_target(self, target: Tensor) -> Tensor:
         """Class numbers as int64, all else as float32: standardised where the spec says so, (N, 1) where two
         classes are one output."""
-        if self.spec.task == "labelling" or (
-            self.spec.task == "classification" and self.spec.num_outputs > 1
-        ):
+        if self.spec.task == "labelling" or (self.spec.task == "classification" and self.spec.num_outputs > 1):
             return target.to(torch.int64)
         if self.spec.task == "classification":
             target = target.reshape(-1, 1)
         return _scaled(target.to(torch.float32), self.target)
 
 
-def preprocess(
-    spec: DataSpec, inputs: tuple[Tensor, ...], target: Tensor
-) -> tuple[tuple[Tensor, ...], Tensor]:
+def preprocess(spec: DataSpec, inputs: tuple[Tensor, ...], target: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
     """One call of `Preparation` on the device of the inputs; images come out bit-equal to torchvision's
     `ToTensor` and `Normalize`."""
     return Preparation(spec, inputs[0].device)(inputs, target)
@@ -76,9 +72,7 @@ def restore_target(spec: DataSpec, output: Tensor) -> Tensor:
 
 
 def _constants(step: dict[str, Any] | None, device: torch.device | str) -> dict[str, Tensor]:
-    return {
-        key: torch.tensor(value, dtype=torch.float32, device=device) for key, value in (step or {}).items()
-    }
+    return {key: torch.tensor(value, dtype=torch.float32, device=device) for key, value in (step or {}).items()}
 
 
 def _scaled(rows: Tensor, step: dict[str, Tensor]) -> Tensor:

@@ -61,9 +61,7 @@ def _draw(random: np.random.Generator, count: int, size: int) -> tuple[Tensor, T
     box = np.maximum(abs(y - centre[0, 0]), abs(x - centre[0, 1])) <= radius[0]
     disc = (y - centre[1, 0]) ** 2 + (x - centre[1, 1]) ** 2 <= radius[1] ** 2
     depth = random.uniform(1.0, FAR - 1, (2, count, 1, 1))
-    depth[1] = np.where(
-        abs(depth[1] - depth[0]) < 1, depth[0] + 1, depth[1]
-    )  # never in doubt which is nearer
+    depth[1] = np.where(abs(depth[1] - depth[0]) < 1, depth[0] + 1, depth[1])  # never in doubt which is nearer
     ahead = depth[1] < depth[0]
     mask = np.where(disc & (ahead | ~box), 2, np.where(box, 1, 0))
     shade = random.uniform(30, 225, (3, count, 1, 1))

@@ -66,9 +66,7 @@ def breast_cancer(
 
     bunch: Any = load_breast_cancer()
     if split not in ("stratified", "file_order"):
-        raise ConfigError(
-            Problem("dataset.split", f"{split!r} is not known.", "Allowed: stratified, file_order.")
-        )
+        raise ConfigError(Problem("dataset.split", f"{split!r} is not known.", "Allowed: stratified, file_order."))
     rows = file_order(len(bunch.target), val_fraction, test_fraction) if split == "file_order" else None
     return _table(bunch, "breast_cancer", seed, standardise, test_fraction, val_fraction, rows=rows)
 
@@ -125,9 +123,7 @@ def diabetes(
     )
 
 
-def _table(
-    bunch: Any, name: str, seed: int, standardise: bool, test: float, val: float, **options: Any
-) -> Data:
+def _table(bunch: Any, name: str, seed: int, standardise: bool, test: float, val: float, **options: Any) -> Data:
     """A table of numbers with a class to each row."""
     return from_arrays(
         name,

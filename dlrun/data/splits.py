@@ -15,12 +15,7 @@ from dlrun.errors import DataError
 
 
 def split(
-    count: int,
-    fraction: float,
-    seed: int,
-    stream: str,
-    target: Tensor | None = None,
-    names: Sequence[str] = (),
+    count: int, fraction: float, seed: int, stream: str, target: Tensor | None = None, names: Sequence[str] = ()
 ) -> tuple[Tensor, Tensor]:
     """Row numbers (rest, taken), both in a random order; `taken` holds `round(count * fraction)` of them.
 
@@ -32,9 +27,7 @@ def split(
         return torch.arange(count), torch.arange(0)
     wanted = round(count * fraction)
     if not 0 < wanted < count:
-        raise DataError(
-            f"{fraction:g} of {count} rows is {wanted} for {stream}: one of the two parts is empty."
-        )
+        raise DataError(f"{fraction:g} of {count} rows is {wanted} for {stream}: one of the two parts is empty.")
     order = torch.randperm(count, generator=generator(seed, f"split:{stream}"))
     if target is None:
         return order[wanted:], order[:wanted]

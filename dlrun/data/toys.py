@@ -50,9 +50,7 @@ def circles(
     return _plane("circles", points, inner, seed, noise, test_fraction, val_fraction)
 
 
-def _plane(
-    name: str, points: np.ndarray, second: np.ndarray, seed: int, noise: float, test: float, val: float
-) -> Data:
+def _plane(name: str, points: np.ndarray, second: np.ndarray, seed: int, noise: float, test: float, val: float) -> Data:
     """Two classes of points in the plane, with noise."""
     points = points + noise * _random(seed).standard_normal(points.shape)
     return from_arrays(
@@ -117,9 +115,7 @@ def pass_fail(*, seed: int, root: Path) -> Data:
 
 def _drawn(data: Data, low: float, high: float) -> Data:
     """The same data, whose fit is drawn from `low` to `high`."""
-    return replace(
-        data, spec=data.spec.replace(preprocessing=data.spec.preprocessing | {"drawn": [low, high]})
-    )
+    return replace(data, spec=data.spec.replace(preprocessing=data.spec.preprocessing | {"drawn": [low, high]}))
 
 
 def hello(*, seed: int, root: Path) -> Data:

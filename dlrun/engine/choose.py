@@ -11,14 +11,7 @@ from dlrun.objectives.optimizers import needs_closure
 
 
 def choose_step(
-    state: Any,
-    *,
-    clip_norm: float | None,
-    precision: str,
-    fast: bool,
-    compile: bool,
-    accumulate: int,
-    batches: Any,
+    state: Any, *, clip_norm: float | None, precision: str, fast: bool, compile: bool, accumulate: int, batches: Any
 ) -> tuple[Any, list[str]]:
     """The step for this model, optimizer and device, and the words that name it in the run's header."""
     if needs_closure(state.optimizer):
@@ -41,20 +34,14 @@ def refuse_with_closure(precision: str, accumulate: int, compile: bool) -> None:
     if accumulate > 1:
         problems.append(
             Problem(
-                "trainer.accumulate",
-                "an optimizer with a closure cannot accumulate.",
-                "Use trainer.batch_size=full.",
+                "trainer.accumulate", "an optimizer with a closure cannot accumulate.", "Use trainer.batch_size=full."
             )
         )
     if precision != "fp32":
         problems.append(Problem("device.precision", "an optimizer with a closure runs in fp32 only."))
     if compile:
         problems.append(
-            Problem(
-                "device.compile",
-                "an optimizer with a closure cannot be compiled.",
-                "Use device.compile=false.",
-            )
+            Problem("device.compile", "an optimizer with a closure cannot be compiled.", "Use device.compile=false.")
         )
     if problems:
         raise ConfigError(problems)

@@ -42,9 +42,7 @@ class Chunk:
         self.borrowed = False  # outputs are views of what the next step changes
         self.counts: Tensor | None = None  # of the whole epoch so far
 
-    def add(
-        self, loss: Tensor, output: Tensor, target: Tensor, lr: float, scale: float, update: bool
-    ) -> None:
+    def add(self, loss: Tensor, output: Tensor, target: Tensor, lr: float, scale: float, update: bool) -> None:
         """Remember one step; nothing is read back."""
         if not self.losses:
             self.borrowed = shares_memory(output, self.state.model)
@@ -63,15 +61,11 @@ class Chunk:
         metric = self.state.metric
         if not self.outputs:
             return
-        if (
-            metric.countable and len(self.outputs) > 1
-        ):  # integers: their sum does not depend on how they are cut
+        if metric.countable and len(self.outputs) > 1:  # integers: their sum does not depend on how they are cut
             self.outputs, self.targets = [torch.cat(self.outputs)], [torch.cat(self.targets)]
         for output, target in zip(self.outputs, self.targets, strict=True):
             counts = metric.train_counts(output, target)
-            if (
-                self.counts is None and self.state.sums.counts is not None
-            ):  # one by one, wherever a chunk begins
+            if self.counts is None and self.state.sums.counts is not None:  # one by one, wherever a chunk begins
                 before = torch.tensor(self.state.sums.counts, dtype=counts.dtype, device=counts.device)
                 self.counts = before.reshape(counts.shape)
             self.counts = counts if self.counts is None else self.counts + counts
@@ -112,9 +106,7 @@ class Chunk:
 def shares_memory(output: Tensor, model: nn.Module) -> bool:
     """Is the output a view of a weight or buffer, as where a model learns constants?"""
     place = output.untyped_storage().data_ptr()
-    return any(
-        place == tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())
-    )
+    return any(place == tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers()))
 
 
 def read_all(values: list[Any]) -> list[float]:

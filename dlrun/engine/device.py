@@ -19,9 +19,7 @@ def choose_device(name: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     kind, _, number = name.partition(":")
     if kind not in ("cpu", "cuda", "mps") or (number and not number.isdigit()):
-        raise ConfigError(
-            Problem("device.name", f"unknown device {name!r}.", "Allowed: auto, cpu, cuda, cuda:N, mps.")
-        )
+        raise ConfigError(Problem("device.name", f"unknown device {name!r}.", "Allowed: auto, cpu, cuda, cuda:N, mps."))
     if kind == "cuda":
         check_cuda(name, int(number or 0))
     if kind == "mps" and not torch.backends.mps.is_available():
@@ -39,14 +37,10 @@ def check_cuda(name: str, number: int) -> None:
     """Raise `ConfigError` unless that GPU is there."""
     if not torch.cuda.is_available():
         why = "this torch is built without CUDA" if torch.version.cuda is None else "no GPU was found"
-        raise ConfigError(
-            Problem("device.name", f"{name} is not available: {why}.", "Try device=auto or device=cpu.")
-        )
+        raise ConfigError(Problem("device.name", f"{name} is not available: {why}.", "Try device=auto or device=cpu."))
     if number >= torch.cuda.device_count():
         raise ConfigError(
-            Problem(
-                "device.name", f"{name} is not there: this machine has {torch.cuda.device_count()} GPU(s)."
-            )
+            Problem("device.name", f"{name} is not there: this machine has {torch.cuda.device_count()} GPU(s).")
         )
 
 

@@ -64,9 +64,7 @@ class eval_mode:
         for module in self.told:
             module.eval()
         for module in self.modules:
-            vars(module)["training"] = (
-                False  # without the detour through nn.Module's own attributes (3 us a module)
-            )
+            vars(module)["training"] = False  # without the detour through nn.Module's own attributes (3 us a module)
 
     def __exit__(self, *exception: object) -> None:
         for module in self.told:

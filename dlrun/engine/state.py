@@ -115,9 +115,7 @@ class TrainState:
         """Tensors and plain Python only, so that it loads with `weights_only=True`."""
         from dlrun.objectives.without_dynamo import optimizer_state_dict
 
-        accumulated = {
-            name: p.grad.detach().clone() for name, p in self.model.named_parameters() if p.grad is not None
-        }
+        accumulated = {name: p.grad.detach().clone() for name, p in self.model.named_parameters() if p.grad is not None}
         return {
             "format": FORMAT,
             "model": self.model.state_dict(),

@@ -25,16 +25,12 @@ class PlainStep:
 
     name = "plain"
 
-    def __init__(
-        self, *, clip_norm: float | None = None, precision: str = "fp32", device_type: str = "cpu"
-    ) -> None:
+    def __init__(self, *, clip_norm: float | None = None, precision: str = "fp32", device_type: str = "cpu") -> None:
         self.clip_norm = clip_norm
         self.precision = precision
         self.device_type = device_type
 
-    def __call__(
-        self, state: Any, batch: Any, scale: float = 1.0, update: bool = True
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, state: Any, batch: Any, scale: float = 1.0, update: bool = True) -> tuple[Tensor, Tensor]:
         """One batch. Returns its loss (0-d) and the model's output, both detached and still on the device.
 
         `scale` is the batch's share of an accumulated step; `update` says that this batch ends it.
@@ -71,9 +67,7 @@ class ClosureStep:
     def __init__(self, *, clip_norm: float | None = None) -> None:
         self.clip_norm = clip_norm
 
-    def __call__(
-        self, state: Any, batch: Any, scale: float = 1.0, update: bool = True
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, state: Any, batch: Any, scale: float = 1.0, update: bool = True) -> tuple[Tensor, Tensor]:
         """One batch, with `torch.optim.Optimizer.step(closure)`; returns the loss and output before the step."""
         first: list[tuple[Tensor, Tensor]] = []
 

@@ -57,11 +57,7 @@ class Autoencoder(nn.Module):
     """`encoder`: convolutions, with `pool` after each; `up` and `decoder`: the way back, mirrored."""
 
     def __init__(
-        self,
-        encoder: Sequence[nn.Module],
-        up: Sequence[nn.Module],
-        decoder: Sequence[nn.Module],
-        output: nn.Module,
+        self, encoder: Sequence[nn.Module], up: Sequence[nn.Module], decoder: Sequence[nn.Module], output: nn.Module
     ) -> None:
         super().__init__()
         self.encoder = nn.ModuleList(encoder)

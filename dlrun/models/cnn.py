@@ -78,24 +78,16 @@ def cnn(
     return Cnn(nn.Sequential(layers), dense, make_output(output_activation))
 
 
-def _map_size(
-    size: tuple[int, int], kernel: int, stride: int, padding: int, pool: int, layer: int
-) -> tuple[int, int]:
+def _map_size(size: tuple[int, int], kernel: int, stride: int, padding: int, pool: int, layer: int) -> tuple[int, int]:
     """Height and width after layer `layer`; a kernel or a pooling that does not fit is a `ConfigError`."""
     h, w = size
     if kernel > min(h, w) + 2 * padding:
-        message = (
-            f"the {kernel}x{kernel} kernel of layer {layer} is larger than the {h}x{w} map that reaches it"
-        )
-        hint = (
-            "Use smaller kernels, padding=same, less pooling (model.pool), or fewer layers (model.channels)."
-        )
+        message = f"the {kernel}x{kernel} kernel of layer {layer} is larger than the {h}x{w} map that reaches it"
+        hint = "Use smaller kernels, padding=same, less pooling (model.pool), or fewer layers (model.channels)."
         raise ConfigError(Problem("model.kernels", f"{message} (padding {padding}).", hint))
     h, w = conv_size(h, kernel, stride, padding), conv_size(w, kernel, stride, padding)
     if pool > min(h, w):
-        message = (
-            f"the {pool}x{pool} pooling of layer {layer} is larger than the {h}x{w} map that reaches it."
-        )
+        message = f"the {pool}x{pool} pooling of layer {layer} is larger than the {h}x{w} map that reaches it."
         hint = "Pool less, for instance model.pool=[2,2,1] (1: none), or use fewer layers."
         raise ConfigError(Problem("model.pool", message, hint))
     return conv_size(h, pool, pool), conv_size(w, pool, pool)

@@ -57,9 +57,7 @@ def encoder_decoder(
         return _convolutions(spec, encoder, decoder, activation, output_activation)
     if spec.task == "labelling":
         raise ConfigError(Problem("model.layers", "dense layers give no output a pixel.", "Use conv."))
-    first = nn.Sequential(
-        OrderedDict(flatten=nn.Flatten(), dense=dense(prod(spec.input_shape), encoder, activation))
-    )
+    first = nn.Sequential(OrderedDict(flatten=nn.Flatten(), dense=dense(prod(spec.input_shape), encoder, activation)))
     second = dense_head(encoder[-1], decoder, outputs(spec), activation)
     second.add_module("output", output_layers(spec, output_activation))
     return EncoderDecoder(first, second)

@@ -50,15 +50,11 @@ def fusion(
     if not channels:
         raise ConfigError(Problem("model.channels", "is empty.", "Give at least one layer a branch."))
     if kernel % 2 == 0:
-        raise ConfigError(
-            Problem("model.kernel", f"is {kernel}: only an odd kernel keeps the size of a map.")
-        )
+        raise ConfigError(Problem("model.kernel", f"is {kernel}: only an odd kernel keeps the size of a map."))
     mask = spec.task == "labelling"
     sizes = {shape[1:] if len(shape) == 3 else None for shape in shapes}
     if mask and (len(sizes) > 1 or None in sizes):
-        message = (
-            f"fusion labels the pixels of images of one size; the inputs are {', '.join(map(str, shapes))}."
-        )
+        message = f"fusion labels the pixels of images of one size; the inputs are {', '.join(map(str, shapes))}."
         raise ConfigError(Problem("model", message))
     branches = [_branch(shape, channels, kernel, activation, pooled=not mask) for shape in shapes]
     joined = channels[-1] * len(shapes)
@@ -71,9 +67,7 @@ def fusion(
     return Fusion(branches, nn.Sequential(*layers, nn.Conv2d(joined, spec.num_outputs, 1)))
 
 
-def _branch(
-    shape: Sequence[int], channels: Sequence[int], kernel: int, activation: str, pooled: bool
-) -> nn.Module:
+def _branch(shape: Sequence[int], channels: Sequence[int], kernel: int, activation: str, pooled: bool) -> nn.Module:
     """From one input to (N, channels[-1]), or to a map (N, channels[-1], H, W) if not `pooled`."""
     if len(shape) != 3:
         return nn.Sequential(nn.Flatten(), dense(prod(shape), channels, activation))

@@ -73,15 +73,9 @@ class Inception(nn.Module):
         super().__init__()
         w, bn = widths, batch_norm
         self.branch1 = convolution(inputs, w.one, 1, bn)
-        self.branch3 = nn.Sequential(
-            convolution(inputs, w.reduce3, 1, bn), convolution(w.reduce3, w.three, 3, bn)
-        )
-        self.branch5 = nn.Sequential(
-            convolution(inputs, w.reduce5, 1, bn), convolution(w.reduce5, w.five, 5, bn)
-        )
-        self.branch_pool = nn.Sequential(
-            nn.MaxPool2d(3, stride=1, padding=1), convolution(inputs, w.pool, 1, bn)
-        )
+        self.branch3 = nn.Sequential(convolution(inputs, w.reduce3, 1, bn), convolution(w.reduce3, w.three, 3, bn))
+        self.branch5 = nn.Sequential(convolution(inputs, w.reduce5, 1, bn), convolution(w.reduce5, w.five, 5, bn))
+        self.branch_pool = nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), convolution(inputs, w.pool, 1, bn))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, widths.total, H, W), joined on the channels."""

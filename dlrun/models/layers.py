@@ -75,9 +75,7 @@ def check_arguments(kind: str, arguments: dict[str, Any], where: str) -> list[Pr
         if key == "out" and (key in arguments or out in arguments):
             continue
         if parameter.default is parameter.empty and key not in (*arguments, *INFERRED, out):
-            problems.append(
-                Problem(where, f"{kind} needs {key!r}.", f"For instance {{{kind}: {{{key}: 2}}}}.")
-            )
+            problems.append(Problem(where, f"{kind} needs {key!r}.", f"For instance {{{kind}: {{{key}: 2}}}}."))
     return problems
 
 

@@ -143,11 +143,7 @@ def gru(
 
 
 def rnn_cell(
-    spec: DataSpec,
-    hidden_size: int = 64,
-    embedding: int | None = 32,
-    output: str = "auto",
-    nonlinearity: str = "tanh",
+    spec: DataSpec, hidden_size: int = 64, embedding: int | None = 32, output: str = "auto", nonlinearity: str = "tanh"
 ) -> nn.Module:
     """`rnn` with one layer, as a visible loop over `nn.RNNCell`. Keys as in `gru`."""
     plan = _plan(spec, "rnn_cell", hidden_size, embedding, output)
@@ -171,12 +167,7 @@ class _Plan:
         return nn.Identity() if self.state_is_output else nn.Linear(width, self.num_outputs)
 
     def build(
-        self,
-        cell: Callable[..., nn.RNNBase],
-        num_layers: int,
-        bidirectional: bool,
-        dropout: float,
-        **kwargs: str,
+        self, cell: Callable[..., nn.RNNBase], num_layers: int, bidirectional: bool, dropout: float, **kwargs: str
     ) -> Recurrent:
         """The network on torch's own `cell`."""
         if dropout and num_layers == 1:

@@ -60,9 +60,7 @@ def resnet(
     c, h, w = spec.input_shape
     if transition == "pool" and min(h, w) < 2 ** len(channels):
         message = f"{len(channels)} stages with a pooling each halve a {h}x{w} image to nothing."
-        raise ConfigError(
-            Problem("model.channels", message, "Give fewer stages, or model.transition=stride.")
-        )
+        raise ConfigError(Problem("model.channels", message, "Give fewer stages, or model.transition=stride."))
     for stage, (outputs, count) in enumerate(zip(channels, counts, strict=True)):
         stride = 2 if transition == "stride" and stage > 0 else 1
         if transition == "pool" or stage == 0:

@@ -26,16 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from dlrun.errors import ConfigError, Problem, did_you_mean
-from dlrun.models.layers import (
-    LAYERS,
-    Shape,
-    check_arguments,
-    first_argument,
-    make_layer,
-    misfit,
-    out_argument,
-    text,
-)
+from dlrun.models.layers import LAYERS, Shape, check_arguments, first_argument, make_layer, misfit, out_argument, text
 from dlrun.models.parts import VECTOR_TASKS, check
 from dlrun.spec import DataSpec
 
@@ -91,9 +82,7 @@ def sequential(spec: DataSpec, layers: Sequence[Any] = DEFAULT) -> nn.Sequential
     statistics stay fresh, and the weights equal those of the same torch layers made by hand from the same
     seed. Raises `ConfigError` that names the layer (its place and name), and the two shapes that do not fit.
     """
-    check(
-        spec, "sequential", ("tabular", "image", "sequence"), (*VECTOR_TASKS, "reconstruction", "labelling")
-    )
+    check(spec, "sequential", ("tabular", "image", "sequence"), (*VECTOR_TASKS, "reconstruction", "labelling"))
     problems: list[Problem] = []
     entries = read(layers, "model.layers", problems)
     if not layers:
@@ -114,9 +103,7 @@ def read(layers: Any, where: str, problems: list[Problem]) -> list[Entry]:
     found = [entry for entry in entries if entry is not None]
     names = [entry.name for entry in found if entry.name]
     for name in sorted({name for name in names if names.count(name) > 1}):
-        problems.append(
-            Problem(where, f"the name {name!r} is there twice.", "Give each layer a name of its own.")
-        )
+        problems.append(Problem(where, f"the name {name!r} is there twice.", "Give each layer a name of its own."))
     return found
 
 
@@ -132,9 +119,7 @@ def _read_entry(layer: Any, where: str, problems: list[Problem]) -> Entry | None
         ((kind, value),) = rest.items()
     if not isinstance(name, str) or "." in name or name.isdigit() or hasattr(nn.Sequential(), name):
         message = f"{name!r} cannot name a layer."
-        problems.append(
-            Problem(where, message, "Use a word without dots that is no attribute of torch.nn.Sequential.")
-        )
+        problems.append(Problem(where, message, "Use a word without dots that is no attribute of torch.nn.Sequential."))
         return None
     if kind in (*BRANCHES, "sequential"):
         return _read_branches(name, kind, value, where, problems)
@@ -158,9 +143,7 @@ def _read_branches(name: str, kind: str, value: Any, where: str, problems: list[
         return Entry(where, name, kind, stacks=[read(value, here, problems)])
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) == 0:
         message = f"is {value!r}, and must be a list of branches, each a list of layers."
-        problems.append(
-            Problem(here, message, f"For instance {{{kind}: [[{{linear: {{out: 64}}}}, relu], []]}}.")
-        )
+        problems.append(Problem(here, message, f"For instance {{{kind}: [[{{linear: {{out: 64}}}}, relu], []]}}."))
         return None
     return Entry(where, name, kind, stacks=[read(b, f"{here}[{i}]", problems) for i, b in enumerate(value)])
 
@@ -246,7 +229,5 @@ def _check_output(spec: DataSpec, shape: Shape, last: Entry) -> None:
     else:
         wanted, fits = text((spec.num_outputs,)), shape == (spec.num_outputs,)
     if not fits:
-        message = (
-            f"the last layer, {last}, gives {text(shape)}, and {spec.task} on {spec.name} needs {wanted}."
-        )
+        message = f"the last layer, {last}, gives {text(shape)}, and {spec.task} on {spec.name} needs {wanted}."
         raise ConfigError(Problem(last.where, message, "End with [flatten, {linear: {out: auto}}]."))

@@ -98,12 +98,7 @@ def _load(network: nn.Module, path: Path, first: str) -> None:
     """Weights from a file into `network`; see `torchvision_model` for what may differ."""
     loaded = _read(path)
     own = network.state_dict()
-    if (
-        first in loaded
-        and first in own
-        and loaded[first].shape != own[first].shape
-        and own[first].shape[1] == 1
-    ):
+    if first in loaded and first in own and loaded[first].shape != own[first].shape and own[first].shape[1] == 1:
         loaded[first] = loaded[first].sum(dim=1, keepdim=True)
     fitting = {key: value for key, value in loaded.items() if key in own and value.shape == own[key].shape}
     missing = [key for key in own if key not in fitting]

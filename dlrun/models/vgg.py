@@ -22,9 +22,7 @@ LARGEST = 7  # the side of the last map that the head reads, as for the paper's 
 class Vgg(nn.Module):
     """`vgg` is a ModuleList: `self.vgg[idx]` is the layer at that index, as in the usual feature taps."""
 
-    def __init__(
-        self, layers: Sequence[nn.Module], pool: nn.Module, head: nn.Module, taps: Sequence[int] = ()
-    ) -> None:
+    def __init__(self, layers: Sequence[nn.Module], pool: nn.Module, head: nn.Module, taps: Sequence[int] = ()) -> None:
         super().__init__()
         self.vgg = nn.ModuleList(layers)
         self.pool = pool

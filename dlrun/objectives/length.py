@@ -6,13 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 FREE = ("none", "step", "multistep", "exponential", "plateau", "cyclic")
-SPANNING = (
-    "cosine",
-    "warmup_cosine",
-    "linear",
-    "polynomial",
-    "onecycle",
-)  # `total_epochs` null: the whole run
+SPANNING = ("cosine", "warmup_cosine", "linear", "polynomial", "onecycle")  # `total_epochs` null: the whole run
 
 
 def depends_on_length(name: str, settings: Mapping[str, Any]) -> bool:

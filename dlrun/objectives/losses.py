@@ -77,12 +77,7 @@ class ClassLoss(Loss):
     weight: Tensor | None
 
     def __init__(
-        self,
-        name: str,
-        reduction: str,
-        weight: Sequence[float] | None,
-        ignore_index: int | None,
-        **options: Any,
+        self, name: str, reduction: str, weight: Sequence[float] | None, ignore_index: int | None, **options: Any
     ) -> None:
         super().__init__(name, reduction)
         self.function: Callable[..., Tensor] = F.cross_entropy if name == "cross_entropy" else F.nll_loss
@@ -235,9 +230,7 @@ class BinaryLoss(Loss):
                 self.refuse(f"{len(values)} weights for {output.shape[-1]} labels.", key=f"loss.{key}")
 
 
-def bce(
-    *, weight: Sequence[float] | None = None, masked: bool = False, reduction: Reduction = "mean"
-) -> Loss:
+def bce(*, weight: Sequence[float] | None = None, masked: bool = False, reduction: Reduction = "mean") -> Loss:
     """Binary cross entropy of probabilities, each logarithm bounded at -100. `weight`: a number a label."""
     return BinaryLoss("bce", reduction, weight, masked)
 

@@ -126,9 +126,7 @@ class Multilabel:
         right = true == predicted  # unknown ones are right, so they spoil no sample
         samples = torch.full_like(right[:, 0].sum(), right.shape[0])
         by_label = [(true & predicted).sum(0), true.sum(0), predicted.sum(0), (right & known).sum(0)]
-        return torch.cat(
-            [*by_label, known.sum().reshape(1), right.all(1).sum().reshape(1), samples.reshape(1)]
-        )
+        return torch.cat([*by_label, known.sum().reshape(1), right.all(1).sum().reshape(1), samples.reshape(1)])
 
     def result(self, counts: Tensor) -> dict[str, float]:
         """All three metrics."""

@@ -208,11 +208,7 @@ def rprop(
     groups: Groups = (),
 ) -> Optimizer:
     """Riedmiller & Braun (1993): signs of full-batch gradients, a step size for each weight."""
-    settings = {
-        "etas": _pair("etas", etas),
-        "step_sizes": _pair("step_sizes", step_sizes),
-        "maximize": maximize,
-    }
+    settings = {"etas": _pair("etas", etas), "step_sizes": _pair("step_sizes", step_sizes), "maximize": maximize}
     return _make(torch.optim.Rprop, params, groups, True, lr, None, **settings)
 
 

@@ -18,9 +18,7 @@ class Schedule:
     must not rise again. `auto_mode`: a plateau that waits to be told by `set_mode` which way is better.
     """
 
-    def __init__(
-        self, scheduler: Any, interval: Interval, *, last: int | None = None, auto_mode: bool = False
-    ) -> None:
+    def __init__(self, scheduler: Any, interval: Interval, *, last: int | None = None, auto_mode: bool = False) -> None:
         self.scheduler = scheduler
         self.interval = interval
         self.last = last

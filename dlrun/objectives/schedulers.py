@@ -53,12 +53,7 @@ def step(
 
 
 def multistep(
-    optimizer: Optimizer,
-    *,
-    epochs: int,
-    steps_per_epoch: int,
-    milestones: Sequence[int] = (5, 8),
-    gamma: float = 0.1,
+    optimizer: Optimizer, *, epochs: int, steps_per_epoch: int, milestones: Sequence[int] = (5, 8), gamma: float = 0.1
 ) -> Schedule:
     """lr x gamma before each of the epochs `milestones` (0 = the first epoch, if it is listed)."""
     return Schedule(torch_schedules.MultiStepLR(optimizer, list(milestones), gamma), "epoch")

@@ -170,8 +170,7 @@ def _compare(jobs: list[ComparedRun], target: float | None = None) -> Comparison
     metric, mode, notes, comparable = choose_metric(jobs)
     if target is None:
         target = next(
-            (value for job in jobs if isinstance(value := job.run.flat.get("sweep.target"), int | float)),
-            None,
+            (value for job in jobs if isinstance(value := job.run.flat.get("sweep.target"), int | float)), None
         )
     rows = [_row(job, keys, metric, mode, target) for job in jobs]
     ranked = stats.rank(stats.group(rows), mode)
@@ -184,9 +183,7 @@ def _compare(jobs: list[ComparedRun], target: float | None = None) -> Comparison
     notes += [text for text in [on_origin(jobs)] if text]
     grid = all(job.run.flat.get("sweep.search", "grid") == "grid" for job in jobs)
     repeat = REPEAT if grid else repeat_alone(ranked)
-    notes += remarks(
-        ranked, metric, mode, comparison.label, target, grid=grid, comparable=comparable, repeat=repeat
-    )
+    notes += remarks(ranked, metric, mode, comparison.label, target, grid=grid, comparable=comparable, repeat=repeat)
     return comparison
 
 
@@ -214,9 +211,7 @@ def choose_metric(jobs: Sequence[ComparedRun]) -> tuple[str, str, list[str], boo
     losses = {repr(run.config.get("loss")) for run in runs if run.config}
     if len(losses) > 1 and metric.endswith("_loss"):
         part = metric.split("_", 1)[0]
-        shared = [
-            name for name in metric_names(runs[0].metrics) if all(f"{part}_{name}" in r.metrics for r in runs)
-        ]
+        shared = [name for name in metric_names(runs[0].metrics) if all(f"{part}_{name}" in r.metrics for r in runs)]
         if shared:
             notes.append(
                 f"the loss functions differ, so {metric} does not compare: ranked by {part}_{shared[0]}"
@@ -230,9 +225,7 @@ def choose_metric(jobs: Sequence[ComparedRun]) -> tuple[str, str, list[str], boo
     return metric, mode, notes, comparable
 
 
-def _row(
-    job: ComparedRun, keys: Sequence[str], metric: str, mode: str, target: float | None
-) -> stats.PairRow:
+def _row(job: ComparedRun, keys: Sequence[str], metric: str, mode: str, target: float | None) -> stats.PairRow:
     run = job.run
     best = run.best()  # of the epoch that best.pt and the test result are of, whatever metric chose it
     if metric not in best:
@@ -265,12 +258,9 @@ def results_csv(comparison: Comparison, folder: Path) -> str:
     """One line a job: settings, status, metrics (best, last, test), seconds, path from the folder, command."""
     lines = [_line(job, comparison.keys, folder) for job in comparison.jobs]
     fixed = [*comparison.keys, "status"]
-    metrics = [
-        name for line in lines for name in line if name.split(".")[0] in ("best", "last", "test", "baseline")
-    ]
+    metrics = [name for line in lines for name in line if name.split(".")[0] in ("best", "last", "test", "baseline")]
     metrics = sorted(
-        dict.fromkeys(metrics),
-        key=lambda name: ("best", "last", "test", "baseline").index(name.split(".")[0]),
+        dict.fromkeys(metrics), key=lambda name: ("best", "last", "test", "baseline").index(name.split(".")[0])
     )
     text = io.StringIO()
     columns = [*fixed, *metrics, "seconds", "path", "command", "error"]
@@ -283,19 +273,11 @@ def results_csv(comparison: Comparison, folder: Path) -> str:
 def _line(job: ComparedRun, keys: Sequence[str], folder: Path) -> dict[str, Any]:
     run = job.run
     line: dict[str, Any] = {key: format_value(job.setting(key)) for key in keys}
-    parts = {
-        "best": run.best(),
-        "last": run.last(),
-        "test": run.part("test"),
-        "baseline": run.part("baseline"),
-    }
+    parts = {"best": run.best(), "last": run.last(), "test": run.part("test"), "baseline": run.part("baseline")}
     metrics = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
     of = run.summary.get("test")
     if isinstance(of, dict) and of.get("of"):
         metrics["test.of"] = of["of"]
     error = job.error.strip().splitlines()[-1:]
-    where = {
-        "seconds": "" if run.seconds is None else round(run.seconds, 3),
-        "path": os.path.relpath(run.path, folder),
-    }
+    where = {"seconds": "" if run.seconds is None else round(run.seconds, 3), "path": os.path.relpath(run.path, folder)}
     return line | metrics | {"status": job.status, "command": job.command, "error": "".join(error)} | where

@@ -45,9 +45,7 @@ def draw_curves(run_dir: Path | str) -> Path:
 
 def metric_names(columns: Columns) -> list[str]:
     """What was measured besides the loss, the most telling first."""
-    found = [
-        name.split("_", 1)[1] for name in columns if name.startswith(tuple(f"{part}_" for part in PARTS))
-    ]
+    found = [name.split("_", 1)[1] for name in columns if name.startswith(tuple(f"{part}_" for part in PARTS))]
     others = [name for name in dict.fromkeys(found) if name != "loss"]
     return sorted(others, key=lambda name: METRICS.index(name) if name in METRICS else len(METRICS))
 
@@ -93,9 +91,7 @@ def _draw_step_losses(axes: Axes, steps: Columns) -> list[float]:
         return y
     axes.plot(x, y, color=style.PART_COLOURS["train"], linewidth=0.6, alpha=0.25)
     smooth = style.running_mean(y, max(5, len(y) // 40))
-    axes.plot(
-        x, smooth, color=style.PART_COLOURS["train"], linewidth=1.2, alpha=0.8, label="train, by step (mean)"
-    )
+    axes.plot(x, smooth, color=style.PART_COLOURS["train"], linewidth=1.2, alpha=0.8, label="train, by step (mean)")
     return smooth
 
 
@@ -109,15 +105,11 @@ def _mark_best(axes: Axes, run: StoredRun, name: str, across: Sequence[float]) -
         return
     axes.axvline(across[row], color=style.FAINT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     shown = [f"{part}_{name}" for part in ("val", "test", "train") if f"{part}_{name}" in run.metrics]
-    values = [
-        (column, run.metrics[column][row]) for column in shown if math.isfinite(run.metrics[column][row])
-    ]
+    values = [(column, run.metrics[column][row]) for column in shown if math.isfinite(run.metrics[column][row])]
     if values:
         column, value = values[0]
         part = column.split("_", 1)[0]
-        axes.plot(
-            [across[row]], [value], "o", color=style.PART_COLOURS[part], markersize=7, markeredgecolor="white"
-        )
+        axes.plot([across[row]], [value], "o", color=style.PART_COLOURS[part], markersize=7, markeredgecolor="white")
         words = f"{name}: {style.PART_NAMES[part]} {format_number(value)} at the best epoch ({epoch:.0f})"
         style.entitle(axes, words)
 

@@ -66,9 +66,7 @@ def _draw_boundary(axes: Axes, curve: list[tuple[float, float]]) -> None:
     axes.set_ylim(-0.06, 1.06)
     for x in boundaries(curve)[:3]:
         axes.axvline(x, color=style.FAINT, linewidth=0.8, linestyle=":")
-        axes.annotate(
-            f"x = {x:.3g}", (x, 0.5), (6, -14), textcoords="offset points", fontsize=9, color=style.INK
-        )
+        axes.annotate(f"x = {x:.3g}", (x, 0.5), (6, -14), textcoords="offset points", fontsize=9, color=style.INK)
 
 
 def _alpha(count: int) -> float:

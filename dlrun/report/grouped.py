@@ -43,9 +43,7 @@ def _settings(comparison: Comparison) -> list[tuple[str, list[str]]]:
     if not keys:
         return [("run", [comparison.label(group) for group in comparison.groups])]
     short = comparison.short
-    return [
-        (short[key], [clipped(format_value(group.keys[key])) for group in comparison.groups]) for key in keys
-    ]
+    return [(short[key], [clipped(format_value(group.keys[key])) for group in comparison.groups]) for key in keys]
 
 
 def _spread(values: list[Interval | None]) -> list[tuple[str, list[str]]]:

@@ -70,9 +70,7 @@ def run_page(run: StoredRun) -> str:
     sections = [
         page.section("What went wrong", page.pre(failure) + _log_of(run, run.error)) if failure else "",
         page.section("Result", _result(run.summary)),
-        page.section(
-            "To bear in mind", page.bullets([str(line) for line in run.summary.get("remarks") or []])
-        ),
+        page.section("To bear in mind", page.bullets([str(line) for line in run.summary.get("remarks") or []])),
         page.section("Figures", "".join(page.image(run.path / name, alt) for name, alt in FIGURES.items())),
         page.section("Repeat it", page.command(run.command)),
         page.section("Configuration", _text(run.path / "config.yaml")),
@@ -111,9 +109,7 @@ def _groups(comparison: Comparison) -> str:
                 for header, text in zip(table.headers, cells, strict=True)
             ]
         )
-    caption = (
-        f"Runs that differ only in the seed, together; ranked by {comparison.metric} ({comparison.mode})"
-    )
+    caption = f"Runs that differ only in the seed, together; ranked by {comparison.metric} ({comparison.mode})"
     return page.table(table.headers, rows, caption)
 
 
@@ -127,13 +123,7 @@ def _jobs(comparison: Comparison, folder: Path) -> str:
     """Every job: settings, status, metrics, time, and the command that repeats it."""
     keys, short = comparison.keys, comparison.short
     tests = comparison.test_names()
-    headers = [
-        *(short[key] for key in keys),
-        "status",
-        comparison.metric,
-        *(f"test_{name}" for name in tests),
-        "time",
-    ]
+    headers = [*(short[key] for key in keys), "status", comparison.metric, *(f"test_{name}" for name in tests), "time"]
     rows = []
     rows_of = {id(row.source): row for group in comparison.groups for row in group.rows}
     for job in comparison.jobs:
@@ -148,9 +138,7 @@ def _jobs(comparison: Comparison, folder: Path) -> str:
             _place_cell(job.run.path, folder),
             page.code_cell(job.command),
         ])  # fmt: skip
-    return page.table(
-        [*headers, "directory", "repeat with"], rows, "One line a run; press a heading to sort by it"
-    )
+    return page.table([*headers, "directory", "repeat with"], rows, "One line a run; press a heading to sort by it")
 
 
 def _setting_cell(value: Any) -> str:
@@ -178,17 +166,15 @@ def _result(summary: Mapping[str, Any]) -> str:
     rows = [[_sorted_cell(text, None) for text in cells] for cells in table.rows]
     if not rows:
         return ""
-    return page.table(
-        ["metric", *table.headers[1:]], rows, "Best, last and test", sortable=False
-    ) + page.bullets([note for note in table.notes if note])
+    return page.table(["metric", *table.headers[1:]], rows, "Best, last and test", sortable=False) + page.bullets(
+        [note for note in table.notes if note]
+    )
 
 
 def _describe(comparison: Comparison) -> str:
     """The figure in words, for those who cannot see it: the ranking."""
     known = [group for group in comparison.groups if group.value is not None]
-    words = [
-        f"{comparison.label(g)}: {format_number(g.value.mean)}" for g in known[:10] if g.value is not None
-    ]
+    words = [f"{comparison.label(g)}: {format_number(g.value.mean)}" for g in known[:10] if g.value is not None]
     return f"Comparison by {comparison.metric}, best first. " + "; ".join(words)
 
 

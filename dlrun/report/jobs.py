@@ -12,14 +12,7 @@ from typing import Any
 from dlrun.errors import RunError
 from dlrun.store.reader import StoredRun, expect_folder, find_runs, is_run
 
-IGNORED = (
-    "run.",
-    "resume",
-    "logger.",
-    "checkpoint.",
-    "sweep.",
-    "device.name",
-)  # what does not change results
+IGNORED = ("run.", "resume", "logger.", "checkpoint.", "sweep.", "device.name")  # what does not change results
 RESULTS = "results.csv"
 MISSING = object()
 
@@ -175,9 +168,7 @@ def varied_keys(jobs: Sequence[ComparedRun]) -> list[str]:
     configs = [job for job in jobs if job.run.flat]
     given += [name for name in _chosen_groups(configs) if name not in given]
     order = dict.fromkeys(key for job in configs for key in job.run.flat)
-    differ = [
-        key for key in order if not key.startswith(IGNORED) and key not in given and _differs(configs, key)
-    ]
+    differ = [key for key in order if not key.startswith(IGNORED) and key not in given and _differs(configs, key)]
     whole = tuple(f"{key}." for key in given if "." in key)  # a dict that is swept says what is in it
     differ = [key for key in differ if not key.startswith(whole)]
     told = _overridden(configs)
@@ -213,7 +204,5 @@ def _follows(jobs: Sequence[ComparedRun], key: str, given: Sequence[str], told: 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:
     """Keys without their group where that is clear: `optimizer.lr` is `lr`, `model.name` is `model`."""
-    short = {
-        key: key.removesuffix(".name") if key.endswith(".name") else key.rsplit(".", 1)[-1] for key in keys
-    }
+    short = {key: key.removesuffix(".name") if key.endswith(".name") else key.rsplit(".", 1)[-1] for key in keys}
     return {key: name if list(short.values()).count(name) == 1 else key for key, name in short.items()}

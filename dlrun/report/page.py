@@ -107,9 +107,7 @@ def section(title: str, body: str) -> str:
     return f"<section>\n<h2>{escape(title)}</h2>\n{body}\n</section>" if body else ""
 
 
-def table(
-    headers: Sequence[str], rows: Sequence[Sequence[str]], caption: str, *, sortable: bool = True
-) -> str:
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]], caption: str, *, sortable: bool = True) -> str:
     """A table whose headers are text and whose cells are made by `cell`."""
     numeric = [any(NUMBER in row[i] for row in rows) for i in range(len(headers))]
     heads = "".join(
@@ -162,11 +160,7 @@ def pre(text: str) -> str:
 
 def details(title: str, body: str, *, opened: bool = False) -> str:
     """Something to unfold: `title` is text, `body` is HTML."""
-    return (
-        f"<details{' open' if opened else ''}><summary>{escape(title)}</summary>\n{body}\n</details>"
-        if body
-        else ""
-    )
+    return f"<details{' open' if opened else ''}><summary>{escape(title)}</summary>\n{body}\n</details>" if body else ""
 
 
 def bullets(lines: Sequence[str]) -> str:

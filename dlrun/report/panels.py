@@ -25,9 +25,7 @@ LINES = 8  # groups in colour; the others are grey
 OTHERS = "#bbbbbb"
 RANKED = 20  # groups in the ranking
 SMOOTH_FROM = 200  # steps from which a running mean is drawn over raw losses
-NOTES_LIMIT = (
-    0.2  # the upper end of the loss axis, where the losses that matter lie below (the notes' figure)
-)
+NOTES_LIMIT = 0.2  # the upper end of the loss axis, where the losses that matter lie below (the notes' figure)
 Panel = Callable[["Axes", "Comparison"], None]
 Curve = tuple[list[float], list[float]]  # x and y
 
@@ -39,9 +37,7 @@ def draw_comparison(comparison: Comparison, path: Path) -> Path:
     figure = style.new_figure(11.5 if len(panels) > 1 else 6.5, 3.9 * rows + 0.3)
     grid = figure.subplots(rows, min(2, len(panels)), squeeze=False).ravel()
     counted = sum(len(group.counted) for group in comparison.groups)
-    runs = (
-        f"{counted} runs" if counted == len(comparison.jobs) else f"{counted} of {len(comparison.jobs)} runs"
-    )
+    runs = f"{counted} runs" if counted == len(comparison.jobs) else f"{counted} of {len(comparison.jobs)} runs"
     best = f"best by {comparison.metric}: {comparison.label(comparison.groups[0])}"
     style.headline(figure, f"{runs}, {best if comparison.comparable else f'by {comparison.metric}'}")
     for axes, panel in zip(grid, panels, strict=False):
@@ -60,10 +56,7 @@ def choose_panels(comparison: Comparison) -> list[Panel]:
         curves = [_step_curve(group) for group in chosen]
         if all(steps for steps, _ in curves):
             panels.append(partial(draw_steps, chosen=chosen, curves=curves))
-    if any(
-        is_lr(key) and len({repr(g.keys[key]) for g in comparison.groups}) > 1
-        for key in comparison.groups[0].keys
-    ):
+    if any(is_lr(key) and len({repr(g.keys[key]) for g in comparison.groups}) > 1 for key in comparison.groups[0].keys):
         panels.append(draw_lr)
     if heat_map_keys(comparison):
         panels.append(draw_heat_map)
@@ -106,9 +99,7 @@ def draw_ranking(axes: Axes, comparison: Comparison) -> None:
             axes.plot(values, [place] * len(values), "|", color=colour, markersize=8)
         axes.plot([value.mean], [place], "o", color=colour, markersize=6)
     names = [style.plain(comparison.label(group), 34) for group in shown]
-    labels = [
-        f"{name} (n={len(g.counted)})" if several else name for name, g in zip(names, shown, strict=True)
-    ]
+    labels = [f"{name} (n={len(g.counted)})" if several else name for name, g in zip(names, shown, strict=True)]
     axes.set_yticks(range(len(shown)), labels)
     axes.set_ylim(len(shown) - 0.5, -0.5)
 
@@ -141,9 +132,7 @@ def draw_learning(axes: Axes, comparison: Comparison) -> None:
     style.whole_ticks(axes)
 
 
-def mean_curve(
-    runs: Sequence[Columns], across: str, name: str
-) -> tuple[list[float], list[float], list[float]]:
+def mean_curve(runs: Sequence[Columns], across: str, name: str) -> tuple[list[float], list[float], list[float]]:
     """x, mean and sample standard deviation (0 for one run) at the points that all runs have."""
     found: dict[float, list[float]] = {}
     for columns in runs:

@@ -58,9 +58,7 @@ def on_support(known: Sequence[Group], metric: str, label: Label, repeat: str = 
     close = [one for one in known[1:] if one.value is not None and best.overlaps(one.value)]
     if not close:
         return ""
-    names = "; ".join(label(one) for one in close[:3]) + (
-        f" and {len(close) - 3} more" if len(close) > 3 else ""
-    )
+    names = "; ".join(label(one) for one in close[:3]) + (f" and {len(close) - 3} more" if len(close) > 3 else "")
     return (
         f"the 95 % intervals of {metric} overlap between the best, {label(known[0])}, and {names}: "
         "these runs do not tell them apart; more seeds would."
@@ -84,9 +82,7 @@ def on_edges(ranked: Sequence[Group]) -> list[str]:
     found = []
     for key in keys:
         if is_lr(key):
-            parts = partition(
-                ranked, lambda one: [one.keys.get(name) for name in ("optimizer", "optimizer.name")]
-            )
+            parts = partition(ranked, lambda one: [one.keys.get(name) for name in ("optimizer", "optimizer.name")])
             found += [_on_edge(part, key, 2, several=len(parts) > 1) for part in parts]
         else:
             found.append(_on_edge(ranked, key, 3))

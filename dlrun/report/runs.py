@@ -78,16 +78,11 @@ def runs_command(filters: Sequence[str], sort: str | None, limit: int | None, ro
     """
     entries = list_runs(root)
     _check_keys(
-        entries,
-        [word.split("=", 1)[0] for word in filters if "=" in word] + ([sort.lstrip("-")] if sort else []),
+        entries, [word.split("=", 1)[0] for word in filters if "=" in word] + ([sort.lstrip("-")] if sort else [])
     )
     found = sort_runs([entry for entry in entries if all(matches(entry, word) for word in filters)], sort)
     if not found:
-        print(
-            f"None of the {len(entries)} runs under {root}/ matches."
-            if entries
-            else f"No runs under {root}/ yet."
-        )
+        print(f"None of the {len(entries)} runs under {root}/ matches." if entries else f"No runs under {root}/ yet.")
         return 0
     shown = found[:limit]
     notes = [f"{len(shown)} of {len(found)} shown"] if len(shown) < len(found) else []
@@ -110,9 +105,7 @@ def matches(entry: Entry, word: str) -> bool:
     value = facts.get(key, facts.get(f"{key}.name"))
     if value is None:
         return False
-    if _tight(value) == _tight(pattern) or fnmatchcase(
-        _tight(value), _tight(pattern)
-    ):  # [64,64] is a glob, too
+    if _tight(value) == _tight(pattern) or fnmatchcase(_tight(value), _tight(pattern)):  # [64,64] is a glob, too
         return True
     return number(value) == number(pattern)  # 1e-2 is 0.01; nan equals nothing
 
@@ -150,10 +143,7 @@ def _check_keys(entries: Sequence[Entry], keys: Sequence[str]) -> None:
     known = dict.fromkeys(COLUMNS) | {key: None for entry in entries for key in entry.facts}
     for key in keys if entries else ():
         if key not in known and f"{key}.name" not in known:
-            hint = (
-                did_you_mean(key, known)
-                or f"Columns: {', '.join(COLUMNS)}; any configuration key works, too."
-            )
+            hint = did_you_mean(key, known) or f"Columns: {', '.join(COLUMNS)}; any configuration key works, too."
             raise RunError(f"no run has the key {key!r}. {hint}")
 
 

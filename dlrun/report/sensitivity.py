@@ -24,9 +24,7 @@ def draw_lr(axes: Axes, comparison: Comparison) -> None:
     """
     key = next(key for key in comparison.groups[0].keys if is_lr(key))
     usable = [group for group in comparison.groups if numeric(group.keys[key])]
-    parts = partition(
-        usable, lambda group: [group.keys.get(name) for name in ("optimizer", "optimizer.name")]
-    )
+    parts = partition(usable, lambda group: [group.keys.get(name) for name in ("optimizer", "optimizer.name")])
     drawn = []
     apart = _apart([group.keys[key] for group in usable], len(parts))
     for place, part in enumerate(parts):

@@ -95,9 +95,7 @@ def make_room_above(axes: Axes, share: float = 0.1) -> None:
 def blank(axes: Axes, text: str) -> None:
     """Words where a plot would be."""
     axes.set_axis_off()
-    axes.text(
-        0.5, 0.5, plain(text), ha="center", va="center", color=FAINT, fontsize=11, transform=axes.transAxes
-    )
+    axes.text(0.5, 0.5, plain(text), ha="center", va="center", color=FAINT, fontsize=11, transform=axes.transAxes)
 
 
 def save(figure: Figure, path: Path) -> Path:

@@ -55,9 +55,7 @@ class Table:
         if not left_out:
             return self
         lost = ", ".join(header for header in self.headers if header in left_out)
-        note = f"{width} columns have no room for: {lost}" + (
-            f" ({self.elsewhere})" if self.elsewhere else ""
-        )
+        note = f"{width} columns have no room for: {lost}" + (f" ({self.elsewhere})" if self.elsewhere else "")
         return replace(kept, notes=(*self.notes, note))
 
     def _without(self, headers: Sequence[str]) -> Table:
@@ -83,14 +81,10 @@ class Table:
         from rich.table import Table as RichTable
         from rich.text import Text
 
-        table = RichTable(
-            box=box.SIMPLE_HEAD, title=Text(self.title) if self.title else None, title_justify="left"
-        )
+        table = RichTable(box=box.SIMPLE_HEAD, title=Text(self.title) if self.title else None, title_justify="left")
         for i, (header, right) in enumerate(zip(self.headers, self._numeric(), strict=True)):
             whole = right or max(len(row[i]) for row in (self.headers, *self.rows)) <= SHORT
-            table.add_column(
-                Text(header), justify="right" if right else "left", overflow="fold", no_wrap=whole
-            )
+            table.add_column(Text(header), justify="right" if right else "left", overflow="fold", no_wrap=whole)
         for row in self.rows:
             table.add_row(*(Text(cell, style=STATUS_STYLES.get(cell, "")) for cell in row))
         return Group(table, *(Text(note) for note in self.notes))
@@ -119,9 +113,7 @@ def closing_table(summary: Mapping[str, Any], run_dir: Path | None = None) -> Ta
     names = list(dict.fromkeys(name for _, values in moments for name in values))
     rows = [[moment, *(format_number(values.get(name)) for name in names)] for moment, values in moments]
     return Table(
-        ["", *names] if rows else [],
-        rows,
-        notes=tuple(line for line in (_effort(summary), _places(run_dir)) if line),
+        ["", *names] if rows else [], rows, notes=tuple(line for line in (_effort(summary), _places(run_dir)) if line)
     )
 
 
@@ -173,12 +165,7 @@ def _places(run_dir: Path | None) -> str:
 
 
 def _is_numeric(cell: str) -> bool:
-    return (
-        not cell
-        or cell[0].isdigit()
-        or (cell[0] in "-±+<" and any(c.isdigit() for c in cell))
-        or cell == "nan"
-    )
+    return not cell or cell[0].isdigit() or (cell[0] in "-±+<" and any(c.isdigit() for c in cell)) or cell == "nan"
 
 
 def format_number(value: float | None) -> str:

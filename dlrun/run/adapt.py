@@ -42,9 +42,7 @@ def differences(run: RunDir, values: dict[str, Any], built: Any) -> list[str]:
         if old and old != new
     ]
     if (values.get("spec") or {}).get("preprocessing") != built.state.spec.to_dict()["preprocessing"]:
-        lines.append(
-            "the training data, or what was fitted on them, are not what they were when the run began"
-        )
+        lines.append("the training data, or what was fitted on them, are not what they were when the run began")
     return lines
 
 

@@ -203,12 +203,7 @@ def build_batches(config: Config, data: Data, device: torch.device) -> tuple[dic
     trainer = config.trainer
     size = data.train.samples if trainer.batch_size == "full" else min(trainer.batch_size, data.train.samples)
     notes: list[str] = []
-    options = {
-        "seed": config.seed,
-        "device": device,
-        "max_batches": trainer.max_batches,
-        "loading": data.loading,
-    }
+    options = {"seed": config.seed, "device": device, "max_batches": trainer.max_batches, "loading": data.loading}
     made: dict[str, Any] = {}
     for name, part in data.parts().items():
         training = name == "train"
@@ -276,9 +271,7 @@ def check_shapes(config: Config, model: nn.Module, loss: Any, batches: Any) -> N
             raise
         given = ", ".join(str(tuple(x.shape[1:])) for x in inputs)
         reason = str(error).strip().splitlines()[0]
-        what = (
-            f"{config.model.name} cannot take this data ({config.dataset.name}: {given} a sample): {reason}."
-        )
+        what = f"{config.model.name} cannot take this data ({config.dataset.name}: {given} a sample): {reason}."
         raise ConfigError(Problem("model", what)) from error
     finally:
         model.train(training)

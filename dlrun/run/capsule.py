@@ -39,9 +39,7 @@ class WatchedStep(PlainStep):
         super().__init__(**options)
         self.steps = 0
 
-    def __call__(
-        self, state: Any, batch: Any, scale: float = 1.0, update: bool = True
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, state: Any, batch: Any, scale: float = 1.0, update: bool = True) -> tuple[Tensor, Tensor]:
         """One batch; raises `Found` with the capsule when it goes wrong."""
         self.steps += 1
         before = {name: value.detach().clone() for name, value in state.model.state_dict().items()}

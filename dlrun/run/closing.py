@@ -123,11 +123,7 @@ def find_remarks(session: Any, summary: dict[str, Any], looked: tuple[Any, Tenso
     for metric, base in summary["baseline"].items():
         row = summary["best"] or summary["last"] or {}
         reached = summary["test"].get(metric) if "test" in summary else row.get(f"{part}_{metric}")
-        if (
-            isinstance(base, float)
-            and isinstance(reached, float)
-            and not better(reached, base, mode_of(metric))
-        ):
+        if isinstance(base, float) and isinstance(reached, float) and not better(reached, base, mode_of(metric)):
             remarks.append(f"no better than the baseline: {metric} {reached:.4f} against {base:.4f}")
     return [*remarks, *session.built.data.remarks]
 
@@ -161,12 +157,7 @@ def draw_samples(session: Any, inputs: tuple[Tensor, ...], outputs: Tensor, targ
 
         chances, predicted = outputs.softmax(1).max(1)
         draw_mistakes(
-            run.path,
-            inputs[0].numpy(),
-            targets.numpy(),
-            predicted.numpy(),
-            chances.numpy(),
-            list(spec.labels),
+            run.path, inputs[0].numpy(), targets.numpy(), predicted.numpy(), chances.numpy(), list(spec.labels)
         )
     elif is_line(session, outputs):
         draw_line(session)

@@ -93,9 +93,7 @@ def compiling_pays(seconds_left: float, session: Any) -> list[str]:
     """A word on device.compile where the run is long enough to repay the time that compiling takes."""
     if session.config.device.compile or seconds_left < LONG or not compiling_helps(session):
         return []
-    return [
-        f"about {duration(seconds_left)} of training are left: device.compile=true may shorten such a run"
-    ]
+    return [f"about {duration(seconds_left)} of training are left: device.compile=true may shorten such a run"]
 
 
 def compiling_helps(session: Any) -> bool:
@@ -123,12 +121,7 @@ def ask_gpu(device: torch.device) -> subprocess.Popen[str] | None:
     command = shutil.which("nvidia-smi")
     if device.type != "cuda" or command is None:
         return None
-    words = [
-        command,
-        f"--id={gpu_id(device)}",
-        "--query-gpu=utilization.gpu",
-        "--format=csv,noheader,nounits",
-    ]
+    words = [command, f"--id={gpu_id(device)}", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
     with suppress(OSError):
         return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     return None

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-APART = (
-    "epoch",
-    "step",
-    "lr",
-    "epoch_seconds",
-    "samples_per_second",
-)  # columns of metrics.csv that are no metrics
+APART = ("epoch", "step", "lr", "epoch_seconds", "samples_per_second")  # columns of metrics.csv that are no metrics
 PARTS = ("train", "val", "test")
 HEAD_EVERY = 50  # lines, so that a head is on the screen
 

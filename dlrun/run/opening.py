@@ -77,9 +77,7 @@ def print_header(session: Any) -> None:
     for note in built.notes:
         screen.line(f"  note: {note}")
     if "test" in built.batches:
-        screen.line(
-            f"  note: no validation part: the best epoch is selected on test ({session.plan.monitor})"
-        )
+        screen.line(f"  note: no validation part: the best epoch is selected on test ({session.plan.monitor})")
     screen.line()
 
 

@@ -16,18 +16,14 @@ EVAL_SHARE = 0.1  # of an epoch's time that evaluation may take when eval_every 
 EVALUATIONS = 100  # of a run that has as many epochs, at least
 
 
-def build_plan(
-    config: Config, state: TrainState, batches: dict[str, Any], step: Any, auto: dict[str, Any]
-) -> Plan:
+def build_plan(config: Config, state: TrainState, batches: dict[str, Any], step: Any, auto: dict[str, Any]) -> Plan:
     """How long to train and when to evaluate: every `auto` decided, and noted in `auto`."""
     trainer, checkpoint = config.trainer, config.checkpoint
     monitor, mode = choose_monitor(config, state, batches)
     updates = math.ceil(len(batches["train"]) / trainer.accumulate)
     total = min(trainer.epochs * updates, trainer.max_steps or math.inf)
     every = (
-        trainer.eval_every
-        if trainer.eval_every != "auto"
-        else auto_eval_every(state.model, batches, trainer.epochs)
+        trainer.eval_every if trainer.eval_every != "auto" else auto_eval_every(state.model, batches, trainer.epochs)
     )
     log_every = trainer.log_every if trainer.log_every != "auto" else max(1, math.ceil(total / MAX_STEP_ROWS))
     auto |= {"trainer.eval_every": every, "trainer.log_every": log_every}

@@ -35,9 +35,7 @@ class ProfiledStep:
         self.count = 0
         self.watching = self.written = False
 
-    def __call__(
-        self, state: Any, batch: Any, scale: float = 1.0, update: bool = True
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, state: Any, batch: Any, scale: float = 1.0, update: bool = True) -> tuple[Tensor, Tensor]:
         """One batch."""
         self.count += 1
         if self.count == self.first:

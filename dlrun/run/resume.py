@@ -17,9 +17,7 @@ LENGTHS = ("trainer.epochs", "trainer.max_steps")
 QUIET = ("trainer.print_every", "dataset.root", "dataset.workers", "dataset.in_memory")
 
 
-def resume_command(
-    run: str, overrides: list[str], force: list[str], *, argv: Sequence[str], quiet: bool
-) -> int:
+def resume_command(run: str, overrides: list[str], force: list[str], *, argv: Sequence[str], quiet: bool) -> int:
     """`dlrun resume RUN [OVERRIDES] [--force KEY=VALUE ...]`. Returns the exit code."""
     from dlrun.config.compose import overlay
 
@@ -103,9 +101,7 @@ def lock(run: RunDir) -> None:
     try:
         run.lock()
         if run.put_back():
-            raise RunError(
-                f"{run.path}: the run that replaced another never began; the replaced one is back."
-            )
+            raise RunError(f"{run.path}: the run that replaced another never began; the replaced one is back.")
     except OSError as error:
         raise RunError(cannot_write(run.path, error)) from error
 
@@ -124,16 +120,9 @@ def refuse_changes(own: Config, config: Config, forced: set[str]) -> None:
     """Raise `RunError` listing the keys that may not change in the middle of a run."""
     old, new = own.flat(), config.flat()
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-    refused = [
-        key
-        for key in changed
-        if not allowed(key, old.get(key), new.get(key), own) and not within(key, forced)
-    ]
+    refused = [key for key in changed if not allowed(key, old.get(key), new.get(key), own) and not within(key, forced)]
     if refused:
-        lines = [
-            f"  {key}: {old.get(key)} in the run, {new.get(key)} now{why(key, own)}"
-            for key in sorted(refused)
-        ]
+        lines = [f"  {key}: {old.get(key)} in the run, {new.get(key)} now{why(key, own)}" for key in sorted(refused)]
         text = "these settings may not change in the middle of a run:\n" + "\n".join(lines)
         raise RunError(f"{text}\nStart a new run, or insist with `dlrun resume RUN --force KEY=VALUE`.")
 

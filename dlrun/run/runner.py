@@ -210,9 +210,7 @@ class Session:
         logs = Logs(self)
         plan = self.profiled() if self.config.trainer.profile else self.plan
         batches = len(self.built.batches["train"])
-        anomaly = (
-            torch.autograd.set_detect_anomaly(True) if self.config.trainer.detect_anomaly else nullcontext()
-        )
+        anomaly = torch.autograd.set_detect_anomaly(True) if self.config.trainer.detect_anomaly else nullcontext()
         self.screen.start_bar(self.batches_to_do(), self.batches_done())
         self.training = True
         try:
@@ -287,9 +285,7 @@ class Session:
             words = f"Stopped by {number.name} before the first checkpoint: the run that was here is back."
             self.screen.line(words, style="yellow", always=True)
             return Outcome(self.run, code)
-        self.run.write_status(
-            state="interrupted", ended=now(), exit_code=code, error=f"stopped by {number.name}"
-        )
+        self.run.write_status(state="interrupted", ended=now(), exit_code=code, error=f"stopped by {number.name}")
         place = f"in epoch {self.state.epoch + 1}" if self.state.epoch < self.plan.epochs else "at the end"
         words = f"Stopped by {number.name} {place}, after step {self.state.step}."
         self.screen.line(words, style="yellow", always=True)

@@ -27,11 +27,7 @@ class Saver:
         self.session = session
         self.run, self.state = session.run, session.state
         options = session.config.checkpoint
-        self.minutes, self.steps, self.epochs = (
-            options.every_minutes,
-            options.every_steps,
-            options.every_epochs,
-        )
+        self.minutes, self.steps, self.epochs = (options.every_minutes, options.every_steps, options.every_epochs)
         self.max_steps = session.plan.max_steps
         self.at = time.monotonic()  # of the last checkpoint
         self.saved: tuple[int, ...] = ()  # where training stood then
@@ -107,9 +103,7 @@ class Saver:
                     self.state.best_weights = values["model"]
                     os.replace(path, self.run.best)
                     return
-        if (
-            best.epoch == self.state.epoch and self.state.cursor == 0
-        ):  # they are the weights of the checkpoint
+        if best.epoch == self.state.epoch and self.state.cursor == 0:  # they are the weights of the checkpoint
             self.state.keep_best_weights()
             self.best_unsaved = True
             return

@@ -118,9 +118,7 @@ class Screen:
             TimeRemainingColumn(compact=True),
             TextColumn("[dim]left"),
         )
-        self.bar = Progress(
-            *words, console=Console(), refresh_per_second=REFRESH, transient=True, expand=True
-        )
+        self.bar = Progress(*words, console=Console(), refresh_per_second=REFRESH, transient=True, expand=True)
         self.task = self.bar.add_task("begins", total=steps, completed=done, facts="")
         self.bar.start()
 

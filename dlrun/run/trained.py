@@ -32,9 +32,7 @@ def trained_model(path: Path, checkpoint: str, device: str) -> nn.Module:
     values = files.read(run.last if checkpoint == "last" or selects_none else run.best, str(home))
     config = Config.from_yaml(run.config)
     with forked(0):  # its first weights are drawn, and thrown away
-        model = MODELS.get(config.model.name)(
-            DataSpec.from_dict(values["spec"]), **arguments(config, "model")
-        )
+        model = MODELS.get(config.model.name)(DataSpec.from_dict(values["spec"]), **arguments(config, "model"))
     model.load_state_dict(values["model"])
     trained: nn.Module = model.to(home).eval()
     return trained

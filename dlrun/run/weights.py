@@ -39,9 +39,7 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> Loaded:
 
     Raises `ConfigError` when nothing fits.
     """
-    weights = {
-        name.removeprefix("module."): value for name, value in weights.items() if isinstance(value, Tensor)
-    }
+    weights = {name.removeprefix("module."): value for name, value in weights.items() if isinstance(value, Tensor)}
     own = model.state_dict()
     report = Loaded()
     fitting = {}
@@ -54,9 +52,7 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> Loaded:
             report.skipped.append(name + shape)
     report.missing = [name for name in own if name not in fitting and name not in weights]
     if not fitting:
-        raise ConfigError(
-            Problem("init_from", "no tensor fits this model by name and shape.", report.words())
-        )
+        raise ConfigError(Problem("init_from", "no tensor fits this model by name and shape.", report.words()))
     model.load_state_dict(fitting, strict=False)
     return report
 

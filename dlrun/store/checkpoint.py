@@ -74,9 +74,7 @@ def read_unchecked(path: Path, device: str = "cpu") -> dict[str, Any]:
     from dlrun.engine.state import FORMAT
 
     if values.get("format", 0) > FORMAT:
-        raise RunError(
-            f"{path} was written by a newer dlrun (format {values['format']}); this one reads {FORMAT}."
-        )
+        raise RunError(f"{path} was written by a newer dlrun (format {values['format']}); this one reads {FORMAT}.")
     return values
 
 

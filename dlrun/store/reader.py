@@ -118,9 +118,7 @@ class StoredRun:
         lines = read_lines(self.path / "overrides.txt")
         if lines is None:
             return ""
-        return shlex.join(
-            ["dlrun", *(line for line in lines if not line.lstrip("+~").startswith(NOT_REPEATED))]
-        )
+        return shlex.join(["dlrun", *(line for line in lines if not line.lstrip("+~").startswith(NOT_REPEATED))])
 
     @property
     def choices(self) -> dict[str, str]:

@@ -48,9 +48,7 @@ def read_columns(path: Path) -> Columns:
         return {}
     header, *body = rows
     body = [row for row in body if row]
-    return {
-        name: [number(row[i]) if i < len(row) else math.nan for row in body] for i, name in enumerate(header)
-    }
+    return {name: [number(row[i]) if i < len(row) else math.nan for row in body] for i, name in enumerate(header)}
 
 
 def number(text: Any) -> float:
@@ -70,9 +68,7 @@ def numbers(part: Any) -> dict[str, float]:
     """The finite numbers of a mapping."""
     if not isinstance(part, Mapping):
         return {}
-    found = {
-        str(k): float(v) for k, v in part.items() if isinstance(v, int | float) and not isinstance(v, bool)
-    }
+    found = {str(k): float(v) for k, v in part.items() if isinstance(v, int | float) and not isinstance(v, bool)}
     return {key: value for key, value in found.items() if math.isfinite(value)}
 
 

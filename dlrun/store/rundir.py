@@ -18,11 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import RunError, did_you_mean
-from dlrun.store.files import (
-    TEMPORARY,
-    read_json,
-    write_json,
-)
+from dlrun.store.files import TEMPORARY, read_json, write_json
 
 ASIDE = ".replaced"  # all files of the run that this one replaces, until its first checkpoint
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)  # full, or out of order
@@ -205,9 +201,7 @@ def claim(path: Path, *, overwrite: bool) -> RunDir:
         raise RunError(f"run.dir={path} is a file, not a directory.")
     present = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
     if present - {".lock"} and not present & {"status.json", ASIDE, MOVING}:
-        raise RunError(
-            f"{path} is not empty and holds no dlrun run; it is left alone. Choose another run.dir."
-        )
+        raise RunError(f"{path} is not empty and holds no dlrun run; it is left alone. Choose another run.dir.")
     path.mkdir(parents=True, exist_ok=True)
     run = RunDir(path)
     run.lock()

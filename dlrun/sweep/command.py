@@ -24,27 +24,14 @@ from dlrun.sweep.names import job_key, key_of, sweep_name
 from dlrun.sweep.samplers.search import Pruned, Search, make_sampler, remember_space, size
 from dlrun.sweep.screen import SweepScreen, ignore_closed_stdout
 from dlrun.sweep.source import Jobs, Source
-from dlrun.sweep.state import (
-    DONE,
-    Record,
-    counts,
-    read_record,
-    state_of_job,
-    words_to_go_on,
-    write_status,
-)
+from dlrun.sweep.state import DONE, Record, counts, read_record, state_of_job, words_to_go_on, write_status
 
 EXIT_FAILED = 3
 INSTEAD = {"run.dir": "sweep.dir", "run.name": "sweep.name", "run.overwrite": "sweep.refresh=true"}
 
 
 def sweep_command(
-    expansion: Expansion,
-    *,
-    overrides: Sequence[str],
-    argv: Sequence[str],
-    quiet: bool,
-    flags: Sequence[str] = (),
+    expansion: Expansion, *, overrides: Sequence[str], argv: Sequence[str], quiet: bool, flags: Sequence[str] = ()
 ) -> int:
     """Run (or go on with, or plan) the sweep that a command describes. Returns 0 only if every job finished.
 
@@ -103,11 +90,7 @@ def refuse_words(overrides: Sequence[str], swept: Iterable[str]) -> None:
     """Raise `ConfigError` for words that would do nothing: on the place of one run, or on what is swept already."""
     given = {key_of(word) for word in overrides}
     problems = [
-        Problem(
-            key,
-            "is for one run: each job of a sweep has its folder.",
-            f"For the sweep: {INSTEAD.get(key, '')}",
-        )
+        Problem(key, "is for one run: each job of a sweep has its folder.", f"For the sweep: {INSTEAD.get(key, '')}")
         for key in dict.fromkeys([*(key_of(word) for word in overrides), *swept])
         if key.startswith("run.")
     ]
@@ -172,9 +155,7 @@ def prepare(
         jobs = [sweep.jobs[job.slug] for job in jobs]
     elif stale.jobs and not quiet:
         with ignore_closed_stdout():
-            print(
-                f"{stale}; what is done stays, the rest goes on as it was frozen: sweep.refresh=true runs all anew"
-            )
+            print(f"{stale}; what is done stays, the rest goes on as it was frozen: sweep.refresh=true runs all anew")
     if settings["search"] != "grid":
         return list(sweep.jobs.values()), []
     return jobs, todo_of(sweep, jobs, retry_failed=settings["retry_failed"])
@@ -220,12 +201,8 @@ def run(
     if isinstance(source, Search):
         jobs = list(sweep.jobs.values())
         if number is None and len(source.jobs) < source.total:
-            screen.note(
-                f"the search ends after {len(source.jobs)} jobs: only values came up that it has tried"
-            )
-    records = {
-        job.slug: state_of_job(sweep, job, read_record(sweep, job.slug)) for job in sweep.jobs.values()
-    }
+            screen.note(f"the search ends after {len(source.jobs)} jobs: only values came up that it has tried")
+    records = {job.slug: state_of_job(sweep, job, read_record(sweep, job.slug)) for job in sweep.jobs.values()}
     write_status(sweep, records)
     if number is not None:
         return interrupted(sweep, jobs, records, number)
@@ -291,9 +268,7 @@ def make_source(sweep: SweepDir, expansion: Expansion | None, todo: list[FrozenJ
     return Search(sweep, expansion, sampler, retry_failed=settings["retry_failed"])
 
 
-def drive(
-    sweep: SweepDir, executor: Executor, source: Source, screen: SweepScreen, argv: Sequence[str]
-) -> int | None:
+def drive(sweep: SweepDir, executor: Executor, source: Source, screen: SweepScreen, argv: Sequence[str]) -> int | None:
     """Run the jobs of the source. Returns the signal that ended it early, if one did."""
     prune = sweep.settings["pruner"] != "none" and not isinstance(source, Jobs)
     return Drive(sweep, executor, source, screen, argv=argv, plugins=plugin_files(), prune=prune).run()
@@ -306,9 +281,7 @@ def plugin_files() -> list[str]:
 
 def interrupted(sweep: SweepDir, jobs: list[FrozenJob], records: dict[str, Record], number: int) -> int:
     """Say what is done and how to go on."""
-    words = ", ".join(
-        f"{count} {state}" for state, count in counts(records[job.slug] for job in jobs).items()
-    )
+    words = ", ".join(f"{count} {state}" for state, count in counts(records[job.slug] for job in jobs).items())
     with ignore_closed_stdout():
         print(f"\nStopped by {signal.Signals(number).name}: {words}.")
         same = " the same command, or" if sweep.settings["search"] == "grid" else ""

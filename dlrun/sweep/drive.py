@@ -101,9 +101,7 @@ class Drive:
                     if not self.running and not self.waiting:
                         break
                     self.look()
-            except (
-                OSError
-            ):  # the folder cannot be written to: there is nobody to tell what becomes of the jobs
+            except OSError:  # the folder cannot be written to: there is nobody to tell what becomes of the jobs
                 self.wind_up()
                 raise
             finally:
@@ -188,15 +186,11 @@ class Drive:
         if self.prune:
             for running in self.running.values():
                 self.answer(running)
-        for job in [
-            job for job in self.waiting if state_of_job(self.sweep, job, Record()).state != "running"
-        ]:
+        for job in [job for job in self.waiting if state_of_job(self.sweep, job, Record()).state != "running"]:
             self.waiting.remove(job)
             self.let_run(job)
         self.pass_on_signals()
-        self.screen.update(
-            self.sweep, [running.job for running in self.running.values()], self.executor.slots
-        )
+        self.screen.update(self.sweep, [running.job for running in self.running.values()], self.executor.slots)
         if time.monotonic() - self.written > STATUS_SECONDS:
             write_status(self.sweep, self.all_records())
             self.written = time.monotonic()

@@ -12,9 +12,7 @@ from dlrun.sweep.state import DONE, Record, alone, counts
 EXIT_FAILED = 3
 
 
-def conclude(
-    sweep: SweepDir, jobs: Sequence[FrozenJob], records: Mapping[str, Record], *, quiet: bool
-) -> int:
+def conclude(sweep: SweepDir, jobs: Sequence[FrozenJob], records: Mapping[str, Record], *, quiet: bool) -> int:
     """Write the files of the whole folder, print the table of this command's jobs. Returns the exit code."""
     from dlrun.report.compare import print_comparison, select_jobs, write_results
     from dlrun.report.html import write_report

@@ -62,11 +62,7 @@ class FrozenJob:
     @property
     def label(self) -> str:
         """The job in words: `optimizer=adam seed=0`."""
-        return (
-            " ".join(self.overrides[len(self.fixed) :])
-            or " ".join(self.overrides)
-            or "the default experiment"
-        )
+        return " ".join(self.overrides[len(self.fixed) :]) or " ".join(self.overrides) or "the default experiment"
 
 
 class SweepDir:

@@ -26,9 +26,7 @@ def status_command(path: str) -> int:
     if not sweep.jobs and sweep.owner():
         print(f"{sweep.path} is just beginning, run by process {sweep.owner()}.")
         return 0
-    records = {
-        job.slug: state_of_job(sweep, job, read_record(sweep, job.slug)) for job in sweep.jobs.values()
-    }
+    records = {job.slug: state_of_job(sweep, job, read_record(sweep, job.slug)) for job in sweep.jobs.values()}
     rows = []
     for job in sweep.jobs.values():
         record = records[job.slug]
@@ -96,9 +94,7 @@ def stop_command(path: str) -> int:
     until = time.monotonic() + STOP_SECONDS
     while sweep.owner() is not None:
         if time.monotonic() > until:
-            raise RunError(
-                f"process {owner} has not ended in {STOP_SECONDS:.0f} s. To end it at once: kill -9 {owner}"
-            )
+            raise RunError(f"process {owner} has not ended in {STOP_SECONDS:.0f} s. To end it at once: kill -9 {owner}")
         time.sleep(0.1)
     print(f"Stopped. Go on with:  {words_to_go_on(sweep)}" if sweep.jobs else "Stopped before its first job.")
     return 0

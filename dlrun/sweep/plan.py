@@ -37,9 +37,7 @@ class DryRunResult:
     impossible: bool = False  # the configuration itself is at fault
 
 
-def try_jobs(
-    jobs: Sequence[FrozenJob], settings: dict[str, Any], plugins: Sequence[str]
-) -> list[DryRunResult]:
+def try_jobs(jobs: Sequence[FrozenJob], settings: dict[str, Any], plugins: Sequence[str]) -> list[DryRunResult]:
     """Try every job on this machine, whatever the executor; nothing of it stays on disk."""
     runnable = [job for job in jobs if not job.invalid]
     found = {job.slug: DryRunResult(job, error=job.invalid, impossible=True) for job in jobs if job.invalid}
@@ -55,11 +53,7 @@ def try_jobs(
 
 
 def tried_on(
-    executor: LocalExecutor,
-    jobs: Sequence[FrozenJob],
-    plugins: Sequence[str],
-    check: str,
-    seconds: float = math.inf,
+    executor: LocalExecutor, jobs: Sequence[FrozenJob], plugins: Sequence[str], check: str, seconds: float = math.inf
 ) -> Iterator[tuple[FrozenJob, Ended, dict[str, Any], Path]]:
     """Try jobs in worker processes: each as it ends, what it said, and its log.
 
@@ -116,18 +110,14 @@ def refuse_unbuildable(
             problems.append(Problem(job.label, f"{result['error']}{more}"))
     if problems:
         hint = "sweep.skip_invalid=true lets these fail, and runs the others."
-        raise ConfigError(
-            [*problems, Problem("sweep", "some jobs cannot be run; nothing was started.", hint)]
-        )
+        raise ConfigError([*problems, Problem("sweep", "some jobs cannot be run; nothing was started.", hint)])
     return [job for job in kinds if job.slug not in answered]
 
 
 def kind_of(job: FrozenJob) -> str:
     """The swept values but for numbers."""
     numbers = {
-        key
-        for key, value in job.swept.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
+        key for key, value in job.swept.items() if isinstance(value, int | float) and not isinstance(value, bool)
     }
     return repr([(key, value) for key, value in job.swept.items() if key not in numbers])
 
@@ -149,9 +139,7 @@ def task_of(job: FrozenJob, state: Path, plugins: Sequence[str], timeout: float 
 def judged(job: FrozenJob, result: dict[str, Any], crash: str, memory_mib: float) -> DryRunResult:
     """What a job's process left, as a `DryRunResult`."""
     if result.get("code") != 0:
-        return DryRunResult(
-            job, error=crash or str(result.get("error")), impossible=bool(result.get("config"))
-        )
+        return DryRunResult(job, error=crash or str(result.get("error")), impossible=bool(result.get("config")))
     memory = max(memory_mib, result["gpu_mib"])
     return DryRunResult(job, result["seconds"], memory, result["parameters"], result["steps"])
 
@@ -190,9 +178,7 @@ def print_plan(tried: Sequence[DryRunResult], settings: dict[str, Any], trials: 
             print(f"\n{len(good)} of {len(tried)} jobs are ready: {words}.")
     for one in tried:
         if one.error:
-            print(
-                f"\n{'impossible' if one.impossible else 'would fail'}: {one.job.label}\n  {indent(one.error)}"
-            )
+            print(f"\n{'impossible' if one.impossible else 'would fail'}: {one.job.label}\n  {indent(one.error)}")
 
 
 def indent(text: str) -> str:

@@ -96,9 +96,7 @@ def retry_words(sweep: SweepDir) -> str:
         words = [*job.flags, *named]
         for flag, value in zip(words[::2], words[1::2], strict=True):
             flags[flag, from_here(value, job.folder)] = None
-    return shlex.join(
-        ["dlrun", "sweep", "retry", str(sweep.path), *(word for pair in flags for word in pair)]
-    )
+    return shlex.join(["dlrun", "sweep", "retry", str(sweep.path), *(word for pair in flags for word in pair)])
 
 
 def words_to_go_on(sweep: SweepDir) -> str:

@@ -21,9 +21,7 @@ from dlrun.errors import DlrunError
 from dlrun.store.files import read_json, write_json
 from dlrun.store.rundir import RunDir
 
-ANSWER_SECONDS = (
-    1.0  # how long an epoch waits for the sweep's word on pruning; a later word counts at the next epoch
-)
+ANSWER_SECONDS = 1.0  # how long an epoch waits for the sweep's word on pruning; a later word counts at the next epoch
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,7 @@ print(f"Python {platform.python_version()}, torch {torch.__version__} ({build} b
 def main() -> None:
     options = arguments()
     core = quiet_core() if options.core is None else options.core
-    peers_python = (
-        options.peers.absolute() if options.peers else None
-    )  # a link is what makes it an environment
+    peers_python = options.peers.absolute() if options.peers else None  # a link is what makes it an environment
     limit = options.limit or (6_400 if options.short else 12_800)
     setting = Setting(options.root.resolve(), core, limit, peers_python)
     options.out.mkdir(parents=True, exist_ok=True)

@@ -32,11 +32,7 @@ def report(setting: Setting) -> str:
 
 
 def table_of(
-    what: str,
-    runs: list[tuple[str, list[str], int]],
-    setting: Setting,
-    task: str = BASE,
-    over_first: bool = False,
+    what: str, runs: list[tuple[str, list[str], int]], setting: Setting, task: str = BASE, over_first: bool = False
 ) -> str:
     """Microseconds a sample, seconds an epoch, peak memory; and each against the line before.
 

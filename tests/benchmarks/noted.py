@@ -116,11 +116,7 @@ class WrappedLoader(Loader):
 
 if __name__ == "__main__":
     notes, file = Notes(), Path(sys.argv[1])
-    wraps = {
-        "dlrun.engine.choose": notes.steps,
-        "dlrun.engine.loop": notes.loop,
-        "dlrun.run.saver": notes.saver,
-    }
+    wraps = {"dlrun.engine.choose": notes.steps, "dlrun.engine.loop": notes.loop, "dlrun.run.saver": notes.saver}
     sys.meta_path.insert(0, Wrapper(wraps))
     sys.argv[1:] = sys.argv[2:]
     from dlrun.cli import main

@@ -85,11 +85,7 @@ def run_dlrun(task: str, words: list[str], setting: Setting) -> Result:
         result, _ = measured([*start, *base, *words, f"run.dir={run}"], setting)
         if not result.failure:
             notes = json.loads(note.read_text())
-            result.start, result.speeds, result.saves = (
-                notes["first"] - began,
-                notes["speeds"],
-                notes["saves"],
-            )
+            result.start, result.speeds, result.saves = (notes["first"] - began, notes["speeds"], notes["saves"])
         return result
 
 

@@ -37,9 +37,7 @@ SPACE = ["optimizer=sgd,momentum,rmsprop,adam", "seed=0,1,2,3,4,5"]
 def seconds(words: list[str], folder: Path) -> float:
     """The wall-clock time of a command, its start included. Its output goes into a file."""
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    environment.pop(
-        "PYTHONDONTWRITEBYTECODE", None
-    )  # as for users, modules are compiled once, not at each start
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as for users, modules are compiled once, not at each start
     started = time.perf_counter()
     with open(folder / "output.txt", "a") as output:
         subprocess.run(words, cwd=folder, env=environment, stdout=output, stderr=output, check=True)

@@ -78,9 +78,7 @@ def start_table(starts: dict[str, list[Result]]) -> str:
     rows = []
     for name, results in starts.items():
         seconds = [result.start for result in results if result.start is not None]
-        rows.append(
-            [name, f"{min(seconds):.2f}" if seconds else "", f"{median(seconds):.2f}" if seconds else ""]
-        )
+        rows.append([name, f"{min(seconds):.2f}" if seconds else "", f"{median(seconds):.2f}" if seconds else ""])
     return markdown_table(["process start to first step, s", "least", "median"], rows)
 
 

@@ -43,12 +43,9 @@ class Task:
     def model(self) -> nn.Module:
         """The model, with weights from seed 0."""
         torch.manual_seed(0)
-        return {
-            "digits_mlp": digits_mlp,
-            "mnist_mlp": mnist_mlp,
-            "mnist_cnn": mnist_cnn,
-            "names_gru": NamesGru,
-        }[self.name]()
+        return {"digits_mlp": digits_mlp, "mnist_mlp": mnist_mlp, "mnist_cnn": mnist_cnn, "names_gru": NamesGru}[
+            self.name
+        ]()
 
     def optimizer(self, parameters: Any) -> torch.optim.Optimizer:
         """Its optimizer."""

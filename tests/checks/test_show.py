@@ -44,9 +44,7 @@ def shown(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return capsys.readouterr().out
 
 
-def test_images_become_a_file_that_is_named(
-    folder: Path, mnist_root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_images_become_a_file_that_is_named(folder: Path, mnist_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = shown(capsys, "dataset=mnist", f"dataset.root={mnist_root}", "--count", "6")
     path = folder / "outputs" / "show" / "mnist.png"
     assert "The first 6 of test: outputs/show/mnist.png" in out
@@ -100,9 +98,7 @@ def test_several_inputs_and_a_map_of_classes_are_side_by_side() -> None:
     assert all(layer.shape == (3, 16, 16) and layer.max() <= 1 for layer in layers)
 
 
-def test_names_print_with_their_country_and_no_padding(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_names_print_with_their_country_and_no_padding(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = shown(capsys, "dataset=names", "dataset.source=builtin", "--count", "3", "--output", "names.txt")
     data = data_of("dataset=names", "dataset.source=builtin", "model=gru")
     assert data.test is not None

@@ -35,9 +35,7 @@ def test_rows_of_a_small_mlp() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "name", ["mlp", "cnn", "vgg", "googlenet", "resnet", "sequential", "encoder_decoder"]
-)
+@pytest.mark.parametrize("name", ["mlp", "cnn", "vgg", "googlenet", "resnet", "sequential", "encoder_decoder"])
 def test_the_rows_add_up_to_the_model(name: str) -> None:
     net = MODELS.get(name)(IMAGE)
     rows = layer_table(net, (torch.randn(2, 1, 8, 8),))

@@ -99,11 +99,7 @@ def test_a_sweep(command: Run, calls: list[Any]) -> None:
 
 def test_commands_call_their_functions(command: Run, calls: list[Any], tmp_path: Path) -> None:
     lines = [
-        (
-            ["resume", "last", "device=cpu", "--force", "seed=4"],
-            ("last", ["device=cpu"], ["seed=4"]),
-            {"quiet": False},
-        ),
+        (["resume", "last", "device=cpu", "--force", "seed=4"], ("last", ["device=cpu"], ["seed=4"]), {"quiet": False}),
         (["replay", "last"], ("last",), {}),
         (["compare", "a", "b", "--output", "c"], (["a", "b"], Path("c")), {}),
         (
@@ -225,9 +221,7 @@ def test_completion_scripts_are_printed(command: Run) -> None:
         (RuntimeError("ours"), 1, "This is a bug of dlrun's"),
     ],
 )
-def test_exit_codes(
-    command: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, said: str
-) -> None:
+def test_exit_codes(command: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, said: str) -> None:
     def fail(*given: object, **options: object) -> int:
         raise error
 
@@ -263,9 +257,7 @@ for code, argv in lines:
 
 
 def test_what_yaml_can_tell_needs_no_torch(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", LIGHT], cwd=tmp_path, capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", LIGHT], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
 
 

@@ -63,9 +63,7 @@ def fits(alternative: Alternative, annotation: Contract) -> bool:
     """Is everything that this alternative accepts accepted by the annotation?"""
     kinds = {"path": ("path", "str"), "int": ("int", "float"), "literal": ("literal",)}
     for other in annotation.alternatives:
-        if other.type == "any" or (
-            alternative.type == "literal" and literal_fits(alternative.literal, other)
-        ):
+        if other.type == "any" or (alternative.type == "literal" and literal_fits(alternative.literal, other)):
             return True
         if other.type in kinds.get(alternative.type, (alternative.type,)) and alternative.type != "literal":
             of, wanted = alternative.of, other.of
@@ -97,11 +95,7 @@ def test_metrics_can_be_imported() -> None:
 def test_the_comparison_finds_differences() -> None:
     def component(a: int, b: str | None, c: list[float], d: Path) -> None: ...
 
-    hints = {
-        k: contract_of(v)
-        for k, v in inspect.get_annotations(component, eval_str=True).items()
-        if k != "return"
-    }
+    hints = {k: contract_of(v) for k, v in inspect.get_annotations(component, eval_str=True).items() if k != "return"}
     assert fits(Alternative("int"), hints["a"])
     assert not fits(Alternative("float"), hints["a"])
     assert fits(Alternative("literal", None), hints["b"])

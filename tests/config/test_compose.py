@@ -149,13 +149,7 @@ def test_wrong_words_are_named(word: str, key: str, said: str) -> None:
 
 def test_all_problems_at_once_and_none_twice() -> None:
     found = problems(
-        "model=mpl",
-        "optimizer.lrr=1",
-        "trainer.epochs=0",
-        "hydra.verbose=true",
-        "lr=1",
-        "seed=x",
-        "model.hiddn=3",
+        "model=mpl", "optimizer.lrr=1", "trainer.epochs=0", "hydra.verbose=true", "lr=1", "seed=x", "model.hiddn=3"
     )
     assert list(found) == ["model", "hydra.verbose", "optimizer.lrr", "trainer.epochs", "seed", "lr"]
 
@@ -170,11 +164,7 @@ def test_all_problems_at_once_and_none_twice() -> None:
         (["dataset=diabetes", "loss=cross_entropy"], "loss", "dataset=diabetes is regression"),
         (["model.batch_norm=true", "trainer.batch_size=1"], "trainer.batch_size", "batch of one"),
         (["model.batch_norm=[false,true]", "trainer.batch_size=1"], "trainer.batch_size", "batch of one"),
-        (
-            ["checkpoint.monitor=val_loss", "dataset.val_fraction=0"],
-            "checkpoint.monitor",
-            "no validation part",
-        ),
+        (["checkpoint.monitor=val_loss", "dataset.val_fraction=0"], "checkpoint.monitor", "no validation part"),
         (["resume=auto", "run.overwrite=true"], "run.overwrite", "contradicts resume=auto"),
         (["loss=nll"], "model.output_activation", "wants log_softmax outputs"),
         (["model.output_activation=softmax"], "model.output_activation", "act twice"),
@@ -187,9 +177,7 @@ def test_contradictions(words: list[str], key: str, said: str) -> None:
 
 
 def test_a_dataset_whose_key_decides_the_task(folder: Path) -> None:
-    text = (
-        "# dlrun dataset=own\n# Own.\n# gives: tabular {task}\nname: own\ntask: auto  # (auto | regression)\n"
-    )
+    text = "# dlrun dataset=own\n# Own.\n# gives: tabular {task}\nname: own\ntask: auto  # (auto | regression)\n"
     write(folder / "conf/dataset/own.yaml", text)
     words = ["dataset=own", "loss=cross_entropy"]
     compose(words, config_dir=folder / "conf")
@@ -251,9 +239,7 @@ def test_experiments_may_build_on_each_other_and_lie_in_folders(folder: Path) ->
 
 def test_settings_of_the_user(folder: Path) -> None:
     text = "model: cnn\ndefaults:\n  - override /optimizer: sgd\noptimizer: {lr: 0.3, momentum: 0.5}\n"
-    write(
-        folder / "conf/dlrun.yaml", text + "trainer: {batch_size: 32, clip_norm: 1}\ndevice: {threads: 1}\n"
-    )
+    write(folder / "conf/dlrun.yaml", text + "trainer: {batch_size: 32, clip_norm: 1}\ndevice: {threads: 1}\n")
     plain = compose()
     assert (plain.model.name, plain.optimizer.lr, plain.trainer.batch_size) == ("cnn", 0.3, 32)
     assert compose(search_cwd=False).model.name == "mlp"

@@ -122,16 +122,12 @@ def test_a_file_is_checked_in_full(tmp_path: Path) -> None:
 def test_keys_that_came_later_take_their_defaults(tmp_path: Path) -> None:
     text = compose(["seed=4"]).to_yaml()
     path = tmp_path / "config.yaml"
-    path.write_text(
-        "".join(line for line in text.splitlines(True) if "dropout" not in line and "keep" not in line)
-    )
+    path.write_text("".join(line for line in text.splitlines(True) if "dropout" not in line and "keep" not in line))
     assert Config.from_yaml(path) == compose(["seed=4"])
 
 
 def test_a_component_of_a_plugin_is_named(tmp_path: Path) -> None:
-    text = (
-        compose().to_yaml().replace("name: mlp", "name: my_net").replace("plugins: []", "plugins: [mine.py]")
-    )
+    text = compose().to_yaml().replace("name: mlp", "name: my_net").replace("plugins: []", "plugins: [mine.py]")
     (problem,) = from_text(tmp_path, text)
     assert "the model 'my_net' is not one of dlrun's" in problem
     assert "mine.py" in problem

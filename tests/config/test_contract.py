@@ -75,20 +75,13 @@ def test_refuses(contract: str, value: object) -> None:
         accept(contract, value)
 
 
-@pytest.mark.parametrize(
-    "text", ["see the paper", "list[", "list[int", "int > x", "int[str]", "", "float 3", "a or"]
-)
+@pytest.mark.parametrize("text", ["see the paper", "list[", "list[int", "int > x", "int[str]", "", "float 3", "a or"])
 def test_remarks_are_no_contracts(text: str) -> None:
     assert parse_contract(text) is None
 
 
 def test_a_contract_reads_back_as_itself() -> None:
-    for text in (
-        "float > 0, < 1 or null",
-        "int >= 1 or list[int >= 1] or same",
-        "min | max",
-        "list[int or null]",
-    ):
+    for text in ("float > 0, < 1 or null", "int >= 1 or list[int >= 1] or same", "min | max", "list[int or null]"):
         contract = parse_contract(text)
         assert contract is not None
         assert parse_contract(str(contract)) == contract

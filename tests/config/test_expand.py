@@ -78,12 +78,7 @@ def test_hydras_sweep_grammar(word: str, values: list[object]) -> None:
 
 
 def test_every_job_is_what_its_words_alone_compose() -> None:
-    sweep = [
-        "optimizer=sgd,momentum,adam",
-        "trainer=smoke,default",
-        "model.hidden=[8],[4,4]",
-        "device=cpu,cuda:1",
-    ]
+    sweep = ["optimizer=sgd,momentum,adam", "trainer=smoke,default", "model.hidden=[8],[4,4]", "device=cpu,cuda:1"]
     found = expand([*sweep, "optimizer.lr=0.1,0.02", "run.name=${seed}-x", "seed=3"])
     assert len(found.jobs) == 48
     for job in found.jobs:
@@ -157,11 +152,11 @@ def test_an_experiment_that_sweeps(conf: Path) -> None:
     assert words(found)[1] == ("experiment=many", "optimizer=sgd", "seed=1")
     for job in found.jobs:
         assert job.config is not None
-        assert (
-            job.config.optimizer.lr,
-            job.config.trainer.epochs,
-            job.config.section("sweep")["params"],
-        ) == (0.3, 7, {})
+        assert (job.config.optimizer.lr, job.config.trainer.epochs, job.config.section("sweep")["params"]) == (
+            0.3,
+            7,
+            {},
+        )
 
 
 def test_a_swept_key_with_one_value_is_fixed(conf: Path) -> None:
@@ -170,12 +165,7 @@ def test_a_swept_key_with_one_value_is_fixed(conf: Path) -> None:
     assert found.swept == {"seed": [0, 1]}
     one = plan(["experiment=many", "optimizer=rprop", "seed=4"], config_dir=conf)
     assert isinstance(one, Config)
-    assert (one.optimizer.name, one.optimizer.lr, one.seed, one.section("sweep")["params"]) == (
-        "rprop",
-        0.3,
-        4,
-        {},
-    )
+    assert (one.optimizer.name, one.optimizer.lr, one.seed, one.section("sweep")["params"]) == ("rprop", 0.3, 4, {})
     other = plan(["experiment=many", "optimizer=sgd,momentum", "seed=4"], config_dir=conf)
     assert isinstance(other, Expansion)
     assert other.swept == {"optimizer": ["sgd", "momentum"]}
@@ -226,24 +216,14 @@ def test_a_value_that_is_possible_beside_another_one_is_searched() -> None:
         assert found.swept["model"] == ["gru", "mlp"]
     many = [f"{key}=1,2,3" for key in ("seed", "trainer.epochs", "trainer.eval_every")]
     found = expand(
-        [
-            *words,
-            *many,
-            "optimizer.lr=interval(0.1,1)",
-            "trainer.batch_size=0,0.5,8",
-            "sweep.skip_invalid=true",
-        ]
+        [*words, *many, "optimizer.lr=interval(0.1,1)", "trainer.batch_size=0,0.5,8", "sweep.skip_invalid=true"]
     )
     assert found.left_out == ("trainer.batch_size=0", "trainer.batch_size=0.5")
     assert found.swept["model"] == ["gru", "mlp"]
 
 
 def test_a_search_makes_its_jobs_one_by_one() -> None:
-    sweep = [
-        "optimizer.lr=tag(log,interval(1e-4,1e-1))",
-        "trainer.epochs=interval(1,9)",
-        "optimizer=sgd,adam",
-    ]
+    sweep = ["optimizer.lr=tag(log,interval(1e-4,1e-1))", "trainer.epochs=interval(1,9)", "optimizer=sgd,adam"]
     found = expand([*sweep, "sweep.search=tpe", "seed=2"])
     assert found.jobs == []
     assert found.swept == {
@@ -264,23 +244,7 @@ def test_a_search_makes_its_jobs_one_by_one() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [
-        1,
-        0.1,
-        1e-17,
-        True,
-        None,
-        "a",
-        "1",
-        "1e3",
-        "a b",
-        "a,b",
-        "null",
-        "x=(y)",
-        "",
-        [1, "a,b"],
-        {"a": [1, "2"]},
-    ],
+    [1, 0.1, 1e-17, True, None, "a", "1", "1e3", "a b", "a,b", "null", "x=(y)", "", [1, "a,b"], {"a": [1, "2"]}],
 )
 def test_values_as_words_read_back(value: object) -> None:
     assert read_value(as_text(value)) == value
@@ -294,12 +258,7 @@ def test_two_hundred_jobs_read_each_choice_of_files_once(monkeypatch: pytest.Mon
     monkeypatch.setattr(layers, "stack", lambda *given: calls.append(given) or real(*given))
     prepare([])
     found = expand(
-        [
-            "optimizer=sgd,momentum,adam,adamw",
-            "optimizer.lr=0.5,0.1,0.01,0.001,0.2",
-            "seed=range(10)",
-            "run.name=once",
-        ]
+        ["optimizer=sgd,momentum,adam,adamw", "optimizer.lr=0.5,0.1,0.01,0.001,0.2", "seed=range(10)", "run.name=once"]
     )
     assert len(found.jobs) == 200
     assert len({job.config.identity for job in found.jobs if job.config}) == 200

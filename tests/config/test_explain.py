@@ -74,9 +74,7 @@ def test_a_key_of_another_option_is_explained(conf: Path) -> None:
     assert "scheduler=step" in text
     assert "now scheduler=none" in text
     assert "must be" in told("trainer.epochs", "trainer.epochs=0")
-    assert "override /optimizer" in told("experiment=own", conf=conf) or "lr: 0.3" in told(
-        "experiment=own", conf=conf
-    )
+    assert "override /optimizer" in told("experiment=own", conf=conf) or "lr: 0.3" in told("experiment=own", conf=conf)
 
 
 @pytest.mark.parametrize(
@@ -132,13 +130,7 @@ def test_help_names_every_group_option_and_common_key() -> None:
         ("dlrun opt", ["optimizer=", "optimizer."]),
         (
             "dlrun optimizer=ada",
-            [
-                "optimizer=adadelta",
-                "optimizer=adagrad",
-                "optimizer=adam",
-                "optimizer=adamax",
-                "optimizer=adamw",
-            ],
+            ["optimizer=adadelta", "optimizer=adagrad", "optimizer=adam", "optimizer=adamax", "optimizer=adamw"],
         ),
         ("dlrun -m optimizer=sgd,rp", ["optimizer=sgd,rprop"]),
         ("dlrun optimizer.l", ["optimizer.lr="]),
@@ -155,12 +147,8 @@ def test_help_names_every_group_option_and_common_key() -> None:
     ],
 )
 def test_completion(line: str, found: list[str]) -> None:
-    words = complete(
-        "zsh", line, read_schema(config_dirs()), ["list", "verify-resume"], ["--version", "--quiet"]
-    )
-    assert sorted(words) == sorted(
-        w for w in [*found, *(["optimizer=adam_short"] if line.endswith("=ada") else [])]
-    )
+    words = complete("zsh", line, read_schema(config_dirs()), ["list", "verify-resume"], ["--version", "--quiet"])
+    assert sorted(words) == sorted(w for w in [*found, *(["optimizer=adam_short"] if line.endswith("=ada") else [])])
 
 
 def test_completion_for_bash_replaces_what_follows_the_last_break() -> None:

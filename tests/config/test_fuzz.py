@@ -26,14 +26,10 @@ from dlrun.errors import ConfigError, Problem
 MENU = read_schema(config_dirs())
 DEFAULTS = compose().flat()
 KEYS = [key for key in DEFAULTS if key != "plugins" and not key.endswith(".name")]
-NUMBERS = [
-    key for key in KEYS if isinstance(DEFAULTS[key], (int, float)) and not isinstance(DEFAULTS[key], bool)
-]
+NUMBERS = [key for key in KEYS if isinstance(DEFAULTS[key], (int, float)) and not isinstance(DEFAULTS[key], bool)]
 BOOLS = [key for key in KEYS if isinstance(DEFAULTS[key], bool)]
 ALL_KEYS = (
-    {f"{g}.{k}" for g in GROUPS for o in MENU.options(g).values() for k in o.keys}
-    | set(MENU.primary)
-    | set(GROUPS)
+    {f"{g}.{k}" for g in GROUPS for o in MENU.options(g).values() for k in o.keys} | set(MENU.primary) | set(GROUPS)
 )
 
 # Text that people type, and text that lexers, YAML and interpolation stumble over.
@@ -79,9 +75,9 @@ def refused(word: str, key: str) -> None:
 
 ANY_WORD = (
     TEXT.map(lambda text: f"{text}=")
-    | st.tuples(
-        st.sampled_from(["", "+", "++", "~"]), st.sampled_from(sorted(ALL_KEYS)) | TEXT | WORD, VALUE
-    ).map(lambda parts: f"{parts[0]}{parts[1]}={parts[2]}")
+    | st.tuples(st.sampled_from(["", "+", "++", "~"]), st.sampled_from(sorted(ALL_KEYS)) | TEXT | WORD, VALUE).map(
+        lambda parts: f"{parts[0]}{parts[1]}={parts[2]}"
+    )
     | st.tuples(st.sampled_from(KEYS), VALUE).map("=".join)
 ).filter(lambda word: "plugins" not in word)
 
@@ -96,11 +92,7 @@ def any_sweep(words: list[str]) -> None:
 
 # --- words that are surely wrong, with the key that the answer must name ---
 
-UNKNOWN = (
-    st.tuples(st.sampled_from(KEYS), WORD)
-    .map(lambda p: f"{p[0]}{p[1]}")
-    .filter(lambda key: key not in ALL_KEYS)
-)
+UNKNOWN = st.tuples(st.sampled_from(KEYS), WORD).map(lambda p: f"{p[0]}{p[1]}").filter(lambda key: key not in ALL_KEYS)
 WRONG = (
     UNKNOWN.map(lambda key: (f"{key}=1", key))
     | st.tuples(st.sampled_from(["", "+", "++"]), WORD, WORD)
@@ -110,18 +102,16 @@ WRONG = (
         lambda p: (f"{p[0]}={p[1]}", p[0])
     )
     | st.tuples(st.sampled_from(NUMBERS), st.integers(max_value=-1)).map(lambda p: (f"{p[0]}={p[1]}", p[0]))
-    | st.tuples(
-        st.sampled_from(NUMBERS), st.sampled_from(["nan", "inf", "-inf", "[]", "{}", "true", "''", "1,2"])
-    ).map(lambda p: (f"{p[0]}={p[1]}", p[0]))
-    | st.tuples(
-        st.sampled_from(BOOLS), st.integers() | WORD.filter(lambda w: w not in ("true", "false", "auto"))
-    ).map(lambda p: (f"{p[0]}={p[1]}", p[0]))
+    | st.tuples(st.sampled_from(NUMBERS), st.sampled_from(["nan", "inf", "-inf", "[]", "{}", "true", "''", "1,2"])).map(
+        lambda p: (f"{p[0]}={p[1]}", p[0])
+    )
+    | st.tuples(st.sampled_from(BOOLS), st.integers() | WORD.filter(lambda w: w not in ("true", "false", "auto"))).map(
+        lambda p: (f"{p[0]}={p[1]}", p[0])
+    )
     | st.tuples(st.sampled_from(list(GROUPS)), WORD)
     .filter(lambda p: p[1] not in MENU.options(p[0]) and p[1] != "null")
     .map(lambda p: (f"{p[0]}={p[1]}", p[0]))
-    | st.tuples(st.sampled_from(["hydra.", "hydra/"]), WORD).map(
-        lambda p: (f"{p[0]}{p[1]}=1", f"{p[0]}{p[1]}")
-    )
+    | st.tuples(st.sampled_from(["hydra.", "hydra/"]), WORD).map(lambda p: (f"{p[0]}{p[1]}=1", f"{p[0]}{p[1]}"))
 )
 
 
@@ -134,8 +124,7 @@ def wrong_word(pair: tuple[str, str]) -> None:
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | TEXT | st.sampled_from(KEYS),
     lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(WORD | st.sampled_from([*KEYS, *GROUPS]), inner, max_size=3)
+        st.lists(inner, max_size=3) | st.dictionaries(WORD | st.sampled_from([*KEYS, *GROUPS]), inner, max_size=3)
     ),
     max_leaves=6,
 )
@@ -147,8 +136,7 @@ def any_values(values: Any) -> None:
     composes_or_names_its_problems(["experiment=fuzz"], lambda words: compose(words, config_dir=PLACE))
     run = PLACE / "config.yaml"
     run.write_text(
-        dumps({**compose().to_dict(), **values}) if isinstance(values, dict) else str(values),
-        errors="replace",
+        dumps({**compose().to_dict(), **values}) if isinstance(values, dict) else str(values), errors="replace"
     )
     composes_or_names_its_problems([], lambda words: Config.from_yaml(run))
 

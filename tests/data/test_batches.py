@@ -33,9 +33,7 @@ from dlrun.errors import DataError, TrainingFailed
 
 def noisy(image: Tensor) -> Tensor:
     """An augmentation that uses the global generator, as torchvision's do."""
-    return (image + torch.randint(0, 50, image.shape, dtype=torch.uint8)).roll(
-        int(torch.randint(0, 8, (1,))), -1
-    )
+    return (image + torch.randint(0, 50, image.shape, dtype=torch.uint8)).roll(int(torch.randint(0, 8, (1,))), -1)
 
 
 class Broken(Dataset[Any]):
@@ -73,8 +71,7 @@ def same(a: Iterator[Batch], b: Iterator[Batch]) -> int:
     count = 0
     for one, other in zip(a, b, strict=True):
         assert all(
-            torch.equal(x, y)
-            for x, y in zip((*one.inputs, one.target), (*other.inputs, other.target), strict=True)
+            torch.equal(x, y) for x, y in zip((*one.inputs, one.target), (*other.inputs, other.target), strict=True)
         )
         count += 1
     return count
@@ -324,9 +321,7 @@ def test_data_too_large_for_a_gpu_stays_on_the_host_and_that_is_said(
     data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "fits", lambda nbytes, device="cpu": device == "cpu")
-    batches, note = batches_for(
-        data.train, data.spec, batch_size=64, device="meta"
-    )  # as a GPU with no memory
+    batches, note = batches_for(data.train, data.spec, batch_size=64, device="meta")  # as a GPU with no memory
     assert isinstance(batches, ResidentBatches)
     assert batches.inputs[0].device.type == "cpu"
     assert "more than 25% of meta's free memory: 1150 rows stay on the host" in note
@@ -335,9 +330,7 @@ def test_data_too_large_for_a_gpu_stays_on_the_host_and_that_is_said(
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("once", [True, False])
-def test_a_gpu_sees_the_same_batches_without_waiting(
-    once: bool, data: Data, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gpu_sees_the_same_batches_without_waiting(once: bool, data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "PREPARE_ONCE_BYTES", 2**30 if once else 0)
     options: dict[str, Any] = {"batch_size": 64, "shuffle": True, "seed": 2}
     there = ResidentBatches(data.train, data.spec, device="cuda", **options)

@@ -243,11 +243,7 @@ def test_reading_digits_does_not_wait_for_scikit_learn() -> None:
 
 def test_digits_are_images_from_zero_to_one_with_three_parts() -> None:
     data = load("digits")
-    assert {name: part.samples for name, part in data.parts().items()} == {
-        "train": 1150,
-        "val": 288,
-        "test": 359,
-    }
+    assert {name: part.samples for name, part in data.parts().items()} == {"train": 1150, "val": 288, "test": 359}
     images = preprocess(data.spec, data.train.inputs, data.train.target)[0][0]
     assert (images.min().item(), images.max().item()) == (0, 1)
     assert data.train.inputs[0].dtype == torch.uint8
@@ -320,14 +316,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     def build(train: list[int], test: list[int], fixed: bool = False) -> Data:
         parts = [Split((torch.rand(len(t), 2),), torch.tensor(t, dtype=torch.int64)) for t in (train, test)]
         return from_parts(
-            "x",
-            "classification",
-            "tabular",
-            parts[0],
-            None,
-            parts[1],
-            labels=["cat", "dog", "emu"],
-            fixed_labels=fixed,
+            "x", "classification", "tabular", parts[0], None, parts[1], labels=["cat", "dog", "emu"], fixed_labels=fixed
         )
 
     with pytest.raises(DataError, match="test part is empty"):
@@ -346,9 +335,7 @@ def test_t12_t37_test_rows_that_are_in_train_are_counted_and_said() -> None:
     train = Split((rows[:40],), torch.zeros(40))
     test = Split((rows[30:],), torch.zeros(20))
     assert overlap(train, test) == 10
-    assert overlap_notes(train, test) == [
-        "10 of 20 test rows (50.0%) occur in train: test is not pure generalisation"
-    ]
+    assert overlap_notes(train, test) == ["10 of 20 test rows (50.0%) occur in train: test is not pure generalisation"]
     assert overlap(train, Split((rows[40:],), torch.zeros(10))) == 0
     assert overlap_notes(train, None) == []
     assert any("occur in train" in note for note in load("iris").notes)  # two of its flowers are equal
@@ -375,9 +362,7 @@ def test_the_baselines_are_what_scikit_learn_says() -> None:
     assert ignoring["accuracy"] == pytest.approx(0.5)
 
 
-def test_the_data_root_is_the_key_then_the_environment_then_the_cache(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_data_root_is_the_key_then_the_environment_then_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DLRUN_DATA", "/from/environment")
     assert data_root("~/mine") == Path.home() / "mine"
     assert data_root(None) == Path("/from/environment")

@@ -70,9 +70,7 @@ def test_grey_images_are_normalised_by_channel(folder: Path) -> None:
     grey = decode(data.train.dataset.files[0], (4, 4), "L")  # type: ignore[union-attr]
     assert torch.allclose(batch.inputs[0][0], (grey / 255 - 0.25) / 0.5)
     assert data.spec.preprocessing == {"inputs": [{"scale": 255.0, "mean": [0.25], "std": [0.5]}]}
-    with pytest.raises(
-        ConfigError, match=r"dataset\.mean: \[0\.1, 0\.2\] is not one number, or one for each of 3"
-    ):
+    with pytest.raises(ConfigError, match=r"dataset\.mean: \[0\.1, 0\.2\] is not one number, or one for each of 3"):
         load(folder, mean=[0.1, 0.2])
     with pytest.raises(ConfigError, match=r"dataset\.std"):
         load(folder, std=[0.1, 0.2, 0.0])
@@ -170,11 +168,7 @@ def test_all_kinds_of_images_are_decoded(tmp_path: Path) -> None:
 
 
 def test_training_is_augmented_and_evaluation_is_not(folder: Path) -> None:
-    augment = [
-        {"random_crop": {"size": 8, "padding": 2}},
-        "random_horizontal_flip",
-        {"color_jitter": {"hue": 0.2}},
-    ]
+    augment = [{"random_crop": {"size": 8, "padding": 2}}, "random_horizontal_flip", {"color_jitter": {"hue": 0.2}}]
     plain, data = load(folder, size=8), load(folder, size=8, augment=augment)
     assert data.val is not None
     assert data.train.augment is not None
@@ -203,14 +197,8 @@ def test_two_workers_read_and_augment_as_none_do(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("augment", "message"),
     [
-        (
-            ["random_horizontal_flop"],
-            r"dataset\.augment\[0\]: there is no .* Did you mean random_horizontal_flip\?",
-        ),
-        (
-            [{"random_crop": {"sise": 8}}],
-            r"augment\[0\]\.random_crop\.sise: unknown argument. Did you mean size\?",
-        ),
+        (["random_horizontal_flop"], r"dataset\.augment\[0\]: there is no .* Did you mean random_horizontal_flip\?"),
+        ([{"random_crop": {"sise": 8}}], r"augment\[0\]\.random_crop\.sise: unknown argument. Did you mean size\?"),
         (["random_crop"], r"augment\[0\]\.random_crop\.size: is missing"),
         ([{"random_horizontal_flip": {"p": 7}}], r"augment\[0\]\.random_horizontal_flip: "),
         ([{"random_rotation": 7}], r"random_rotation: 7 is not \{argument: value\}"),
@@ -235,7 +223,5 @@ def test_augmentations_can_be_sent_to_workers_and_are_torchvisions() -> None:
     step = build_augment([{"random_rotation": {"degrees": 5, "interpolation": "bilinear"}}, "auto_augment"])
     assert pickle.loads(pickle.dumps(step)) is not None
     names = transforms()
-    assert {"random_crop", "random_horizontal_flip", "color_jitter", "rand_augment", "random_erasing"} <= set(
-        names
-    )
+    assert {"random_crop", "random_horizontal_flip", "color_jitter", "rand_augment", "random_erasing"} <= set(names)
     assert not {"to_tensor", "normalize", "mix_up", "compose", "lambda", "random_apply"} & set(names)

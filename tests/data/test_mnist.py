@@ -224,22 +224,12 @@ def test_a_missing_file_says_where_it_belongs_and_what_works_offline(
     with pytest.raises(DataError) as caught:
         mnist(seed=0, root=copied)
     text = str(caught.value)
-    for word in (
-        IMAGES,
-        f"{IMAGES}.gz",
-        str(raw),
-        "empty/MNIST/raw",
-        "dataset.root",
-        "DLRUN_DATA",
-        "`dataset=digits`",
-    ):
+    for word in (IMAGES, f"{IMAGES}.gz", str(raw), "empty/MNIST/raw", "dataset.root", "DLRUN_DATA", "`dataset=digits`"):
         assert word in text
     assert [path for path in raw.iterdir() if IMAGES in path.name] == []
 
 
-def test_what_is_missing_is_downloaded_unpacked_and_kept(
-    mirror: Server, mnist_root: Path, tmp_path: Path
-) -> None:
+def test_what_is_missing_is_downloaded_unpacked_and_kept(mirror: Server, mnist_root: Path, tmp_path: Path) -> None:
     data = mnist(seed=0, root=tmp_path / "new")
     assert torch.equal(data.train.inputs[0], mnist(seed=0, root=mnist_root).train.inputs[0])
     raw = tmp_path / "new" / "MNIST" / "raw"
@@ -267,9 +257,7 @@ def test_a_download_is_tried_again(broken_off: bool, mirror: Server, tmp_path: P
     assert mirror.requests == 6
 
 
-def test_a_wrong_checksum_is_never_used(
-    mirror: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_checksum_is_never_used(mirror: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(room.MNIST.packed, IMAGES, "0" * 32)
     with pytest.raises(DataError, match=r"wrong checksum: MD5 .* instead of 0000"):
         mnist(seed=0, root=tmp_path / "new")

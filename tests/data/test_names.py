@@ -40,9 +40,7 @@ def load(root: Path, **keys: object) -> Data:
 
 def pairs(data: Data, part: Split) -> list[tuple[str, str]]:
     """(name, country) of each row, read back from the tensors."""
-    return list(
-        zip(decode(part.inputs[0], data.spec), (data.spec.labels[i] for i in part.target), strict=True)
-    )
+    return list(zip(decode(part.inputs[0], data.spec), (data.spec.labels[i] for i in part.target), strict=True))
 
 
 def archive(path: Path, texts: dict[str, str], folder: str = "data/names/") -> Path:
@@ -140,9 +138,7 @@ def test_own_file_alone_gives_its_test_part(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "mine.csv", [*rows, ("Alone", "Nowhere")])
     data = load(tmp_path, train_path=str(path), test_fraction=0.2)
     assert data.test is not None
-    assert data.test.target.bincount(minlength=3).tolist() == [3, 0, 3], (
-        "a country's only name stays in train"
-    )
+    assert data.test.target.bincount(minlength=3).tolist() == [3, 0, 3], "a country's only name stays in train"
     assert data.train.samples == 25
     assert load(tmp_path, train_path=str(path), test_fraction=0.0).test is None
 
@@ -347,9 +343,7 @@ def test_t34_letters_beyond_ascii(tmp_path: Path) -> None:
     assert [name for name, _ in pairs(kept, kept.test)] == ["��k�", "Dvořák"], "decomposed é is é"
     assert name_files.read_csv(test)[1].name == "Dvořák"
     assert decode(encode(["Dvor\u030ca\u0301k"], kept.spec)[0], kept.spec) == ["Dvořák"]
-    assert decode(encode(["k\u0311k"], plain.spec)[0], plain.spec) == ["kk"], (
-        "a mark that no letter composes with"
-    )
+    assert decode(encode(["k\u0311k"], plain.spec)[0], plain.spec) == ["kk"], "a mark that no letter composes with"
     assert any("3 characters of test are unknown (code 1): L u ☃" in note for note in plain.notes)
 
 
@@ -381,9 +375,7 @@ def test_t33_encode_keeps_the_order_and_shows_no_padding(tmp_path: Path) -> None
 
 def test_t37_what_flatters_or_limits_is_told(tmp_path: Path) -> None:
     train = write_csv(tmp_path / "a.csv", [("Chang", "Korean"), ("Chang", "Chinese"), ("Li", "Chinese")])
-    test = write_csv(
-        tmp_path / "b.csv", [("Chang", "Korean"), ("Kim", "Korean"), ("Wu", "Chinese"), ("Xu", "Chinese")]
-    )
+    test = write_csv(tmp_path / "b.csv", [("Chang", "Korean"), ("Kim", "Korean"), ("Wu", "Chinese"), ("Xu", "Chinese")])
     notes = load(tmp_path, train_path=str(train), test_path=str(test)).notes
     assert any("25.0% of the test names (1)" in note for note in notes)
     assert any("1 names belong to two or more countries" in note for note in notes)

@@ -78,12 +78,7 @@ def test_traced_step_takes_up_loaded_state_and_leaves_other_batches_and_formulas
 def test_the_last_batch_of_a_short_epoch_has_a_graph_of_its_own() -> None:
     batches = batches_of(TABLE)
     batches.append(Batch((batches[0].inputs[0][:3],), batches[0].target[:3]))
-    options: dict[str, Any] = {
-        "clip_norm": None,
-        "precision": "fp32",
-        "accumulate": 1,
-        "batches": Rows(batches),
-    }
+    options: dict[str, Any] = {"clip_norm": None, "precision": "fp32", "accumulate": 1, "batches": Rows(batches)}
     state, plain = state_of(optimizer="adam"), state_of(optimizer="adam")
     step, words = choose_step(state, fast=True, compile=True, **options)
     compare(step, state, plain, [*batches, *batches])

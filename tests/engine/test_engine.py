@@ -30,11 +30,7 @@ COLUMNS = list(ROW)
 def judged(values: list[float], **plan: Any) -> SimpleNamespace:
     """What `select` makes of these values of val_loss."""
     state = SimpleNamespace(
-        best=None,
-        patience_value=None,
-        without_improvement=0,
-        stop_reason=None,
-        keep_best_weights=lambda: None,
+        best=None, patience_value=None, without_improvement=0, stop_reason=None, keep_best_weights=lambda: None
     )
     for epoch, value in enumerate(values, 1):
         row = {"epoch": epoch, "val_loss": value}

@@ -157,9 +157,7 @@ def test_the_counts_of_steps_are_one_tensor_and_still_the_optimizers() -> None:
         replaced["step"] = torch.tensor(1.0)
         train(step, state, batches_of(TABLE, 3))
     assert_same(*states)
-    assert (
-        len({entry["step"].untyped_storage().data_ptr() for entry in states[0].optimizer.state.values()}) == 1
-    )
+    assert len({entry["step"].untyped_storage().data_ptr() for entry in states[0].optimizer.state.values()}) == 1
 
 
 def test_without_the_private_kernel_the_optimizers_own_step_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

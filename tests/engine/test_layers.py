@@ -143,12 +143,7 @@ def test_straight_calls_every_layer_and_sees_hooks() -> None:
 @pytest.mark.parametrize("accumulate", [1, 3])
 @pytest.mark.parametrize(
     ("options", "reduction"),
-    [
-        ({}, "mean"),
-        ({"reduction": "sum"}, "sum"),
-        ({"label_smoothing": 0.1}, None),
-        ({"ignore_index": 1}, None),
-    ],
+    [({}, "mean"), ({"reduction": "sum"}, "sum"), ({"label_smoothing": 0.1}, None), ({"ignore_index": 1}, None)],
 )
 def test_chain_gives_the_gradients_of_autograd_to_the_bit(
     activation: str, accumulate: int, options: dict[str, Any], reduction: str | None
@@ -201,9 +196,7 @@ def test_chain_is_for_plain_chains_alone() -> None:
     written_out = chain(again, cross_entropy(), 1)
     assert written_out is not None
     assert len(written_out.layers) == 5
-    assert not chained(
-        mlp(TABLE), loss=nn.CrossEntropyLoss()
-    )  # another's loss may change its output in place
+    assert not chained(mlp(TABLE), loss=nn.CrossEntropyLoss())  # another's loss may change its output in place
 
 
 def test_chain_and_straight_see_who_else_is_there() -> None:

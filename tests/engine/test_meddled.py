@@ -113,9 +113,7 @@ class Twofold(nn.Module):
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_equal_gradients_are_not_one(accumulate: int) -> None:
     states = [state_of(lambda spec: Twofold(), optimizer="rmsprop") for _ in range(2)]
-    step = CompiledStep(
-        states[0], fused(states[0], clip_norm=0.05), batches_of(TABLE)[0], accumulate=accumulate
-    )
+    step = CompiledStep(states[0], fused(states[0], clip_norm=0.05), batches_of(TABLE)[0], accumulate=accumulate)
     for state, taken in zip(states, (step, PlainStep(clip_norm=0.05)), strict=True):
         train(taken, state, batches_of(TABLE), accumulate)
     assert_same(*states)

@@ -267,9 +267,7 @@ class Warming(Elementwise):
         return loss * (1 + self.level)
 
 
-@pytest.mark.parametrize(
-    ("how", "words"), [("count", "Warming changes its attribute calls"), ("replace", "level")]
-)
+@pytest.mark.parametrize(("how", "words"), [("count", "Warming changes its attribute calls"), ("replace", "level")])
 def test_nor_what_a_loss_does(how: str, words: str) -> None:
     state = state_of(small_mlp)
     state.loss = Warming(how)
@@ -321,17 +319,13 @@ def test_the_norm_that_is_clipped_is_the_optimizers_and_no_gradient_stays() -> N
         state.__post_init__()
 
     states = state_of(small_mlp), state_of(small_mlp)
-    for state, step in zip(
-        states, (PlainStep(clip_norm=0.05), fused(states[1], clip_norm=0.05)), strict=True
-    ):
+    for state, step in zip(states, (PlainStep(clip_norm=0.05), fused(states[1], clip_norm=0.05)), strict=True):
         head_only(state)
         if step.name == "fused":
             step.fused_update = fused_update(state.optimizer)
         before = [p.detach().clone() for p in state.model.parameters()]
         train(step, state, batches_of(TABLE, 1))
-        moved = [
-            float((p.detach() - q).norm()) for p, q in zip(state.model.parameters(), before, strict=True)
-        ]
+        moved = [float((p.detach() - q).norm()) for p, q in zip(state.model.parameters(), before, strict=True)]
         assert (moved[-1] ** 2 + moved[-2] ** 2) ** 0.5 == pytest.approx(0.1 * 0.05, rel=1e-3)
         assert all(p.grad is None for p in state.model.parameters())
     assert_same(*states)

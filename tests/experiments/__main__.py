@@ -27,10 +27,7 @@ def main() -> int:
     failed = []
     for case in [] if options.page else chosen(options):
         if not available(case):
-            print(
-                f"skipped {case.key}: there is no {FILES[case.needs]} in the data root (DLRUN_DATA)",
-                flush=True,
-            )
+            print(f"skipped {case.key}: there is no {FILES[case.needs]} in the data root (DLRUN_DATA)", flush=True)
             continue
         started = time.monotonic()
         print(f"{command(case)}", flush=True)
@@ -45,16 +42,12 @@ def main() -> int:
 
 def arguments() -> argparse.Namespace:
     """The words of the command line."""
-    parser = argparse.ArgumentParser(
-        "python -m tests.experiments", description="Run the reference experiments."
-    )
+    parser = argparse.ArgumentParser("python -m tests.experiments", description="Run the reference experiments.")
     parser.add_argument("--quick", action="store_true", help="only those that need no data and take seconds")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=[case.key for case in CASES], default=[])
     parser.add_argument("--again", action="store_true", help="run anew what is finished")
     parser.add_argument("--page", action="store_true", help="run nothing, write the page from what is there")
-    parser.add_argument(
-        "--place", type=Path, default=ROOT / "outputs" / "experiments", help="where the runs lie"
-    )
+    parser.add_argument("--place", type=Path, default=ROOT / "outputs" / "experiments", help="where the runs lie")
     return parser.parse_args()
 
 

@@ -34,9 +34,7 @@ def write_page(folder: Path, place: Path) -> Path:
         table += [row(case, figure, done[case.key]) for figure in case.figures]
     sections = [section(case, done[case.key], place / case.key, plots) for case in CASES]
     path = folder / "experiments.md"
-    path.write_text(
-        "\n".join([HEAD, circumstances(done), "", *table, *sections]).rstrip() + "\n", encoding="utf-8"
-    )
+    path.write_text("\n".join([HEAD, circumstances(done), "", *table, *sections]).rstrip() + "\n", encoding="utf-8")
     return path
 
 
@@ -45,14 +43,7 @@ def row(case: Case, figure: Figure, runs: list[Path]) -> str:
     values = values_of(figure, runs)
     band = f"{words(figure, figure.low)} to {words(figure, figure.high)}"
     verdict = "not run" if not values else "yes" if in_band(figure, values) else "**no**"
-    cells = [
-        f"[`{case.key}`](#{case.key})",
-        figure.what,
-        reached(figure, values),
-        figure.reference,
-        band,
-        verdict,
-    ]
+    cells = [f"[`{case.key}`](#{case.key})", figure.what, reached(figure, values), figure.reference, band, verdict]
     return "| " + " | ".join(cells) + " |"
 
 
@@ -89,12 +80,8 @@ def section(case: Case, runs: list[Path], place: Path, plots: Path) -> str:
         lines.append(f"({case.remark.capitalize()}.)")
     if runs:
         lines.append(f"Took {duration(runs)}.")
-    pictures = [
-        shrunk(source, plots / f"{case.key}-{name}") for name in case.plots if (source := find(place, name))
-    ]
-    lines += (
-        ["", " ".join(f"![{path.stem}](experiments/{path.name})" for path in pictures)] if pictures else []
-    )
+    pictures = [shrunk(source, plots / f"{case.key}-{name}") for name in case.plots if (source := find(place, name))]
+    lines += ["", " ".join(f"![{path.stem}](experiments/{path.name})" for path in pictures)] if pictures else []
     return "\n".join(lines)
 
 
@@ -110,9 +97,7 @@ def duration(runs: list[Path]) -> str:
     """The time that the runs took together, from their summaries."""
     times = [json_of(run / "summary.json")["times"] for run in runs]
     whole, training = (sum(time[key] for time in times) for key in ("total_seconds", "train_seconds"))
-    return f"{whole:.1f} s in all, {training:.1f} s of it training" + (
-        f", {len(runs)} runs" if len(runs) > 1 else ""
-    )
+    return f"{whole:.1f} s in all, {training:.1f} s of it training" + (f", {len(runs)} runs" if len(runs) > 1 else "")
 
 
 def find(place: Path, name: str) -> Path | None:
@@ -136,8 +121,4 @@ def circumstances(done: dict[str, list[Path]]) -> str:
     facts = [json_of(run / "environment.json") for runs in done.values() for run in runs]
     versions = sorted({str(fact.get("versions", {}).get("torch", "")) for fact in facts} - {""})
     devices = sorted({re.sub(r"\s+", " ", str(fact.get("device", ""))) for fact in facts} - {""})
-    return (
-        f"Made with torch {', '.join(versions)} on: {', '.join(devices)}."
-        if facts
-        else "Nothing was run yet."
-    )
+    return f"Made with torch {', '.join(versions)} on: {', '.join(devices)}." if facts else "Nothing was run yet."

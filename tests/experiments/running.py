@@ -21,12 +21,7 @@ def arguments(case: Case, place: Path, *, again: bool) -> list[str]:
     """The same as words for a process, in the folder `place`: gone on with, or finished already."""
     words = [f"experiment={case.preset}", *(word.strip("'") for word in case.words), "--quiet"]
     if case.is_sweep:
-        return [
-            *(["-m"] if case.seeds else []),
-            *words,
-            f"sweep.dir={place}",
-            f"sweep.refresh={str(again).lower()}",
-        ]
+        return [*(["-m"] if case.seeds else []), *words, f"sweep.dir={place}", f"sweep.refresh={str(again).lower()}"]
     return [*words, f"run.dir={place}", "run.overwrite=true" if again else "resume=auto"]
 
 
@@ -57,10 +52,6 @@ def runs_of(case: Case, place: Path) -> list[Path]:
 
 def seed_of(run: Path) -> tuple[int, str]:
     """The key that jobs are sorted by: their seed as a number, then their name."""
-    words = (
-        (run / "overrides.txt").read_text(encoding="utf-8").split()
-        if (run / "overrides.txt").exists()
-        else []
-    )
+    words = (run / "overrides.txt").read_text(encoding="utf-8").split() if (run / "overrides.txt").exists() else []
     seeds = [int(word.removeprefix("seed=")) for word in words if word.startswith("seed=")]
     return (seeds[-1] if seeds else 0, run.name)

@@ -150,11 +150,7 @@ CASES = (
             name=f"{preset}_builtin",
             plots=("confusion.png",),
         )
-        for preset, low, high in (
-            ("names_gru", 0.25, 0.5),
-            ("names_bigru", 0.33, 0.55),
-            ("names_lstm", 0.1, 0.3),
-        )
+        for preset, low, high in (("names_gru", 0.25, 0.5), ("names_bigru", 0.33, 0.55), ("names_lstm", 0.1, 0.3))
     ),
     Case(
         "names_gru",
@@ -200,10 +196,5 @@ CASES = (
         needs="MNIST",
     ),
     Case("digits_low", accuracy("not given", 0.98, 0.999), needs="MNIST"),
-    Case(
-        "finetune_digits",
-        accuracy("not given", 0.94, 0.985),
-        plots=("curves.png", "mistakes.png"),
-        needs="MNIST",
-    ),
+    Case("finetune_digits", accuracy("not given", 0.94, 0.985), plots=("curves.png", "mistakes.png"), needs="MNIST"),
 )

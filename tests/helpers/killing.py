@@ -63,6 +63,4 @@ def assert_readable(run: RunDir) -> None:
 
     for name in ("status.json", "environment.json", "summary.json"):
         json.loads(run.file(name).read_text())
-    assert not [
-        p.name for p in run.checkpoints.iterdir() if p.name not in ("last.pt", "last-1.pt", "best.pt")
-    ]
+    assert not [p.name for p in run.checkpoints.iterdir() if p.name not in ("last.pt", "last-1.pt", "best.pt")]

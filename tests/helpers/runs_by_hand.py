@@ -105,8 +105,7 @@ def make_steps(count: int, floor: float, seed: int = 0) -> list[dict[str, Any]]:
     draw = random.Random(seed)
     noise = [floor * draw.gauss(0, 0.3) for _ in range(count)]
     return [
-        {"step": i + 1, "loss": max(1e-6, floor + 0.5 * math.exp(-i / 20) + noise[i]), "lr": 0.01}
-        for i in range(count)
+        {"step": i + 1, "loss": max(1e-6, floor + 0.5 * math.exp(-i / 20) + noise[i]), "lr": 0.01} for i in range(count)
     ]
 
 

@@ -173,8 +173,7 @@ class House:
         return [
             f"{module.name}:{node.lineno} {ast.unparse(node)}"
             for module, node, ours in self.late_imports()
-            if module.name not in DOORS
-            and not set().union(*(self.heavy(x) for x in ours)) - self.heavy(module.name)
+            if module.name not in DOORS and not set().union(*(self.heavy(x) for x in ours)) - self.heavy(module.name)
         ]
 
     def heavy(self, name: str) -> set[str]:
@@ -213,9 +212,7 @@ class House:
             "circles": circles,
             "files in circles": [name for circle in circles for name in circle.split(" <-> ")],
             "parameters that are Any": self.any_parameters(),
-            "imports of our own inside functions": [
-                f"{m.name}:{x.lineno}" for m, x, _ in self.late_imports()
-            ],
+            "imports of our own inside functions": [f"{m.name}:{x.lineno}" for m, x, _ in self.late_imports()],
             "imports inside functions that spare nothing": self.needless_late_imports(),
             "files past 300 lines": self.long_files(),
             "functions past 40 lines": self.long_functions(),

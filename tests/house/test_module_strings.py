@@ -90,9 +90,7 @@ def test_a_string_that_names_a_module_resolves(name: str) -> None:
         pytest.fail(f"{NAMED[name]} names {name}: {error}")
 
 
-@pytest.mark.parametrize(
-    "name", ["dlrun.no_such", "dlrun.errors.NoSuch", "dlrun.errors:NoSuch", "dlrun.no.such:x"]
-)
+@pytest.mark.parametrize("name", ["dlrun.no_such", "dlrun.errors.NoSuch", "dlrun.errors:NoSuch", "dlrun.no.such:x"])
 def test_what_is_not_there_is_seen(name: str) -> None:
     assert names(f"as `{name}` says.") == [name]
     with pytest.raises((ImportError, AttributeError)):

@@ -142,9 +142,7 @@ def test_the_activation_may_follow_the_pooling(pool_first: bool) -> None:
 
 
 def test_cnn_lists_by_layer_and_one_by_one_kernels() -> None:
-    net = cnn(
-        MNIST, channels=[4, 2, 8], kernels=[5, 1, 3], strides=[2, 1, 1], padding=[2, 0, 1], pool=[1, 1, 2]
-    )
+    net = cnn(MNIST, channels=[4, 2, 8], kernels=[5, 1, 3], strides=[2, 1, 1], padding=[2, 0, 1], pool=[1, 1, 2])
     assert net.features(torch.randn(1, 1, 28, 28)).shape == (1, 8, 7, 7)
     assert sum(isinstance(m, nn.MaxPool2d) for m in net.modules()) == 1
 
@@ -152,10 +150,7 @@ def test_cnn_lists_by_layer_and_one_by_one_kernels() -> None:
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        (
-            {"channels": [8], "kernels": 31, "padding": 0},
-            r"^model\.kernels: the 31x31 kernel of layer 1 .*28x28",
-        ),
+        ({"channels": [8], "kernels": 31, "padding": 0}, r"^model\.kernels: the 31x31 kernel of layer 1 .*28x28"),
         ({"channels": [8] * 6}, r"^model\.pool: the 2x2 pooling of layer 5 .*1x1 map"),
         ({"channels": [8, 8], "kernels": [3]}, r"^model\.kernels: has 1 entries for 2 layers"),
         ({"channels": [8, 8], "pool": [2, 2, 2]}, r"^model\.pool: has 3 entries"),

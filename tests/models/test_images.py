@@ -314,9 +314,7 @@ def test_torchvision_weights_come_from_a_file(tmp_path: Path) -> None:
 def test_torchvision_errors(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^model\.arch: .*'resnet81'. Did you mean resnet\d+"):
         torchvision_model(MNIST, "resnet81")
-    with pytest.raises(
-        ConfigError, match=r"^model\.arch: alexnet cannot take images of 28x28: .*image_size=224"
-    ):
+    with pytest.raises(ConfigError, match=r"^model\.arch: alexnet cannot take images of 28x28: .*image_size=224"):
         torchvision_model(MNIST, "alexnet")
     with pytest.raises(ConfigError, match=r"^model\.weights: there is no file .*none.pt"):
         torchvision_model(MNIST, SMALL, weights=tmp_path / "none.pt")

@@ -42,11 +42,7 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     *[(model, "reconstruction", {}) for model in ("linear", "mlp", "autoencoder", "encoder_decoder")],
     ("mlp", "tabular", {"hidden": []}),
     ("mlp", "tabular", {"batch_norm": True, "dropout": 0.5, "output_activation": "log_softmax"}),
-    *[
-        (model, spec, {})
-        for model in ("cnn", "vgg", "inception", "googlenet", "resnet")
-        for spec in ("image", "photo")
-    ],
+    *[(model, spec, {}) for model in ("cnn", "vgg", "inception", "googlenet", "resnet") for spec in ("image", "photo")],
     *[("torchvision", spec, {"arch": "shufflenet_v2_x0_5"}) for spec in ("image", "photo")],
     ("cnn", "photo", {"batch_norm": True, "global_pool": True, "pool_type": "avg", "strides": 2}),
     ("vgg", "image", {"batch_norm": True, "taps": [0, 4]}),
@@ -59,11 +55,7 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
         for model in ("rnn", "lstm", "gru")
         for spec in STEPS
     ],
-    *[
-        (model, spec, {"output": "hidden"})
-        for model in ("rnn", "gru", "rnn_cell")
-        for spec in ("hello", "text")
-    ],
+    *[(model, spec, {"output": "hidden"}) for model in ("rnn", "gru", "rnn_cell") for spec in ("hello", "text")],
     ("autoencoder", "reconstruction", {"mode": "unpool", "output_activation": "sigmoid"}),
     ("autoencoder", "reconstruction", {"mode": "interpolate"}),
     *[("encoder_decoder", spec, {}) for spec in (*VECTORS, "mask")],
@@ -134,9 +126,7 @@ def test_yaml_keys_and_defaults_equal_the_signature(model: str) -> None:
     parameters = dict(inspect.signature(MODELS.get(model)).parameters)
     assert next(iter(parameters)) == "spec"
     parameters.pop("spec")
-    defaults = {
-        key: list(p.default) if isinstance(p.default, tuple) else p.default for key, p in parameters.items()
-    }
+    defaults = {key: list(p.default) if isinstance(p.default, tuple) else p.default for key, p in parameters.items()}
     assert values == defaults
     assert list(values) == list(defaults)
     assert all(p.annotation is not p.empty for p in parameters.values())
@@ -160,9 +150,7 @@ def test_tasks_that_a_model_cannot_serve_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("model", "spec_name", "kwargs"), CASES, ids=lambda v: str(v))
-def test_building_is_repeatable_and_needs_no_statistics(
-    model: str, spec_name: str, kwargs: dict[str, Any]
-) -> None:
+def test_building_is_repeatable_and_needs_no_statistics(model: str, spec_name: str, kwargs: dict[str, Any]) -> None:
     spec = SPECS[spec_name]
     first = build(model, spec, kwargs)
     state_after = torch.get_rng_state()

@@ -128,9 +128,7 @@ def test_volumes() -> None:
 
 
 def test_every_layer_is_torchs_own_and_has_readable_arguments() -> None:
-    assert {"linear", "conv_transpose3d", "batch_norm1d", "prelu", "selu", "rrelu", "lp_pool2d"} <= set(
-        LAYERS
-    )
+    assert {"linear", "conv_transpose3d", "batch_norm1d", "prelu", "selu", "rrelu", "lp_pool2d"} <= set(LAYERS)
     for name, cls in LAYERS.items():
         assert cls.__module__.startswith("torch.nn.modules")
         assert "device" not in known_arguments(name)
@@ -197,30 +195,19 @@ def test_t07_the_ordered_net_of_the_notes() -> None:
     net = build(small, text)
     assert net.conv.conv1 is net[0][0]
     assert net(torch.randn(2, 3, 6, 6)).shape == (2, 10)
-    message = (
-        r"^model\.layers\[2\]\.sequential\[0\]: linear 'dense1' takes \(N, 288\), and .* gives \(N, 512\)"
-    )
+    message = r"^model\.layers\[2\]\.sequential\[0\]: linear 'dense1' takes \(N, 288\), and .* gives \(N, 512\)"
     with pytest.raises(ConfigError, match=message):
         build(small.replace(input_shape=(3, 8, 8)), text)
 
 
 def test_other_tasks_end_in_their_own_shapes() -> None:
     restore = DIGITS.replace(task="reconstruction")
-    net = build(
-        restore, "[{conv2d: {out: 4, kernel_size: 3, padding: 1}}, {conv2d: {out: auto, kernel_size: 1}}]"
-    )
+    net = build(restore, "[{conv2d: {out: 4, kernel_size: 3, padding: 1}}, {conv2d: {out: auto, kernel_size: 1}}]")
     assert net(torch.randn(2, 2, 8, 8)).shape == (2, 2, 8, 8)
-    dense = (
-        "[flatten, {linear: 9}, {linear: {out: auto}}, {unflatten: {dim: 1, unflattened_size: [2, 8, 8]}}]"
-    )
+    dense = "[flatten, {linear: 9}, {linear: {out: auto}}, {unflatten: {dim: 1, unflattened_size: [2, 8, 8]}}]"
     assert build(restore, dense)(torch.randn(2, 2, 8, 8)).shape == (2, 2, 8, 8)
     mask = DIGITS.replace(task="labelling", num_outputs=4)
-    assert build(mask, "[{conv2d: {out: auto, kernel_size: 1}}]")(torch.randn(1, 2, 8, 8)).shape == (
-        1,
-        4,
-        8,
-        8,
-    )
+    assert build(mask, "[{conv2d: {out: auto, kernel_size: 1}}]")(torch.randn(1, 2, 8, 8)).shape == (1, 4, 8, 8)
 
 
 ERRORS: list[tuple[Any, str]] = [
@@ -233,10 +220,7 @@ ERRORS: list[tuple[Any, str]] = [
     ([], r"^model\.layers: is empty"),
     ([{}], r"^model\.layers\[0\]: holds no layer"),
     ([{"linear": 3, "relu": None}], r"^model\.layers\[0\]: holds 'linear', 'relu'"),
-    (
-        [{"linear": {"ot": 3, "out": 4}}],
-        r"^model\.layers\[0\]: linear has no argument 'ot'. Did you mean out\?",
-    ),
+    ([{"linear": {"ot": 3, "out": 4}}], r"^model\.layers\[0\]: linear has no argument 'ot'. Did you mean out\?"),
     ([{"dropout": {"device": "cpu"}}], r"dropout has no argument 'device'. Allowed: p, inplace"),
     ([{"identity": {"x": 1}}], r"identity has no argument 'x'. It has none"),
     ([{"relu": 3}], r"relu has no argument 'value'"),
@@ -248,10 +232,7 @@ ERRORS: list[tuple[Any, str]] = [
     ([{"name": "a.b", "relu": None}], r"'a.b' cannot name a layer"),
     ([{"name": "1", "relu": None}], r"'1' cannot name a layer"),
     ([{"name": "training", "relu": None}], r"'training' cannot name a layer"),
-    (
-        [{"name": "a", "relu": None}, {"name": "a", "relu": None}],
-        r"^model\.layers: the name 'a' is there twice",
-    ),
+    ([{"name": "a", "relu": None}, {"name": "a", "relu": None}], r"^model\.layers: the name 'a' is there twice"),
     (
         ["flatten", {"name": "fc", "linear": {"in_features": 100, "out": 3}}],
         r"^model\.layers\[1\]: linear 'fc' takes \(N, 100\), and layers\[0\] \(flatten\) gives \(N, 128\)",
@@ -278,10 +259,7 @@ ERRORS: list[tuple[Any, str]] = [
     ([{"add": [["relu"], "relu"]}], r"^model\.layers\[0\]\.add\[1\]: is 'relu', and must be a list"),
     ([{"add": [[], ["flatten"]]}], r"add needs equal shapes, .*\(N, 2, 8, 8\) and \(N, 128\)"),
     ([{"concat": [[], [{"max_pool2d": 2}]]}], r"concat needs shapes that differ in the channels alone"),
-    (
-        [{"concat": [[], ["relu", "nope"]]}],
-        r"^model\.layers\[0\]\.concat\[1\]\[1\]: there is no layer 'nope'",
-    ),
+    ([{"concat": [[], ["relu", "nope"]]}], r"^model\.layers\[0\]\.concat\[1\]\[1\]: there is no layer 'nope'"),
     (
         ["flatten", {"name": "fc", "linear": 9}],
         r"^model\.layers\[1\]: the last layer, linear 'fc', gives \(N, 9\), and .* needs \(N, 10\)",
@@ -304,7 +282,5 @@ def test_all_problems_of_form_come_at_once() -> None:
 
 def test_masks_of_the_wrong_size_are_refused() -> None:
     mask = DIGITS.replace(task="labelling", num_outputs=4)
-    with pytest.raises(
-        ConfigError, match=r"gives \(N, 4, 6, 6\), and labelling on digits needs \(N, 4, 8, 8\)"
-    ):
+    with pytest.raises(ConfigError, match=r"gives \(N, 4, 6, 6\), and labelling on digits needs \(N, 4, 8, 8\)"):
         build(mask, "[{conv2d: {out: auto, kernel_size: 3}}]")

@@ -45,9 +45,7 @@ def test_classification_equals_scikit_learn() -> None:
     result = metric.result(counts)
     assert tuple(result) == metric.names
     assert result["accuracy"] == pytest.approx(sk.accuracy_score(target, predicted))
-    assert result["macro_f1"] == pytest.approx(
-        sk.f1_score(target, predicted, average="macro", zero_division=0)
-    )
+    assert result["macro_f1"] == pytest.approx(sk.f1_score(target, predicted, average="macro", zero_division=0))
     assert metric.confusion(counts) == sk.confusion_matrix(target, predicted, labels=range(C)).tolist()
 
 

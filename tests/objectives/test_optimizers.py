@@ -24,10 +24,7 @@ TORCH: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
     "adam": (torch.optim.Adam, {"betas": (0.8, 0.9), "amsgrad": True, "weight_decay": 0.1}),
     "adamw": (torch.optim.AdamW, {"betas": (0.8, 0.9), "weight_decay": 0.2}),
     "adamax": (torch.optim.Adamax, {"lr": 0.1, "maximize": True}),
-    "nadam": (
-        torch.optim.NAdam,
-        {"momentum_decay": 0.1, "weight_decay": 0.1, "decoupled_weight_decay": True},
-    ),
+    "nadam": (torch.optim.NAdam, {"momentum_decay": 0.1, "weight_decay": 0.1, "decoupled_weight_decay": True}),
     "radam": (torch.optim.RAdam, {"lr": 0.1, "weight_decay": 0.1, "decoupled_weight_decay": True}),
     "adagrad": (torch.optim.Adagrad, {"lr_decay": 0.1, "initial_accumulator_value": 0.2}),
     "adadelta": (torch.optim.Adadelta, {"rho": 0.8, "eps": 1e-5}),
@@ -165,9 +162,7 @@ assert ours.state_dict() == ordinary.state_dict()
 
 def test_no_optimizer_imports_the_compiler() -> None:
     """In a fresh interpreter: made, stepped, scheduled, saved and loaded."""
-    done = subprocess.run(
-        [sys.executable, "-c", LIGHT], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", LIGHT], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 

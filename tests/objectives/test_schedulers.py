@@ -56,9 +56,7 @@ BY_HAND: dict[str, tuple[dict[str, Any], str, Any]] = {
     "warmup_cosine": (
         {"warmup_epochs": 1.5, "start_factor": 0.1},
         "step",
-        lambda o: L.SequentialLR(
-            o, [L.LinearLR(o, 0.1, 1.0, 6), L.CosineAnnealingLR(o, TOTAL - 6)], milestones=[6]
-        ),
+        lambda o: L.SequentialLR(o, [L.LinearLR(o, 0.1, 1.0, 6), L.CosineAnnealingLR(o, TOTAL - 6)], milestones=[6]),
     ),
     "onecycle": (
         {"pct_start": 0.4, "three_phase": True, "anneal": "linear"},
@@ -90,9 +88,7 @@ def test_equals_torch_on_every_group_T02(name: str) -> None:
         assert mine == pytest.approx(torchs, rel=1e-9)
         assert mine[0] > mine[1] or name == "cosine"  # the groups keep their distance
     assert len({rate for rate, _ in found}) > 2
-    assert [g["momentum"] for g in ours.param_groups] == pytest.approx(
-        [g["momentum"] for g in theirs.param_groups]
-    )
+    assert [g["momentum"] for g in ours.param_groups] == pytest.approx([g["momentum"] for g in theirs.param_groups])
 
 
 def test_every_schedule_is_tested_here() -> None:
@@ -144,9 +140,7 @@ def test_the_rate_reaches_its_peak_and_its_end() -> None:
 
 def test_a_run_within_its_warm_up_ends_on_the_way_up() -> None:
     opt = optimizer()
-    found = [
-        rate for rate, _ in rates(make("warmup_cosine", opt, epochs=1, start_factor=0.1), opt, STEPS - 1)
-    ]
+    found = [rate for rate, _ in rates(make("warmup_cosine", opt, epochs=1, start_factor=0.1), opt, STEPS - 1)]
     assert found == pytest.approx([0.01, 0.0325, 0.055, 0.0775])
 
 

@@ -112,9 +112,7 @@ def test_groups_are_ranked_with_test_beside(sweep: Path) -> None:
     assert comparison.label(comparison.groups[-1]) == "sgd lr=0.1"
     text = str(comparison.table())
     assert text.splitlines()[0].split("  ")[0] == "optimizer"
-    assert all(
-        word in text for word in ("n", "val_loss", "std", "95 % interval", "test_accuracy", "2 diverged")
-    )
+    assert all(word in text for word in ("n", "val_loss", "std", "95 % interval", "test_accuracy", "2 diverged"))
     assert any("2 of 12 diverged" in remark for remark in comparison.remarks)
 
 
@@ -122,9 +120,7 @@ def test_results_hold_one_row_a_job(sweep: Path) -> None:
     compare([sweep], sweep)
     rows = table(sweep)
     assert len(rows) == 12
-    row = next(
-        row for row in rows if (row["optimizer"], row["optimizer.lr"], row["seed"]) == ("adam", "0.01", "1")
-    )
+    row = next(row for row in rows if (row["optimizer"], row["optimizer.lr"], row["seed"]) == ("adam", "0.01", "1"))
     summary = json.loads((sweep / row["path"] / "summary.json").read_text())
     assert float(row["best.val_loss"]) == summary["best"]["val_loss"]
     assert float(row["last.train_accuracy"]) == summary["last"]["train_accuracy"]
@@ -177,9 +173,7 @@ def test_the_directory_knows_better_than_an_old_table(sweep: Path) -> None:
     assert (table(sweep)[0]["status"], table(sweep)[0]["error"]) == ("failed", "out of memory")
 
 
-@pytest.mark.parametrize(
-    "value", [0, 3, -1.5, 1e-7, 0.1234567891, True, False, None, "adam", "a,b", "[8,8]", ""]
-)
+@pytest.mark.parametrize("value", [0, 3, -1.5, 1e-7, 0.1234567891, True, False, None, "adam", "a,b", "[8,8]", ""])
 def test_settings_survive_the_table(value: Any) -> None:
     assert parse(format_value(value)) == value
 
@@ -398,9 +392,7 @@ def test_the_command_knows_sweeps_by_name_and_refuses_a_name_that_two_have(
 
 
 @pytest.mark.parametrize("word", ["x" * 300, "outputs/" + "x" * 300])
-def test_a_word_too_long_for_a_file_is_not_there(
-    word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_word_too_long_for_a_file_is_not_there(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RunError, match=r"there is no run|does not exist"):
         compare_command([word])
@@ -489,9 +481,7 @@ def test_points_of_the_rate_panel_stand_on_their_bars(sweep: Path, figures: list
 def test_the_ranking_spans_decades_whatever_the_intervals(tmp_path: Path, figures: list[Any]) -> None:
     for rate, floors in {0.1: (1.0, 1.8), 1.0: (30.0, 34.0), 10.0: (2400.0, 2500.0)}.items():
         for seed, floor in enumerate(floors):
-            make_run(
-                tmp_path / "runs" / f"{rate}-{seed}", make_config(optimizer__lr=rate, seed=seed), floor=floor
-            )
+            make_run(tmp_path / "runs" / f"{rate}-{seed}", make_config(optimizer__lr=rate, seed=seed), floor=floor)
     comparison = compare([tmp_path / "runs"], tmp_path / "out")
     best = comparison.groups[0].value
     assert best is not None
@@ -509,9 +499,7 @@ def test_a_heat_map_of_two_numbers(tmp_path: Path, figures: list[Any]) -> None:
             lost = (width, rate) == (8, 0.3)
             run = tmp_path / "runs" / f"{width}-{rate}"
             config = make_config(model__dropout=rate, trainer__batch_size=width)
-            make_run(
-                run, config, floor=rate + width, state="failed" if lost else "finished", error="diverged"
-            )
+            make_run(run, config, floor=rate + width, state="failed" if lost else "finished", error="diverged")
     comparison = compare([tmp_path / "runs"], tmp_path / "out")
     assert heat_map_keys(comparison) == ("model.dropout", "trainer.batch_size")
     heat = figures[0].axes[-1 if figures[0].axes[-1].axison else -2]
@@ -524,11 +512,7 @@ def test_a_heat_map_of_two_numbers(tmp_path: Path, figures: list[Any]) -> None:
 
 def test_many_groups_stay_legible(tmp_path: Path, figures: list[Any]) -> None:
     for number in range(30):
-        run_with(
-            tmp_path / "runs" / f"{number}",
-            trainer__batch_size=number + 1,
-            dataset__val_fraction=0.01 * number,
-        )
+        run_with(tmp_path / "runs" / f"{number}", trainer__batch_size=number + 1, dataset__val_fraction=0.01 * number)
     compare([tmp_path / "runs"], tmp_path / "out")
     ranking, learning = figures[0].axes[:2]
     assert len(ranking.get_yticks()) == panels.RANKED
@@ -550,9 +534,7 @@ def test_mean_curve_uses_the_points_that_all_runs_have() -> None:
 
 def test_what_a_sweep_said_of_a_job_is_kept(sweep: Path) -> None:
     paths = [sweep / "jobs" / "adam-0.01-0", sweep / "jobs" / "adam-0.1-0"]
-    write_results(
-        sweep, [SweepEntry(path, {"arm": name}) for path, name in zip(paths, ("left", "right"), strict=True)]
-    )
+    write_results(sweep, [SweepEntry(path, {"arm": name}) for path, name in zip(paths, ("left", "right"), strict=True)])
     jobs = {job.row.path.name: job for job in compare([sweep]).jobs}
     assert len(jobs) == 12
     assert jobs["adam-0.1-0"].setting("arm") == "right"

@@ -93,14 +93,7 @@ def test_few_epochs_are_drawn_by_step(tmp_path: Path, figures: list[Any]) -> Non
 
 def test_regression_draws_r2_and_a_changing_rate(tmp_path: Path, figures: list[Any]) -> None:
     rows = [
-        {
-            "epoch": n,
-            "train_loss": 1 / n,
-            "val_loss": 1 / n,
-            "val_mae": 2 / n,
-            "val_r2": 1 - 1 / n,
-            "lr": 0.1**n,
-        }
+        {"epoch": n, "train_loss": 1 / n, "val_loss": 1 / n, "val_mae": 2 / n, "val_r2": 1 - 1 / n, "lr": 0.1**n}
         for n in range(1, 6)
     ]
     (tmp_path / "run").mkdir()
@@ -112,9 +105,7 @@ def test_regression_draws_r2_and_a_changing_rate(tmp_path: Path, figures: list[A
 
 
 @pytest.mark.parametrize("damage", ["empty", "header", "cut", "nan", "nothing"])
-def test_curves_of_damaged_runs_are_drawn_as_far_as_they_go(
-    tmp_path: Path, figures: list[Any], damage: str
-) -> None:
+def test_curves_of_damaged_runs_are_drawn_as_far_as_they_go(tmp_path: Path, figures: list[Any], damage: str) -> None:
     run = tmp_path / "run"
     run.mkdir()
     text = {
@@ -142,9 +133,7 @@ def test_a_failed_run_says_so_in_its_figure(tmp_path: Path, figures: list[Any]) 
 
 
 @pytest.mark.parametrize("classes", [2, 10, 18, 100])
-def test_confusion_is_readable_for_any_number_of_classes(
-    tmp_path: Path, figures: list[Any], classes: int
-) -> None:
+def test_confusion_is_readable_for_any_number_of_classes(tmp_path: Path, figures: list[Any], classes: int) -> None:
     matrix = np.eye(classes, dtype=int) * 7
     matrix[0, 1] = 3
     names = [f"class {i}" for i in range(classes)]
@@ -209,9 +198,7 @@ def test_without_a_fit_nothing_is_drawn(tmp_path: Path, text: str | None) -> Non
 def test_the_surest_mistakes_come_first(tmp_path: Path, figures: list[Any]) -> None:
     images = np.zeros((5, 1, 8, 8), dtype=np.uint8)
     true, predicted = np.array([0, 1, 2, 0, 1]), np.array([0, 2, 1, 1, 0])
-    path = draw_mistakes(
-        tmp_path, images, true, predicted, [0.99, 0.5, 0.9, 0.7, 0.6], ["cat", "dog", "$"], limit=3
-    )
+    path = draw_mistakes(tmp_path, images, true, predicted, [0.99, 0.5, 0.9, 0.7, 0.6], ["cat", "dog", "$"], limit=3)
     assert path is not None
     said = [text.get_text() for text in figures[0].axes[0].texts]
     assert said == ["said dog (90%)\nis \\$", "said dog (70%)\nis cat", "said cat (60%)\nis dog"]

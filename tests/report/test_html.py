@@ -147,9 +147,7 @@ def test_it_can_be_read_without_seeing(sweep: Path) -> None:
 
 @pytest.mark.usefixtures("no_figures")
 def test_a_job_that_never_began_and_one_that_left_no_word(sweep: Path) -> None:
-    killed = SweepEntry(
-        sweep / "jobs" / "killed", {"seed": 8}, "failed", "killed by signal 11 (segmentation fault)"
-    )
+    killed = SweepEntry(sweep / "jobs" / "killed", {"seed": 8}, "failed", "killed by signal 11 (segmentation fault)")
     comparison = write_results(sweep, [killed, SweepEntry(sweep / "jobs" / "adam-0.1-0", {"seed": 0})])
     text = write_report(sweep, comparison).read_text()
     assert "seed=8: killed by signal 11 (segmentation fault)" in text
@@ -159,9 +157,7 @@ def test_a_job_that_never_began_and_one_that_left_no_word(sweep: Path) -> None:
 
 @pytest.mark.usefixtures("no_figures")
 def test_the_report_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = make_run(
-        tmp_path / "run", overrides=["model=mlp", "dataset.target=price (usd)", "run.dir=/x", "+seed=1"]
-    )
+    run = make_run(tmp_path / "run", overrides=["model=mlp", "dataset.target=price (usd)", "run.dir=/x", "+seed=1"])
     (run / "confusion.png").write_bytes(b"\x89PNG confusion")
     summary = json.loads((run / "summary.json").read_text()) | {"remarks": ["the outputs are constant"]}
     (run / "summary.json").write_text(json.dumps(summary))
@@ -270,10 +266,7 @@ def test_a_browser_sorts_the_table(tmp_path: Path) -> None:
     rows = [[page.cell(text, float(text)) if text else page.cell("")] for text in values]
     text = page.page("t", "", [page.table(["value"], rows, "numbers")])
     clicks = "<script>var b = document.querySelector('th button'); b.click();{}</script></body>"
-    for again, expected in (
-        ("", ["1e-3", "9", "10", "100", ""]),
-        ("b.click();", ["100", "10", "9", "1e-3", ""]),
-    ):
+    for again, expected in (("", ["1e-3", "9", "10", "100", ""]), ("b.click();", ["100", "10", "9", "1e-3", ""])):
         (tmp_path / "page.html").write_text(text.replace("</body>", clicks.replace("{}", again)))
         dom = browse(tmp_path / "page.html", tmp_path / "profile", "--dump-dom")
         assert column(dom, 0) == expected

@@ -34,9 +34,7 @@ def outputs(tmp_path: Path) -> Path:
     return root
 
 
-def listed(
-    capsys: pytest.CaptureFixture[str], root: Path, *filters: str, sort: str | None = None
-) -> list[str]:
+def listed(capsys: pytest.CaptureFixture[str], root: Path, *filters: str, sort: str | None = None) -> list[str]:
     """The names in the printed table, in order."""
     assert runs_command(filters, sort, None, root) == 0
     return [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
@@ -68,9 +66,7 @@ def test_the_newest_comes_first(outputs: Path, capsys: pytest.CaptureFixture[str
         (["test.of=best", "one"], ["one"]),
     ],
 )
-def test_filters(
-    outputs: Path, capsys: pytest.CaptureFixture[str], filters: list[str], names: list[str]
-) -> None:
+def test_filters(outputs: Path, capsys: pytest.CaptureFixture[str], filters: list[str], names: list[str]) -> None:
     found = listed(capsys, outputs, *filters)
     assert found == names
     if not names:
@@ -133,9 +129,7 @@ def test_a_run_that_says_running_is_dead_when_nobody_holds_its_lock(tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["status.json", "summary.json", "config.yaml"])
-@pytest.mark.parametrize(
-    "content", [None, b"", b"{", b"[1]", b"\xff\xfe\0", b'{"state": 3, "best": [], "started": 4}']
-)
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[1]", b"\xff\xfe\0", b'{"state": 3, "best": [], "started": 4}'])
 def test_damaged_runs_are_listed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes | None
 ) -> None:

@@ -24,9 +24,7 @@ def rows(values: dict[float, list[float]], **options: object) -> list[PairRow]:
     ]
 
 
-def said(
-    some: list[PairRow], mode: str = "min", metric: str = "val_loss", target: float | None = None
-) -> str:
+def said(some: list[PairRow], mode: str = "min", metric: str = "val_loss", target: float | None = None) -> str:
     return "\n".join(remarks(rank(group(some), mode), metric, mode, label, target))
 
 
@@ -125,16 +123,8 @@ def test_a_diverged_rate_beyond_the_best_was_tried() -> None:
 
 
 def test_each_optimizer_has_its_own_edge() -> None:
-    values = {
-        ("sgd", 0.1): 1.0,
-        ("sgd", 0.01): 2.0,
-        ("adam", 0.1): 3.0,
-        ("adam", 0.01): 2.0,
-        ("adam", 0.001): 3.0,
-    }
-    some = [
-        PairRow({"optimizer": name, "optimizer.lr": lr}, 0, value) for (name, lr), value in values.items()
-    ]
+    values = {("sgd", 0.1): 1.0, ("sgd", 0.01): 2.0, ("adam", 0.1): 3.0, ("adam", 0.01): 2.0, ("adam", 0.001): 3.0}
+    some = [PairRow({"optimizer": name, "optimizer.lr": lr}, 0, value) for (name, lr), value in values.items()]
     text = said(some)
     assert "best learning rate of sgd lies at the edge" in text
     assert "of adam lies at the edge" not in text
@@ -144,9 +134,7 @@ def test_other_numbers_have_edges_from_three_values_on() -> None:
     def sizes(*values: int) -> str:
         return said([PairRow({"model.width": size}, 0, 1.0 / size) for size in values])
 
-    assert "best model.width lies at the edge of the grid: 64 of 16 to 64; try larger ones" in sizes(
-        16, 32, 64
-    )
+    assert "best model.width lies at the edge of the grid: 64 of 16 to 64; try larger ones" in sizes(16, 32, 64)
     assert "edge" not in sizes(16, 64)
 
 
@@ -160,9 +148,7 @@ def test_other_numbers_have_edges_from_three_values_on() -> None:
         ((0.2, 0.5, 1.0), 1.0, False),  # a share
     ],
 )
-def test_there_is_no_edge_where_nothing_lies_beyond(
-    tried: tuple[float, ...], best: float, edge: bool
-) -> None:
+def test_there_is_no_edge_where_nothing_lies_beyond(tried: tuple[float, ...], best: float, edge: bool) -> None:
     text = said([PairRow({"model.dropout": value}, 0, abs(value - best)) for value in tried])
     assert ("edge" in text) == edge
 

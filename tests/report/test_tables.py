@@ -20,13 +20,7 @@ TABLE = Table(["name", "loss"], [["mlp [red]", "0.5"], ["a", "-12"]], title="Tit
 
 
 def test_plain_tables_are_aligned_without_trailing_spaces() -> None:
-    assert str(TABLE).splitlines() == [
-        "Title",
-        "name       loss",
-        "mlp [red]   0.5",
-        "a           -12",
-        "a note",
-    ]
+    assert str(TABLE).splitlines() == ["Title", "name       loss", "mlp [red]   0.5", "a           -12", "a note"]
     assert str(Table(["a", "b"], [])) == "a  b"
 
 
@@ -111,9 +105,7 @@ def test_a_regression_has_the_mean_value_beside_it() -> None:
     assert lines[2] == ["mean", "value", "1.0000"]
 
 
-@pytest.mark.parametrize(
-    "summary", [{}, {"best": None, "last": [], "test": 3, "baseline": {"accuracy": None}}]
-)
+@pytest.mark.parametrize("summary", [{}, {"best": None, "last": [], "test": 3, "baseline": {"accuracy": None}}])
 def test_a_summary_with_nothing_in_it(summary: dict[str, object]) -> None:
     assert str(closing_table(summary)) == ""
 

@@ -73,10 +73,7 @@ def test_a_forced_rate_is_used_and_the_moments_stay(capsys: pytest.CaptureFixtur
 
 def test_a_forced_schedule_or_optimizer_starts_anew(capsys: pytest.CaptureFixture[str]) -> None:
     begin("optimizer=sgd", "trainer.epochs=3", on_epoch=interrupt())
-    assert (
-        cli.main(["resume", "a", "--force", "optimizer=adam", "scheduler=linear", "scheduler.total_epochs=2"])
-        == 0
-    )
+    assert cli.main(["resume", "a", "--force", "optimizer=adam", "scheduler=linear", "scheduler.total_epochs=2"]) == 0
     assert "the schedule and the optimizer start anew" in capsys.readouterr().out
     assert rates()[4:] != rates()[:8]
 

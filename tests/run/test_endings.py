@@ -78,12 +78,8 @@ def mine(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ["plugins=[mine.py]", "model=mine"]
 
 
-@pytest.mark.parametrize(
-    "fault", ["build", "exit", "forward", "quit", "backward", "in place", "memory", "oom"]
-)
-def test_an_exception_of_the_users_is_theirs(
-    fault: str, mine: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("fault", ["build", "exit", "forward", "quit", "backward", "in place", "memory", "oom"])
+def test_an_exception_of_the_users_is_theirs(fault: str, mine: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*mine, f"model.fault={fault}") == 4
     printed = capsys.readouterr()
     text = printed.out + printed.err
@@ -99,9 +95,7 @@ def test_an_exception_of_the_users_is_theirs(
         assert (status()["state"], status()["exit_code"]) == ("failed", 4)
 
 
-def test_a_bug_of_ours_keeps_its_traceback(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("dlrun.run.logs.Logs.epoch", lambda *_: 1 / 0)
     assert run() == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
@@ -127,9 +121,7 @@ def test_a_logger_that_is_not_installed_is_found_before_a_directory_is_made(
     assert not Path("a").exists()
 
 
-def test_a_run_that_fails_before_its_first_checkpoint_gives_the_place_back(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_run_that_fails_before_its_first_checkpoint_gives_the_place_back(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("seed=1") == 0
     words = ["run.overwrite=true", "optimizer=sgd", "optimizer.lr=1e30"]
     assert run(*words) == 4

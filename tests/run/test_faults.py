@@ -50,9 +50,7 @@ def test_a_picture_that_breaks_while_training_costs_no_checkpoint(pictures: list
     assert begin(*pictures).exit_code == 0
 
 
-def test_data_that_are_gone_leave_the_run_as_it_was(
-    pictures: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_data_that_are_gone_leave_the_run_as_it_was(pictures: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     begin(*pictures, on_epoch=interrupt())
     before = status()
     shutil.move("pictures", "elsewhere")
@@ -63,9 +61,7 @@ def test_data_that_are_gone_leave_the_run_as_it_was(
     assert cli.main(["resume", "a"]) == 0
 
 
-def test_other_data_under_the_same_name_are_noticed(
-    pictures: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_other_data_under_the_same_name_are_noticed(pictures: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     begin(*pictures, on_epoch=interrupt())
     shutil.move("pictures/0", "pictures/7")
     assert cli.main(["resume", "a"]) == 2
@@ -74,13 +70,7 @@ def test_other_data_under_the_same_name_are_noticed(
 
 @pytest.mark.parametrize(
     "what",
-    [
-        "files.Table.flush",
-        "checkpoint.write_last",
-        "checkpoint.write",
-        "logs.rewrite_table",
-        "closing.write_json",
-    ],
+    ["files.Table.flush", "checkpoint.write_last", "checkpoint.write", "logs.rewrite_table", "closing.write_json"],
 )
 def test_a_full_disk_is_said_in_one_line(
     what: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -99,9 +89,7 @@ def test_a_disk_too_full_for_the_status_hides_nothing(
     monkeypatch.setattr(CsvTable, "flush", no_space)
     ordinary = RunDir.write_status
     monkeypatch.setattr(
-        RunDir,
-        "write_status",
-        lambda self, **c: no_space() if c["state"] == "failed" else ordinary(self, **c),
+        RunDir, "write_status", lambda self, **c: no_space() if c["state"] == "failed" else ordinary(self, **c)
     )
     assert run() == 4
     assert "status.json could not be written" in capsys.readouterr().out
@@ -115,9 +103,7 @@ def test_a_log_that_cannot_be_written_stops_no_training(monkeypatch: pytest.Monk
     assert run() == 0
 
 
-@pytest.mark.parametrize(
-    "error", [BrokenPipeError(errno.EPIPE, "Broken pipe"), OSError(errno.ENOSPC, "full")]
-)
+@pytest.mark.parametrize("error", [BrokenPipeError(errno.EPIPE, "Broken pipe"), OSError(errno.ENOSPC, "full")])
 def test_training_goes_on_when_nobody_reads(error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
     class Gone:
         encoding = "utf-8"
@@ -141,9 +127,7 @@ def test_training_goes_on_when_nobody_reads(error: OSError, monkeypatch: pytest.
     assert "Finished" in Path("a/train.log").read_text()
 
 
-def test_letters_that_a_terminal_does_not_know_are_spelled(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_letters_that_a_terminal_does_not_know_are_spelled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with open("out.txt", "w", encoding="ascii") as out, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", out)
         Screen().line("é")

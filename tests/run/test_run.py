@@ -145,9 +145,7 @@ def test_accumulated_batches_are_one_large_batch() -> None:
     assert b == pytest.approx(a, rel=1e-4)
 
 
-def test_evaluation_of_a_run_without_validation_is_said_to_select_on_test(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_evaluation_of_a_run_without_validation_is_said_to_select_on_test(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*SMALL, "dataset.val_fraction=0", "run.dir=a"]) == 0
     assert "selected on test" in capsys.readouterr().out
     assert "test_accuracy" in rows(Path("a"))[0]
@@ -280,9 +278,7 @@ class Mse:
 
 def test_a_smaller_error_than_the_baseline_is_better() -> None:
     Path("metric.py").write_text(METRIC)
-    run = dlrun.train(
-        ["plugins=[metric.py]", "dataset=diabetes", "model=linear", "device=cpu", "trainer.epochs=20"]
-    )
+    run = dlrun.train(["plugins=[metric.py]", "dataset=diabetes", "model=linear", "device=cpu", "trainer.epochs=20"])
     assert run.summary["test"]["mse"] < run.summary["baseline"]["mse"]
     assert not any("mse" in remark for remark in run.summary["remarks"])
 
@@ -333,16 +329,12 @@ class ByRow(Loss):
 def test_a_loss_that_is_not_one_number_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     Path("loss.py").write_text(BY_ROW)
     assert cli.main(["plugins=[loss.py]", "loss=by_row", "run.dir=a", *SMALL]) == 2
-    assert (
-        "by_row gives a tensor of shape (2,), not one number. Return loss.mean()" in capsys.readouterr().err
-    )
+    assert "by_row gives a tensor of shape (2,), not one number. Return loss.mean()" in capsys.readouterr().err
     assert not Path("a").exists()
 
 
 @pytest.mark.parametrize(("steps", "watched"), [(1, 1), (8, 7), (54, 21)])
-def test_a_run_of_any_length_is_profiled(
-    steps: int, watched: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_of_any_length_is_profiled(steps: int, watched: int, capsys: pytest.CaptureFixture[str]) -> None:
     """Two thirds of a short one, steps 10 to 30 of a longer."""
     assert cli.main([*SMALL, "trainer.profile=true", f"trainer.max_steps={steps}", "run.dir=a"]) == 0
     assert "profile: a/profile.txt, and trace.json beside it" in capsys.readouterr().out

@@ -33,10 +33,7 @@ NEEDS = {
     "model=torchvision": ["model.arch=resnet18", "model.image_size=32"],
     "loss=bce": ["dataset=breast_cancer", "model=linear", "model.output_activation=sigmoid"],
     "loss=bce_with_logits": ["dataset=breast_cancer"],
-    "loss=nll": [
-        "model=sequential",
-        "model.layers=[flatten, {linear: {out: auto}}, {log_softmax: {dim: 1}}]",
-    ],
+    "loss=nll": ["model=sequential", "model.layers=[flatten, {linear: {out: auto}}, {log_softmax: {dim: 1}}]"],
     "loss=mse": ["dataset=diabetes"],
     "loss=mae": ["dataset=diabetes"],
     "loss=huber": ["dataset=diabetes"],
@@ -45,9 +42,7 @@ NEEDS = {
     "model=autoencoder": ["dataset.task=reconstruction"],
 }
 OPTIONS = [
-    f"{path.parent.name}={path.stem}"
-    for path in sorted(CONF.glob("*/*.yaml"))
-    if path.parent != CONF / "experiment"
+    f"{path.parent.name}={path.stem}" for path in sorted(CONF.glob("*/*.yaml")) if path.parent != CONF / "experiment"
 ]
 FOLDER = CONF / "experiment"
 EXPERIMENTS = [str(path.relative_to(FOLDER).with_suffix("")) for path in sorted(FOLDER.rglob("*.yaml"))]
@@ -94,9 +89,7 @@ def test_every_option_trains_one_step(option: str, mnist_root: Path, images: Pat
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_experiment_trains_one_step(
-    name: str, mnist_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_experiment_trains_one_step(name: str, mnist_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DLRUN_DATA", str(mnist_root))
     words = [f"experiment={name}", *SHRUNK[:-1]]
     jobs = expand(words, search_cwd=False).jobs

@@ -20,10 +20,7 @@ from tests.experiments.table import CASES, Case
 from tests.helpers.traps import BASE, column, train
 
 ROWS = {case.key: case for case in CASES}
-SHORTER = {
-    "breast_cancer": ("seed=range(0,3)",),
-    "breast_cancer_raw": ("trainer.epochs=2000",),
-}
+SHORTER = {"breast_cancer": ("seed=range(0,3)",), "breast_cancer_raw": ("trainer.epochs=2000",)}
 QUICK = [case.key for case in CASES if not case.needs]
 OTHERS = sorted({case.preset for case in CASES if case.needs})
 ONE_BATCH = (
@@ -64,9 +61,7 @@ def check(case: Case, runs: list[Path]) -> None:
     for figure in case.figures:
         values = page.values_of(figure, runs)
         assert values
-        assert page.in_band(figure, values), (
-            f"{case.key}: {figure.what} {values}, not {figure.low} to {figure.high}"
-        )
+        assert page.in_band(figure, values), f"{case.key}: {figure.what} {values}, not {figure.low} to {figure.high}"
 
 
 @pytest.mark.parametrize("key", QUICK)
@@ -106,9 +101,7 @@ def test_the_raw_breast_cancer_net_has_the_range_of_the_notes(no_figures: None) 
 def test_every_preset_has_a_row() -> None:
     from dlrun.config.schema.schema import builtin_conf
 
-    assert {case.preset for case in CASES} == {
-        path.stem for path in (builtin_conf() / "experiment").glob("*.yaml")
-    }
+    assert {case.preset for case in CASES} == {path.stem for path in (builtin_conf() / "experiment").glob("*.yaml")}
     assert len(ROWS) == len(CASES)
 
 

@@ -25,9 +25,7 @@ def train_with_dlrun(words: list[str], folder: Path) -> tuple[list[float], dict[
     return [float(line.split(",")[1]) for line in lines], run.model("last").state_dict()
 
 
-def train_by_hand(
-    words: list[str], make_optimizer: Any, forward: Any
-) -> tuple[list[float], dict[str, Tensor]]:
+def train_by_hand(words: list[str], make_optimizer: Any, forward: Any) -> tuple[list[float], dict[str, Tensor]]:
     """The loop as anybody would write it. Only data, initial weights and order are asked of dlrun."""
     config = dlrun.compose([*words, "device=cpu"])
     built = build(config)

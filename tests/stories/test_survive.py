@@ -58,9 +58,7 @@ def config_file(words: list[str], images: Path, epochs: int) -> Path:
     return path
 
 
-def assert_kills_change_nothing(
-    name: str, images: Path, kills: int, dice: random.Random, epochs: int
-) -> None:
+def assert_kills_change_nothing(name: str, images: Path, kills: int, dice: random.Random, epochs: int) -> None:
     """Runs, each killed up to three times, until there were so many kills, equal the one that was left alone."""
     config = config_file(MIX[name], images, epochs)
     whole, broken = RunDir("whole"), RunDir("broken")
@@ -118,9 +116,7 @@ def signalled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunDir]:
     return config, RunDir(folder / "run")
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)]
-)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)])
 def test_a_signal_saves_the_step_and_the_run_goes_on_exactly(
     number: int, code: int, signalled: tuple[Path, RunDir]
 ) -> None:
@@ -172,9 +168,7 @@ def twice() -> list[str]:
     return words
 
 
-def test_resume_skips_a_damaged_checkpoint_and_says_so(
-    twice: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_resume_skips_a_damaged_checkpoint_and_says_so(twice: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     run = RunDir("a")
     run.last.write_bytes(run.last.read_bytes()[:1000])
     assert cli.main(["resume", "a"]) == 0
@@ -226,17 +220,13 @@ def test_two_processes_cannot_train_in_one_directory() -> None:
 VERIFIED = ["device=cpu", "device.threads=1", "model.dropout=0.1", "checkpoint.every_steps=10"]
 
 
-def test_verify_resume_prints_the_verdict(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_verify_resume_prints_the_verdict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(verify, "KILLS", 2)
     assert cli.main(["verify-resume", *VERIFIED, "trainer.epochs=30"]) == 0
     assert "exact: after" in capsys.readouterr().out
 
 
-def test_verify_resume_finds_a_difference(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_verify_resume_finds_a_difference(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def otherwise(frozen: Path, run: RunDir, *_: object) -> int:
         frozen.write_text(frozen.read_text().replace("seed: 0", "seed: 1"))
         verify.train_to_the_end(frozen, run)
@@ -248,9 +238,7 @@ def test_verify_resume_finds_a_difference(
 
 
 def test_verify_resume_does_not_say_exact_of_what_it_has_not_seen(capsys: pytest.CaptureFixture[str]) -> None:
-    assert (
-        cli.main(["verify-resume", "model=linear", "dataset=iris", "device=cpu", "trainer.max_steps=1"]) == 2
-    )
+    assert cli.main(["verify-resume", "model=linear", "dataset=iris", "device=cpu", "trainer.max_steps=1"]) == 2
     assert "before it can be interrupted in the middle" in capsys.readouterr().err
 
 
@@ -284,9 +272,7 @@ def test_weights_of_data_parallel_load_into_the_plain_model() -> None:
     run = dlrun.train(["device=cpu", "trainer.epochs=1", "run.dir=a"])
     weights = {f"module.{name}": value for name, value in run.model("last").state_dict().items()}
     torch.save(weights, "parallel.pt")
-    tuned = dlrun.train(
-        ["device=cpu", "trainer.epochs=1", "init_from=parallel.pt", "run.dir=b", "trainer.max_steps=1"]
-    )
+    tuned = dlrun.train(["device=cpu", "trainer.epochs=1", "init_from=parallel.pt", "run.dir=b", "trainer.max_steps=1"])
     assert (
         "4 tensors loaded" in (tuned.path / "train.log").read_text()
         or "tensors loaded" in (tuned.path / "train.log").read_text()

@@ -69,9 +69,7 @@ def test_t01_a_schedule_decays_at_epoch_0_only_when_asked() -> None:
 
 def test_t02_a_schedule_acts_on_every_group() -> None:
     groups = "optimizer.groups=[{match: head.bias, lr: 1.0}]"
-    run = train(
-        *LINE, groups, "scheduler=step", "scheduler.step_size=1", "trainer.epochs=2", "optimizer.lr=0.1"
-    )
+    run = train(*LINE, groups, "scheduler=step", "scheduler.step_size=1", "trainer.epochs=2", "optimizer.lr=0.1")
     rates = sorted(group["lr"] for group in checkpoint(run)["optimizer"]["param_groups"])
     assert rates == pytest.approx([0.1 / 100, 1.0 / 100])
 
@@ -96,13 +94,7 @@ def test_t11_a_schedule_keeps_the_momentum() -> None:
 
 
 def test_t03_the_test_result_weighs_rows_not_batches() -> None:
-    words = (
-        "model=linear",
-        "dataset=moons",
-        "dataset.samples=2200",
-        "dataset.test_fraction=0.5",
-        "trainer.epochs=1",
-    )
+    words = ("model=linear", "dataset=moons", "dataset.samples=2200", "dataset.test_fraction=0.5", "trainer.epochs=1")
     ready = built(*words)
     assert ready.data.test is not None
     assert [ready.test.sizes(i) for i in range(len(ready.test))] == [1024, 76]
@@ -110,9 +102,7 @@ def test_t03_the_test_result_weighs_rows_not_batches() -> None:
     (points,), target = ready.data.test.inputs, ready.data.test.target
     with torch.inference_mode():
         output = run.model()(points)
-    assert run.summary["test"]["loss"] == pytest.approx(
-        nn.functional.cross_entropy(output, target).item(), abs=1e-6
-    )
+    assert run.summary["test"]["loss"] == pytest.approx(nn.functional.cross_entropy(output, target).item(), abs=1e-6)
     assert run.summary["test"]["accuracy"] == (output.argmax(1) == target).double().mean().item()
 
 
@@ -140,13 +130,7 @@ def test_t15_the_training_loss_is_the_mean_over_rows_whatever_the_batches() -> N
 
 
 def test_t26_the_loss_of_an_epoch_is_not_that_of_its_last_row() -> None:
-    words = (
-        *LINE[:4],
-        "trainer.batch_size=1",
-        "trainer.epochs=1",
-        "optimizer.lr=1e-12",
-        "trainer.log_every=1",
-    )
+    words = (*LINE[:4], "trainer.batch_size=1", "trainer.epochs=1", "optimizer.lr=1e-12", "trainer.log_every=1")
     run = train(*words)
     by_row = column(run, "loss", "steps.csv")
     assert len(set(by_row)) == 3
@@ -160,9 +144,7 @@ def test_t16_gradients_are_cleared_at_every_step(fast: str) -> None:
     w, b = start.head.weight.item(), start.head.bias.item()
     for _ in range(2):
         errors = [(w * x + b - 2 * x, x) for x in (1.0, 2.0, 3.0)]
-        slope, level = (
-            sum(2 * e * f / 3 for e, f in pairs) for pairs in (errors, [(e, 1.0) for e, _ in errors])
-        )
+        slope, level = (sum(2 * e * f / 3 for e, f in pairs) for pairs in (errors, [(e, 1.0) for e, _ in errors]))
         w, b = w - 0.1 * slope, b - 0.1 * level
     model = run.model("last")
     assert (model.head.weight.item(), model.head.bias.item()) == pytest.approx((w, b), abs=1e-6)
@@ -194,13 +176,7 @@ def test_t19_recurrent_models_take_any_batch_size() -> None:
 
 
 def test_t53_a_last_batch_of_one_row_keeps_its_axis() -> None:
-    words = (
-        "model=mlp",
-        "dataset=moons",
-        "dataset.samples=33",
-        "dataset.test_fraction=0",
-        "dataset.val_fraction=0",
-    )
+    words = ("model=mlp", "dataset=moons", "dataset.samples=33", "dataset.test_fraction=0", "dataset.val_fraction=0")
     run = train(*words, "trainer.batch_size=16", "trainer.epochs=2", "loss=bce_with_logits")
     assert run.summary["counts"]["steps"] == 2 * 3
     assert run.model()(torch.zeros(1, 2)).shape == (1, 1)
@@ -218,18 +194,14 @@ def test_t05_the_seed_repeats_a_run_and_is_recorded() -> None:
 
 
 def test_t06_optimizers_start_from_the_same_weights_on_the_same_batches() -> None:
-    one, other = (
-        built("experiment=optimizer_comparison", f"optimizer={name}") for name in ("sgd", "adam_short")
-    )
+    one, other = (built("experiment=optimizer_comparison", f"optimizer={name}") for name in ("sgd", "adam_short"))
     for a, b in zip(one.state.model.parameters(), other.state.model.parameters(), strict=True):
         assert torch.equal(a, b)
     for epoch in (0, 3):
         pairs = zip(one.batches["train"].epoch(epoch), other.batches["train"].epoch(epoch), strict=True)
         assert all(torch.equal(a.inputs[0], b.inputs[0]) for a, b in pairs)
     words = ("experiment=optimizer_comparison", "trainer.epochs=1")
-    first = [
-        column(train(*words, f"optimizer={o}"), "loss", "steps.csv")[0] for o in ("sgd", "rmsprop_short")
-    ]
+    first = [column(train(*words, f"optimizer={o}"), "loss", "steps.csv")[0] for o in ("sgd", "rmsprop_short")]
     assert first[0] == first[1]
 
 
@@ -287,13 +259,9 @@ class Watch(nn.Module):
 # --- configuration ----------------------------------------------------------------------------------------------------
 
 
-def test_t07_sizes_are_inferred_and_layers_that_do_not_fit_are_named_before_the_first_step(
-    tmp_path: Path,
-) -> None:
+def test_t07_sizes_are_inferred_and_layers_that_do_not_fit_are_named_before_the_first_step(tmp_path: Path) -> None:
     conv, dense = "{name: conv1, conv2d: {out: 4, kernel_size: 3}}", "{linear: {out: auto}}"
-    model = built(
-        "model=sequential", f"model.layers=[{conv}, flatten, {dense}]", "dataset=digits"
-    ).state.model
+    model = built("model=sequential", f"model.layers=[{conv}, flatten, {dense}]", "dataset=digits").state.model
     assert sum(p.numel() for p in model.parameters()) == (9 + 1) * 4 + (4 * 6 * 6 + 1) * 10
     with pytest.raises(ConfigError, match=r"conv1.*64"):
         train("model=sequential", f"model.layers=[flatten, {conv}, {dense}]", "dataset=digits")
@@ -301,13 +269,7 @@ def test_t07_sizes_are_inferred_and_layers_that_do_not_fit_are_named_before_the_
 
 
 def test_t08_the_deviation_is_called_std_and_used_as_one(mnist_root: Path) -> None:
-    words = (
-        "dataset=mnist",
-        f"dataset.root={mnist_root}",
-        "model=linear",
-        "dataset.mean=0.25",
-        "dataset.std=0.5",
-    )
+    words = ("dataset=mnist", f"dataset.root={mnist_root}", "model=linear", "dataset.mean=0.25", "dataset.std=0.5")
     ready = built(*words)
     pixels = ready.data.train.inputs[0][:1].float() / 255
     batches = built(*words, "trainer.shuffle=false").batches["train"]

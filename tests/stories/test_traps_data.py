@@ -55,10 +55,7 @@ def test_t20_features_are_standardised_by_the_training_part_inside_the_run() -> 
     features = data.train.inputs[0].double()
     assert steps["mean"] == pytest.approx(features.mean(0).tolist())
     assert steps["std"] == pytest.approx(features.std(0, correction=0).tolist())
-    assert (
-        checkpoint(train(*words, "trainer.epochs=1"))["spec"]["preprocessing"]["inputs"][0]["mean"]
-        == steps["mean"]
-    )
+    assert checkpoint(train(*words, "trainer.epochs=1"))["spec"]["preprocessing"]["inputs"][0]["mean"] == steps["mean"]
     assert dlrun.compose(["experiment=breast_cancer"]).dataset.standardise
     assert not dlrun.compose(["experiment=breast_cancer_raw"]).dataset.standardise
 
@@ -107,9 +104,7 @@ def test_t58_validation_selects_and_test_is_looked_at_once() -> None:
 
 
 def test_t29_labels_come_from_train_and_travel_with_the_checkpoint() -> None:
-    run = train(
-        *names(TRAIN, [("Sato", "Japan"), ("Greco", "Italy")]), "optimizer.lr=0.1", "trainer.epochs=60"
-    )
+    run = train(*names(TRAIN, [("Sato", "Japan"), ("Greco", "Italy")]), "optimizer.lr=0.1", "trainer.epochs=60")
     assert checkpoint(run)["spec"]["labels"] == ["Czech", "Italy", "Japan"]
     assert run.summary["test"]["accuracy"] == 1  # a map made from test alone would call Italy 0 and Japan 1
     with pytest.raises(DataError, match="'Spain'"):
@@ -179,12 +174,7 @@ def test_t42_colour_becomes_grey_as_pillow_has_it_and_sizes_are_equal(tmp_path: 
         for number in range(5):
             pixels = random.integers(0, 256, (12, 12, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "pictures" / label / f"{number}.png")
-    words = (
-        "dataset=image_folder",
-        f"dataset.path={tmp_path / 'pictures'}",
-        "dataset.colour=grey",
-        "dataset.size=12",
-    )
+    words = ("dataset=image_folder", f"dataset.path={tmp_path / 'pictures'}", "dataset.colour=grey", "dataset.size=12")
     batch = next(iter(built(*words, "model=cnn", "trainer.shuffle=false").batches["train"].epoch(0)))
     files = sorted((tmp_path / "pictures").rglob("*.png"))
     grey = [np.asarray(Image.open(file).convert("L"), dtype=np.float32) / 255 for file in files]
@@ -194,13 +184,7 @@ def test_t42_colour_becomes_grey_as_pillow_has_it_and_sizes_are_equal(tmp_path: 
 
 
 def test_t44_what_prepares_the_data_is_part_of_the_checkpoint(mnist_root: Path) -> None:
-    words = (
-        "dataset=mnist",
-        f"dataset.root={mnist_root}",
-        "dataset.limit=50",
-        "model=linear",
-        "trainer.epochs=1",
-    )
+    words = ("dataset=mnist", f"dataset.root={mnist_root}", "dataset.limit=50", "model=linear", "trainer.epochs=1")
     run = train(*words, "dataset.mean=0.5", "dataset.std=0.25")
     for name in ("best", "last"):
         step = checkpoint(run, name)["spec"]["preprocessing"]["inputs"][0]

@@ -24,9 +24,7 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_t28_weights_have_names_and_a_bias_is_no_w() -> None:
-    run = train(
-        "model=linear", "dataset=line", "optimizer=lbfgs", "trainer.epochs=20", "trainer.batch_size=full"
-    )
+    run = train("model=linear", "dataset=line", "optimizer=lbfgs", "trainer.epochs=20", "trainer.batch_size=full")
     found = {name: value.item() for name, value in checkpoint(run)["model"].items()}
     assert found == pytest.approx({"head.weight": 2.0, "head.bias": 0.0}, abs=1e-3)
 
@@ -74,14 +72,7 @@ def test_t51_weights_of_a_wrapped_model_load_into_the_plain_one(tmp_path: Path) 
 
 def test_t52_frozen_weights_and_their_statistics_do_not_move() -> None:
     base = train(*NORMED, "run.dir=base")
-    words = (
-        *NORMED,
-        "init_from=base",
-        "freeze=[body]",
-        "optimizer=adamw",
-        "optimizer.weight_decay=0.5",
-        "seed=7",
-    )
+    words = (*NORMED, "init_from=base", "freeze=[body]", "optimizer=adamw", "optimizer.weight_decay=0.5", "seed=7")
     tuned = checkpoint(train(*words))["model"]
     before = checkpoint(base, "best")["model"]
     moved = {name for name, value in before.items() if not torch.equal(value, tuned[name])}
@@ -103,9 +94,7 @@ def test_t52_without_freezing_the_statistics_do_move() -> None:
 def test_t55_buffers_are_saved_with_the_weights() -> None:
     run = train(*NORMED)
     state = checkpoint(run)["model"]
-    assert {"body.norm1.running_mean", "body.norm1.running_var", "body.norm1.num_batches_tracked"} <= set(
-        state
-    )
+    assert {"body.norm1.running_mean", "body.norm1.running_var", "body.norm1.num_batches_tracked"} <= set(state)
     assert state["body.norm1.num_batches_tracked"] == run.summary["counts"]["steps"]
     assert not torch.equal(state["body.norm1.running_mean"], torch.zeros(8))
 

@@ -33,18 +33,14 @@ def dlrun(site: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[
 
 def test_the_wheel_carries_every_configuration_and_no_test(site: Path) -> None:
     ours = {str(path.relative_to(ROOT / "conf")) for path in (ROOT / "conf").rglob("*.yaml")}
-    theirs = {
-        str(path.relative_to(site / "dlrun" / "conf")) for path in (site / "dlrun" / "conf").rglob("*.yaml")
-    }
+    theirs = {str(path.relative_to(site / "dlrun" / "conf")) for path in (site / "dlrun" / "conf").rglob("*.yaml")}
     assert ours == theirs
     assert (site / "dlrun" / "data" / "corpus" / "names.csv").is_file()
     assert not (site / "tests").exists()
 
 
 def test_it_trains_from_another_folder(site: Path, tmp_path: Path) -> None:
-    result = dlrun(
-        site, tmp_path, "trainer=smoke", "device=cpu", "model=gru", "dataset=names", "run.dir=here"
-    )
+    result = dlrun(site, tmp_path, "trainer=smoke", "device=cpu", "model=gru", "dataset=names", "run.dir=here")
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "here" / "summary.json").is_file()
     where = dlrun(site, tmp_path, "explain", "optimizer.lr").stdout

@@ -62,9 +62,7 @@ def test_submitit_runs_the_same_jobs_in_the_same_folder() -> None:
     assert cli.main(["-m", *QUICK, "sweep.executor=local"]) == 0  # whatever ran them, they are done
 
 
-def test_sbatch_is_given_a_script_with_what_was_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sbatch_is_given_a_script_with_what_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("submitit")
     notes = stand_in(tmp_path, monkeypatch)
     options = "sweep.slurm={partition: gpu, timeout_min: 90, cpus_per_task: 2, gpus_per_node: 1}"
@@ -72,13 +70,7 @@ def test_sbatch_is_given_a_script_with_what_was_asked_for(
     assert finished() == ["finished", "finished"]
     scripts = [path.read_text() for path in notes.glob("script-*.sh")]
     assert len(scripts) == 2
-    for line in (
-        "--partition=gpu",
-        "--time=90",
-        "--cpus-per-task=2",
-        "--gpus-per-node=1",
-        "--job-name=dlrun",
-    ):
+    for line in ("--partition=gpu", "--time=90", "--cpus-per-task=2", "--gpus-per-node=1", "--job-name=dlrun"):
         assert f"#SBATCH {line}" in scripts[0]
     assert sys.executable in scripts[0]
 
@@ -88,9 +80,7 @@ def test_sbatch_is_given_a_script_with_what_was_asked_for(
     (slug,) = [slug for slug in folder.jobs if f'"slug": "{slug}"' in submitted(folder.state, number)]
     status = folder.run(slug).status
     status.write_text(json.dumps(json.loads(status.read_text()) | {"state": "interrupted"}))
-    (folder.state / f"{slug}.json").write_text(
-        json.dumps({"state": "running", "handle": number, "attempts": 1})
-    )
+    (folder.state / f"{slug}.json").write_text(json.dumps({"state": "running", "handle": number, "attempts": 1}))
     cli.main(["-m", *QUICK, "sweep.executor=slurm", options])
     assert len(list(notes.glob("script-*.sh"))) == 2
 
@@ -184,10 +174,7 @@ def test_every_end_of_a_process_has_words(code: int | None, log: str, words: str
 
 
 def test_an_executor_that_knows_more_says_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (
-        cause(Ended("a", None, note="batch job 7: NODE_FAIL"), None, tmp_path / "no.log")
-        == "batch job 7: NODE_FAIL"
-    )
+    assert cause(Ended("a", None, note="batch job 7: NODE_FAIL"), None, tmp_path / "no.log") == "batch job 7: NODE_FAIL"
     assert last_line(tmp_path / "no.log") == ""
     monkeypatch.chdir(tmp_path)
     assert FakeSweep(monkeypatch)(["seed=0", "device=cpu"]) == 0

@@ -56,9 +56,7 @@ def metrics(path: Path) -> list[dict[str, str]]:
 # --- failures ---------------------------------------------------------------------------------------------------------
 
 
-def test_of_sixty_jobs_seven_fail_in_seven_ways_and_the_others_finish(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_of_sixty_jobs_seven_fail_in_seven_ways_and_the_others_finish(capsys: pytest.CaptureFixture[str]) -> None:
     numbers = ",".join(map(str, range(59)))
     words = ["-m", *QUICK, f"model.job={numbers},nonsense", "sweep.name=s", "sweep.job_timeout=8", "--quiet"]
     assert cli.main(words) == 2  # the impossible one is named before anything trains
@@ -144,9 +142,7 @@ def killed_again_and_again(kills: int, jobs: int) -> None:
         dead = {pid for _, pid in jobs_that_run(path)}
         sweep = begin(words)
         wait_for(
-            lambda dead=dead, sweep=sweep: (
-                {pid for _, pid in jobs_that_run(path)} - dead or sweep.poll() is not None
-            )
+            lambda dead=dead, sweep=sweep: {pid for _, pid in jobs_that_run(path)} - dead or sweep.poll() is not None
         )
         time.sleep(draw.uniform(0.0, 1.0))
         pids = [pid for _, pid in jobs_that_run(path)]
@@ -161,9 +157,7 @@ def killed_again_and_again(kills: int, jobs: int) -> None:
     assert f"{jobs} jobs: {jobs} finished." in printed
     assert sorted(p.name for p in (path / "jobs").iterdir()) == sorted(f"seed{n}" for n in range(jobs))
     for seed in range(jobs):
-        alone = dlrun.train(
-            [*SLOW, f"seed={seed}", "device.threads=1", "model.seconds=0", f"run.dir=alone{seed}"]
-        )
+        alone = dlrun.train([*SLOW, f"seed={seed}", "device.threads=1", "model.seconds=0", f"run.dir=alone{seed}"])
         assert metrics(path / "jobs" / f"seed{seed}") == metrics(alone.path)
 
 
@@ -296,9 +290,7 @@ class SlowExecutor:
             child.pid = -1
 
 
-def test_a_model_that_hangs_while_building_does_not_hold_the_sweep_up(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_model_that_hangs_while_building_does_not_hold_the_sweep_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "CHECK_SECONDS", 0.2)
     monkeypatch.setattr(plan, "MOMENT", 0.05)
     config = Config(expand(["seed=0,1"]).jobs[0].config.to_dict())  # type: ignore[union-attr]
@@ -319,8 +311,7 @@ def test_what_a_dry_run_found_decides_its_exit_code(monkeypatch: pytest.MonkeyPa
         errors = {"0": "", "1": "cannot be built", "2": "crashed"}
         kinds = [errors[str(job.config.seed)] for job in jobs]
         return [
-            DryRunResult(job, error=kind, impossible="built" in kind)
-            for job, kind in zip(jobs, kinds, strict=True)
+            DryRunResult(job, error=kind, impossible="built" in kind) for job, kind in zip(jobs, kinds, strict=True)
         ]
 
     monkeypatch.setattr(plan, "try_jobs", tried)
@@ -354,14 +345,7 @@ def test_the_estimate_counts_what_is_not_training(
 
 
 def test_a_hopeless_job_is_pruned_while_it_runs() -> None:
-    words = [
-        *BAD,
-        "trainer.epochs=6",
-        "optimizer=sgd",
-        "trainer.eval_every=1",
-        "sweep.name=s",
-        "sweep.workers=1",
-    ]
+    words = [*BAD, "trainer.epochs=6", "optimizer=sgd", "trainer.eval_every=1", "sweep.name=s", "sweep.workers=1"]
     rates = "optimizer.lr=0.1,0.11,0.12,0.13,0.14,1e-9"
     assert cli.main(["-m", *words, rates, "sweep.pruner=median", "--quiet"]) == 0
     records = states(read_sweep(Path("outputs/sweeps/s")))
@@ -417,9 +401,7 @@ def test_gpus_are_taken_in_turn_among_those_that_are_visible(monkeypatch: pytest
     assert some.slots == 6
     start(some, 6)
     seen = [
-        request["task"]["environment"]["CUDA_VISIBLE_DEVICES"]
-        for request in server.sent
-        if request["op"] == "start"
+        request["task"]["environment"]["CUDA_VISIBLE_DEVICES"] for request in server.sent if request["op"] == "start"
     ]
     assert seen == ["2", "3", "5"] * 2
     some.note({"ended": "j1", "code": 0, "memory_mib": 1.0, "seconds": 1.0})

@@ -89,9 +89,7 @@ def test_a_random_search_needs_no_optuna(sweep: FakeSweep, monkeypatch: pytest.M
         sweep(TPE)
 
 
-def test_a_search_ends_when_every_combination_was_tried(
-    sweep: FakeSweep, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_search_ends_when_every_combination_was_tried(sweep: FakeSweep, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["seed=0,1", "optimizer=sgd,adam", "sweep.search=random", "device=cpu"]
     assert sweep([*words, "sweep.trials=9"], quiet=False) == 0
     assert len(sweep.folder.jobs) == 4
@@ -102,9 +100,7 @@ def test_a_search_ends_when_every_combination_was_tried(
     assert "4 jobs, 0 to run" in capsys.readouterr().out
 
 
-def test_a_search_spends_no_trial_on_an_impossible_value(
-    sweep: FakeSweep, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_search_spends_no_trial_on_an_impossible_value(sweep: FakeSweep, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["trainer.batch_size=64,0", "optimizer.lr=interval(0.1,1)", "sweep.search=random", "device=cpu"]
     with pytest.raises(ConfigError, match=r"trainer\.batch_size=0"):
         sweep([*words, "sweep.trials=4"])
@@ -163,9 +159,7 @@ def test_tpe_finds_the_valley_and_survives_failures(sweep: FakeSweep) -> None:
 def load(sweep: FakeSweep) -> Any:
     import optuna
 
-    return optuna.load_study(
-        study_name="sweep", storage=f"sqlite:///{sweep.folder.state.absolute()}/optuna.db"
-    )
+    return optuna.load_study(study_name="sweep", storage=f"sqlite:///{sweep.folder.state.absolute()}/optuna.db")
 
 
 def test_a_search_goes_on_where_it_stopped(sweep: FakeSweep) -> None:
@@ -205,9 +199,7 @@ def test_a_study_that_was_lost_is_put_back_from_the_runs(
     elif damage == "gone":
         file.unlink()
     else:
-        file.write_bytes(
-            {"empty": b"", "cut": file.read_bytes()[:5000], "text": b"no database\n" * 500}[damage]
-        )
+        file.write_bytes({"empty": b"", "cut": file.read_bytes()[:5000], "text": b"no database\n" * 500}[damage])
     assert sweep([*words, "sweep.trials=6"]) == 0
     told = capsys.readouterr().err
     assert "had lost 4 trials: put back from sweep.yaml and the runs" in told
@@ -233,9 +225,7 @@ def test_a_lost_study_is_put_back_with_its_gaps_and_failures(sweep: FakeSweep) -
     assert [trial.state.name for trial in load(sweep).trials] == ["FAIL", "FAIL", "COMPLETE", "COMPLETE"]
     jobs = sweep.folder.jobs.values()
     assert [job.trial for job in jobs] == [0, 1, 2, 3]
-    assert [trial.params["optimizer"] for trial in load(sweep).trials] == [
-        job.swept["optimizer"] for job in jobs
-    ]
+    assert [trial.params["optimizer"] for trial in load(sweep).trials] == [job.swept["optimizer"] for job in jobs]
 
 
 def test_a_pruned_grid_survives_the_loss_of_its_study(sweep: FakeSweep) -> None:
@@ -341,9 +331,7 @@ def _fail_once(yes: bool) -> float:
     return 0.1
 
 
-def test_what_a_killed_sweep_was_told_is_not_told_again(
-    sweep: FakeSweep, recwarn: pytest.WarningsRecorder
-) -> None:
+def test_what_a_killed_sweep_was_told_is_not_told_again(sweep: FakeSweep, recwarn: pytest.WarningsRecorder) -> None:
     sweep(["seed=0,1", "device=cpu"])
     folder = sweep.folder
     from dlrun.sweep.samplers.optuna import OptunaSampler

@@ -52,9 +52,7 @@ def test_a_sweep_is_found_by_its_fixed_words_and_the_names_of_its_keys() -> None
     assert name == sweep_name(
         ["model=mlp", "trainer.epochs=3", "sweep.workers=2", "run.name=x"], ["seed", "optimizer.lr"], "grid"
     )
-    assert name == sweep_name(
-        ["model=cnn", "model=mlp", "trainer.epochs=3"], ["seed", "optimizer.lr"], "grid"
-    )
+    assert name == sweep_name(["model=cnn", "model=mlp", "trainer.epochs=3"], ["seed", "optimizer.lr"], "grid")
     others = [
         sweep_name(["model=mlp", "trainer.epochs=4"], ["seed", "optimizer.lr"], "grid"),
         sweep_name(["model=mlp", "trainer.epochs=3"], ["seed"], "grid"),
@@ -65,9 +63,7 @@ def test_a_sweep_is_found_by_its_fixed_words_and_the_names_of_its_keys() -> None
 
 def test_names_need_no_quoting_anywhere() -> None:
     name = sweep_name(["dataset.path=/a b/ü.csv", "freeze=[^conv*]"], ["model.hidden"], "grid")
-    slug = job_slug(
-        {"model.hidden": [64, 64], "dataset.path": "a/b c.csv"}, ["model.hidden", "dataset.path"], []
-    )
+    slug = job_slug({"model.hidden": [64, 64], "dataset.path": "a/b c.csv"}, ["model.hidden", "dataset.path"], [])
     for text in (name, slug):
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text)
         assert shlex.quote(text) == text
@@ -251,9 +247,7 @@ def test_an_unfinished_job_takes_todays_words(sweep: FakeSweep) -> None:
     assert sweep.executors[-1].tasks[0].config["checkpoint"]["monitor"] == "val_accuracy"
 
 
-def test_a_job_that_is_ended_from_outside_has_failed(
-    sweep: FakeSweep, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_job_that_is_ended_from_outside_has_failed(sweep: FakeSweep, capsys: pytest.CaptureFixture[str]) -> None:
     def loss(config: dict[str, Any]) -> float:
         if config["seed"] == 1:
             raise InterruptedError("stopped by SIGTERM")
@@ -276,9 +270,7 @@ def test_every_failure_is_listed_with_its_cause_and_how_to_run_it_alone(
     assert sweep(FOUR) == 3
     printed = capsys.readouterr().out
     assert "failed: optimizer=sgd seed=1\n  no luck\n" in printed
-    assert (
-        "failed: optimizer=adam seed=0\n  killed: SIGKILL; perhaps the machine ran out of memory\n" in printed
-    )
+    assert "failed: optimizer=adam seed=0\n  killed: SIGKILL; perhaps the machine ran out of memory\n" in printed
     assert "  last line: its last words\n" in printed
     assert "  alone: dlrun device=cpu optimizer=adam seed=0\n" in printed
     assert "4 jobs: 1 finished, 3 failed." in printed
@@ -306,9 +298,7 @@ def test_a_frozen_job_keeps_its_configuration_and_is_called_stale(
     assert "stale" not in capsys.readouterr().out
 
 
-def test_a_refresh_that_is_refused_leaves_the_results(
-    sweep: FakeSweep, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refresh_that_is_refused_leaves_the_results(sweep: FakeSweep, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep(FOUR)
 
     def refuse(executor: Any, jobs: list[Any], screen: SweepScreen) -> None:
@@ -332,13 +322,7 @@ def test_changed_data_and_code_are_stale_too(
 ) -> None:
     for part in ("train", "test"):
         (tmp_path / f"{part}.csv").write_text("Ada,English\nMarie,French\n")
-    words = [
-        "dataset=names",
-        "model=gru",
-        "dataset.train_path=train.csv",
-        "dataset.test_path=test.csv",
-        "seed=0,1",
-    ]
+    words = ["dataset=names", "model=gru", "dataset.train_path=train.csv", "dataset.test_path=test.csv", "seed=0,1"]
     sweep(words)
     (tmp_path / "train.csv").write_text("Ada,English\nMarie,French\nKurt,German\n")
     sweep(words, quiet=False)
@@ -381,9 +365,7 @@ def test_the_data_hash_sees_content_but_not_the_time(tmp_path: Path) -> None:
 # --- impossible jobs --------------------------------------------------------------------------------------------------
 
 
-def test_impossible_jobs_are_named_before_anything_trains(
-    sweep: FakeSweep, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_impossible_jobs_are_named_before_anything_trains(sweep: FakeSweep, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigError, match=r"(?s)trainer\.epochs=0.*1 of 2 jobs cannot be run.*skip_invalid"):
         sweep(["trainer.epochs=1,0", "device=cpu"])
     assert not Path("outputs").exists()
@@ -451,13 +433,7 @@ def test_the_run_directory_decides_what_became_of_a_job(sweep: FakeSweep) -> Non
         status = folder.path / "jobs" / f"seed{number}" / "status.json"
         status.write_text(json.dumps(json.loads(status.read_text()) | {"state": state}))
     found = [record.state for record in states(folder).values()]
-    assert found == [
-        "finished",
-        "waiting",
-        "failed",
-        "waiting",
-        "pruned",
-    ]  # running, but nobody holds the lock
+    assert found == ["finished", "waiting", "failed", "waiting", "pruned"]  # running, but nobody holds the lock
     with RunDirHeld(folder.path / "jobs" / "seed1"):
         assert states(folder)["seed1"].state == "running"
 
@@ -475,9 +451,7 @@ class RunDirHeld:
         self.run.unlock()
 
 
-def test_a_job_that_another_process_runs_is_waited_for(
-    sweep: FakeSweep, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_that_another_process_runs_is_waited_for(sweep: FakeSweep, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dlrun.sweep.drive.DYING", 0.2)
     sweep(["seed=0,1", "device=cpu"])
     path = sweep.folder.path / "jobs" / "seed1"
@@ -552,9 +526,7 @@ def test_a_retry_needs_the_plug_ins_and_goes_back_to_the_folder(
     sweep.loss = lambda config: _fail(True)
     words = ["model=one,two", "plugins=[two.py]", "device=cpu", f"sweep.dir={path}"]
     assert sweep(words, flags=["--plugin", "one.py"]) == 3
-    assert (
-        "  alone: dlrun --plugin one.py 'plugins=[two.py]' device=cpu model=two\n" in capsys.readouterr().out
-    )
+    assert "  alone: dlrun --plugin one.py 'plugins=[two.py]' device=cpu model=two\n" in capsys.readouterr().out
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     with monkeypatch.context() as patch:
@@ -650,9 +622,7 @@ def test_read_sweep_of_an_empty_folder_is_empty(tmp_path: Path) -> None:
 # --- the screen -------------------------------------------------------------------------------------------------------
 
 
-def test_the_live_table_shows_what_runs_and_what_is_left(
-    sweep: FakeSweep, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_live_table_shows_what_runs_and_what_is_left(sweep: FakeSweep, capsys: pytest.CaptureFixture[str]) -> None:
     from rich.console import Console
 
     sweep(["seed=0,1,2", "device=cpu", "trainer.epochs=10"])
@@ -678,9 +648,7 @@ def test_a_sweep_goes_on_when_nobody_reads_on(sweep: FakeSweep, monkeypatch: pyt
         os.close(reader)
         with monkeypatch.context() as patch:
             patch.setattr("sys.stdout", os.fdopen(writer, "w"))
-            assert (
-                cli.main(["-m", f"seed={seeds}", "device=cpu", *(["--quiet"] if seeds == "2,1" else [])]) == 3
-            )
+            assert cli.main(["-m", f"seed={seeds}", "device=cpu", *(["--quiet"] if seeds == "2,1" else [])]) == 3
             sys.stdout.close()
     assert [record.state for record in states(sweep.folder).values()] == ["finished", "failed", "finished"]
     assert (sweep.folder.path / "results.csv").exists()
@@ -707,16 +675,12 @@ def test_a_full_disk_under_the_sweep_ends_it_with_one_message(
     with monkeypatch.context() as patch:
         patch.setattr("dlrun.sweep.drive.write_record", full)
         assert cli.main(["-m", "seed=0,1", "device=cpu"]) == 4
-    assert re.search(
-        r"cannot write to outputs/sweeps/\S+: No space left on device\. The same", capsys.readouterr().err
-    )
+    assert re.search(r"cannot write to outputs/sweeps/\S+: No space left on device\. The same", capsys.readouterr().err)
     assert sweep.executors[-1].signals == [signal.SIGTERM]
     assert sweep(["seed=0,1", "device=cpu"]) == 0
 
 
-@pytest.mark.parametrize(
-    "words", [["-m", "seed=0,1", "device=cpu", "sweep.name={}"], ["sweep", "status", "{}"]]
-)
+@pytest.mark.parametrize("words", [["-m", "seed=0,1", "device=cpu", "sweep.name={}"], ["sweep", "status", "{}"]])
 def test_a_name_that_is_too_long_is_refused(
     sweep: FakeSweep, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

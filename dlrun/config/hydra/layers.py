@@ -89,14 +89,11 @@ def _files(choices: Choices, menu: Schema) -> tuple[list[tuple[str, str, bool]],
     overrides = [
         Override(OverrideType.CHANGE, group, ValueType.ELEMENT, option)
         for group, option in choices.items()
-        if option
-        is not None  # Hydra takes no `null` for a group; our only one is the experiment, null anyway
+        if option is not None  # Hydra takes no `null` for a group; our only one is the experiment, null anyway
     ]
     with hydra_rules():
         try:
-            found = create_defaults_list(
-                _repository(menu), PRIMARY, overrides, prepend_hydra=False, skip_missing=False
-            )
+            found = create_defaults_list(_repository(menu), PRIMARY, overrides, prepend_hydra=False, skip_missing=False)
         except MissingConfigException as error:
             raise ConfigError(_missing(error, menu)) from None
         except (HydraException, OmegaConfBaseException, ValueError, RecursionError) as error:

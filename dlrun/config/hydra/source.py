@@ -49,9 +49,7 @@ class SchemaSource(ConfigSource):
         if config_path == PRIMARY:
             defaults = [self._usual(item) for item in defaults]
         config = OmegaConf.create({"defaults": defaults} if defaults else {})
-        return ConfigResult(
-            provider=self.provider, path=self.path, config=config, header={"package": package}
-        )
+        return ConfigResult(provider=self.provider, path=self.path, config=config, header={"package": package})
 
     def _usual(self, item: Any) -> Any:
         """An entry of the primary config's defaults list, with the option that the user's settings put there."""
@@ -112,17 +110,11 @@ def check_file(values: Any, source: str) -> None:
     defaults = values.get("defaults", [])
     good = isinstance(defaults, list) and all(
         isinstance(item, str)
-        or (
-            isinstance(item, dict)
-            and len(item) == 1
-            and isinstance(next(iter(item.values())), (str, type(None)))
-        )
+        or (isinstance(item, dict) and len(item) == 1 and isinstance(next(iter(item.values())), (str, type(None))))
         for item in defaults
     )
     if not good:
-        raise ConfigError(
-            Problem(source, "`defaults` must be a list of options, such as `- override /model: gru`.")
-        )
+        raise ConfigError(Problem(source, "`defaults` must be a list of options, such as `- override /model: gru`."))
 
 
 def _text_keys(values: dict[Any, Any]) -> bool:

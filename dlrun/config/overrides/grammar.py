@@ -77,13 +77,9 @@ def read_word(text: str, menu: Schema) -> list[Override]:
         return list(_choice(Override(text, key, _glob(value, key, menu), raw), menu))
     if key.removesuffix(".name") in COMPONENTS and key.endswith(".name"):
         group = key.removesuffix(".name")
-        raise ConfigError(
-            Problem(key, f"the {group} is chosen by its group.", f"Write {group}={raw.strip()}")
-        )
+        raise ConfigError(Problem(key, f"the {group} is chosen by its group.", f"Write {group}={raw.strip()}"))
     if isinstance(value, Globbed):
-        raise ConfigError(
-            Problem(key, "glob(...) picks options of a group; this is a key.", "List its values.")
-        )
+        raise ConfigError(Problem(key, "glob(...) picks options of a group; this is a key.", "List its values."))
     return [Override(text, key, value, raw)]
 
 
@@ -94,13 +90,9 @@ def _split(text: str) -> tuple[str, str, str | None]:
     sign, key = (match[1], match[2]) if match else ("", left.strip())
     if not re.fullmatch(r"[A-Za-z_][\w-]*(?:[./][\w-]+)*(?:@[\w.:-]*)?", key):
         named = key or text
-        raise ConfigError(
-            Problem(named, "is not the name of a key." if key else "has no key before the `=`.")
-        )
+        raise ConfigError(Problem(named, "is not the name of a key." if key else "has no key before the `=`."))
     if "@" in key:
-        raise ConfigError(
-            Problem(key, "a group cannot be moved to another place.", f"Write {key.split('@')[0]}=...")
-        )
+        raise ConfigError(Problem(key, "a group cannot be moved to another place.", f"Write {key.split('@')[0]}=..."))
     if "/" in key and not key.startswith("hydra"):
         group = key.split("/")[0]
         rest = key[len(group) + 1 :]
@@ -112,15 +104,9 @@ def _split(text: str) -> tuple[str, str, str | None]:
 def _refuse_hydra(key: str) -> None:
     if not re.match(r"hydra([./]|$)", key):
         return
-    ours = next(
-        (ours for theirs, ours in HYDRA_KEYS.items() if key == theirs or key.startswith(theirs + ".")), None
-    )
-    hint = (
-        f"{ours} does the same." if ours else "Every setting of dlrun has a key of its own: see dlrun --help."
-    )
-    raise ConfigError(
-        Problem(key, "dlrun does not run under hydra.main, so it has no hydra.* settings.", hint)
-    )
+    ours = next((ours for theirs, ours in HYDRA_KEYS.items() if key == theirs or key.startswith(theirs + ".")), None)
+    hint = f"{ours} does the same." if ours else "Every setting of dlrun has a key of its own: see dlrun --help."
+    raise ConfigError(Problem(key, "dlrun does not run under hydra.main, so it has no hydra.* settings.", hint))
 
 
 def _deletion(text: str, key: str, menu: Schema) -> Override:
@@ -129,9 +115,7 @@ def _deletion(text: str, key: str, menu: Schema) -> Override:
         return Override(text, key, OFF[key])
     if key in GROUPS:
         raise ConfigError(Problem(key, f"a run needs a {key}: it cannot be left out.", _allowed(key, menu)))
-    raise ConfigError(
-        Problem(key, "a key cannot be removed.", f"Set it instead: {key}=null, if it allows that.")
-    )
+    raise ConfigError(Problem(key, "a key cannot be removed.", f"Set it instead: {key}=null, if it allows that."))
 
 
 def _allowed(group: str, menu: Schema) -> str:
@@ -143,9 +127,7 @@ def _choice(word: Override, menu: Schema) -> Iterator[Override]:
     if isinstance(word.value, Distribution):
         raise ConfigError(Problem(word.key, "an interval has no options.", _allowed(word.key, menu)))
     if isinstance(word.value, Choices):
-        names = tuple(
-            _option(word.key, v, t, menu) for v, t in zip(word.value.values, word.value.texts, strict=True)
-        )
+        names = tuple(_option(word.key, v, t, menu) for v, t in zip(word.value.values, word.value.texts, strict=True))
         texts = tuple("null" if name is None else name for name in names)
         yield Override(word.text, word.key, Choices(names, texts), word.raw)
         return

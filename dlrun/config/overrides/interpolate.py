@@ -47,9 +47,7 @@ def _without_broken(values: Any, path: str, problems: list[Problem]) -> Any:
         except (OmegaConfBaseException, ValueError, RecursionError):
             hint = "To mean the two characters, write \\${."
             problems.append(
-                Problem(
-                    path or "''", f"{format_yaml(values)!r} is not an interpolation that can be read.", hint
-                )
+                Problem(path or "''", f"{format_yaml(values)!r} is not an interpolation that can be read.", hint)
             )
             return None
     return values

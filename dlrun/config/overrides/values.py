@@ -18,9 +18,7 @@ from dlrun.config.schema.contract import format_yaml
 from dlrun.errors import ConfigError, Problem
 
 SWEEP_FUNCTIONS = re.compile(r"^\s*(choice|range|interval|glob|tag|sort|shuffle)\s*\(.*\)\s*$", re.DOTALL)
-PARSER_WORDS = re.compile(
-    r"no viable alternative|mismatched input|extraneous input|token recognition|missing '"
-)
+PARSER_WORDS = re.compile(r"no viable alternative|mismatched input|extraneous input|token recognition|missing '")
 EXAMPLES = {
     "choice": "choice(1, 2, 3)",
     "range": "range(5, 20, 5)",

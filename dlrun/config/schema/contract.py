@@ -54,9 +54,7 @@ class Alternative:
     def accept(self, value: Any) -> Any:
         """The value in this type (`1` as a float, `1e3` as an int). Raises `Mismatch`."""
         value = getattr(self, f"_{self.type}")(value)
-        if isinstance(value, (int, float)) and not all(
-            COMPARE[sign](value, limit) for sign, limit in self.bounds
-        ):
+        if isinstance(value, (int, float)) and not all(COMPARE[sign](value, limit) for sign, limit in self.bounds):
             raise Mismatch("out of range")
         return value
 

@@ -22,11 +22,7 @@ SHOWN = ("trainer", "device", "checkpoint")  # groups whose keys are the same fo
 def help_page(menu: Schema, commands: dict[str, str], flags: dict[str, str]) -> str:
     """The whole of `dlrun --help`."""
     lines = ["dlrun: run deep-learning experiments from configuration", ""]
-    lines += [
-        "usage: dlrun [FLAGS] [GROUP=OPTION | KEY=VALUE] ...",
-        "       dlrun COMMAND [ARGUMENTS] [FLAGS]",
-        "",
-    ]
+    lines += ["usage: dlrun [FLAGS] [GROUP=OPTION | KEY=VALUE] ...", "       dlrun COMMAND [ARGUMENTS] [FLAGS]", ""]
     lines += ["examples:", EXAMPLES, "", "commands (dlrun COMMAND --help says more):"]
     lines += [f"  {name:<14} {text}" for name, text in commands.items()]
     lines += [
@@ -41,9 +37,7 @@ def help_page(menu: Schema, commands: dict[str, str], flags: dict[str, str]) -> 
         names = [name for name in menu.options(group) if name != usual]
         listed = ", ".join([usual, *names] if usual not in ("", "null") else names)
         lines.append(f"  {group:<11} {text}")
-        lines += textwrap.wrap(
-            listed, 108, initial_indent=" " * 14, subsequent_indent=" " * 14, break_long_words=False
-        )
+        lines += textwrap.wrap(listed, 108, initial_indent=" " * 14, subsequent_indent=" " * 14, break_long_words=False)
     lines += [
         "",
         "keys (dlrun explain GROUP=OPTION lists those of models, datasets, losses, optimizers and schedulers):",
@@ -52,19 +46,14 @@ def help_page(menu: Schema, commands: dict[str, str], flags: dict[str, str]) -> 
     for group in SHOWN:
         section = menu.section(group, "")
         lines += ["", *key_table(list(section.keys.values()), f"{group}.")] if section else []
-    lines += [
-        "",
-        "Settings of your own live in ./conf/dlrun.yaml; ./conf/GROUP/OPTION.yaml beside it adds an option.",
-    ]
+    lines += ["", "Settings of your own live in ./conf/dlrun.yaml; ./conf/GROUP/OPTION.yaml beside it adds an option."]
     return "\n".join(lines)
 
 
 def list_page(word: str | None, menu: Schema) -> str:
     """`dlrun list`, or `dlrun list models`. Raises `ConfigError` for a group that is none."""
     if word is None:
-        return "\n\n".join(
-            "\n".join([f"{plural}:", *list_options(group, menu)]) for group, plural in GROUPS.items()
-        )
+        return "\n\n".join("\n".join([f"{plural}:", *list_options(group, menu)]) for group, plural in GROUPS.items())
     by_word = {**{plural: group for group, plural in GROUPS.items()}, **{group: group for group in GROUPS}}
     by_word["metrics"] = by_word["metric"] = "metric"
     if word not in by_word:
@@ -84,9 +73,7 @@ def list_options(group: str, menu: Schema) -> list[str]:
     lines = []
     for name, option in options.items():
         full = menu.full(option)
-        notes = [
-            f"{word}: {full.headers[word]}" for word in ("takes", "gives", "for") if word in full.headers
-        ]
+        notes = [f"{word}: {full.headers[word]}" for word in ("takes", "gives", "for") if word in full.headers]
         note = f"  [{'; '.join(notes)}]" if notes else ""
         lines.append(f"  {name:<{width}}  {option.description}{note}".rstrip())
         if "expect" in option.headers:

@@ -29,13 +29,7 @@ GROUPS = {  # in the order of the primary config, with the plural that `dlrun li
     "logger": "loggers",
     "experiment": "experiments",
 }
-COMPONENTS = (
-    "model",
-    "dataset",
-    "loss",
-    "optimizer",
-    "scheduler",
-)  # the groups whose `name` is in a registry
+COMPONENTS = ("model", "dataset", "loss", "optimizer", "scheduler")  # the groups whose `name` is in a registry
 
 
 _GIVEN: list[str | Path] = []
@@ -104,9 +98,7 @@ class Schema:
             for key, new in part.keys.items():
                 old = keys.get(key)
                 inherit = old is not None and new.contract is None
-                keys[key] = (
-                    replace(new, contract=old.contract, help=new.help or old.help) if inherit and old else new
-                )
+                keys[key] = replace(new, contract=old.contract, help=new.help or old.help) if inherit and old else new
         return replace(option, keys=keys, headers=headers)
 
     @cached_property
@@ -165,9 +157,7 @@ class Schema:
         for group in GROUPS:
             for option in self.options(group).values() if group != "experiment" else ():
                 missing = [b for b in option.bases if b not in self.options(group)]
-                problems += [
-                    Problem(option.source, f"inherits from {base!r}, which is not there.") for base in missing
-                ]
+                problems += [Problem(option.source, f"inherits from {base!r}, which is not there.") for base in missing]
                 for key in self.full(option).keys.values():
                     if key.contract is None and not (key.key == "name" and group in COMPONENTS):
                         problems.append(Problem(option.source, f"{key.key} has no contract in its comment."))
@@ -181,9 +171,7 @@ def _shadow(option: Option, below: Option | None) -> Option:
     keys = {}
     for name, key in option.keys.items():
         lent = below.keys.get(name)
-        keys[name] = (
-            key if key.contract or not lent else replace(lent, default=key.default, source=key.source)
-        )
+        keys[name] = key if key.contract or not lent else replace(lent, default=key.default, source=key.source)
     missing = {} if option.bases else {k: v for k, v in below.keys.items() if k not in keys}
     return replace(option, keys={**keys, **missing}, headers={**below.headers, **option.headers})
 
@@ -192,10 +180,7 @@ def fingerprint(dirs: tuple[Path, ...]) -> tuple[tuple[str, int, int], ...]:
     """Path, time and size of every YAML file below some folders: differs when any file has changed."""
     found = []
     for folder in dirs:
-        paths = [
-            *folder.glob("*.yaml"),
-            *(path for group in GROUPS for path in (folder / group).rglob("*.yaml")),
-        ]
+        paths = [*folder.glob("*.yaml"), *(path for group in GROUPS for path in (folder / group).rglob("*.yaml"))]
         for path in sorted(paths):
             stat = path.stat()
             found.append((str(path), stat.st_mtime_ns, stat.st_size))

@@ -36,9 +36,7 @@ class Binding:
         self.values: list[float] = []
         lengths = [len(self.formula.numbers(group, 1)) for group in optimizer.param_groups]
         self.buffer = array("d", bytes(8 * sum(lengths))) if on_cpu else None
-        self.numbers = (
-            torch.empty(0) if self.buffer is None else torch.frombuffer(self.buffer, dtype=torch.float64)
-        )
+        self.numbers = torch.empty(0) if self.buffer is None else torch.frombuffer(self.buffer, dtype=torch.float64)
 
     def holds(self, optimizer: Any) -> bool:
         """Is it still the same state, and what the graph was made for? Somebody may have put others there."""

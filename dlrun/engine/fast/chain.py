@@ -39,8 +39,7 @@ class Chain:
         self.cross_entropy = cross_entropy
         # Fetched once: a module's attributes cost a tenth of a small step.
         self.layers: list[tuple[Any, Any]] = [  # weight and bias, or the two functions of an activation
-            (layer.weight, layer.bias) if isinstance(layer, nn.Linear) else ACTIVATIONS[type(layer)]
-            for layer in layers
+            (layer.weight, layer.bias) if isinstance(layer, nn.Linear) else ACTIVATIONS[type(layer)] for layer in layers
         ]
         self.saved: list[Tensor] = []  # of a linear layer its input, of an activation its result
         self.no_grad = torch.no_grad()

@@ -46,15 +46,12 @@ class CompiledStep:
         self.whole = formula is not None
         state.train_mode()
         self.traces = {
-            shapes(example): Trace(state, example, formula, eager.clip_norm, eager.precision)
-            for example in examples
+            shapes(example): Trace(state, example, formula, eager.clip_norm, eager.precision) for example in examples
         }
         self.bindings: dict[Shapes, Binding] = {}
         self.no_grad = torch.no_grad()
 
-    def __call__(
-        self, state: Any, batch: Any, scale: float = 1.0, update: bool = True
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, state: Any, batch: Any, scale: float = 1.0, update: bool = True) -> tuple[Tensor, Tensor]:
         """One batch. Returns its loss (0-d) and the model's output, both detached and still on the device."""
         key = shapes(batch)
         trace = self.traces.get(key)

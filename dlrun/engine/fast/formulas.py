@@ -100,12 +100,7 @@ def _adam_numbers(group: Group, steps: int) -> list[float]:
 def _adam_structure(group: Group, decoupled: bool) -> Group:
     decay = group["weight_decay"] != 0
     decoupled = decay and group.get("decoupled_weight_decay", decoupled)  # torch < 2.7 has no such key
-    return {
-        "maximize": group["maximize"],
-        "amsgrad": group["amsgrad"],
-        "decay": decay,
-        "decoupled": decoupled,
-    }
+    return {"maximize": group["maximize"], "amsgrad": group["amsgrad"], "decay": decay, "decoupled": decoupled}
 
 
 def _adam_keys(group: Group) -> tuple[str, ...]:

@@ -57,9 +57,7 @@ class FusedStep:
         self.run_backward = backward_engine()
         self.ones: dict[tuple[float, torch.dtype, torch.device], Tensor] = {}
 
-    def __call__(
-        self, state: Any, batch: Any, scale: float = 1.0, update: bool = True
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, state: Any, batch: Any, scale: float = 1.0, update: bool = True) -> tuple[Tensor, Tensor]:
         """One batch. Returns its loss (0-d) and the model's output, both detached and still on the device.
 
         `scale` is the batch's share of an accumulated step; `update` says that this batch ends it.

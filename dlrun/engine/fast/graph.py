@@ -54,9 +54,7 @@ class GraphStep:
         self.loss = torch.empty(0)
         self.output = torch.empty(0)
 
-    def __call__(
-        self, state: Any, batch: Any, scale: float = 1.0, update: bool = True
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, state: Any, batch: Any, scale: float = 1.0, update: bool = True) -> tuple[Tensor, Tensor]:
         """One batch. Returns its loss (0-d) and the model's output, both detached and still on the device."""
         usual = len(batch.target) == self.rows and scale == 1.0 and update
         if not usual or self.refused or not is_ordinary(state.optimizer):

@@ -240,9 +240,7 @@ def _alike(params: Tensors) -> bool:
     Autograd lays new gradients out so; those from a checkpoint may lie otherwise.
     """
     kinds = {(p.device, p.dtype) for p in params}
-    return len(kinds) <= 1 and all(
-        _is_plain(p) and _is_plain(p.grad) and _same_layout(p, p.grad) for p in params
-    )
+    return len(kinds) <= 1 and all(_is_plain(p) and _is_plain(p.grad) and _same_layout(p, p.grad) for p in params)
 
 
 def _same_layout(p: Tensor, other: Tensor | None) -> bool:

@@ -34,9 +34,7 @@ def fast_step(
     return GraphStep(eager, update, batches.sizes(0)), ["cuda_graph", *words[1:]]
 
 
-def eager_step(
-    state: Any, *, clip_norm: float | None, precision: str, batches: Any
-) -> tuple[FusedStep, list[str]]:
+def eager_step(state: Any, *, clip_norm: float | None, precision: str, batches: Any) -> tuple[FusedStep, list[str]]:
     """The fast eager step and its words. It lays convolution weights out anew; values stay the same.
 
     - On the CPU, an optimizer with fused kernels is updated by them (`fused`); others by their own step.
@@ -91,9 +89,7 @@ def compiled_step(
 
     if state.scaler is not None:
         message = "a step with a gradient scaler is not compiled."
-        raise ConfigError(
-            Problem("device.compile", message, "Use device.precision=bf16, or device.compile=false.")
-        )
+        raise ConfigError(Problem("device.compile", message, "Use device.precision=bf16, or device.compile=false."))
     eager = FusedStep(clip_norm=clip_norm, precision=precision, device_type=state.device.type)
     if fast:
         eager, _ = eager_step(state, clip_norm=clip_norm, precision=precision, batches=batches)

@@ -36,9 +36,7 @@ class SideEffects:
 
     def __init__(self, *owners: Any) -> None:
         modules = [part for owner in owners if isinstance(owner, nn.Module) for part in owner.modules()]
-        others = [
-            owner for owner in owners if not isinstance(owner, nn.Module) and hasattr(owner, "__dict__")
-        ]
+        others = [owner for owner in owners if not isinstance(owner, nn.Module) and hasattr(owner, "__dict__")]
         self.holders = [*modules, *others]
         self.buffers = [(module, dict(module._buffers)) for module in modules]
         self.attributes = [dict(vars(holder)) for holder in self.holders]

@@ -134,16 +134,12 @@ class Trace:
         self.update(weights, dict(zip(known, found, strict=True)), slots, numbers)
         return loss.detach(), output.detach()
 
-    def update(
-        self, weights: list[Tensor], gradients: dict[int, Tensor], slots: list[Tensor], numbers: Tensor
-    ) -> None:
+    def update(self, weights: list[Tensor], gradients: dict[int, Tensor], slots: list[Tensor], numbers: Tensor) -> None:
         """The optimizer's formula for every weight that has a gradient."""
         assert self.formula is not None
         values = numbers.split(self.lengths)
         index, place = 0, 0
-        for params, keys, structure, value in zip(
-            self.groups, self.keys, self.structures, values, strict=True
-        ):
+        for params, keys, structure, value in zip(self.groups, self.keys, self.structures, values, strict=True):
             names = [key for key in keys if key != "step"]
             for _ in params:
                 state = dict(zip(names, slots[place : place + len(names)], strict=True))

@@ -70,9 +70,7 @@ def make_executor(settings: Any, configs: list[Config], state: Path) -> Executor
 def needs_extra(executor: str, package: str) -> ConfigError:
     """The executor's package is not installed."""
     hint = f"Install it: pip install 'dlrun[{executor}]'"
-    return ConfigError(
-        Problem("sweep.executor", f"{executor} needs the package {package}, which is not here.", hint)
-    )
+    return ConfigError(Problem("sweep.executor", f"{executor} needs the package {package}, which is not here.", hint))
 
 
 def uses_gpu(config: Config) -> bool:
@@ -97,9 +95,7 @@ def cause(ended: Ended, timeout: float | None, log: Path) -> str:
     if ended.code is None:
         return ended.note or "its process vanished"
     if ended.code >= 0:
-        return f"its process ended by itself with exit code {ended.code}" + (
-            f" ({ended.note})" if ended.note else ""
-        )
+        return f"its process ended by itself with exit code {ended.code}" + (f" ({ended.note})" if ended.note else "")
     name = signal.Signals(-ended.code).name
     words = {"SIGSEGV": "crashed (segmentation fault)", "SIGABRT": "aborted", "SIGBUS": "crashed (bus error)"}
     text = words.get(name, "killed")
@@ -115,14 +111,8 @@ def hung_in(log: Path) -> str | None:
 
 def place_in(log: Path) -> str:
     """`, in forward (model.py, line 7)`: the innermost frame of the last stack that faulthandler wrote."""
-    stacks = re.split(
-        r"^(?:Current thread|Thread) .*\(most recent call first\):$", tail(log), flags=re.MULTILINE
-    )
-    frame = (
-        re.search(r'^  File "(.*)", line (\d+) in (.*)$', stacks[-1], re.MULTILINE)
-        if len(stacks) > 1
-        else None
-    )
+    stacks = re.split(r"^(?:Current thread|Thread) .*\(most recent call first\):$", tail(log), flags=re.MULTILINE)
+    frame = re.search(r'^  File "(.*)", line (\d+) in (.*)$', stacks[-1], re.MULTILINE) if len(stacks) > 1 else None
     return f", in {frame[3]} ({os.path.basename(frame[1])}, line {frame[2]})" if frame else ""
 
 

@@ -46,11 +46,7 @@ class Server:
         words = [sys.executable, "-m", "dlrun.workers.server"]
         package = str(PACKAGE.parent)
         path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-        pipes: dict[str, Any] = {
-            "stdin": subprocess.PIPE,
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.DEVNULL,
-        }
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         environment = os.environ | {"PYTHONPATH": path}
         self.process = subprocess.Popen(words, env=environment, start_new_session=True, **pipes)
         assert self.process.stdin is not None
@@ -116,9 +112,7 @@ class LocalExecutor:
         while True:
             answers = self.server.receive(60.0)
             if answers is None:
-                raise RunError(
-                    "the worker processes cannot be started: python -m dlrun.workers.server says why."
-                )
+                raise RunError("the worker processes cannot be started: python -m dlrun.workers.server says why.")
             for answer in answers:
                 if "gpus" in answer:
                     return visible(answer["gpus"])
@@ -127,9 +121,7 @@ class LocalExecutor:
         """Fork a child for the task, on the GPU that has the fewest jobs."""
         child = Worker(replace(task, threads=max(1, processors() // self.slots)), gpu=self.choose_gpu(task))
         if child.gpu is not None:
-            child.task = replace(
-                child.task, environment={**task.environment, "CUDA_VISIBLE_DEVICES": child.gpu}
-            )
+            child.task = replace(child.task, environment={**task.environment, "CUDA_VISIBLE_DEVICES": child.gpu})
         self.children[task.slug] = child
         self.server.send(op="start", task=child.task.to_dict())
         return ""
@@ -171,9 +163,7 @@ class LocalExecutor:
     def replace_server(self) -> None:
         """The server died, and its children with it."""
         self.server.close()
-        self.ended += [
-            Ended(slug, None, note="the server of the worker processes died") for slug in self.children
-        ]
+        self.ended += [Ended(slug, None, note="the server of the worker processes died") for slug in self.children]
         self.children = {}
         if self.starts >= SERVER_STARTS:
             raise RunError("the worker processes cannot be started: python -m dlrun.workers.server says why.")

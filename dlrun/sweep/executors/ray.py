@@ -44,9 +44,7 @@ class RayExecutor:
         if address is None:
             options |= {"include_dashboard": False}
         try:
-            self.ray.init(
-                address=address or "local", ignore_reinit_error=True, logging_level=logging.ERROR, **options
-            )
+            self.ray.init(address=address or "local", ignore_reinit_error=True, logging_level=logging.ERROR, **options)
         except (ConnectionError, OSError, ValueError, RuntimeError) as error:
             raise RunError(f"no Ray at sweep.ray_address={address}: {first_line(str(error))}") from None
 

@@ -52,10 +52,7 @@ class SlurmExecutor:
         self.folder = (state / "slurm").absolute()
         self.executor = submitit.AutoExecutor(folder=self.folder, cluster=self.cluster)
         try:
-            named = {
-                key if key in SHARED else f"slurm_{key.removeprefix('slurm_')}": options[key]
-                for key in options
-            }
+            named = {key if key in SHARED else f"slurm_{key.removeprefix('slurm_')}": options[key] for key in options}
             self.executor.update_parameters(**{"name": "dlrun", **named})
         except (NameError, ValueError, TypeError) as error:
             raise ConfigError(Problem("sweep.slurm", first_line(str(error)))) from None

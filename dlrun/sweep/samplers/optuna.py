@@ -34,9 +34,7 @@ class OptunaSampler:
     For a grid the study only prunes: its trials have no parameters.
     """
 
-    def __init__(
-        self, search: str, pruner: str, space: Mapping[str, Space], seed: int, sweep: SweepDir
-    ) -> None:
+    def __init__(self, search: str, pruner: str, space: Mapping[str, Space], seed: int, sweep: SweepDir) -> None:
         optuna = import_optuna(search)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.optuna, self.space = optuna, dict(space) if search != "grid" else {}
@@ -141,9 +139,7 @@ class OptunaSampler:
         if not old.state.is_finished():
             return trial
         facts = {"params": old.params, "distributions": old.distributions}
-        self.study.add_trial(
-            self.optuna.trial.create_trial(state=self.optuna.trial.TrialState.RUNNING, **facts)
-        )
+        self.study.add_trial(self.optuna.trial.create_trial(state=self.optuna.trial.TrialState.RUNNING, **facts))
         return int(self.study.get_trials(deepcopy=False)[-1].number)
 
     def epoch(self, trial: int, epoch: int, value: float) -> bool:

@@ -92,17 +92,12 @@ def rounded(value: float, choices: Distribution) -> float | int:
 def make_sampler(settings: Any, expansion: Expansion, sweep: SweepDir) -> Sampler:
     """The sampler that `sweep.search` and `sweep.pruner` ask for. Raises `ConfigError` without Optuna."""
     if expansion.left_out:
-        print(
-            f"note: left out of the search, being impossible: {', '.join(expansion.left_out)}",
-            file=sys.stderr,
-        )
+        print(f"note: left out of the search, being impossible: {', '.join(expansion.left_out)}", file=sys.stderr)
     if settings["search"] == "random" and settings["pruner"] == "none":
         return RandomSampler(expansion.swept, expansion.config.seed)
     from dlrun.sweep.samplers.optuna import OptunaSampler
 
-    return OptunaSampler(
-        settings["search"], settings["pruner"], expansion.swept, expansion.config.seed, sweep
-    )
+    return OptunaSampler(settings["search"], settings["pruner"], expansion.swept, expansion.config.seed, sweep)
 
 
 class SamplerSource:
@@ -161,9 +156,7 @@ class Pruned(SamplerSource):
 class Search(SamplerSource):
     """First the unfinished trials of an earlier command, then new ones."""
 
-    def __init__(
-        self, sweep: SweepDir, expansion: Expansion, sampler: Sampler, *, retry_failed: bool
-    ) -> None:
+    def __init__(self, sweep: SweepDir, expansion: Expansion, sampler: Sampler, *, retry_failed: bool) -> None:
         super().__init__(sweep, sampler)
         self.expansion = expansion
         self.jobs = [job for job in sweep.jobs.values() if job.trial is not None]

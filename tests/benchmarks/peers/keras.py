@@ -52,11 +52,7 @@ def model_of(task: Task) -> keras.Model:
         for channels in (10, 20, 30):
             blocks += [layers.Conv2D(channels, 3), layers.MaxPooling2D(2), relu()]
         return keras.Sequential([*blocks, layers.Flatten(), dense(10)])
-    rows = [
-        layers.Embedding(128, 100, mask_zero=True),
-        layers.GRU(100, return_sequences=True),
-        layers.GRU(100),
-    ]
+    rows = [layers.Embedding(128, 100, mask_zero=True), layers.GRU(100, return_sequences=True), layers.GRU(100)]
     return keras.Sequential([*rows, dense(18)])
 
 
