@@ -1,0 +1,79 @@
+"""Every YAML composes, builds and trains three steps as it did, and every command imports what it did."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.house.golden import COMMANDS, SLOW, Golden, measure_command, measure_yaml, yaml_names
+
+NAMES = yaml_names()
+
+
+@pytest.fixture(scope="module")
+def golden() -> Iterator[Golden]:
+    """What is stored; it is stored anew where `python -m tests.house.golden --write` asks for that."""
+    golden = Golden(write="WRITE_GOLDEN" in os.environ)
+    yield golden
+    if golden.write:
+        golden.save()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a sweep of two runs, made by the command `sweep`."""
+    folder = tmp_path_factory.mktemp("commands")
+    (folder / "sweep.txt").write_text(measure_command("sweep", folder))
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_yaml_builds_and_trains_as_before(
+    name: str, golden: Golden, mnist_root: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DLRUN_DATA", str(mnist_root))
+    for label, facts in measure_yaml(name, images).items():
+        assert not golden.check_yaml(label, facts), label
+
+
+@pytest.mark.parametrize(
+    "command", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in COMMANDS]
+)
+def test_a_command_imports_what_it_did(command: str, golden: Golden, folder: Path) -> None:
+    made = folder / f"{command}.txt"
+    assert not golden.check_command(command, made.read_text() if made.exists() else measure_command(command, folder))
+
+
+def test_every_yaml_and_every_command_is_stored(golden: Golden) -> None:
+    assert {label.split(" #")[0] for label in golden.facts["yamls"]} == set(NAMES)
+    assert golden.facts["commands"].keys() == COMMANDS.keys()
+
+
+def test_what_does_not_train_starts_without_torch(golden: Golden) -> None:
+    packages = {command: set(text.split()) for command, text in golden.facts["commands"].items()}
+    assert {command for command, found in packages.items() if "torch" in found} == {"run", "show", "summary"}
+    assert packages["--help"] == packages["runs"] == set()
+    assert "yaml" in packages["list"]
+    assert "matplotlib" in packages["compare"]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_change_is_seen(golden: Golden, same: bool) -> None:
+    other = copy.copy(golden)
+    other.write, other.same_torch, other.same_packages = False, same, same
+    before = golden.facts["yamls"]["model=cnn"]
+    first, *rest = before["losses"]
+    assert other.check_yaml("model=cnn", before) == []
+    assert other.check_yaml("model=cnn", before | {"keys": "a b"})
+    assert other.check_yaml("model=cnn", before | {"engine": "resident plain"})
+    assert other.check_yaml("model=cnn", before | {"losses": [first * (1 + 2e-4), *rest]})
+    assert bool(other.check_yaml("model=cnn", before | {"weights": "0"})) == same
+    assert bool(other.check_yaml("model=cnn", before | {"losses": [first * (1 + 2e-5), *rest]})) == same
+    assert other.check_yaml("model=new", before) == ["model=new is new"]
+    assert other.check_command("list", "torch yaml") == ["+torch"]
+    assert other.check_command("list", "") == ["-yaml"]
+    assert bool(other.check_command("list", "sympy yaml")) == same
