@@ -70,12 +70,18 @@ def test_other_data_under_the_same_name_are_noticed(pictures: list[str], capsys:
 
 @pytest.mark.parametrize(
     "what",
-    ["files.Table.flush", "checkpoint.write_last", "checkpoint.write", "logs.rewrite_table", "closing.write_json"],
+    [
+        "store.files.CsvTable.flush",
+        "store.checkpoint.write_last",
+        "store.checkpoint.write",
+        "run.logs.rewrite_table",
+        "run.closing.write_json",
+    ],
 )
 def test_a_full_disk_is_said_in_one_line(
     what: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(f"dlrun.run.{what}", no_space)
+    monkeypatch.setattr(f"dlrun.{what}", no_space)
     assert run() == 4
     printed = capsys.readouterr()
     assert "cannot write to a: No space left" in printed.out

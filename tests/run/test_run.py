@@ -228,12 +228,12 @@ def test_overrides_are_a_list() -> None:
 
 TWO_INPUTS = """
 import torch, dlrun
-from dlrun.data.base import Part, from_parts
+from dlrun.data.base import Split, from_parts
 
 @dlrun.register.dataset("pairs")
 def pairs(*, seed: int):
     def part(n):
-        return Part((torch.rand(n, 1), torch.rand(n, 5)), torch.rand(n, 1))
+        return Split((torch.rand(n, 1), torch.rand(n, 5)), torch.rand(n, 1))
     return from_parts("pairs", "regression", "multi", part(20), part(10), part(10))
 
 class Both(torch.nn.Module):

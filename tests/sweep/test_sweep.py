@@ -468,7 +468,7 @@ def test_a_job_that_another_process_runs_is_waited_for(sweep: FakeSweep, monkeyp
             other.unlock()
         return []
 
-    monkeypatch.setattr("sweep_fakes.FakeExecutor.wait", finish_elsewhere)
+    monkeypatch.setattr("tests.helpers.sweep_fakes.FakeExecutor.wait", finish_elsewhere)
     assert sweep(["seed=0,1", "device=cpu"]) == 0
     assert len(looks) >= 3
     assert sweep.ran == []
