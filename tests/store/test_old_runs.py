@@ -233,7 +233,9 @@ def test_a_finished_sweep_trains_nothing_again(sweep: str, jobs: int, capsys: py
     folder = Path("outputs/sweeps", sweep)
     files, results = files_in(folder / "jobs"), rows_of(folder / "results.csv")
     assert run(*command_of(sweep)) == 0
-    assert f"{jobs} jobs, 0 to run" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"stale: {jobs} jobs (changed since: code {jobs})" in printed, "the code has changed, no configuration"
+    assert f"{jobs} jobs, 0 to run" in printed
     assert files_in(folder / "jobs") == files
     assert rows_of(folder / "results.csv") == results
 
@@ -245,7 +247,9 @@ def test_a_sweep_trains_its_failed_job_alone(retry: bool, capsys: pytest.Capture
     assert run("sweep", "status", str(sweep)) == 0
     assert "3 jobs: 2 finished, 1 failed; no process runs it." in capsys.readouterr().out
     assert run(*(["sweep", "retry", str(sweep)] if retry else command_of("grid"))) == 3
-    assert "3 jobs, 1 to run" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "3 jobs, 1 to run" in printed
+    assert "changed since: configuration" not in printed
     rows = {row["job"]: row for row in rows_of(sweep / "status.csv")}
     assert {job: row["attempts"] for job, row in rows.items()} == {"lr0.1": "1", "lr0.01": "1", "lr1e_30": "2"}
     assert rows["lr1e_30"]["error"].startswith("the loss of step 2 is nan")
