@@ -11,6 +11,10 @@ from torch import nn
 from dlrun.errors import ConfigError, Problem, did_you_mean
 
 KEY = "optimizer.groups"
+NORM_LAYERS = (
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm),
+    *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
+)
 Group = dict[str, Any]
 
 
@@ -43,8 +47,8 @@ def parameter_groups(
 
     Each of `groups` is `{match: GLOB or [GLOB, ...], lr: 0.1, ...}`, with any of `options` besides `match`. A
     parameter belongs to the first that matches its name (`*` spans dots), the others to the optimizer's own
-    settings, which come first. With `decay_norm_and_bias=False` the biases and the parameters of
-    normalisation layers have weight decay 0 everywhere. Empty groups are left out.
+    settings, which come first. With `decay_norm_and_bias=False` parameters of one dimension (biases, scales) and
+    those of torch's normalization layers have weight decay 0 everywhere. Empty groups are left out.
     Raises `ConfigError` for a glob that matches no trainable parameter, and for an unknown setting.
     """
     names = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -67,14 +71,15 @@ def parameter_groups(
 
 
 def norms_and_biases(model: nn.Module) -> set[str]:
-    """The names of all biases (`bias_ih_l0` too) and of everything in a normalisation layer."""
-    found = set()
+    """The names of all parameters with fewer than two dimensions, and of everything in a normalization layer of torch.
+
+    Structure decides, not a name: a layer of a user's that is called `NormalMap` decays, a scale of its own does not.
+    """
+    names = {name: parameter.dim() < 2 for name, parameter in model.named_parameters()}
     for prefix, module in model.named_modules():
-        norm = "norm" in type(module).__name__.lower()
-        for name, _ in module.named_parameters(recurse=False):
-            if norm or name.startswith("bias") or name.endswith("_bias"):
-                found.add(f"{prefix}.{name}" if prefix else name)
-    return found
+        if isinstance(module, NORM_LAYERS):
+            names |= dict.fromkeys((f"{prefix}.{name}".lstrip(".") for name, _ in module.named_parameters()), True)
+    return {name for name, is_spared in names.items() if is_spared}
 
 
 def _globs(group: Mapping[str, Any]) -> list[str]:

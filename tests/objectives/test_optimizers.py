@@ -230,15 +230,30 @@ def test_learning_rates_by_glob() -> None:
 
 def test_weight_decay_spares_biases_and_norms() -> None:
     model = net()
-    assert norms_and_biases(model) == {"body.0.bias", "body.1.weight", "body.1.bias", "head.bias"}
+    assert norms_and_biases(model) == {"body.0.bias", "body.1.weight", "body.1.bias", "head.bias", "scale"}
     assert norms_and_biases(nn.GRU(2, 2)) == {"bias_ih_l0", "bias_hh_l0"}
     optimizer = OPTIMIZERS.get("adamw")(
         Trainable(model), decay_norm_and_bias=False, groups=[{"match": "head.*", "lr": 0.5}]
     )
     found = [(len(g["params"]), g["lr"], g["weight_decay"]) for g in optimizer.param_groups]
-    assert found == [(2, 0.001, 0.01), (3, 0.001, 0.0), (1, 0.5, 0.01), (1, 0.5, 0.0)]
+    assert found == [(1, 0.001, 0.01), (4, 0.001, 0.0), (1, 0.5, 0.01), (1, 0.5, 0.0)]
     undecayed = OPTIMIZERS.get("adam")(Trainable(model), decay_norm_and_bias=False)
     assert len(undecayed.param_groups) == 1  # no weight decay, nothing to spare
+
+
+def test_structure_decides_what_is_spared_and_not_a_name() -> None:
+    class NormalMap(nn.Linear):
+        """A layer with `norm` in its name that is none."""
+
+    class RootMeanSquare(nn.Module):
+        """A normalization layer without `norm` in its name."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.gain = nn.Parameter(torch.ones(3))
+
+    model = nn.Sequential(NormalMap(3, 3), RootMeanSquare(), nn.LayerNorm((2, 3)), nn.BatchNorm1d(3))
+    assert norms_and_biases(model) == {"0.bias", "1.gain", "2.weight", "2.bias", "3.weight", "3.bias"}
 
 
 @pytest.mark.parametrize(
