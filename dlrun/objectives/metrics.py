@@ -3,6 +3,7 @@
 A metric is made from `(spec, loss)` and has
 
     names           what `result` holds
+    better          optional: {name: "max" or "min"}, which way each of them is better
     train_names     what `train_result` holds
     countable       are the training counts integers that may be taken of several batches at once?
     train_counts    (output, target) -> Tensor, the cheap counts of the training loop
@@ -16,8 +17,8 @@ All counts stay on the device of the output; nothing in them waits for it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -35,6 +36,19 @@ def metric_for(spec: DataSpec) -> str:
     return "regression" if spec.task in ("regression", "reconstruction") else "classification"
 
 
+def directions(metric: object) -> dict[str, str]:
+    """Which way each value of an evaluation is better, `min` or `max`; a metric that does not say is not in it.
+
+    Raises `ConfigError` where a metric declares something else.
+    """
+    declared, names = getattr(metric, "better", {}), getattr(metric, "names", ())
+    known = isinstance(declared, Mapping) and set(declared) <= set(names)
+    if not known or not set(declared.values()) <= {"min", "max"}:
+        what = f"{type(metric).__name__}.better is {declared!r}."
+        raise ConfigError(Problem("metric", what, f"Map names among {', '.join(names)} to 'min' or 'max'."))
+    return {"loss": "min", **declared}
+
+
 class Classification:
     """Accuracy, macro F1 and the confusion matrix of one class a position.
 
@@ -44,6 +58,7 @@ class Classification:
     """
 
     names = ("accuracy", "macro_f1")
+    better: ClassVar = {"accuracy": "max", "macro_f1": "max"}
     train_names = ("accuracy",)
 
     def __init__(self, spec: DataSpec, loss: Any = None) -> None:
@@ -100,6 +115,7 @@ class Multilabel:
     """
 
     names = ("accuracy", "subset_accuracy", "macro_f1")
+    better: ClassVar = {"accuracy": "max", "subset_accuracy": "max", "macro_f1": "max"}
     train_names = ("accuracy",)
     countable = True
 
@@ -155,6 +171,7 @@ class Regression:
     def __init__(self, spec: DataSpec, loss: Any = None) -> None:
         self.reconstruction = spec.task == "reconstruction"
         self.names = ("mae",) if self.reconstruction else ("mae", "r2")
+        self.better = {"mae": "min"} if self.reconstruction else {"mae": "min", "r2": "max"}
         self.train_names = self.names
 
     def counts(self, output: Tensor, target: Tensor) -> Tensor:
@@ -200,9 +217,11 @@ class MetricCollection:
     def __init__(self, main: Any, users: Sequence[Any]) -> None:
         self.metrics = (main, *users)
         self.names = tuple(name for metric in self.metrics for name in metric.names)
-        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        twice = sorted({name for name in self.names if ("loss", *self.names).count(name) > 1})
         if twice:
             raise ConfigError(Problem("metric", f"two metrics are named {twice[0]!r}."))
+        self.better = {name: way for metric in self.metrics for name, way in directions(metric).items()}
+        del self.better["loss"]
         self.countable, self.train_names = main.countable, main.train_names
         self.train_counts, self.train_result = main.train_counts, main.train_result
         self.sizes: list[int] = []

@@ -27,7 +27,7 @@ from dlrun.report.remarks import REPEAT, remarks
 from dlrun.report.tables import Table, clipped, format_value, print_table
 from dlrun.store.files import write_atomic
 from dlrun.store.places import OUTPUTS, place_of
-from dlrun.store.reader import best_row, component, mode_of
+from dlrun.store.reader import StoredRun, best_row, component
 
 FIGURE = "comparison.png"
 
@@ -202,27 +202,40 @@ def choose_metric(jobs: Sequence[ComparedRun]) -> tuple[str, str, list[str], boo
     """
     runs = [job.run for job in jobs if job.run.metrics or job.run.summary]
     metric = Counter(run.monitor for run in runs).most_common(1)[0][0] if runs else "val_loss"
-    mode = next((run.mode for run in runs if run.monitor == metric), mode_of(metric))
+    modes = {run.mode: None for run in runs if run.monitor == metric} or {"min": None}
+    mode = next(iter(modes))
     notes = []
     comparable = True
+    if len(modes) > 1:
+        notes.append(f"some runs take less and some take more of {metric} for better: it does not rank them.")
+        comparable = False
     if len({component(run.config, "dataset") for run in runs if run.config}) > 1:
         notes.append(f"the runs are on different data sets: {metric} does not compare between them.")
         comparable = False
     losses = {repr(run.config.get("loss")) for run in runs if run.config}
     if len(losses) > 1 and metric.endswith("_loss"):
         part = metric.split("_", 1)[0]
-        shared = [name for name in metric_names(runs[0].metrics) if all(f"{part}_{name}" in r.metrics for r in runs)]
-        if shared:
+        shared = shared_metric(runs, part)
+        if shared is not None:
             notes.append(
-                f"the loss functions differ, so {metric} does not compare: ranked by {part}_{shared[0]}"
+                f"the loss functions differ, so {metric} does not compare: ranked by {shared[0]}"
                 " (at the epoch that each run chose by its own loss)."
             )
-            metric = f"{part}_{shared[0]}"
-            mode = mode_of(metric)
+            metric, mode = shared
         else:
             notes.append(f"the loss functions differ: {metric} does not compare between them.")
             comparable = False
     return metric, mode, notes, comparable
+
+
+def shared_metric(runs: Sequence[StoredRun], part: str) -> tuple[str, str] | None:
+    """The most telling metric of a part that all runs measured, and which way it is better, if they agree on that."""
+    for name in metric_names(runs[0].metrics):
+        column = f"{part}_{name}"
+        ways = {run.direction(column) if column in run.metrics else None for run in runs}
+        if len(ways) == 1 and (way := ways.pop()) is not None:
+            return column, way
+    return None
 
 
 def _row(job: ComparedRun, keys: Sequence[str], metric: str, mode: str, target: float | None) -> stats.PairRow:

@@ -15,7 +15,7 @@ from typing import Any
 from dlrun.errors import RunError, did_you_mean
 from dlrun.report.tables import Table, format_number, print_table
 from dlrun.store.files import read_json
-from dlrun.store.reader import find_runs, mode_of, state_of
+from dlrun.store.reader import direction, find_runs, state_of
 from dlrun.store.reading import flatten, number, numbers
 
 COLUMNS = ("name", "status", "model", "dataset", "metric", "when")
@@ -136,7 +136,7 @@ def _order(entry: Entry, key: str) -> tuple[str, float, str]:
 
 
 def _mode(entry: Entry) -> str:
-    return str(entry.summary.get("mode") or mode_of(entry.monitor))
+    return str(entry.summary.get("mode") or direction(entry.summary, entry.monitor))
 
 
 def _check_keys(entries: Sequence[Entry], keys: Sequence[str]) -> None:

@@ -46,7 +46,7 @@ def differences(run: RunDir, values: dict[str, Any], built: Any) -> list[str]:
     return lines
 
 
-def adapt(values: dict[str, Any], own: Config, config: Config, built: Any) -> list[str]:
+def adapt(run: RunDir, values: dict[str, Any], own: Config, config: Config, built: Any) -> list[str]:
     """Change the checkpoint where the configuration was changed in earnest; returns lines that say so.
 
     Settings of the optimizer come from the new configuration and its moments from the checkpoint; another
@@ -66,7 +66,9 @@ def adapt(values: dict[str, Any], own: Config, config: Config, built: Any) -> li
         lines.append(f"from here on with another {' and '.join(groups)}" + starts(anew))
     if own.section("loss") != config.section("loss"):
         values["loss"] = {}  # an average over steps of another loss
-    if any(own.checkpoint[key] != config.checkpoint[key] for key in ("monitor", "mode")):
+    before = read_json(run.environment).get("auto") or {}
+    selects = ("checkpoint.monitor", "checkpoint.mode")  # `auto` may have become something else in an older version
+    if any(before.get(key, built.auto[key]) != built.auto[key] for key in selects):
         values["best"] = None
         values["stopper"] |= {"value": None, "without_improvement": 0}
         lines.append(f"the best epoch is chosen anew from here on, by {built.plan.monitor}")

@@ -10,10 +10,10 @@ from torch import Tensor
 from dlrun.data.baseline import baseline
 from dlrun.engine.loop import Evaluation, eval_mode, evaluate
 from dlrun.engine.state import better
+from dlrun.objectives.metrics import directions
 from dlrun.run import environment
 from dlrun.run.screen import shorter
 from dlrun.store.files import write_atomic, write_json
-from dlrun.store.reader import mode_of
 
 CONSTANT = 1e-4  # outputs whose standard deviation over the samples is smaller are called constant
 LOOKED_AT = 10_000_000  # numbers in the samples that are looked at one by one: all of MNIST's test part
@@ -61,6 +61,7 @@ def summarize(session: Any, part: str, result: Evaluation) -> dict[str, Any]:
     summary: dict[str, Any] = {
         "monitor": plan.monitor,
         "mode": plan.mode,
+        "better": directions(state.metric),
         "stopped": "pruned" if session.pruned else state.stop_reason,
         "best": best,
         "last": dict(rows[-1]) if rows else None,
@@ -123,7 +124,8 @@ def find_remarks(session: Any, summary: dict[str, Any], looked: tuple[Any, Tenso
     for metric, base in summary["baseline"].items():
         row = summary["best"] or summary["last"] or {}
         reached = summary["test"].get(metric) if "test" in summary else row.get(f"{part}_{metric}")
-        if isinstance(base, float) and isinstance(reached, float) and not better(reached, base, mode_of(metric)):
+        way = summary["better"].get(metric)
+        if way and isinstance(base, float) and isinstance(reached, float) and not better(reached, base, way):
             remarks.append(f"no better than the baseline: {metric} {reached:.4f} against {base:.4f}")
     return [*remarks, *session.built.data.remarks]
 

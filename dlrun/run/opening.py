@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.engine.device import device_words
+from dlrun.objectives.metrics import directions
 from dlrun.run import environment
 from dlrun.run.screen import shorter
 from dlrun.store.files import read_json, write_atomic, write_json
@@ -36,6 +37,7 @@ def write_facts(session: Any) -> None:
         "device": device_words(session.state.device),
         "engine": built.engine,
         "auto": built.auto,
+        "better": directions(session.state.metric),  # for a run that ends without a summary
         "plugins": [{"name": p.name, "sha256": p.sha256} for p in plugins],
         "notes": built.notes,
     }
@@ -96,7 +98,7 @@ def data_words(built: Any) -> str:
 
 
 def training_words(session: Any) -> str:
-    """adam, lr 0.001, 10 epochs of 18 batches of 64, loss cross_entropy."""
+    """adam, lr 0.001, 10 epochs of 18 batches of 64, loss cross_entropy, selects val_loss (min)."""
     config, plan, batches = session.config, session.plan, session.built.batches["train"]
     words = [config.optimizer.name, f"lr {config.optimizer.lr:g}"]
     if config.scheduler.name != "none":
@@ -105,4 +107,4 @@ def training_words(session: Any) -> str:
     epochs = f"{plan.epochs:,} epoch{'s' if plan.epochs > 1 else ''} of {size}"
     if plan.max_steps is not None:
         epochs += f", at most {plan.max_steps:,} steps"
-    return ", ".join([*words, epochs, f"loss {session.built.auto['loss']}"])
+    return ", ".join([*words, epochs, f"loss {session.built.auto['loss']}", f"selects {plan.monitor} ({plan.mode})"])

@@ -10,6 +10,7 @@ from torch import nn
 from dlrun.config.config import Config
 from dlrun.engine.state import Plan, TrainState
 from dlrun.errors import ConfigError, Problem, did_you_mean
+from dlrun.objectives.metrics import directions
 
 MAX_STEP_ROWS = 10_000  # of steps.csv
 EVAL_SHARE = 0.1  # of an epoch's time that evaluation may take when eval_every is auto
@@ -45,7 +46,7 @@ def build_plan(config: Config, state: TrainState, batches: dict[str, Any], step:
 
 
 def choose_monitor(config: Config, state: TrainState, batches: dict[str, Any]) -> tuple[str, str]:
-    """The metric that selects the best weights, and whether less or more of it is better."""
+    """The metric that selects the best weights, and whether less or more of it is better. Raises `ConfigError`."""
     checkpoint = config.checkpoint
     part = next(part for part in ("val", "test", "train") if part in batches)
     monitor = f"{part}_loss" if checkpoint.monitor == "auto" else checkpoint.monitor
@@ -56,7 +57,12 @@ def choose_monitor(config: Config, state: TrainState, batches: dict[str, Any]) -
         raise ConfigError(Problem("checkpoint.monitor", f"there is no metric {monitor!r}.", hint))
     if checkpoint.mode != "auto":
         return monitor, checkpoint.mode
-    return monitor, "min" if monitor.endswith(("_loss", "_mae")) else "max"
+    name = monitor.partition("_")[2]
+    way = directions(state.metric).get(name)
+    if way is None:
+        hint = f"Write checkpoint.mode=min or max, or give its class `better = {{{name!r}: ...}}`."
+        raise ConfigError(Problem("checkpoint.mode", f"the metric {name!r} does not say which way is better.", hint))
+    return monitor, way
 
 
 def auto_eval_every(model: nn.Module, batches: dict[str, Any], epochs: int) -> int:

@@ -83,7 +83,7 @@ def starting_point(
     screen.line(f"resuming from {shorter(path)} (epoch {values['epoch'] + 1}, step {values['step']})")
     if not any(key.split(".")[0] == "dataset" for key in forced):
         adapt.check_data(values, built)
-    for line in [*adapt.differences(run, values, built), *adapt.adapt(values, own, config, built)]:
+    for line in [*adapt.differences(run, values, built), *adapt.adapt(run, values, own, config, built)]:
         screen.line(line, style="yellow")
     if forced:
         values["stopper"]["reason"] = None

@@ -20,7 +20,7 @@ from dlrun.errors import RunError
 from dlrun.store.files import read_json
 from dlrun.store.reading import Columns, finite, flatten, numbers, read_columns, read_lines, read_yaml
 
-HIGHER_IS_BETTER = ("accuracy", "r2", "f1", "precision", "recall", "auc")
+OLD_MAXIMA = ("accuracy", "r2", "f1", "precision", "recall", "auc")  # of runs that do not say which way is better
 NOT_REPEATED = ("run.dir", "run.overwrite", "resume", "sweep.")  # what belongs to one place or one moment
 
 
@@ -83,7 +83,7 @@ class StoredRun:
     @property
     def monitor(self) -> str:
         """The metric that selected the best epoch."""
-        named = self.summary.get("monitor") or self.flat.get("checkpoint.monitor")
+        named = self.summary.get("monitor") or self.auto("monitor") or self.flat.get("checkpoint.monitor")
         if named and named != "auto":
             return str(named)
         known = [f"{part}_loss" for part in ("val", "test", "train") if f"{part}_loss" in self.metrics]
@@ -92,7 +92,16 @@ class StoredRun:
     @property
     def mode(self) -> str:
         """min or max: which is better of the monitored metric."""
-        return str(self.summary.get("mode") or mode_of(self.monitor))
+        return str(self.summary.get("mode") or self.auto("mode") or self.direction(self.monitor) or "min")
+
+    def direction(self, column: str) -> str | None:
+        """min or max: which is better of a metric such as `val_accuracy`; None where its metric does not say."""
+        return direction(self.summary if "better" in self.summary else self.environment, column)
+
+    def auto(self, key: str) -> str:
+        """What `auto` became of `checkpoint.KEY`, which a run knows before it has a summary."""
+        values = self.environment.get("auto")
+        return str(values.get(f"checkpoint.{key}") or "") if isinstance(values, Mapping) else ""
 
     def part(self, name: str) -> dict[str, float]:
         """The numbers of one part of summary.json: best, last, test, baseline, counts or times."""
@@ -238,9 +247,16 @@ def best_row(columns: Columns, metric: str, mode: str) -> dict[str, float]:
     return {name: values[row] for name, values in columns.items() if math.isfinite(values[row])}
 
 
-def mode_of(metric: str) -> str:
-    """max for metrics of which more is better, else min."""
-    return "max" if metric.endswith(HIGHER_IS_BETTER) else "min"
+def direction(facts: Mapping[str, Any], column: str) -> str | None:
+    """Which way a column of metrics.csv is better, by the `better` of summary.json; None where that does not say.
+
+    Runs of older versions have no such entry: there, the name decides.
+    """
+    declared = facts.get("better")
+    if not isinstance(declared, Mapping):
+        return "max" if column.endswith(OLD_MAXIMA) else "min"
+    way = declared.get(column.partition("_")[2])
+    return way if way in ("min", "max") else None
 
 
 def component(config: Mapping[str, Any], group: str) -> str:

@@ -262,6 +262,7 @@ import torch, dlrun
 @dlrun.register.metric("mse")
 class Mse:
     names = train_names = ("mse",)
+    better = {"mse": "min"}
     countable = False
     def __init__(self, spec, loss): ...
     def train_counts(self, output, target):
