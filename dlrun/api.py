@@ -1,11 +1,13 @@
-"""dlrun from Python: compose a configuration, train it, look at a run. For notebooks, tests and other programs.
+"""dlrun from Python: compose a configuration, train it, look at a run.
 
-import dlrun
+    import dlrun
 
-config = dlrun.compose(["model=mlp", "dataset=digits", "trainer.epochs=3"])
-run = dlrun.train(config)
-print(run.summary["test"]["accuracy"], run.path)
-model = dlrun.load_run(run.path).model()
+    config = dlrun.compose(["model=mlp", "dataset=digits", "trainer.epochs=3"])
+    run = dlrun.train(config)
+    print(run.summary["test"]["accuracy"], run.path)
+    model = dlrun.load_run(run.path).model()
+
+For notebooks, tests and other programs.
 """
 
 from __future__ import annotations

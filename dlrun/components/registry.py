@@ -104,20 +104,10 @@ OPTIMIZERS = Registry(
     "optimizer",
     {
         name: f"dlrun.objectives.optimizers:{name}"
-        for name in [
-            "sgd",
-            "rmsprop",
-            "adam",
-            "adamw",
-            "adamax",
-            "nadam",
-            "radam",
-            "adagrad",
-            "adadelta",
-            "asgd",
-            "rprop",
-            "lbfgs",
-        ]
+        for name in (
+            *("sgd", "rmsprop", "adam", "adamw", "adamax", "nadam"),
+            *("radam", "adagrad", "adadelta", "asgd", "rprop", "lbfgs"),
+        )
     },
 )
 

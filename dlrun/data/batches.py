@@ -7,85 +7,33 @@ waits for a GPU. Batch sizes count rows; only the last batch of a part may be sm
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from dlrun.data.base import Loading, Split
+from dlrun.data.loader import LoaderBatches, read_all, read_bytes, worker_count
 from dlrun.data.memory import SHARE, fits
-from dlrun.data.preprocess import Preparation
 from dlrun.data.seeds import permutation
-from dlrun.spec import DataSpec
+from dlrun.data.source import Batches, Options, trimmed
+from dlrun.spec import Batch, BatchSource, DataSpec
 
 GATHER = 32  # batches gathered at a time
 PREPARE_ONCE_BYTES = 64 * 2**20  # parts whose prepared form is no larger are prepared once, not each epoch
 
 
-class Batch(NamedTuple):
-    """Rows ready for the model: `model(*inputs)`, `loss(output, target)`."""
-
-    inputs: tuple[Tensor, ...]
-    target: Tensor
-
-
-class Batches(Protocol):
-    """A source of batches. `epoch(epoch, start)` skips `start` batches without computing them."""
-
-    samples: int
-    batch_size: int
-    resident: bool
-
-    def __len__(self) -> int: ...
-    def sizes(self, i: int) -> int: ...
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]: ...
-
-
-class Sizes:
-    """The arithmetic that all sources share: how many batches there are, and of how many rows."""
-
-    def __init__(self, rows: int, batch_size: int, max_batches: int | None) -> None:
-        self.rows = rows
-        self.batch_size = batch_size
-        self.count = math.ceil(rows / batch_size)
-        if max_batches is not None:
-            self.count = min(self.count, max_batches)
-        self.samples = min(rows, self.count * batch_size)
-
-    def __len__(self) -> int:
-        return self.count
-
-    def sizes(self, i: int) -> int:
-        """The rows of batch `i`."""
-        return min(self.batch_size, self.samples - i * self.batch_size)
-
-
-class ResidentBatches(Sizes):
+class ResidentBatches(Batches):
     """Batches of a part whose tensors are in memory: on the device where they fit, as stored or prepared.
 
-    With `shuffle` each epoch has an order of its own, from (seed, epoch); without, batches are plain slices.
+    Without `shuffle` they are plain slices.
     """
 
     resident = True
 
-    def __init__(
-        self,
-        part: Split,
-        spec: DataSpec,
-        *,
-        batch_size: int,
-        shuffle: bool = False,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-        max_batches: int | None = None,
-    ) -> None:
-        super().__init__(part.samples, batch_size, max_batches)
-        self.device = torch.device(device)
-        self.shuffle, self.seed = shuffle, seed
-        self.text = spec.input_kind == "text" and self.device.type == "cpu"
-        self.preparation = Preparation(spec, self.device)
+    def __init__(self, part: Split, spec: DataSpec, **options: Unpack[Options]) -> None:
+        super().__init__(part, spec, **options)
         on_device = self.device.type == "cpu" or fits(part.nbytes, self.device)
         home = self.device if on_device else torch.device("cpu")
         self.note = ""
@@ -147,30 +95,9 @@ def _sent(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
-def trimmed(batch: Batch) -> Batch:
-    """A text batch without the columns that are padding in every row. On a GPU this would wait for it."""
-    codes, lengths = batch.inputs[:2]
-    longest = int(lengths.max())
-    if longest == codes.shape[1]:
-        return batch
-    target = batch.target
-    if target.ndim == 2 and target.shape[1] == codes.shape[1] and not target.is_floating_point():  # by position
-        target = target[:, :longest]
-    return Batch((codes[:, :longest], lengths, *batch.inputs[2:]), target)
-
-
 def batches_for(
-    part: Split,
-    spec: DataSpec,
-    *,
-    batch_size: int,
-    shuffle: bool = False,
-    seed: int = 0,
-    device: torch.device | str = "cpu",
-    max_batches: int | None = None,
-    overfit: bool = False,
-    loading: Loading | None = None,
-) -> tuple[Batches, str]:
+    part: Split, spec: DataSpec, *, overfit: bool = False, loading: Loading | None = None, **options: Unpack[Options]
+) -> tuple[BatchSource, str]:
     """Batches of a part, and a line for the header on how they are read ("" when there is nothing to say).
 
     `overfit`: the first batch for ever, an epoch of one step. Rows on disk are read into memory when
@@ -180,18 +107,11 @@ def batches_for(
     """
     loading = loading or Loading()
     part, note = _placed(part, loading)
-    options: dict[str, Any] = {
-        "batch_size": batch_size,
-        "shuffle": shuffle and not overfit,
-        "seed": seed,
-        "device": device,
-        "max_batches": 1 if overfit else max_batches,
-    }
+    if overfit:
+        options |= {"shuffle": False, "max_batches": 1}
     if part.dataset is None and part.augment is None and loading.in_memory is not False:
         made = ResidentBatches(part, spec, **options)
         return made, note or made.note
-    from dlrun.data.loader import LoaderBatches, worker_count
-
     workers = worker_count(loading.workers, part.samples)
     what = "augmented" if part.augment else "read"
     note = note or f"{part.samples} rows {what} by DataLoader in {workers or 'no'} extra processes"
@@ -203,8 +123,6 @@ def _placed(part: Split, loading: Loading) -> tuple[Split, str]:
     fixed = getattr(part.dataset, "fixed", False)
     if part.dataset is None or loading.in_memory is False or not (fixed or loading.in_memory is True):
         return part, ""
-    from dlrun.data.loader import read_all, read_bytes, worker_count
-
     size = read_bytes(part)
     if loading.in_memory is True or fits(size):
         return read_all(part, worker_count(loading.workers, part.samples)), ""

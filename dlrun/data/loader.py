@@ -13,18 +13,17 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dlrun.data.base import Split
-from dlrun.data.batches import Batch, Sizes, trimmed
-from dlrun.data.preprocess import Preparation
 from dlrun.data.seeds import derive, forked, permutation
+from dlrun.data.source import Batches, Options, trimmed
 from dlrun.errors import DataError, DlrunError, TrainingFailed
-from dlrun.spec import DataSpec
+from dlrun.spec import Batch, DataSpec
 
 Key = tuple[int, int]  # epoch and row: all that the randomness of an item depends on
 MOST_WORKERS = 4  # that `auto` starts
@@ -156,8 +155,8 @@ def stream(loader: DataLoader[Any]) -> Iterator[Batch]:
         del batches, loader  # else a traceback that is kept would keep the workers, too
 
 
-class LoaderBatches(Sizes):
-    """Batches read by `DataLoader`, prepared on the device; see `batches.Batches`.
+class LoaderBatches(Batches):
+    """Batches read by `DataLoader`, prepared on the device.
 
     Workers start with the first epoch and stay; an epoch that is left early, `close()` and the end of this
     object stop them.
@@ -165,24 +164,10 @@ class LoaderBatches(Sizes):
 
     resident = False
 
-    def __init__(
-        self,
-        part: Split,
-        spec: DataSpec,
-        *,
-        batch_size: int,
-        shuffle: bool = False,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-        max_batches: int | None = None,
-        workers: int = 0,
-    ) -> None:
-        super().__init__(part.samples, batch_size, max_batches)
-        self.device = torch.device(device)
-        self.shuffle, self.seed, self.workers = shuffle, seed, workers
-        self.text = spec.input_kind == "text" and self.device.type == "cpu"
-        self.preparation = Preparation(spec, self.device)
-        self.source = SeededRows(part, seed)
+    def __init__(self, part: Split, spec: DataSpec, *, workers: int = 0, **options: Unpack[Options]) -> None:
+        super().__init__(part, spec, **options)
+        self.workers = workers
+        self.source = SeededRows(part, self.seed)
         self._open: list[tuple[DataLoader[Any], KeyBatches]] = []  # none or one
         self._running: object = None
         weakref.finalize(self, self._open.clear)  # also when Python ends, before it waits for its children

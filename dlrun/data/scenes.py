@@ -31,9 +31,8 @@ def scenes(
 ) -> Data:
     """Images (N, 1, S, S) uint8 and depths (N, 1, S, S) float.
 
-    `labelling`: the target is the mask (N, S, S) of background 0, box 1, disc 2. `classification`: which of
-        the two
-    is nearer, box 0 or disc 1. `size` is at least 8.
+    With `task="labelling"` the target is the mask (N, S, S) of background 0, box 1, disc 2; with
+    `task="classification"` it is which of the two is nearer, box 0 or disc 1. `size` is at least 8.
     """
     images, depths, masks, nearer = _draw(np.random.default_rng(derive(seed, "data")), samples, size)
     labels = ["background", "box", "disc"] if task == "labelling" else ["box", "disc"]

@@ -65,8 +65,8 @@ def convolution(inputs: int, outputs: int, kernel: int, batch_norm: bool, stride
 class Inception(nn.Module):
     """Four branches side by side: 1x1; 1x1 then 3x3; 1x1 then 5x5; pooling then 1x1. H and W stay.
 
-    The 1x1 convolutions before the large kernels cut the computation. (N, C, H, W) to (N, widths.total, H,
-    W).
+    The 1x1 convolutions before the large kernels cut the computation.
+    (N, C, H, W) to (N, widths.total, H, W).
     """
 
     def __init__(self, inputs: int, widths: Widths, batch_norm: bool = False) -> None:

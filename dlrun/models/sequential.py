@@ -3,11 +3,14 @@
     layers:
       - {name: conv1, conv2d: {out: 16, kernel_size: 3, padding: 1}}
       - relu
-      - {add: [[{conv2d: {out: 16, kernel_size: 3, padding: 1}}, relu], []]}     # a residual block: F(x) + x
-      - {concat: [[{conv2d: {out: 8, kernel_size: 1}}], [{max_pool2d: {kernel_size: 3, stride: 1, padding:
-      1}}]]} - flatten
-      - {linear: {out: auto}}                                                    # as many outputs as the task
-      has
+      - add:                                    # a residual block: F(x) + x
+          - [{conv2d: {out: 16, kernel_size: 3, padding: 1}}, relu]
+          - []
+      - concat:
+          - [{conv2d: {out: 8, kernel_size: 1}}]
+          - [{max_pool2d: {kernel_size: 3, stride: 1, padding: 1}}]
+      - flatten
+      - {linear: {out: auto}}                   # as many outputs as the task has
 
 An entry is a layer's name, or a mapping of it to its arguments (`{dropout: {p: 0.2}}`, or a bare first
 argument, `{dropout: 0.2}`), with an optional `name`. Branches are lists of entries; `add` sums them, `concat`

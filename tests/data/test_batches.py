@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from dlrun.data import batches as room
 from dlrun.data import loader, memory
 from dlrun.data.base import Data, Loading, Split, from_parts
-from dlrun.data.batches import Batch, ResidentBatches, batches_for
+from dlrun.data.batches import ResidentBatches, batches_for
 from dlrun.data.loader import LoaderBatches, SeededRows, TensorRows, worker_count
 from dlrun.data.mnist import mnist
 from dlrun.data.preprocess import preprocess
@@ -29,6 +29,7 @@ from dlrun.data.seeds import permutation
 from dlrun.data.sklearn_sets import digits
 from dlrun.data.toys import hello
 from dlrun.errors import DataError, TrainingFailed
+from dlrun.spec import Batch
 
 
 def noisy(image: Tensor) -> Tensor:

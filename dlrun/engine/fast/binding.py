@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from dlrun.engine.fast.snapshot import StateSnapshot
-
-if TYPE_CHECKING:
-    from dlrun.engine.fast.trace import Trace
+from dlrun.engine.fast.formulas import Group
+from dlrun.engine.fast.snapshot import StateSnapshot, joined_counts
+from dlrun.engine.fast.trace import Trace
 
 
 class Binding:
@@ -70,3 +69,26 @@ class Binding:
         count.add_(1)
         self.steps[group] += 1
         self.versions[group] = count._version
+
+
+def bind(trace: Trace, optimizer: Any) -> Binding | None:
+    """The optimizer's present state as inputs of the graph, or None if that is not (or no longer) there."""
+    assert trace.formula is not None
+    if not trace.fits(optimizer):
+        return None
+    used = set(map(id, trace.used))
+    tensors = list(trace.fixed)
+    for p, key in trace.slots():
+        value = optimizer.state.get(p, {}).get(key, None if id(p) in used else p.detach())
+        if value is None:
+            return None
+        if value.stride() != p.stride():  # from a checkpoint in another memory format
+            value = optimizer.state[p][key] = torch.empty_like(p).copy_(value)
+        tensors.append(value)
+    counts: list[Tensor | None] = [None for _ in trace.groups]
+    if trace.formula.counts_steps:
+        entries: list[list[Group]] = [[optimizer.state[p] for p in params if id(p) in used] for params in trace.groups]
+        counts = [joined_counts(column) if column else None for column in entries]
+    if any(count is not None and bool((count != count[0]).any()) for count in counts):
+        return None
+    return Binding(trace, optimizer, tensors, counts)

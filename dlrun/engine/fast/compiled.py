@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlrun.engine.fast.binding import Binding
+from dlrun.engine.fast.binding import Binding, bind
 from dlrun.engine.fast.formulas import formula_for
 from dlrun.engine.fast.fused import FusedStep
 from dlrun.engine.fast.kernels import flushing
@@ -70,7 +70,7 @@ class CompiledStep:
             return self.eager(state, batch, scale, update)
         binding = self.bindings.get(key)
         if binding is None or not binding.holds(state.optimizer):
-            binding = trace.bind(state.optimizer)
+            binding = bind(trace, state.optimizer)
             if binding is None:
                 return self.eager(state, batch, scale, update)
             self.bindings[key] = binding

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from dlrun.engine.fast.binding import Binding
-from dlrun.engine.fast.formulas import Formula, Group
+from dlrun.engine.fast.formulas import Formula
 from dlrun.engine.fast.side_effects import SideEffects, refusal
-from dlrun.engine.fast.snapshot import joined_counts, same
+from dlrun.engine.fast.snapshot import same
 from dlrun.engine.step import autocast
 from dlrun.errors import ConfigError, Problem
 
@@ -158,30 +157,6 @@ class Trace:
             if formula is not None and formula.structure(group) != structure:
                 return False
         return [tensor.data_ptr() for tensor in self.held] == self.places
-
-    def bind(self, optimizer: Any) -> Binding | None:
-        """The optimizer's present state as inputs of the graph, or None if that is not (or no longer) there."""
-        assert self.formula is not None
-        groups = optimizer.param_groups
-        if not self.fits(optimizer):
-            return None
-        used = set(map(id, self.used))
-        tensors = list(self.fixed)
-        for p, key in self.slots():
-            value = optimizer.state.get(p, {}).get(key, None if id(p) in used else p.detach())
-            if value is None:
-                return None
-            if value.stride() != p.stride():  # from a checkpoint in another memory format
-                value = optimizer.state[p][key] = torch.empty_like(p).copy_(value)
-            tensors.append(value)
-        counts: list[Tensor | None] = [None for _ in groups]
-        entries: list[list[Group]] = []
-        if self.formula.counts_steps:
-            entries = [[optimizer.state[p] for p in params if id(p) in used] for params in self.groups]
-            counts = [joined_counts(column) if column else None for column in entries]
-        if any(count is not None and bool((count != count[0]).any()) for count in counts):
-            return None
-        return Binding(self, optimizer, tensors, counts)
 
 
 def unwrapped(graph: Any, kernels: list[tuple[Any, Any]], compiled: Callable[..., Any]) -> Callable[..., Any]:
