@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from dlrun.components.signature import PASSED, contract_of, find_contract
 from dlrun.config.schema import yamls
 from dlrun.config.schema.contract import Alternative, Contract
 from dlrun.config.schema.schema import COMPONENTS, config_dirs, read_schema
+from dlrun.objectives.metrics import metric_for
+from dlrun.spec import TASKS, DataSpec
 
 MENU = read_schema(config_dirs())
 ALL = [(kind, name) for kind in COMPONENTS for name in TABLES[kind].builtin]
@@ -87,9 +90,14 @@ def test_every_option_picks_a_registered_component() -> None:
             assert component in TABLES[kind].builtin or (kind, component) == ("loss", "auto"), (kind, name)
 
 
-def test_metrics_can_be_imported() -> None:
-    for name in METRICS.builtin:
-        assert callable(METRICS.get(name))
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_a_metric_that_names_what_it_measures(task: str) -> None:
+    """No YAML lists them: the data's task chooses."""
+    spec = DataSpec("d", task, "tabular", (2,), 2)
+    metric = METRICS.get(metric_for(spec))(spec)
+    assert metric.names
+    assert set(metric.train_names) <= set(metric.names)
+    assert set(METRICS.builtin) == {metric_for(replace(spec, task=task)) for task in TASKS}
 
 
 def test_the_comparison_finds_differences() -> None:

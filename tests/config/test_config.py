@@ -80,6 +80,9 @@ def test_any_plain_values_survive_yaml(values: dict[str, Any]) -> None:
     assert yamls.loads(yamls.dumps(values), "values") == values
 
 
+FREEZE = "freeze=[body]"
+
+
 def test_identity_is_what_changes_results() -> None:
     base = compose().identity
     same = [
@@ -93,7 +96,7 @@ def test_identity_is_what_changes_results() -> None:
     ]
     for word in same:
         assert compose([word]).identity == base, word
-    for word in ("seed=1", "optimizer.lr=0.1", "model=linear", "trainer.epochs=3", "device.precision=bf16"):
+    for word in ("seed=1", "optimizer.lr=0.1", "model=linear", "trainer.epochs=3", "device.precision=bf16", FREEZE):
         assert compose([word]).identity != base, word
     assert compose(["optimizer.lr=1"]).identity == compose(["optimizer.lr=1.0"]).identity
 

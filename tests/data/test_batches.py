@@ -293,6 +293,13 @@ def test_rows_on_disk_come_into_memory_where_they_fit(data: Data, monkeypatch: p
     assert not batches_for(changing, data.spec, batch_size=64)[0].resident
 
 
+def test_what_fits_is_a_quarter_of_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda device: {"cpu": 1000, "cuda": 400}[device])
+    assert memory.fits(250)
+    assert not memory.fits(251)
+    assert not memory.fits(101, "cuda")
+
+
 def test_page_cache_does_not_count_as_used_memory(tmp_path: Path) -> None:
     """Else data that was read from disk once would seem to fill the memory."""
     assert memory._from_cgroup(tmp_path) is None

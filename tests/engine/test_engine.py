@@ -98,6 +98,29 @@ def test_the_record_of_an_epoch_does_not_depend_on_the_clock(words: list[str]) -
     assert train_rows(0.0) == train_rows(1e9)
 
 
+def records(*words: str) -> list[EpochRecord]:
+    """What training by these words yields at the end of each epoch."""
+    built = build(dlrun.compose([*words, "device=cpu"]))
+    return [event for event in fit(built.state, built.batches, built.plan) if isinstance(event, EpochRecord)]
+
+
+def test_samples_per_second_are_the_samples_of_an_epoch_by_its_seconds_of_training() -> None:
+    whole, cut = records("dataset=iris", "trainer.batch_size=8", "trainer.epochs=2", "trainer.max_steps=15")
+    samples = build(dlrun.compose(["dataset=iris", "device=cpu"])).data.train.samples
+    assert whole.row["samples_per_second"] * whole.seconds["train"] == pytest.approx(samples)
+    assert cut.partial
+    assert cut.row["samples_per_second"] * cut.seconds["train"] == pytest.approx((15 - -(-samples // 8)) * 8)
+
+
+def test_a_plateau_is_stepped_in_epochs_with_an_evaluation_only() -> None:
+    """No improvement is large enough, so every evaluation but the first halves the rate of the epochs after it."""
+    words = ["dataset=iris", "optimizer=sgd", "optimizer.lr=0.1", "trainer.epochs=10", "trainer.eval_every=3"]
+    schedule = ["scheduler=plateau", "scheduler.patience=0", "scheduler.factor=0.5"]
+    found = records(*words, *schedule, "scheduler.threshold_mode=abs", "scheduler.threshold=1000")
+    assert [record.evaluated for record in found] == [epoch in (3, 6, 9, 10) for epoch in range(1, 11)]
+    assert [record.row["lr"] for record in found] == pytest.approx([0.1] * 6 + [0.05] * 3 + [0.025])
+
+
 def test_evaluation_is_rarer_only_where_it_costs_and_the_run_is_long() -> None:
     def every(rows: int, batches: int, epochs: int, evaluated: int = 100) -> int:
         class Source(SimpleNamespace):

@@ -32,9 +32,9 @@ def figures(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dlrun.run.closing.draw", draw)
 
 
-def rows(path: Path) -> list[dict[str, str]]:
-    """metrics.csv without its timing columns."""
-    with open(path / "metrics.csv", newline="") as file:
+def rows(path: Path, name: str = "metrics.csv") -> list[dict[str, str]]:
+    """A table of a run without its timing columns."""
+    with open(path / name, newline="") as file:
         return [{k: v for k, v in row.items() if k not in TIMING} for row in csv.DictReader(file)]
 
 
@@ -137,11 +137,17 @@ def test_one_batch_is_learnt_by_heart() -> None:
     assert float(rows(run.path)[-1]["train_loss"]) < 0.01
 
 
-def test_accumulated_batches_are_one_large_batch() -> None:
-    words = ["device=cpu", "trainer.epochs=2", "optimizer=sgd", "optimizer.lr=0.1"]
+@pytest.mark.parametrize(("reduction", "lr"), [("mean", 0.1), ("sum", 0.001)])
+def test_accumulated_batches_are_one_large_batch(reduction: str, lr: float) -> None:
+    """In what they do to the weights and in steps.csv; the last batch of an epoch is shorter."""
+    words = ["device=cpu", "trainer.epochs=2", "optimizer=sgd", f"optimizer.lr={lr}"]
+    words += ["loss=cross_entropy", f"loss.reduction={reduction}"]
     large = dlrun.train([*words, "trainer.batch_size=64", "run.dir=large"])
     small = dlrun.train([*words, "trainer.batch_size=16", "trainer.accumulate=4", "run.dir=small"])
     a, b = ([float(row["val_loss"]) for row in rows(run.path)] for run in (large, small))
+    assert b == pytest.approx(a, rel=1e-4)
+    a, b = ([float(row["loss"]) for row in rows(run.path, "steps.csv")] for run in (large, small))
+    assert len(b) == 2 * 18
     assert b == pytest.approx(a, rel=1e-4)
 
 
