@@ -10,7 +10,8 @@ from dlrun.config.checks import nearest_key
 from dlrun.config.compose import Draft, layers_of
 from dlrun.config.config import flatten
 from dlrun.config.schema.contract import Mismatch, format_yaml
-from dlrun.config.schema.pages import key_table, list_options
+from dlrun.config.schema.effects import RESULT
+from dlrun.config.schema.pages import effect_legend, key_table, list_options
 from dlrun.config.schema.schema import COMPONENTS, GROUPS, Key, Option, Schema
 from dlrun.errors import ConfigError, Problem, did_you_mean
 
@@ -81,9 +82,8 @@ def _explain_option(group: str, name: str, menu: Schema) -> str:
         body = [line for line in text.splitlines() if not line.startswith("#")]
         return "\n".join([*lines, "", *(f"  {line}".rstrip() for line in body)])
     keys = [key for key in option.keys.values() if not (key.key == "name" and group in COMPONENTS)]
-    return (
-        "\n".join([*lines, "", *key_table(keys, f"{group}.")]) if keys else "\n".join([*lines, "", "  It has no keys."])
-    )
+    table = [*key_table(keys, f"{group}."), *effect_legend(keys)] if keys else ["  It has no keys."]
+    return "\n".join([*lines, "", *table])
 
 
 def _explain_key(dotted: str, draft: Draft) -> str:
@@ -112,6 +112,7 @@ def _explain_key(dotted: str, draft: Draft) -> str:
     else:
         lines.append(f"  value     {format_yaml(present)}{_wrong(info, present)}")
     lines.append(f"  accepts   {info.contract or 'anything'}")
+    lines.append(f"  effect    {(info.contract.effect if info.contract else RESULT).words}")
     lines.append(f"  default   {info.default}  ({info.source})")
     if origins:
         lines.append("  set by")

@@ -48,6 +48,14 @@ def test_who_set_a_value_and_what_it_replaced(conf: Path) -> None:
     assert "optimizer.lr=0.4 -> 0.4, replacing 0.3" in text
 
 
+def test_what_a_key_changes_is_told_in_words() -> None:
+    assert "effect    changes the result\n" in told("optimizer.lr")
+    assert "effect    changes only what is shown; may change on resume\n" in told("trainer.print_every")
+    assert "effect    does not change the result; may change on resume\n" in told("dataset.workers", "dataset=digits")
+    assert told("dataset=mnist").endswith("\n  speed     does not change the result; may change on resume")
+    assert "change on resume" not in told("optimizer=sgd")
+
+
 def test_a_variant_replaces_its_base() -> None:
     text = told("optimizer.momentum", "optimizer=momentum")
     assert "conf/optimizer/sgd.yaml -> 0.0" in text

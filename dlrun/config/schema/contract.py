@@ -6,7 +6,13 @@
 
 A contract is a list of alternatives, joined by ` or ` or ` | `. An alternative is a type (`int`, `float`, `bool`,
 `str`, `path`, `dict`, `any`, `list`, `list[CONTRACT]`) with constraints joined by commas (`> 0`, `<= 1`), or a
-literal word (`null`, `auto`, `relu`). Nothing here needs more than the standard library.
+literal word (`null`, `auto`, `relu`). What else is known of the key follows, each fact after a semicolon:
+
+    threads: null     # CPU threads (int >= 1 or null; speed)           what the key changes: see `effects`
+    standardize: true # mean 0 and deviation 1 (bool; was standardise)  how the key was spelled before
+    lr: 0.01          # learning rate (float > 0; tune 1e-4 to 1, log)  the range in which it is tuned
+
+Nothing here needs more than the standard library.
 """
 
 from __future__ import annotations
@@ -15,10 +21,12 @@ import math
 import operator
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from dlrun.config.schema.effects import EFFECTS, RESULT, Effect
 
 TYPES = ("int", "float", "bool", "str", "path", "dict", "any", "list")
 COMPARE: dict[str, Callable[[Any, Any], bool]] = {
@@ -28,6 +36,7 @@ COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
 }
 LITERALS = {"null": None, "true": True, "false": False}
+TUNE = re.compile(r"^tune (?P<low>\S+) to (?P<high>[^\s,]+)(?P<log>, log)?$")
 ALTERNATIVE = re.compile(r"^(?P<type>[a-z]+)\s*(?:\[(?P<of>.*)\])?\s*(?P<rest>(?:[<>].*)?)$")
 
 
@@ -108,10 +117,25 @@ class Alternative:
 
 
 @dataclass(frozen=True)
+class TuneRange:
+    """The range in which a number is usually tuned, on a log scale or not."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+@dataclass(frozen=True)
 class Contract:
-    """Alternatives, the first that accepts a value wins."""
+    """What a key accepts (alternatives, of which the first that accepts a value wins), and what else is known of it.
+
+    `effect` is what changing the key does; `was` are former names of the key.
+    """
 
     alternatives: tuple[Alternative, ...]
+    effect: Effect = RESULT
+    was: tuple[str, ...] = ()
+    tune: TuneRange | None = None
 
     def __str__(self) -> str:
         words = [str(a) for a in self.alternatives if a.type == "literal"]
@@ -127,6 +151,13 @@ class Contract:
             except Mismatch:
                 continue
         raise Mismatch(f"must be {self}")
+
+    def inheriting(self, other: Contract | None) -> Contract:
+        """This contract with the facts of another where it states none itself."""
+        if other is None:
+            return self
+        effect = other.effect if self.effect == RESULT else self.effect
+        return replace(self, effect=effect, was=self.was or other.was, tune=self.tune or other.tune)
 
     @property
     def words(self) -> list[str]:
@@ -169,10 +200,29 @@ def format_yaml(value: Any) -> str:
 @cache
 def parse_contract(text: str) -> Contract | None:
     """The contract that a text states, or `None` when it is not one (a remark in parentheses, say)."""
-    alternatives = [_parse_alternative(part) for part in _split(text)]
-    if not alternatives or any(alternative is None for alternative in alternatives):
+    accepted, *facts = (part.strip() for part in text.split(";"))
+    alternatives = [_parse_alternative(part) for part in _split(accepted)]
+    contract: Contract | None = Contract(tuple(a for a in alternatives if a is not None))
+    if any(alternative is None for alternative in alternatives):
         return None
-    return Contract(tuple(a for a in alternatives if a is not None))
+    for fact in facts:
+        contract = _with_fact(contract, fact) if contract else None
+    return contract
+
+
+def _with_fact(contract: Contract, text: str) -> Contract | None:
+    """The contract with one more fact: an effect, a former name or a range for tuning. `None` for any other text."""
+    word, _, rest = text.partition(" ")
+    if text in EFFECTS:
+        return replace(contract, effect=EFFECTS[text])
+    if word == "was" and re.fullmatch(r"[A-Za-z_]\w*", rest):
+        return replace(contract, was=(*contract.was, rest))
+    match = TUNE.match(text)
+    low, high = (_number(match["low"]), _number(match["high"])) if match else ("", "")
+    if match and isinstance(low, (int, float)) and isinstance(high, (int, float)):
+        is_range = low < high and (low > 0 or not match["log"])
+        return replace(contract, tune=TuneRange(low, high, bool(match["log"]))) if is_range else None
+    return None
 
 
 def _split(text: str) -> list[str]:

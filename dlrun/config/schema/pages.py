@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import textwrap
 
-from dlrun.config.schema.schema import GROUPS, Key, Schema
+from dlrun.config.schema.effects import RESULT
+from dlrun.config.schema.schema import GROUPS, Key, Option, Schema
 from dlrun.errors import ConfigError, Problem, did_you_mean
 
 EXAMPLES = """\
@@ -42,10 +43,14 @@ def help_page(menu: Schema, commands: dict[str, str], flags: dict[str, str]) -> 
         "",
         "keys (dlrun explain GROUP=OPTION lists those of models, datasets, losses, optimizers and schedulers):",
     ]
-    lines += key_table(list(menu.primary.values()), "")
+    shown = list(menu.primary.values())
+    lines += key_table(shown, "")
     for group in SHOWN:
         section = menu.section(group, "")
-        lines += ["", *key_table(list(section.keys.values()), f"{group}.")] if section else []
+        keys = list(section.keys.values()) if section else []
+        lines += ["", *key_table(keys, f"{group}.")]
+        shown += keys
+    lines += ["", "after the semicolon, what a key changes (all others change the result):", *effect_legend(shown)]
     lines += ["", "Settings of your own live in ./conf/dlrun.yaml; ./conf/GROUP/OPTION.yaml beside it adds an option."]
     return "\n".join(lines)
 
@@ -74,19 +79,33 @@ def list_options(group: str, menu: Schema) -> list[str]:
     for name, option in options.items():
         full = menu.full(option)
         notes = [f"{word}: {full.headers[word]}" for word in ("takes", "gives", "for") if word in full.headers]
-        note = f"  [{'; '.join(notes)}]" if notes else ""
+        notes += [effect_of_option(option, menu)] if group != "experiment" else []
+        note = f"  [{'; '.join(filter(None, notes))}]" if any(notes) else ""
         lines.append(f"  {name:<{width}}  {option.description}{note}".rstrip())
         if "expect" in option.headers:
             lines.append(f"  {'':<{width}}  expect: {option.headers['expect']}")
     return lines or ["  (none)"]
 
 
+def effect_of_option(option: Option, menu: Schema) -> str:
+    """What all that an option says changes, in words, where that is one thing and not the result."""
+    found = {menu.effect(f"{option.group}.{key}", option.component) for key in option.keys}
+    return found.pop().words if len(found) == 1 and RESULT not in found else ""
+
+
 def key_table(keys: list[Key], prefix: str) -> list[str]:
-    """One line a key: name=default, what it means, what it accepts."""
+    """One line a key: name=default, what it means, what it accepts; if it changes anything but the result, a word."""
     left = [f"{prefix}{key.key}={key.default}" for key in keys]
     width = min(max(map(len, left), default=0), 44)
     lines = []
     for text, key in zip(left, keys, strict=True):
-        contract = f"({key.contract})" if key.contract else ""
+        facts = [str(key.contract), key.contract.effect.name] if key.contract else []
+        contract = f"({'; '.join(filter(None, facts))})" if facts else ""
         lines.append(f"  {text:<{width}}  {' '.join(filter(None, [key.help, contract]))}".rstrip())
     return lines
+
+
+def effect_legend(keys: list[Key]) -> list[str]:
+    """What the words for the effects of these keys mean, a line each; nothing where all change the result."""
+    found = dict.fromkeys(key.contract.effect for key in keys if key.contract and key.contract.effect != RESULT)
+    return [f"  {effect.name:<8}  {effect.words}" for effect in found]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dlrun.config.schema.comments import Key, Option, builtin_conf, read_option
 from dlrun.config.schema.contract import Contract
+from dlrun.config.schema.effects import RESULT, Effect
 from dlrun.errors import ConfigError, Problem
 
 PRIMARY = "dlrun_primary"
@@ -69,6 +70,7 @@ class Schema:
     def __init__(self, dirs: tuple[Path, ...], extra: tuple[Option, ...] = ()) -> None:
         self.dirs, self.extra = dirs, extra
         self._groups: dict[str, dict[str, Option]] = {}
+        self._effects: dict[tuple[str, str], Effect] = {}
 
     def options(self, group: str) -> dict[str, Option]:
         """The options of a group by name, sorted. The first folder that has a name wins."""
@@ -96,15 +98,14 @@ class Schema:
         for part in reversed(list(self.chain(option))):
             headers.update(part.headers)
             for key, new in part.keys.items():
-                old = keys.get(key)
-                inherit = old is not None and new.contract is None
-                keys[key] = replace(new, contract=old.contract, help=new.help or old.help) if inherit and old else new
+                keys[key] = _inheriting(new, keys.get(key))
         return replace(option, keys=keys, headers=headers)
 
     @cached_property
     def primary(self) -> dict[str, Key]:
         """The keys of no group: `seed`, `run.dir`, `sweep.params`, ..."""
-        return self.primary_option.keys
+        ours = read_option(builtin_conf() / f"{PRIMARY}.yaml", "", PRIMARY, builtin_conf()).keys
+        return {name: _inheriting(key, ours.get(name)) for name, key in self.primary_option.keys.items()}
 
     @cached_property
     def primary_option(self) -> Option:
@@ -134,10 +135,11 @@ class Schema:
             same.sort(key=lambda option: (option.name != name, len(option.bases)))
             return self.full(same[0]) if same else None
         keys: dict[str, Key] = {}
-        for option in options.values():
-            for key, info in self.full(option).keys.items():
-                if key not in keys or not keys[key].contract:
-                    keys[key] = info
+        usual = self.groups[group][0]
+        for option in sorted(options.values(), key=lambda option: option.name != usual):
+            for key, new in self.full(option).keys.items():
+                known = keys.get(key)
+                keys[key] = _inheriting(known, new) if known and known.contract else _inheriting(new, known)
         return Option(group, name, "", keys=keys)
 
     def contract(self, dotted: str) -> Contract | None:
@@ -150,6 +152,32 @@ class Schema:
             if info and info.contract:
                 return info.contract
         return None
+
+    def effect(self, dotted: str, component: str = "") -> Effect:
+        """What a key (or the choice of a group) changes: of that component, else what all say that have the key.
+
+        A key that is not known (of a later version, say) changes what all its neighbours change.
+        """
+        if (dotted, component) not in self._effects:
+            found = {info.contract.effect if info.contract else RESULT for info in self._lines(dotted, component)}
+            self._effects[dotted, component] = found.pop() if len(found) == 1 else RESULT
+        return self._effects[dotted, component]
+
+    def _lines(self, dotted: str, component: str) -> list[Key]:
+        """The lines that tell of a key: its own, that of the dict that it is in, or those of its whole section."""
+        group, _, rest = dotted.partition(".")
+        if group not in GROUPS:
+            tables, names, section = [self.primary], [dotted], f"{group}."
+        else:
+            one = self.section(group, component) if component or group not in COMPONENTS else None
+            options = [one] if one else [self.full(option) for option in self.options(group).values()]
+            tables, names, section = [option.keys for option in options], [rest], ""
+        while "." in names[-1]:
+            names.append(names[-1].rpartition(".")[0])
+        for name in names:
+            if found := [keys[name] for keys in tables if name in keys]:
+                return found
+        return [info for keys in tables for key, info in keys.items() if key.startswith(section)]
 
     def check_contracts(self) -> list[Problem]:
         """The keys of YAML files whose comment states no contract, and bases that are not there."""
@@ -164,14 +192,19 @@ class Schema:
         return problems
 
 
+def _inheriting(key: Key, other: Key | None) -> Key:
+    """A line with what it does not say itself: help and contract of another one for the same key."""
+    if other is None:
+        return key
+    contract = key.contract.inheriting(other.contract) if key.contract else other.contract
+    return replace(key, contract=contract, help=key.help or other.help)
+
+
 def _shadow(option: Option, below: Option | None) -> Option:
     """A file of the user's that hides one of ours of the same name borrows the contracts it does not state."""
     if below is None or below.component != option.component:
         return option
-    keys = {}
-    for name, key in option.keys.items():
-        lent = below.keys.get(name)
-        keys[name] = key if key.contract or not lent else replace(lent, default=key.default, source=key.source)
+    keys = {name: _inheriting(key, below.keys.get(name)) for name, key in option.keys.items()}
     missing = {} if option.bases else {k: v for k, v in below.keys.items() if k not in keys}
     return replace(option, keys={**keys, **missing}, headers={**below.headers, **option.headers})
 
