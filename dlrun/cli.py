@@ -13,7 +13,10 @@ from contextlib import suppress
 from typing import Any
 
 from dlrun.commands import COMMANDS, CommandLine
+from dlrun.config.overrides import other_tools
+from dlrun.config.schema.schema import all_keys, config_dirs, read_schema, set_config_dir
 from dlrun.errors import ConfigError, DlrunError, Problem, did_you_mean
+from dlrun.manual import MANUAL
 
 FLAGS = {  # what every command takes
     "-m, --multirun": "run every combination of the values given (optimizer=sgd,adam)",
@@ -69,8 +72,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(words: CommandLine) -> int:
     """Answer what needs no command, else call the command's function."""
-    from dlrun.config.schema.schema import set_config_dir
-
     set_config_dir(words.value("--config-dir"))
     if "--version" in words.flags:
         from dlrun import __version__
@@ -133,7 +134,8 @@ def _take_flag(word: str, rest: list[str], words: CommandLine) -> None:
     name = SHORT.get(name, name)
     known = {**GLOBAL, **COMMANDS[words.command].flags}
     if name not in known:
-        hint = did_you_mean(name, [*known, *SHORT]) or f"Usage: {COMMANDS[words.command].usage}"
+        hint = _key_for_flag(name, value or next(iter(rest), "")) or did_you_mean(name, [*known, *SHORT])
+        hint = hint or f"Usage: {COMMANDS[words.command].usage}"
         raise ConfigError(Problem(name, "there is no such flag.", hint))
     taken = [value] if equals else []
     count = known[name]
@@ -145,6 +147,13 @@ def _take_flag(word: str, rest: list[str], words: CommandLine) -> None:
     words.flags.setdefault(name, []).extend(taken)
 
 
+def _key_for_flag(flag: str, value: str) -> str:
+    """What other tools take as a flag (`--epochs 3`) is a key here: how it is written."""
+    meant = other_tools.keys_meant(flag.lstrip("-").replace("-", "_"), all_keys(_menu()))
+    value = value if value and not value.startswith("-") else "VALUE"
+    return f"Settings have no dashes: {meant[0]}={value}" if meant else ""
+
+
 def _stray(word: str) -> Problem:
     """A word that is neither a command nor configuration."""
     if "]" in word or "[" in word or "," in word:
@@ -154,7 +163,7 @@ def _stray(word: str) -> Problem:
     for group, options in ((group, _menu().options(group)) for group in GROUP_WORDS):
         if word in options:
             return Problem(word, "is not a command.", f"Did you mean {group}={word}?")
-    hint = did_you_mean(word, COMMANDS) or "`dlrun --help` lists the commands."
+    hint = other_tools.COMMANDS.get(word) or did_you_mean(word, COMMANDS) or "`dlrun --help` lists the commands."
     return Problem(word, "is neither a command nor KEY=VALUE.", hint)
 
 
@@ -178,8 +187,6 @@ def _colour() -> bool:
 
 def _menu() -> Any:
     """The menu as the files are, without plug-ins: what help and completion need."""
-    from dlrun.config.schema.schema import config_dirs, read_schema
-
     return read_schema(config_dirs())
 
 
@@ -189,6 +196,7 @@ def _help(words: CommandLine) -> int:
     command = COMMANDS[words.command]
     if words.command:
         print(f"usage: {command.usage}\n\n{command.summary[:1].upper()}{command.summary[1:]}.")
+        print("\n".join(filter(None, [MANUAL.get(words.command)])))
     else:
         print(help_page(_menu(), {name: c.summary for name, c in COMMANDS.items() if name}, FLAGS))
     return 0
@@ -198,8 +206,16 @@ def _complete(shell: str, line: str) -> int:
     from dlrun.config.schema.completion import complete
 
     flags = [flag for flag in [*GLOBAL, "-m"] if flag != "--complete"]
-    print("\n".join(complete(shell, line, _menu(), [name for name in COMMANDS if name], flags)))
+    print("\n".join(complete(shell, line, _menu(), [name for name in COMMANDS if name], flags, _runs)))
     return 0
+
+
+def _runs() -> list[str]:
+    """What a RUN may be, the newest first: `last`, the names of runs, and paths where a name says too little."""
+    from dlrun.store.places import names
+
+    found = names()
+    return ["last", *(name if len(places) == 1 else str(place) for name, places in found.items() for place in places)]
 
 
 def _print_config(words: CommandLine) -> int:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from dlrun.config.combinations import combinations
+from dlrun.config.overrides.other_tools import keys_meant, value_hint
 from dlrun.config.schema import yamls
 from dlrun.config.schema.contract import Mismatch, format_yaml
-from dlrun.config.schema.schema import COMPONENTS, GROUPS, Key, Option, Schema
+from dlrun.config.schema.schema import COMPONENTS, GROUPS, Key, Option, Schema, all_keys
 from dlrun.errors import Problem, did_you_mean
 
 NEEDED = [group for group in GROUPS if group != "experiment"]
@@ -112,7 +113,7 @@ class _Section:
         try:
             return info.contract.accept(value)
         except Mismatch as mismatch:
-            hint = did_you_mean(str(value), info.contract.words) if isinstance(value, str) else ""
+            hint = value_hint(dotted, str(value), info.contract.words) if isinstance(value, str | int) else ""
             if isinstance(value, str) and value.lower() in ("yes", "no", "on", "off") and info.contract.has("bool"):
                 hint = "Write true or false."
             if info.contract.takes_text and isinstance(value, (int, float)):
@@ -143,14 +144,9 @@ class _Section:
 
 def nearest_key(dotted: str, menu: Schema) -> str:
     """`Did you mean ...?` among all keys and groups there are; `lr` means optimizer.lr."""
-    known = {**dict.fromkeys(GROUPS), **dict.fromkeys(menu.primary)}
-    for group in GROUPS:
-        for option in menu.options(group).values() if group != "experiment" else ():
-            known.update(dict.fromkeys(f"{group}.{key}" for key in option.keys))
-    same = [key for key in known if key.split(".")[-1] == dotted]
-    if same:
-        return f"Did you mean {' or '.join(same[:3])}?"
-    return did_you_mean(dotted, known) or "`dlrun --help` lists the groups and keys."
+    if meant := keys_meant(dotted, all_keys(menu)):
+        return f"Did you mean {' or '.join(meant[:3])}?"
+    return did_you_mean(dotted, all_keys(menu)) or "`dlrun --help` lists the groups and keys."
 
 
 def _leaves(key: str, value: Any) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 import os
 import re
 from collections.abc import Sequence
@@ -19,6 +21,8 @@ from dlrun.store.reader import direction, find_runs, state_of
 from dlrun.store.reading import flatten, number, numbers
 
 COLUMNS = ("name", "status", "model", "dataset", "metric", "when")
+FILTER = re.compile(r"(.*?)(>=|<=|!=|=|>|<)(.*)", re.DOTALL)
+COMPARE = {">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le}
 
 
 @dataclass(frozen=True)
@@ -56,19 +60,21 @@ class Entry:
             "when": f"{datetime.fromtimestamp(self.started):%Y-%m-%d %H:%M:%S}",
         }
 
-    def cells(self) -> list[str]:
-        """The row of the table."""
+    def cells(self, keys: Sequence[str] = ()) -> list[str]:
+        """The row of the table, with a column for each of `keys`."""
         metric = f"{self.monitor} {format_number(self.best)}" if self.best is not None else ""
         facts = self.facts
-        return [facts["name"], facts["status"], facts["model"], facts["dataset"], metric, facts["when"][:-3]]
+        first = [facts["name"], facts["status"], facts["model"], facts["dataset"], metric]
+        return [*first, *(_shown(_value(self, key) or "") for key in keys), facts["when"][:-3]]
 
 
 def runs_command(filters: Sequence[str], sort: str | None, limit: int | None, root: Path) -> int:
     """Print the runs under `root`; returns the exit code.
 
     Args:
-        filters: each a word that is part of the name, path, status, model or dataset, or KEY=GLOB on a
-            column, a configuration key (`optimizer.lr=0.1`, `optimizer=ad*`) or a summary key. All must hold.
+        filters: each a word that is part of the name, path, status, model or dataset, or a comparison on a column, a
+            configuration key (`optimizer.lr=0.1`, `optimizer=ad*`) or a summary key (`test.accuracy>0.9`): with
+            `=` or `!=` and a glob, or `>`, `>=`, `<`, `<=` and a number. All must hold; these keys are columns.
         sort: a column, configuration key or summary key; `-KEY` the other way round; None: the newest first.
             `metric` puts the best first.
         limit: show only so many.
@@ -77,16 +83,16 @@ def runs_command(filters: Sequence[str], sort: str | None, limit: int | None, ro
     Raises `RunError` for a key that no run has.
     """
     entries = list_runs(root)
-    _check_keys(
-        entries, [word.split("=", 1)[0] for word in filters if "=" in word] + ([sort.lstrip("-")] if sort else [])
-    )
+    keys = [match[1] for word in filters if (match := FILTER.fullmatch(word))] + ([sort.lstrip("-")] if sort else [])
+    _check_keys(entries, keys)
     found = sort_runs([entry for entry in entries if all(matches(entry, word) for word in filters)], sort)
     if not found:
         print(f"None of the {len(entries)} runs under {root}/ matches." if entries else f"No runs under {root}/ yet.")
         return 0
     shown = found[:limit]
     notes = [f"{len(shown)} of {len(found)} shown"] if len(shown) < len(found) else []
-    print_table(Table(COLUMNS, [entry.cells() for entry in shown], notes=notes))
+    more = [key for key in dict.fromkeys(keys) if key not in (*COLUMNS, "path")]
+    print_table(Table((*COLUMNS[:-1], *more, COLUMNS[-1]), [entry.cells(more) for entry in shown], notes=notes))
     return 0
 
 
@@ -97,14 +103,22 @@ def list_runs(root: Path) -> list[Entry]:
 
 def matches(entry: Entry, word: str) -> bool:
     """Whether a run passes one filter (see `runs_command`)."""
-    key, equals, pattern = word.partition("=")
+    filtered = FILTER.fullmatch(word)
     facts = entry.facts
-    if not equals:
+    if filtered is None:
         words = (facts[name].lower() for name in ("name", "path", "status", "model", "dataset"))
         return any(word.lower() in text for text in words)
-    value = facts.get(key, facts.get(f"{key}.name"))
+    key, sign, pattern = filtered.groups()
+    value = _value(entry, key)
     if value is None:
         return False
+    if sign in COMPARE:
+        return COMPARE[sign](number(value), number(pattern))
+    return _equals(value, pattern) == (sign == "=")
+
+
+def _equals(value: str, pattern: str) -> bool:
+    """Whether a value fits a glob or is the same number."""
     if _tight(value) == _tight(pattern) or fnmatchcase(_tight(value), _tight(pattern)):  # [64,64] is a glob, too
         return True
     return number(value) == number(pattern)  # 1e-2 is 0.01; nan equals nothing
@@ -211,6 +225,11 @@ def _parts(line: str) -> tuple[int, bool, str, str]:
         return 0, False, "", ""
     indent, item, element, key, value = match.groups()
     return len(indent), bool(item), key or "", (element if item else value or "").strip("'\" ")
+
+
+def _shown(text: str) -> str:
+    """A value as a cell: a number with four digits, text as it is."""
+    return format_number(number(text)) if "." in text and math.isfinite(number(text)) else text
 
 
 def _tight(text: str) -> str:

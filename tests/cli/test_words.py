@@ -16,6 +16,7 @@ from dlrun.commands import COMMANDS
 from dlrun.config.config import Config
 from dlrun.config.expand import Expansion
 from dlrun.errors import Diverged, RunError
+from dlrun.manual import MANUAL
 
 FUNCTIONS = [
     "dlrun.run.runner.run_command",
@@ -193,6 +194,8 @@ def test_version_and_help(command: Run) -> None:
         assert f"  {name}" in out
         if name:
             code, page, _ = command(name, "--help")
+            assert name in MANUAL
+            assert "examples:" in page
             assert code == 0
             assert page.startswith(f"usage: dlrun {name}")
     assert command("-h")[1] == out

@@ -171,3 +171,9 @@ def test_completion_scripts_call_us(shell: str) -> None:
     assert f"dlrun --complete {shell}" in script(shell)
     with pytest.raises(ConfigError, match="there is no script"):
         script("csh")
+
+
+def test_runs_are_offered_where_a_command_takes_one() -> None:
+    choices = read_schema(config_dirs())
+    assert complete("zsh", "dlrun resume la", choices, [], [], lambda: ["last", "other"]) == ["last"]
+    assert "trainer.epochs=" in complete("zsh", "dlrun resume last trainer.ep", choices, [], [], lambda: ["trainer.ep"])

@@ -61,7 +61,9 @@ def imported_rooms(path: Path) -> set[str]:
 
 
 FILES = [
-    p for p in sorted(PACKAGE.rglob("*.py")) if room_of(p) not in ("__init__", "__main__", "cli", "commands", "conf")
+    p
+    for p in sorted(PACKAGE.rglob("*.py"))
+    if room_of(p) not in ("__init__", "__main__", "cli", "commands", "manual", "conf")
 ]
 
 

@@ -58,6 +58,8 @@ def test_the_newest_comes_first(outputs: Path, capsys: pytest.CaptureFixture[str
         (["optimizer=a*"], ["lrs/lr-0.1", "two", "one"]),
         (["optimizer.lr=0.1"], ["two"]),
         (["optimizer.lr=1e-1"], ["two"]),
+        (["optimizer.lr>0.05"], ["two"]),
+        (["optimizer.lr<=0.05", "status!=failed"], ["lrs/lr-0.1", "one"]),
         (["optimizer.lr=1e-1", "status=failed"], []),
         (["LRS"], ["lrs/lr-0.1"]),
         (["names"], ["three"]),
@@ -169,3 +171,10 @@ def test_a_thousand_runs_without_torch_pandas_or_yaml(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("run-") == 30
+
+
+def test_what_is_asked_for_is_a_column(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs_command(["optimizer.lr>0.05"], "trainer.epochs", None, outputs)
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split() == ["name", "status", "model", "dataset", "metric", "optimizer.lr", "trainer.epochs", "when"]
+    assert "0.1000" in row

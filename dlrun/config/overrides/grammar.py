@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from dlrun.config.overrides.other_tools import option_hint
 from dlrun.config.overrides.values import Choices, Distribution, Globbed, read_value
 from dlrun.config.schema.contract import format_yaml
 from dlrun.config.schema.schema import COMPONENTS, GROUPS, Schema
@@ -157,7 +158,7 @@ def _option(group: str, value: Any, raw: str, menu: Schema) -> str | None:
     name = name.removesuffix(".yaml")
     if name in menu.options(group) or (group == "device" and re.fullmatch(r"cuda:\d+", name)):
         return name
-    hint = " ".join(filter(None, [did_you_mean(name, menu.options(group)), _allowed(group, menu)]))
+    hint = " ".join(filter(None, [option_hint(group, name, menu.options(group)), _allowed(group, menu)]))
     raise ConfigError(Problem(group, f"there is no option {name!r}.", hint))
 
 

@@ -6,11 +6,12 @@ The scripts call `dlrun --complete SHELL LINE`, where LINE is the command line u
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from dlrun.config.schema.schema import GROUPS, Schema
 from dlrun.errors import ConfigError, Problem, did_you_mean
 
+TAKE_A_RUN = (["resume"], ["replay"], ["compare"], ["report"])  # what stands before the word
 SCRIPTS = {
     "bash": """\
 # dlrun's completion for bash: add to ~/.bashrc:  eval "$(dlrun --completion bash)"
@@ -44,11 +45,24 @@ def script(shell: str) -> str:
     return SCRIPTS[shell]
 
 
-def complete(shell: str, line: str, menu: Schema, commands: Iterable[str], flags: Iterable[str]) -> list[str]:
-    """What could stand in the place of the line's last word, each as this shell wants it."""
+def complete(
+    shell: str,
+    line: str,
+    menu: Schema,
+    commands: Iterable[str],
+    flags: Iterable[str],
+    runs: Callable[[], list[str]] = list,
+) -> list[str]:
+    """What could stand in the place of the line's last word, each as this shell wants it.
+
+    `runs` lists what a RUN may be; it is asked where a command takes one.
+    """
     words = _split(line)
     current = words.pop() if words and not line.endswith((" ", "\t")) else ""
-    found = candidates(words[1:], current, menu, commands, flags)
+    if words[1:] in TAKE_A_RUN and not current.startswith("-"):
+        found = _starting(runs(), current)
+    else:
+        found = candidates(words[1:], current, menu, commands, flags)
     if shell == "bash":  # bash replaces only what follows the last `=` or `:`, and adds no space of its own
         cut = max(current.rfind("="), current.rfind(":")) + 1
         return [word[cut:] + ("" if word.endswith(("=", ".")) else " ") for word in found]

@@ -200,6 +200,12 @@ def _inheriting(key: Key, other: Key | None) -> Key:
     return replace(key, contract=contract, help=key.help or other.help)
 
 
+def all_keys(schema: Schema) -> list[str]:
+    """Every group and dotted key that there is."""
+    options = [(g, option) for g in GROUPS if g != "experiment" for option in schema.options(g).values()]
+    return list(dict.fromkeys([*GROUPS, *schema.primary, *(f"{g}.{key}" for g, o in options for key in o.keys)]))
+
+
 def _shadow(option: Option, below: Option | None) -> Option:
     """A file of the user's that hides one of ours of the same name borrows the contracts it does not state."""
     if below is None or below.component != option.component:

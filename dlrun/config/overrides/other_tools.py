@@ -1,0 +1,165 @@
+"""What people write who come from other tools, and what dlrun calls it: the nearest right form, where spelling is none.
+
+Names are compared without case, `_` and `-`, so `AdamW`, `adam_w` and `reduce_on_plateau` are found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from dlrun.errors import did_you_mean
+
+OPTIONS = {  # by group: what others call an option, and the words that choose it here
+    "device": {"gpu": "device=cuda", "nvidia": "device=cuda", "metal": "device=mps"},
+    "model": {
+        "torchvision": "model=torchvision model.arch=resnet18",
+        **dict.fromkeys(("nn", "ann", "dense", "fc", "fnn", "dnn", "perceptron"), "model=mlp"),
+        **dict.fromkeys(("convnet", "lenet", "conv"), "model=cnn"),
+        **dict.fromkeys(("logistic", "logisticregression", "regression"), "model=linear"),
+        **dict.fromkeys(("bigru", "bidirectionalgru"), "model=gru model.bidirectional=true"),
+        **dict.fromkeys(("bilstm", "bidirectionallstm"), "model=lstm model.bidirectional=true"),
+    },
+    "dataset": {
+        **dict.fromkeys(("imagefolder", "folder", "images", "directory"), "dataset=image_folder dataset.path=FOLDER"),
+        "cancer": "dataset=breast_cancer",
+        **dict.fromkeys(("housing", "california"), "dataset=diabetes"),
+    },
+    "optimizer": {
+        **dict.fromkeys(("nag", "nesterovsgd"), "optimizer=nesterov"),
+        **dict.fromkeys(("sgdmomentum", "sgdm"), "optimizer=momentum"),
+    },
+    "scheduler": {
+        **dict.fromkeys(("reduceonplateau", "reducelronplateau"), "scheduler=plateau"),
+        **dict.fromkeys(("cosineannealing", "cosineannealinglr"), "scheduler=cosine"),
+        **dict.fromkeys(("warmup", "linearwarmup", "cosinewarmup", "warmupcosine"), "scheduler=warmup_cosine"),
+        **dict.fromkeys(("constant", "fixed", "constantlr"), "scheduler=none"),
+        **{f"{name}lr": f"scheduler={name}" for name in ("step", "exponential", "onecycle", "cyclic", "linear")},
+        **{
+            "multisteplr": "scheduler=multistep",
+            "polynomiallr": "scheduler=polynomial",
+            "poly": "scheduler=polynomial",
+        },
+    },
+    "loss": {
+        **dict.fromkeys(("ce", "xent", "crossentropyloss", "softmax"), "loss=cross_entropy"),
+        **dict.fromkeys(("l2", "mseloss", "meansquarederror"), "loss=mse"),
+        **dict.fromkeys(("l1", "l1loss", "maeloss", "meanabsoluteerror"), "loss=mae"),
+        **dict.fromkeys(("smoothl1", "smoothl1loss", "huberloss"), "loss=huber"),
+        **dict.fromkeys(("bceloss", "binarycrossentropy"), "loss=bce"),
+        **{"bcewithlogitsloss": "loss=bce_with_logits", "nllloss": "loss=nll"},
+    },
+    "trainer": {"fastdevrun": "trainer=smoke", "debug": "trainer=smoke", "test": "trainer=smoke"},
+    "logger": {"tb": "logger=tensorboard", **dict.fromkeys(("csv", "none", "off"), "logger=default")},
+}
+REMARKS = {  # what dlrun has no option for, and how the same is done
+    ("logger", "wandb"): "Built in are default, jsonl and tensorboard.",
+    ("logger", "mlflow"): "Built in are default, jsonl and tensorboard.",
+    ("logger", "comet"): "Built in are default, jsonl and tensorboard.",
+    **{
+        ("dataset", name): "A table of your own is a data set in Python: see `dlrun.register`."
+        for name in ("csv", "table", "tabular", "dataframe", "parquet", "excel", "tsv")
+    },
+}
+TORCHVISION = re.compile(
+    r"(resnet|resnext|wide_resnet|vgg|densenet|mobilenet|efficientnet|convnext|regnet|shufflenet|squeezenet|alexnet|"
+    r"vit|swin|maxvit|mnasnet|inception_v)\w*$"
+)
+KEYS = {  # what others call a key
+    **dict.fromkeys(("learning_rate", "learningrate", "base_lr"), "optimizer.lr"),
+    **dict.fromkeys(("max_epochs", "num_epochs", "n_epochs", "num_train_epochs"), "trainer.epochs"),
+    **dict.fromkeys(("bs", "batchsize", "per_device_train_batch_size"), "trainer.batch_size"),
+    **dict.fromkeys(("wd", "l2"), "optimizer.weight_decay"),
+    **dict.fromkeys(("random_seed", "random_state", "seed_everything"), "seed"),
+    **dict.fromkeys(
+        ("output_dir", "out_dir", "outdir", "save_dir", "log_dir", "logdir", "default_root_dir"), "run.dir"
+    ),
+    **dict.fromkeys(("exp_name", "run_name", "experiment_name"), "run.name"),
+    **dict.fromkeys(("data_dir", "data_root", "data_path"), "dataset.root"),
+    **dict.fromkeys(("gpu", "gpus", "accelerator", "cuda"), "device"),
+    **dict.fromkeys(("num_workers", "workers"), "dataset.workers"),
+    **dict.fromkeys(("gradient_clip_val", "grad_clip", "max_grad_norm"), "trainer.clip_norm"),
+    **dict.fromkeys(("accumulate_grad_batches", "gradient_accumulation_steps", "grad_accum"), "trainer.accumulate"),
+    **dict.fromkeys(("amp", "fp16", "bf16", "mixed_precision"), "device.precision"),
+    **dict.fromkeys(("n_trials", "num_trials", "num_samples"), "sweep.trials"),
+    **dict.fromkeys(("early_stopping", "patience"), "trainer.early_stop.patience"),
+    **{"sweep.timeout": "sweep.job_timeout", "sweep.n_trials": "sweep.trials", "sweep.n_jobs": "sweep.workers"},
+}
+FUNCTION = re.compile(
+    r"\s*(loguniform|log_uniform|reciprocal|qloguniform|uniform|quniform|randint|suggest_float|linspace|logspace)"
+    r"\s*\(([^()]*)\)\s*$"
+)
+NUMBER = r"([-+]?[\d.]+(?:e[-+]?\d+)?)"
+SLICE = re.compile(rf"{NUMBER}:{NUMBER}(?::{NUMBER})?$", re.IGNORECASE)
+VALUES = {  # by key: what others call one of its words
+    "sweep.search": {
+        **dict.fromkeys(("bayes", "bayesian", "optuna", "hyperopt"), "tpe"),
+        **{"gridsearch": "grid", "randomsearch": "random", "cma": "cmaes"},
+    },
+    "device.precision": {"16": "fp16", "16mixed": "fp16", "half": "fp16", "bfloat16": "bf16", "32": "fp32"},
+    "checkpoint.mode": {"minimize": "min", "maximize": "max", "less": "min", "more": "max"},
+}
+COMMANDS = {
+    **dict.fromkeys(("train", "fit", "run", "start"), "Training needs no command: dlrun model=mlp dataset=digits"),
+    **dict.fromkeys(("ls", "ps", "history"), "Did you mean runs?"),
+    **dict.fromkeys(("tune", "search", "hpo"), "A sweep or search is dlrun -m optimizer.lr=0.1,0.01"),
+    **dict.fromkeys(("continue", "restart"), "Did you mean resume?"),
+    "help": "Did you mean dlrun --help?",
+    "version": "Did you mean dlrun --version?",
+}
+
+
+def option_hint(group: str, name: str, known: Iterable[str]) -> str:
+    """`Did you mean optimizer=adamw?` for an option that there is not; empty when nothing is near."""
+    options = list(known)
+    word = _plain(name)
+    if set(name) & set("*?["):
+        return f"To run each that fits: dlrun -m '{group}=glob({name})'"
+    same = [option for option in options if _plain(option) == word]
+    if same:
+        return f"Did you mean {same[0]}?"
+    if words := OPTIONS.get(group, {}).get(word):
+        return f"Did you mean {words.removeprefix(f'{group}=') if ' ' not in words else words}?"
+    if (group, word) in REMARKS:
+        return REMARKS[group, word]
+    if group == "model" and TORCHVISION.match(name.lower()) and "torchvision" in options:
+        return f"Did you mean model=torchvision model.arch={name.lower()}?"
+    return did_you_mean(name.lower(), options)
+
+
+def keys_meant(word: str, known: Iterable[str]) -> list[str]:
+    """The keys that a word without its group stands for: of another tool's (`learning_rate`), or `lr` of its group."""
+    theirs = KEYS.get(word.lower().replace("-", "_"))
+    return [theirs] if theirs else [key for key in known if key.split(".")[-1] == word]
+
+
+def value_hint(key: str, value: str, words: Iterable[str]) -> str:
+    """`Did you mean tpe?` for a word that a key does not take; empty when nothing is near."""
+    if swept := sweep_hint(value):
+        return f"To sweep: dlrun -m '{key}={swept}'"
+    ours = VALUES.get(key, {}).get(_plain(value))
+    return f"Did you mean {ours}?" if ours else did_you_mean(value, words) or did_you_mean(value.lower(), words)
+
+
+def sweep_hint(text: str) -> str:
+    """Several values as other tools write them (`loguniform(1e-4, 1e-1)`, `0:10:2`), in Hydra's words; else empty."""
+    if match := SLICE.match(text):
+        return f"range({', '.join(filter(None, match.groups()))})"
+    match = FUNCTION.match(text.lower())
+    try:
+        numbers = [float(item) for item in match[2].split(",")] if match else []
+    except ValueError:
+        return ""
+    if match is None or len(numbers) < 2:
+        return ""
+    name, (low, high, *rest) = _plain(match[1]), numbers
+    if name in ("linspace", "logspace"):
+        count = max(2, int(rest[0])) if rest else 5
+        values = [low + (high - low) * i / (count - 1) for i in range(min(count, 100))]
+        return ",".join(f"{10**value if name == 'logspace' else value:g}" for value in values)
+    interval = f"interval({low:g}, {high:g})"
+    return f"tag(log, {interval})" if name.startswith("log") or name.endswith("log") else interval
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "").replace(" ", "")
