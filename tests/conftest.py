@@ -64,6 +64,30 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+COSTS: dict[str, float] = {}  # seconds of CPU, by test
+
+
+def cpu_seconds() -> float:
+    """The CPU time of this process and of the processes it has waited for."""
+    return sum(os.times()[:4])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Note what each test costs, its fixtures included."""
+    before = cpu_seconds()
+    result = yield
+    COSTS[item.nodeid] = cpu_seconds() - before
+    return result
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what the run has cost, and with --durations=N the N dearest tests. A normal run is meant to take 150 s."""
+    for test in sorted(COSTS, key=COSTS.__getitem__, reverse=True)[: config.getoption("durations") or 0]:
+        terminalreporter.write_line(f"{COSTS[test]:8.2f} s of CPU  {test}")
+    terminalreporter.write_line(f"{cpu_seconds():.0f} s of CPU, in this process and in those that it started")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tests marked `gpu` skip where there is none."""
     if item.get_closest_marker("gpu") is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from dlrun.config.config import Config
 from dlrun.config.expand import Expansion
 from dlrun.errors import Diverged, RunError
 from dlrun.manual import MANUAL
+from tests.helpers.python import run_python
 
 FUNCTIONS = [
     "dlrun.run.runner.run_command",
@@ -260,7 +260,7 @@ for code, argv in lines:
 
 
 def test_what_yaml_can_tell_needs_no_torch(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", LIGHT], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = run_python(LIGHT, folder=tmp_path)
     assert done.returncode == 0, done.stderr
 
 

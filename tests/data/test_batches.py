@@ -7,8 +7,6 @@ import multiprocessing
 import os
 import pickle
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ from dlrun.data.sklearn_sets import digits
 from dlrun.data.toys import hello
 from dlrun.errors import DataError, TrainingFailed
 from dlrun.spec import Batch
+from tests.helpers.python import run_python
 
 
 def noisy(image: Tensor) -> Tensor:
@@ -264,7 +263,7 @@ def test_python_ends_at_once_with_workers_still_open() -> None:
         "source = LoaderBatches(data.train, data.spec, batch_size=100, workers=1)\n"
         "print(len(list(source.epoch(0))))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = run_python(code)
     assert (done.returncode, done.stdout, done.stderr) == (0, "12\n", "")
 
 

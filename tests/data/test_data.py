@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from dlrun.data.seeds import derive, forked, permutation
 from dlrun.data.splits import file_order, split
 from dlrun.errors import DataError
 from dlrun.spec import KINDS, TASKS, DataSpec
+from tests.helpers.python import run_python
 
 OFFLINE = [n for n in DATASETS.builtin if n not in ("mnist", "fashion_mnist", "image_folder", "names")]
 
@@ -237,8 +236,8 @@ def test_digits_are_those_of_scikit_learn(found: bool, monkeypatch: pytest.Monke
 
 def test_reading_digits_does_not_wait_for_scikit_learn() -> None:
     code = "import sys; from dlrun.data.sklearn_sets import read_digits as r; r(); print('sklearn' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    done = run_python(code)
+    assert done.stdout == "False\n", done.stderr
 
 
 def test_digits_are_images_from_zero_to_one_with_three_parts() -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -25,6 +23,7 @@ from dlrun.data.idx import read_idx, write_idx
 from dlrun.data.mnist import fashion_mnist, mnist
 from dlrun.data.preprocess import preprocess
 from dlrun.errors import ConfigError, DataError
+from tests.helpers.python import run_python
 
 IMAGES = "train-images-idx3-ubyte"
 
@@ -114,7 +113,7 @@ def test_reading_mnist_imports_no_torchvision(mnist_root: Path) -> None:
         "import sys; from pathlib import Path; from dlrun.data.mnist import mnist\n"
         "mnist(seed=0, root=Path(sys.argv[1])); print({'torchvision', 'sklearn', 'pandas'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(mnist_root)], capture_output=True, text=True)
+    done = run_python(code, str(mnist_root))
     assert done.stdout == "set()\n", done.stderr
 
 

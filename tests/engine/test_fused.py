@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +13,7 @@ from dlrun.engine.fast.kernels import FusedUpdate, fused_update
 from dlrun.engine.step import PlainStep
 from dlrun.objectives import schedulers
 from dlrun.objectives.losses import cross_entropy
+from tests.helpers.python import run_python
 from tests.helpers.steps import (
     KERNELS,
     NAMES,
@@ -196,6 +194,5 @@ for name in ("adam", "rmsprop"):
     train(fused(state, clip_norm=1.0), state, batches_of(TABLE, 3))
 assert "torch._dynamo" not in sys.modules, "by a step"
 """
-    here = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=here)
+    done = run_python(code)
     assert done.returncode == 0, done.stderr

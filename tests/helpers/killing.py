@@ -13,6 +13,7 @@ from dlrun.checks import worker
 from dlrun.checks.verify import about_time, differing, metrics_text
 from dlrun.store import checkpoint
 from dlrun.store.rundir import RunDir
+from tests.helpers.deadline import deadline
 
 worker.PRELOADED += ["dlrun.report.confusion", "matplotlib.backends.backend_agg", "sklearn.datasets"]
 
@@ -26,7 +27,7 @@ def finish(config: Path, run: RunDir) -> float:
     """Train (or go on) to the end. Returns the seconds that it took."""
     started = time.monotonic()
     process = begin(config, run)
-    process.join(120)
+    process.join(deadline(120))
     assert process.exitcode == 0, worker.log_of(run.path).read_text()
     return time.monotonic() - started
 
@@ -43,8 +44,8 @@ def train_killed(config: Path, run: RunDir, kills: int, dice: random.Random, sec
         if process.is_alive():
             os.kill(process.pid, signal.SIGKILL)
             hits += 1
-        process.join(60)
-        assert not process.is_alive(), "a run did not end within a minute of its signal"
+        process.join(deadline(60))
+        assert not process.is_alive(), "a run did not end when it was killed"
     finish(config, run)
     return hits
 

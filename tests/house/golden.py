@@ -16,6 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.helpers.deadline import deadline
+
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").exists())
 CONF = ROOT / "conf"
 STORED = Path(__file__).with_name("golden.json")
@@ -170,7 +172,7 @@ def measure_command(command: str, folder: Path) -> str:
     paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
         [sys.executable, "-c", WRAPPER, str(report), *words],
-        cwd=folder, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, timeout=240,
+        cwd=folder, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, timeout=deadline(240),
     )  # fmt: skip
     assert done.returncode == code, (words, done.stdout, done.stderr)
     return " ".join(json.loads(report.read_text()))

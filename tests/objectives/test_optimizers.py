@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from dlrun.errors import ConfigError
 from dlrun.objectives import without_dynamo as light
 from dlrun.objectives.groups import Trainable, norms_and_biases, parameter_groups
 from dlrun.objectives.optimizers import lbfgs, needs_closure
+from tests.helpers.python import run_python
 
 ROOT = Path(__file__).parents[2]
 TORCH: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
@@ -162,7 +161,7 @@ assert ours.state_dict() == ordinary.state_dict()
 
 def test_no_optimizer_imports_the_compiler() -> None:
     """In a fresh interpreter: made, stepped, scheduled, saved and loaded."""
-    done = subprocess.run([sys.executable, "-c", LIGHT], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run_python(LIGHT)
     assert done.returncode == 0, done.stderr
 
 

@@ -19,6 +19,7 @@ from dlrun.report import html, page
 from dlrun.report.compare import write_results
 from dlrun.report.html import report_command, write_report
 from dlrun.report.jobs import SweepEntry
+from tests.helpers.deadline import deadline
 from tests.helpers.runs_by_hand import make_config, make_run, make_sweep
 
 CHROMIUM = shutil.which("chromium")
@@ -250,7 +251,7 @@ def test_a_folder_without_runs_is_an_error(tmp_path: Path) -> None:
 def browse(path: Path, profile: Path, *flags: str) -> str:
     """What Chromium makes of a file."""
     command = [CHROMIUM or "", *FLAGS, f"--user-data-dir={profile}", *flags, path.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=deadline(120), check=True).stdout
 
 
 def column(dom: str, number: int) -> list[str]:

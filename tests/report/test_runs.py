@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from dlrun.report.runs import list_runs, runs_command, scan_config
 from dlrun.report.tables import format_value
 from dlrun.store.reader import StoredRun
 from dlrun.store.reading import flatten
+from tests.helpers.python import run_python
 from tests.helpers.runs_by_hand import make_config, make_run, to_yaml
 
 
@@ -168,7 +167,7 @@ def test_a_thousand_runs_without_torch_pandas_or_yaml(tmp_path: Path) -> None:
         "heavy = {'torch', 'pandas', 'numpy', 'matplotlib', 'sklearn', 'yaml', 'omegaconf', 'hydra', 'rich'};"
         "sys.exit(', '.join(heavy & set(sys.modules)) or None)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = run_python(code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("run-") == 30
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 from dlrun.errors import RunError
 from dlrun.store.files import TEMPORARY, CsvTable, cut_steps, read_json, rewrite_table, write_json
 from dlrun.store.rundir import RunDir, claim, find_run, fresh_dir
+from tests.helpers.python import run_python
 
 
 def make_run(path: Path, state: str, **fields: str) -> RunDir:
@@ -164,10 +163,10 @@ def test_two_processes_cannot_hold_one_directory(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     run.lock()
     code = f"from dlrun.store.rundir import RunDir; RunDir({str(tmp_path)!r}).lock()"
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    other = run_python(code)
     assert "in use by another dlrun process (pid" in other.stderr
     run.unlock()
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert run_python(code).returncode == 0
 
 
 def test_a_stale_lock_file_holds_nobody(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import torch
 
 import dlrun
 from dlrun.run.build import build
+from tests.helpers.deadline import deadline
 
 HERE = Path(__file__).parents[1] / "benchmarks"
 
@@ -118,7 +119,7 @@ def test_what_a_peer_does_between_epochs_counts(bench: Any, clock: Any) -> None:
 def test_a_run_is_noted_from_outside(tmp_path: Path) -> None:
     words = ["trainer=smoke", "trainer.epochs=3", "device=cpu", "checkpoint.every_epochs=1", "run.dir=run"]
     command = [sys.executable, str(HERE / "noted.py"), "note", *words]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=deadline(120))
     notes = json.loads((tmp_path / "note").read_text())
     assert notes["first"] > 0
     assert len(notes["speeds"]) == 3

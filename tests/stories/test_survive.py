@@ -20,6 +20,7 @@ from dlrun.checks import verify
 from dlrun.errors import RunError
 from dlrun.store.files import read_json, write_json
 from dlrun.store.rundir import RunDir
+from tests.helpers.deadline import deadline, wait_for
 from tests.helpers.killing import assert_equal_runs, assert_readable, begin, finish, train_killed
 
 MIX = {
@@ -98,11 +99,7 @@ def test_a_hundred_kills(name: str, round: int, images: Path) -> None:
 
 
 def wait_for_step(run: RunDir, step: int) -> None:
-    for _ in range(3000):
-        if read_json(run.status).get("step", 0) >= step:
-            return
-        time.sleep(0.02)
-    raise AssertionError("the run did not get there")
+    wait_for(lambda: read_json(run.status).get("step", 0) >= step)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +122,7 @@ def test_a_signal_saves_the_step_and_the_run_goes_on_exactly(
     process = begin(config, run)
     wait_for_step(run, 20)
     os.kill(process.pid, number)
-    process.join(30)
+    process.join(deadline(30))
     assert process.exitcode == code
     status = read_json(run.status)
     assert (status["state"], status["exit_code"]) == ("interrupted", code)
@@ -256,13 +253,11 @@ def test_verify_resume_that_is_terminated_leaves_nothing(tmp_path: Path) -> None
     words = ["-m", "dlrun", "verify-resume", "device=cpu", "trainer.epochs=100000"]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     process = subprocess.Popen([sys.executable, *words], env=environment)
-    until = time.monotonic() + 60
-    while not list(tmp_path.glob("dlrun-verify-*/whole/metrics.csv")) and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_for(lambda: list(tmp_path.glob("dlrun-verify-*/whole/metrics.csv")))
     (folder,) = tmp_path.glob("dlrun-verify-*")
     pid = read_json(folder / "whole/status.json")["pid"]
     process.terminate()
-    assert process.wait(20) == 143
+    assert process.wait(deadline(20)) == 143
     assert not folder.exists()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)

@@ -32,6 +32,7 @@ from dlrun.sweep.folder import FrozenJob
 from dlrun.sweep.plan import DryRunResult, kind_of
 from dlrun.sweep.task import Task, check_job
 from dlrun.sweep.trial import CLOSING_SECONDS, try_one_batch
+from tests.helpers.deadline import deadline, wait_for
 from tests.helpers.sweep_fakes import read_sweep, states
 
 PLUGIN = Path(__file__).parents[1] / "helpers" / "sweep_plugin.py"
@@ -58,7 +59,8 @@ def metrics(path: Path) -> list[dict[str, str]]:
 
 def test_of_sixty_jobs_seven_fail_in_seven_ways_and_the_others_finish(capsys: pytest.CaptureFixture[str]) -> None:
     numbers = ",".join(map(str, range(59)))
-    words = ["-m", *QUICK, f"model.job={numbers},nonsense", "sweep.name=s", "sweep.job_timeout=8", "--quiet"]
+    limit = round(deadline(8))
+    words = ["-m", *QUICK, f"model.job={numbers},nonsense", "sweep.name=s", f"sweep.job_timeout={limit}", "--quiet"]
     assert cli.main(words) == 2  # the impossible one is named before anything trains
     assert "model.job=nonsense" in capsys.readouterr().err
     words.append("sweep.skip_invalid=true")
@@ -71,7 +73,7 @@ def test_of_sixty_jobs_seven_fail_in_seven_ways_and_the_others_finish(capsys: py
         "job17": "SIGSEGV",
         "job27": "exit code 9",
         "job37": "out of memory",
-        "job47": "no end after 8 s (sweep.job_timeout), in misbehave (bad.py, line ",
+        "job47": f"no end after {limit} s (sweep.job_timeout), in misbehave (bad.py, line ",
         "job57": "KeyboardInterrupt by the model",
         "jobnonsense": "must be int",
     }
@@ -115,13 +117,6 @@ def jobs_that_run(path: Path) -> Iterator[tuple[Path, int]]:
         values = read_json(status)
         if values.get("state") == "running":
             yield status.parent, values["pid"]
-
-
-def wait_for(condition: Any, seconds: float = 60.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not come to pass"
-        time.sleep(0.02)
 
 
 def alive(pid: int) -> bool:
@@ -177,7 +172,7 @@ def test_a_signal_stops_the_jobs_tidily_and_they_can_go_on(capsys: pytest.Captur
     sweep = begin(["-m", *words])
     wait_for(lambda: any((job / "metrics.csv").exists() for job, _ in jobs_that_run(path)))
     sweep.send_signal(signal.SIGINT)
-    printed, _ = sweep.communicate(timeout=60)
+    printed, _ = sweep.communicate(timeout=deadline(60))
     assert sweep.returncode == 130
     assert "Stopped by SIGINT" in printed
     assert f"dlrun sweep retry {path}" in printed
@@ -208,7 +203,7 @@ def test_jobs_that_hang_end_with_their_sweep_and_at_a_second_interrupt() -> None
         time.sleep(0.5)
         assert sweep.poll() is None
         sweep.send_signal(signal.SIGINT)
-    sweep.communicate(timeout=20)
+    sweep.communicate(timeout=deadline(20))
     assert (sweep.returncode, alive(pid)) == (130, False)
     assert [record.state for record in states(read_sweep(Path("outputs/sweeps/s"))).values()] == ["waiting"]
 
