@@ -21,7 +21,7 @@ Tasks, with the target and the output that a model gives:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -32,9 +32,10 @@ KINDS = ("tabular", "image", "text", "sequence", "multi")
 TASKS = ("classification", "multilabel", "labelling", "regression", "reconstruction")
 IGNORE_INDEX = -100  # the target of a padded position, as in torch
 
-# What YAML and JSON hold.
-Plain: TypeAlias = "bool | int | float | str | Sequence[Plain] | Mapping[str, Plain] | None"
 Interval = Literal["epoch", "step", "metric"]
+Plain: TypeAlias = "bool | int | float | str | Sequence[Plain] | Mapping[str, Plain] | None"  # what YAML and JSON hold
+StateDict: TypeAlias = dict[str, Any]  # plain values and tensors, as torch's `state_dict()` gives them
+Forward: TypeAlias = "Callable[..., Tensor]"  # a model as it is called, or what takes its place: `forward(*inputs)`
 
 
 @dataclass(frozen=True)
@@ -171,8 +172,8 @@ class Schedule(Protocol):
     def set_mode(self, mode: str) -> None:
         """Tell a schedule that goes by a metric whether less or more of it is better (`min`, `max`)."""
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StateDict:
         """What a checkpoint keeps, as plain Python."""
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Go on where `state_dict` was taken."""

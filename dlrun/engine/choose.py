@@ -5,14 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from dlrun.engine.fast.rules import compiled_step, fast_step
+from dlrun.engine.state import Step, TrainState
 from dlrun.engine.step import ClosureStep, PlainStep
 from dlrun.errors import ConfigError, Problem
 from dlrun.objectives.optimizers import needs_closure
+from dlrun.spec import BatchSource
 
 
 def choose_step(
-    state: Any, *, clip_norm: float | None, precision: str, fast: bool, compile: bool, accumulate: int, batches: Any
-) -> tuple[Any, list[str]]:
+    state: TrainState,
+    *,
+    clip_norm: float | None,
+    precision: str,
+    fast: bool,
+    compile: bool,
+    accumulate: int,
+    batches: BatchSource,
+) -> tuple[Step, list[str]]:
     """The step for this model, optimizer and device, and the words that name it in the run's header."""
     if needs_closure(state.optimizer):
         refuse_with_closure(precision, accumulate, compile)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ class Chunk:
         self.waited = 0.0
         self.first_step = state.step
         self.losses: list[Tensor] = []
-        self.facts: list[tuple[float, float, bool, Any, int]] = []  # lr, scale, update, denominator, samples
+        self.facts: list[tuple[float, float, bool, int | Tensor, int]] = []  # lr, scale, update, denominator, samples
         self.outputs: list[Tensor] = []
         self.targets: list[Tensor] = []
         self.held = 0
@@ -109,10 +109,11 @@ def shares_memory(output: Tensor, model: nn.Module) -> bool:
     return any(place == tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers()))
 
 
-def read_all(values: list[Any]) -> list[float]:
+def read_all(values: Sequence[int | Tensor]) -> list[float]:
     """Numbers, or 0-d tensors that are read from the device all at once, as floats."""
-    if len(values) > 1 and isinstance(values[0], Tensor):
-        return torch.stack(values).tolist()
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    if len(values) > 1 and len(tensors) == len(values):
+        return torch.stack(tensors).tolist()
     return [float(value) for value in values]
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dlrun.engine.chunk import mean, read_all
 from dlrun.engine.state import Plan, TrainState
+from dlrun.spec import BatchSource
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Evaluation:
     counts: Tensor
 
 
-def evaluate(state: TrainState, batches: Any, plan: Plan | None = None) -> Evaluation | None:
+def evaluate(state: TrainState, batches: BatchSource, plan: Plan | None = None) -> Evaluation | None:
     """Loss and metrics over one part, each sample weighing the same; None if a stop was asked for meanwhile.
 
     Runs in eval mode (trap T14) without gradients (T04), and leaves every module's mode as it was.

@@ -8,16 +8,16 @@ device: losses and counts stay tensors until the chunk ends.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
 
 import torch
 
 from dlrun.engine.chunk import Chunk, StepRow, mean
 from dlrun.engine.evaluation import Evaluation, eval_mode, evaluate
 from dlrun.engine.state import Best, EpochTotals, Plan, TrainState, better
+from dlrun.spec import BatchSource
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class EpochRecord:
     seconds: dict[str, float]  # train, wait, eval
 
 
-def fit(state: TrainState, data: dict[str, Any], plan: Plan) -> Iterator[Progress | EpochRecord]:
+def fit(state: TrainState, data: Mapping[str, BatchSource], plan: Plan) -> Iterator[Progress | EpochRecord]:
     """Train until the plan is fulfilled. `data` maps `train` and the parts evaluated each time to their batches."""
     state.train_mode()
     while not is_finished(state, plan) or state.cursor > 0:
@@ -73,7 +73,7 @@ def out_of_steps(state: TrainState, plan: Plan) -> bool:
     return plan.max_steps is not None and state.step >= plan.max_steps
 
 
-def train_epoch(state: TrainState, batches: Any, plan: Plan) -> Iterator[Progress]:
+def train_epoch(state: TrainState, batches: BatchSource, plan: Plan) -> Iterator[Progress]:
     """The rest of the present epoch, chunk by chunk, from the cursor on."""
     chunk = Chunk(state)
     count = len(batches)
@@ -105,7 +105,7 @@ def train_epoch(state: TrainState, batches: Any, plan: Plan) -> Iterator[Progres
             chunk = Chunk(state)
 
 
-def accumulation(batches: Any, index: int, accumulate: int) -> tuple[float, bool]:
+def accumulation(batches: BatchSource, index: int, accumulate: int) -> tuple[float, bool]:
     """This batch's share of the optimizer step that it belongs to, and whether it ends that step.
 
     Shares go by samples: exact for means over samples; for class weights and ignored targets, as near as that is.
@@ -133,7 +133,7 @@ def progress(state: TrainState, batches: int, rows: list[StepRow]) -> Progress:
     return Progress(*done, mean(sums.loss, sums.weight), sums.seconds, sums.samples, rows, state)
 
 
-def end_epoch(state: TrainState, data: dict[str, Any], plan: Plan) -> EpochRecord | None:
+def end_epoch(state: TrainState, data: Mapping[str, BatchSource], plan: Plan) -> EpochRecord | None:
     """Evaluate if it is due, choose the best, step the schedule, start the next epoch. None: a stop came first."""
     partial = state.cursor < len(data["train"])
     last = state.epoch + 1 >= plan.epochs or out_of_steps(state, plan)

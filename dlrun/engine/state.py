@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dlrun.spec import DataSpec
+from dlrun.objectives.without_dynamo import load_optimizer_state_dict, optimizer_state_dict
+from dlrun.spec import Batch, DataSpec, Loss, Schedule, StateDict, TaskMetric
 
 FORMAT = 1  # of checkpoints; a reader refuses one that is newer than itself
 
@@ -31,7 +32,7 @@ class EpochTotals:
     update_loss: float = 0.0  # the loss of the unfinished optimizer step, while gradients accumulate
     counts: list[float] | None = None  # the metric's counts
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StateDict:
         return dict(vars(self))
 
 
@@ -50,7 +51,7 @@ class History:
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StateDict:
         columns = list(dict.fromkeys(key for row in self.rows for key in row))
         nan = float("nan")
         values = [[row.get(column, nan) for column in columns] for row in self.rows]
@@ -61,7 +62,7 @@ class History:
             "kept": torch.tensor(kept, dtype=torch.bool),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         columns = state["columns"]
         rows = zip(state["values"].tolist(), state["kept"].tolist(), strict=True)
         self.rows = [_row(columns, values, kept) for values, kept in rows]
@@ -77,12 +78,12 @@ class TrainState:
     """The model and everything that changes while it learns."""
 
     model: nn.Module
-    loss: Any  # objectives.losses.Loss
-    metric: Any  # objectives.metrics.Metric
+    loss: Loss
+    metric: TaskMetric
     optimizer: torch.optim.Optimizer
     spec: DataSpec
     device: torch.device
-    schedule: Any = None  # objectives.schedulers.Schedule or None
+    schedule: Schedule | None = None
     scaler: torch.amp.GradScaler | None = None
     frozen: tuple[nn.Module, ...] = ()  # modules whose weights are all frozen: they stay in eval mode
     epoch: int = 0  # epochs finished
@@ -111,10 +112,8 @@ class TrainState:
         """Hold a copy of the weights in memory; they are written with the next checkpoint."""
         self.best_weights = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StateDict:
         """Tensors and plain Python only, so that it loads with `weights_only=True`."""
-        from dlrun.objectives.without_dynamo import optimizer_state_dict
-
         accumulated = {name: p.grad.detach().clone() for name, p in self.model.named_parameters() if p.grad is not None}
         return {
             "format": FORMAT,
@@ -139,12 +138,10 @@ class TrainState:
             "spec": self.spec.to_dict(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Go on exactly where `state_dict()` was taken."""
-        from dlrun.objectives.without_dynamo import load_optimizer_state_dict
-
         self.model.load_state_dict(state["model"])
-        if state.get("loss"):  # a loss that averages over steps, say
+        if isinstance(self.loss, nn.Module) and state.get("loss"):  # a loss that averages over steps, say
             self.loss.load_state_dict(state["loss"])
         load_optimizer_state_dict(self.optimizer, state["optimizer"])
         if self.schedule is not None:
@@ -165,7 +162,7 @@ class TrainState:
         load_rng_state(state["rng"][0], self.device)
 
 
-def rng_state(device: torch.device) -> dict[str, Any]:
+def rng_state(device: torch.device) -> StateDict:
     """The states of all random generators that a step may draw from, as tensors and plain Python."""
     version, words, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state()
@@ -178,7 +175,7 @@ def rng_state(device: torch.device) -> dict[str, Any]:
     }
 
 
-def load_rng_state(state: dict[str, Any], device: torch.device) -> None:
+def load_rng_state(state: StateDict, device: torch.device) -> None:
     """The inverse of `rng_state`. A checkpoint of another kind of device keeps this device's generator."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
@@ -189,11 +186,28 @@ def load_rng_state(state: dict[str, Any], device: torch.device) -> None:
         torch.cuda.set_rng_state(state["device"].cpu(), device)
 
 
+class Step(Protocol):
+    """One batch of training: forward, loss, backward and, where the batch ends an optimizer step, the update.
+
+    `step/PlainStep` is the one to read first; each fast step gives the same numbers.
+    """
+
+    name: str
+
+    def __call__(
+        self, state: TrainState, batch: Batch, scale: float = 1.0, update: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """The batch's loss (0-d) and the model's output, both detached and still on the device.
+
+        `scale` is the batch's share of an accumulated step; `update` says that this batch ends it.
+        """
+
+
 @dataclass(frozen=True)
 class Plan:
     """How long to train, when to evaluate and stop: plain values, decided before the first step."""
 
-    step: Callable[..., tuple[Tensor, Tensor]]
+    step: Step
     epochs: int
     max_steps: int | None = None
     accumulate: int = 1

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dlrun.engine.state import TrainState
 from dlrun.objectives.without_dynamo import step_optimizer, zero_grad  # without importing the compiler
+from dlrun.spec import Batch
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -30,7 +31,9 @@ class PlainStep:
         self.precision = precision
         self.device_type = device_type
 
-    def __call__(self, state: Any, batch: Any, scale: float = 1.0, update: bool = True) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, state: TrainState, batch: Batch, scale: float = 1.0, update: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """One batch. Returns its loss (0-d) and the model's output, both detached and still on the device.
 
         `scale` is the batch's share of an accumulated step; `update` says that this batch ends it.
@@ -46,7 +49,7 @@ class PlainStep:
             self.update(state)
         return loss.detach(), output.detach()
 
-    def update(self, state: Any) -> None:
+    def update(self, state: TrainState) -> None:
         """Clip the accumulated gradients, step the optimizer, and clear them."""
         if state.scaler is not None:
             state.scaler.unscale_(state.optimizer)
@@ -67,14 +70,16 @@ class ClosureStep:
     def __init__(self, *, clip_norm: float | None = None) -> None:
         self.clip_norm = clip_norm
 
-    def __call__(self, state: Any, batch: Any, scale: float = 1.0, update: bool = True) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, state: TrainState, batch: Batch, scale: float = 1.0, update: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """One batch, with `torch.optim.Optimizer.step(closure)`; returns the loss and output before the step."""
         first: list[tuple[Tensor, Tensor]] = []
 
         def closure() -> Tensor:
             clear(state)
             output = state.model(*batch.inputs)
-            loss: Tensor = state.loss(output, batch.target)
+            loss = state.loss(output, batch.target)
             loss.backward()
             clip(state.optimizer, self.clip_norm)
             if not first:
@@ -92,14 +97,14 @@ def clip(optimizer: Optimizer, clip_norm: float | None) -> None:
         nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip_norm)
 
 
-def clear(state: Any) -> None:
+def clear(state: TrainState) -> None:
     """No gradients any more (trap T16), of weights that the optimizer does not update neither."""
     zero_grad(state.optimizer)
     for p in state.outside:
         p.grad = None
 
 
-def autocast(device_type: str, precision: str) -> AbstractContextManager[Any]:
+def autocast(device_type: str, precision: str) -> AbstractContextManager[object]:
     """Mixed precision for the forward pass, or nothing at all in fp32."""
     if precision == "fp32":
         return nullcontext()

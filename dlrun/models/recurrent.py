@@ -38,6 +38,8 @@ class OneHot(nn.Module):
 class Recurrent(nn.Module):
     """`embedding` (one-hot, or nothing for sequences), `rnn`, `head` (nothing if the state is the output)."""
 
+    dlrun_fast = "packed_gru"  # of this very class: see engine/fast/packed_gru.py
+
     def __init__(self, embedding: nn.Module, rnn: nn.RNNBase, head: nn.Module, every_step: bool) -> None:
         super().__init__()
         self.embedding = embedding

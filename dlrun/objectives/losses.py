@@ -40,6 +40,8 @@ def loss_for(spec: DataSpec) -> str:
 class Elementwise(Loss):
     """A mean over all numbers of output and target, both (N, ...)."""
 
+    dlrun_fast = "chain"  # of this very class: see engine/fast/chain.py
+
     def __init__(self, name: str, function: Callable[..., Tensor], reduction: str, **options: Any) -> None:
         super().__init__(name, reduction)
         self.function = function
@@ -74,6 +76,7 @@ class ClassLoss(Loss):
     weight (trap T50). A batch in which everything is ignored has loss 0, no gradient, and denominator 0.
     """
 
+    dlrun_fast = "chain"
     weight: Tensor | None
 
     def __init__(
@@ -170,6 +173,7 @@ class BinaryLoss(Loss):
     denominator 0.
     """
 
+    dlrun_fast = "chain"
     weight: Tensor | None
     pos_weight: Tensor | None
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 from torch.optim import Optimizer
 
-Interval = Literal["epoch", "step", "metric"]
+from dlrun.spec import Interval, StateDict
+from dlrun.torch_private import expect_no_step
 
 
 class Schedule:
@@ -23,8 +24,7 @@ class Schedule:
         self.interval = interval
         self.last = last
         self.auto_mode = auto_mode
-        # A fast step updates the weights itself; torch watches optimizer.step() and would warn at first.
-        scheduler.optimizer._opt_called = True
+        expect_no_step(scheduler.optimizer)
 
     def step(self, metric: float | None = None) -> None:
         """The next rate; `metric` is the value of the monitored metric, for the interval `metric`."""
@@ -39,12 +39,12 @@ class Schedule:
             worst = math.inf if mode == "min" else -math.inf
             self.scheduler.load_state_dict({"mode": mode, "best": worst})
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StateDict:
         """Plain Python only. Milestones are configuration, and torch keeps them as a Counter: left out."""
         state = self.scheduler.state_dict()
         return {key: value for key, value in state.items() if key != "milestones"}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Go on where `state_dict` was taken; the optimizer's own state holds the rates."""
         self.scheduler.load_state_dict(dict(state))
 

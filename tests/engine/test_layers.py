@@ -21,7 +21,7 @@ from dlrun.engine.fast.straight import straight
 from dlrun.engine.step import PlainStep
 from dlrun.models.mlp import mlp
 from dlrun.models.recurrent import gru
-from dlrun.objectives.losses import cross_entropy
+from dlrun.objectives.losses import cross_entropy, mse
 from dlrun.spec import DataSpec
 from tests.helpers.steps import (
     IMAGE,
@@ -121,6 +121,28 @@ def test_packed_gru_leaves_other_models_alone() -> None:
     assert packed_gru(hooked) is None
     labels = DataSpec("tags", "labelling", "text", (7,), 3, vocabulary=tuple("_ab"))
     assert packed_gru(gru(labels)) is None
+
+
+def test_a_subclass_does_not_inherit_the_fast_step() -> None:
+    """It may do anything in `forward`; one that does the same says so itself."""
+    model, loss = gru(TEXT), cross_entropy()
+    assert packed_gru(model) is not None
+    assert chained(mlp(TABLE), loss=loss)
+    model.__class__ = type("Mine", (type(model),), {})
+    loss.__class__ = type("Mine", (type(loss),), {})
+    assert packed_gru(model) is None
+    assert not chained(mlp(TABLE), loss=loss)
+    model.__class__ = type("Mine", (type(model),), {"dlrun_fast": "packed_gru"})
+    loss.__class__ = type("Mine", (type(loss),), {"dlrun_fast": "chain"})
+    assert packed_gru(model) is not None
+    assert chained(mlp(TABLE), loss=loss)
+
+
+def test_a_loss_over_a_function_of_the_users_is_left_to_autograd() -> None:
+    loss = mse()
+    assert chained(mlp(TABLE), loss=loss)
+    loss.function = lambda output, target, reduction: output.relu_().sum()
+    assert not chained(mlp(TABLE), loss=loss)
 
 
 def test_straight_calls_every_layer_and_sees_hooks() -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from array import array
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
-from dlrun.engine.fast.formulas import Group
 from dlrun.engine.fast.snapshot import StateSnapshot, joined_counts
 from dlrun.engine.fast.trace import Trace
+from dlrun.objectives.groups import Group
+from dlrun.torch_private import version
 
 
 class Binding:
@@ -19,7 +20,7 @@ class Binding:
     def __init__(
         self,
         trace: Trace,
-        optimizer: Any,
+        optimizer: Optimizer,
         tensors: list[Tensor],
         counts: list[Tensor | None],  # the steps of each group
     ) -> None:
@@ -31,13 +32,13 @@ class Binding:
         on_cpu = self.device.type == "cpu"
         self.arrays = [None if count is None or not on_cpu else count.numpy() for count in counts]
         self.steps = [0 for _ in counts]
-        self.versions = [-1 for _ in counts]
+        self.versions = [-1.0 for _ in counts]
         self.values: list[float] = []
         lengths = [len(self.formula.numbers(group, 1)) for group in optimizer.param_groups]
         self.buffer = array("d", bytes(8 * sum(lengths))) if on_cpu else None
         self.numbers = torch.empty(0) if self.buffer is None else torch.frombuffer(self.buffer, dtype=torch.float64)
 
-    def holds(self, optimizer: Any) -> bool:
+    def holds(self, optimizer: Optimizer) -> bool:
         """Is it still the same state, and what the graph was made for? Somebody may have put others there."""
         return self.held.there(optimizer.state) and self.trace.fits(optimizer)
 
@@ -64,14 +65,14 @@ class Binding:
             values += 1
             self.steps[group] = int(values[0])
             return
-        if count._version != self.versions[group]:  # the eager step has counted, too
+        if version(count) != self.versions[group]:  # the eager step has counted, too
             self.steps[group] = int(count[0])
         count.add_(1)
         self.steps[group] += 1
-        self.versions[group] = count._version
+        self.versions[group] = version(count)
 
 
-def bind(trace: Trace, optimizer: Any) -> Binding | None:
+def bind(trace: Trace, optimizer: Optimizer) -> Binding | None:
     """The optimizer's present state as inputs of the graph, or None if that is not (or no longer) there."""
     assert trace.formula is not None
     if not trace.fits(optimizer):

@@ -1,9 +1,9 @@
 """A plain perceptron's backward pass, written out: autograd's bookkeeping takes longer than its small products.
 
-For a chain of linear layers and activations without hooks, on the CPU in fp32, under one of our losses. The operations
-are those that autograd would call, on the same tensors: the same gradients to the bit. The gradient of a plain cross
-entropy is written out, too, other losses' are autograd's. (A user's loss may change its output in place, or hand back
-a gradient that is laid out otherwise.)
+For a chain of linear layers and activations without hooks, on the CPU in fp32, under a loss whose class says that it
+leaves its inputs alone (`dlrun_fast = "chain"`): another may change its output in place, or hand back a gradient that
+is laid out otherwise. The operations are those that autograd would call, on the same tensors: the same gradients to
+the bit. The gradient of a plain cross entropy is written out, too, other losses' are autograd's.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlrun.engine.fast.side_effects import has_hooks
-from dlrun.engine.fast.straight import is_hooked, leaves
+from dlrun.engine.fast.straight import leaves
+from dlrun.spec import Loss
+from dlrun.torch_private import has_hooks, is_hooked, knows_log_softmax, log_softmax, log_softmax_backward
 
-OUR_LOSSES = "dlrun.objectives.losses"
 IGNORED = -100  # the target that torch's cross entropy leaves out, where nothing else is said
 aten = torch.ops.aten
 # Each activation, and the gradient of its input from that of its result, and the result.
@@ -81,15 +81,16 @@ class Chain:
 def cross_entropy(output: Tensor, target: Tensor, reduction: str, seed: Tensor) -> tuple[Tensor, Tensor]:
     """`F.cross_entropy` of outputs (N, K) and classes (N,), and its gradient times `seed` (0-d), as autograd has it."""
     code = 1 if reduction == "mean" else 2
-    logs = torch._log_softmax(output, 1, False)
+    logs = log_softmax(output, 1, False)
     loss, total = aten.nll_loss_forward.default(logs, target, None, code, IGNORED)
     gradient = aten.nll_loss_backward.default(seed, logs, target, None, code, IGNORED, total)
-    return loss, torch._log_softmax_backward_data(gradient, logs, 1, output.dtype)
+    return loss, log_softmax_backward(gradient, logs, 1, output.dtype)
 
 
-def plain_cross_entropy(loss: nn.Module) -> str | None:
+def plain_cross_entropy(loss: Loss) -> str | None:
     """The reduction of our cross entropy if it is without weights, smoothing or a class to ignore; else None."""
-    if getattr(loss, "function", None) is not F.cross_entropy or not getattr(loss, "unweighted", False):
+    unweighted = getattr(loss, "function", None) is F.cross_entropy and getattr(loss, "unweighted", False)
+    if not unweighted or not knows_log_softmax():
         return None
     return str(loss.reduction) if getattr(loss, "options", None) == {"label_smoothing": 0.0} else None
 
@@ -100,13 +101,13 @@ def accumulate(parameter: Tensor, gradient: Tensor) -> None:
     parameter.grad = gradient if before is None else before.add_(gradient)
 
 
-def chain(model: nn.Module, loss: nn.Module, dimensions: int) -> Chain | None:
+def chain(model: nn.Module, loss: Loss, dimensions: int) -> Chain | None:
     """The model as a chain that begins with a linear layer over flat rows, or None if it is anything else.
 
     `dimensions` are those of a sample. Layers of one number are left to autograd, which multiplies single rows by
     them in another order. Call it again after hooks were added or layers replaced.
     """
-    if is_hooked(model) or not is_ours(loss):
+    if is_hooked(model) or not leaves_inputs_alone(loss):
         return None
     layers = list(leaves(model))
     if layers and type(layers[0]) is nn.Flatten and (layers[0].start_dim, layers[0].end_dim) == (1, -1):
@@ -124,11 +125,12 @@ def chain(model: nn.Module, loss: nn.Module, dimensions: int) -> Chain | None:
     return None if any(has_hooks(p) for p in weights) else Chain(layers, plain_cross_entropy(loss))
 
 
-def is_ours(loss: nn.Module) -> bool:
-    """Is it a loss of ours, over a function of torch or of ours? Only those are known to leave their inputs alone."""
+def leaves_inputs_alone(loss: Loss) -> bool:
+    """Is it a loss whose class says so, over a function of torch? A subclass may do anything, and says it anew."""
     function = getattr(loss, "function", None)
-    known = function is None or getattr(function, "__module__", None) in (OUR_LOSSES, F.__name__)
-    return type(loss).__module__ == OUR_LOSSES and known and not is_hooked(loss)
+    known = function is None or getattr(function, "__module__", None) == F.__name__
+    known = known and vars(type(loss)).get("dlrun_fast") == "chain"
+    return known and isinstance(loss, nn.Module) and not is_hooked(loss)
 
 
 def parameters(layers: list[nn.Module]) -> Iterator[Tensor]:

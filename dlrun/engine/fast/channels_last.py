@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dlrun.engine.fast.straight import straight
+from dlrun.engine.state import TrainState
+from dlrun.spec import Batch, Forward
 
 ROWS = 4  # that the copy is tried on
 
@@ -30,7 +30,7 @@ def has_convolutions(model: nn.Module) -> bool:
     return any(type(module) is nn.Conv2d for module in model.modules())
 
 
-def minds(state: Any, batch: Any) -> bool:
+def minds(state: TrainState, batch: Batch) -> bool:
     """Does the model fail, or give other numbers, when it is laid out channels last? Nothing of the state changes.
 
     An optimizer that is not torch's may reshape gradients, so it is not asked to take other strides either.
@@ -60,7 +60,7 @@ def alike(a: Tensor, b: Tensor) -> bool:
     return torch.allclose(a, b, rtol=1e-2, atol=1e-3 * float(a.abs().max()))
 
 
-def tried(state: Any, batch: Any, laid_out: bool) -> list[Tensor]:
+def tried(state: TrainState, batch: Batch, laid_out: bool) -> list[Tensor]:
     """Output, loss and all gradients in a row, of a copy of the model in training on a few rows."""
     model, loss_function = copy.deepcopy((state.model, state.loss))
     model.train()
@@ -72,7 +72,7 @@ def tried(state: Any, batch: Any, laid_out: bool) -> list[Tensor]:
     return [output.detach(), loss.detach(), torch.cat(gradients)]
 
 
-def channels_last(model: nn.Module) -> Callable[..., Tensor]:
+def channels_last(model: nn.Module) -> Forward:
     """Lay the weights out channels last, and return a call of the model that lays its inputs out so."""
     model.to(memory_format=torch.channels_last)
     call = straight(model) or model

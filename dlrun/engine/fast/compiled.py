@@ -15,8 +15,6 @@ what the uninterrupted one drew.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -25,7 +23,9 @@ from dlrun.engine.fast.formulas import formula_for
 from dlrun.engine.fast.fused import FusedStep
 from dlrun.engine.fast.kernels import flushing
 from dlrun.engine.fast.trace import Trace
-from dlrun.objectives.without_dynamo import is_ordinary
+from dlrun.engine.state import TrainState
+from dlrun.spec import Batch
+from dlrun.torch_private import is_ordinary
 
 Shapes = tuple[tuple[torch.Size, tuple[int, ...], torch.dtype], ...]
 
@@ -40,7 +40,7 @@ class CompiledStep:
 
     name = "compiled"
 
-    def __init__(self, state: Any, eager: FusedStep, *examples: Any, accumulate: int = 1) -> None:
+    def __init__(self, state: TrainState, eager: FusedStep, *examples: Batch, accumulate: int = 1) -> None:
         self.eager = eager
         formula = formula_for(state.optimizer) if accumulate == 1 else None
         self.whole = formula is not None
@@ -51,7 +51,9 @@ class CompiledStep:
         self.bindings: dict[Shapes, Binding] = {}
         self.no_grad = torch.no_grad()
 
-    def __call__(self, state: Any, batch: Any, scale: float = 1.0, update: bool = True) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, state: TrainState, batch: Batch, scale: float = 1.0, update: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """One batch. Returns its loss (0-d) and the model's output, both detached and still on the device."""
         key = shapes(batch)
         trace = self.traces.get(key)
@@ -80,14 +82,14 @@ class CompiledStep:
         return loss, output
 
 
-def shapes(batch: Any) -> Shapes:
+def shapes(batch: Batch) -> Shapes:
     """What a graph is compiled for: shapes, strides and types."""
     return tuple((tensor.shape, tensor.stride(), tensor.dtype) for tensor in (*batch.inputs, batch.target))
 
 
-def first_rows(batch: Any, rows: int) -> Any:
+def first_rows(batch: Batch, rows: int) -> Batch:
     """A batch of so many rows, as an epoch's last one may be."""
-    return batch._replace(inputs=tuple(x[:rows] for x in batch.inputs), target=batch.target[:rows])
+    return Batch(tuple(x[:rows] for x in batch.inputs), batch.target[:rows])
 
 
 def accumulate_gradients(params: list[Tensor], gradients: list[Tensor], scale: float) -> None:

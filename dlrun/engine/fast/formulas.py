@@ -11,15 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from dlrun.objectives.without_dynamo import is_ordinary
+from dlrun.objectives.groups import Group
+from dlrun.torch_private import is_ordinary
 
-Group = dict[str, Any]
 State = dict[str, Tensor]
 
 

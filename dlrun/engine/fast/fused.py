@@ -10,18 +10,16 @@ gradients by `torch.autograd.grad` instead of `.grad`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from dlrun.engine.fast.chain import Chain, cross_entropy
 from dlrun.engine.fast.kernels import FusedUpdate
+from dlrun.engine.state import TrainState
 from dlrun.engine.step import autocast, clip
 from dlrun.objectives.without_dynamo import step_optimizer, zero_grad
-
-Forward = Callable[..., Tensor]
+from dlrun.spec import Batch, Forward
+from dlrun.torch_private import backward_engine
 
 
 class FusedStep:
@@ -57,7 +55,9 @@ class FusedStep:
         self.run_backward = backward_engine()
         self.ones: dict[tuple[float, torch.dtype, torch.device], Tensor] = {}
 
-    def __call__(self, state: Any, batch: Any, scale: float = 1.0, update: bool = True) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, state: TrainState, batch: Batch, scale: float = 1.0, update: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """One batch. Returns its loss (0-d) and the model's output, both detached and still on the device.
 
         `scale` is the batch's share of an accumulated step; `update` says that this batch ends it.
@@ -80,7 +80,7 @@ class FusedStep:
             self.update(state)
         return loss.detach(), output.detach()
 
-    def written_out(self, chain: Chain, state: Any, batch: Any, scale: float) -> tuple[Tensor, Tensor]:
+    def written_out(self, chain: Chain, state: TrainState, batch: Batch, scale: float) -> tuple[Tensor, Tensor]:
         """Loss and output of a chain, whose gradients are then in place."""
         output = chain.forward(*batch.inputs)
         if chain.cross_entropy is not None and batch.target.ndim == 1:
@@ -103,7 +103,7 @@ class FusedStep:
             self.ones[key] = torch.full((), scale, dtype=loss.dtype, device=loss.device)
         return self.ones[key]
 
-    def update(self, state: Any) -> None:
+    def update(self, state: TrainState) -> None:
         """Clip the accumulated gradients, step the optimizer, and clear them."""
         clip(state.optimizer, self.clip_norm)
         if self.fused_update is not None:
@@ -113,26 +113,3 @@ class FusedStep:
             zero_grad(state.optimizer)
         for p in state.outside:
             p.grad = None
-
-
-def backward_engine() -> Callable[[Tensor, Tensor], None]:
-    """`backward(loss, gradient)`: autograd's engine, as `torch.autograd.backward` calls it after its checks.
-
-    The engine is private to torch: it is tried once, and the public function is taken if that fails.
-    """
-    engine = getattr(torch.autograd.Variable, "_execution_engine", None)
-
-    def backward(loss: Tensor, gradient: Tensor) -> None:
-        arguments = ((loss,), (gradient,), False, False, ())
-        engine.run_backward(*arguments, allow_unreachable=True, accumulate_grad=True)  # type: ignore[union-attr]
-
-    try:
-        x = torch.ones((), requires_grad=True)
-        backward(2 * x, torch.ones(()))
-        return backward if x.grad is not None and x.grad.item() == 2 else _public_backward
-    except (AttributeError, TypeError, RuntimeError):
-        return _public_backward
-
-
-def _public_backward(loss: Tensor, gradient: Tensor) -> None:
-    torch.autograd.backward(loss, gradient)

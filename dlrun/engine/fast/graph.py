@@ -13,17 +13,18 @@ setting is written into its groups, so that a checkpoint says so and goes on wit
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from dlrun.engine.fast.fused import FusedStep
-from dlrun.engine.fast.kernels import FusedUpdate, Group, GroupTensors
+from dlrun.engine.fast.kernels import FusedUpdate, GroupTensors
 from dlrun.engine.fast.side_effects import SideEffects, refusal
+from dlrun.engine.state import TrainState
 from dlrun.engine.step import clip
-from dlrun.objectives.without_dynamo import is_ordinary
+from dlrun.objectives.groups import Group
+from dlrun.spec import Batch
+from dlrun.torch_private import is_ordinary
 
 WARM_UP = 3  # eager steps on a side stream before the capture, so that libraries have made their workspaces
 MOST_CAPTURES = 5  # of settings that change again and again: then the eager step is the faster one
@@ -43,7 +44,7 @@ class GraphStep:
         self.refused = ""  # why the step cannot be recorded, for the throughput doctor to tell
         self.graph: torch.cuda.CUDAGraph | None = None
         self.settings: list[Group] = []
-        self.lists: Any = None  # of the optimizer's tensors, that the graph was recorded with
+        self.lists: list[GroupTensors] | None = None  # of the optimizer's tensors, when the graph was recorded
         self.shapes: list[torch.Size] = []
         self.held: list[Tensor] = []  # the model's weights and buffers
         self.places: list[tuple[int, bool]] = []  # of these
@@ -54,7 +55,9 @@ class GraphStep:
         self.loss = torch.empty(0)
         self.output = torch.empty(0)
 
-    def __call__(self, state: Any, batch: Any, scale: float = 1.0, update: bool = True) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, state: TrainState, batch: Batch, scale: float = 1.0, update: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """One batch. Returns its loss (0-d) and the model's output, both detached and still on the device."""
         usual = len(batch.target) == self.rows and scale == 1.0 and update
         if not usual or self.refused or not is_ordinary(state.optimizer):
@@ -81,7 +84,7 @@ class GraphStep:
         lists, groups = self.fused_update.lists, optimizer.param_groups
         return len(lists) == len(groups) and all(map(GroupTensors.holds, lists, groups))
 
-    def warm_up(self, state: Any, batch: Any) -> tuple[Tensor, Tensor]:
+    def warm_up(self, state: TrainState, batch: Batch) -> tuple[Tensor, Tensor]:
         """An ordinary step on a side stream, as captures want it."""
         stream = torch.cuda.Stream(state.device)
         stream.wait_stream(torch.cuda.current_stream(state.device))
@@ -90,13 +93,13 @@ class GraphStep:
         torch.cuda.current_stream(state.device).wait_stream(stream)
         return result
 
-    def fits(self, optimizer: Optimizer, batch: Any) -> bool:
+    def fits(self, optimizer: Optimizer, batch: Batch) -> bool:
         """Was the graph recorded for these tensors of the state, these settings and these shapes?"""
         if self.graph is None or self.fused_update.lists is not self.lists:
             return False
         return self.settings == settings(optimizer) and self.shapes == shapes(batch)
 
-    def capture(self, state: Any, batch: Any) -> bool:
+    def capture(self, state: TrainState, batch: Batch) -> bool:
         """Record the graph. False if the step cannot be recorded, as when a loss reads a value back."""
         self.captures += 1
         self.graph = None
@@ -106,7 +109,7 @@ class GraphStep:
             self.refused = "the optimizer's settings change again and again"
         if self.refused:
             return False
-        witness = SideEffects(state.model, state.loss)
+        side_effects = SideEffects(state.model, state.loss)
         use_device_counts(optimizer)
         self.inputs = tuple(x.clone() for x in batch.inputs)
         self.target = batch.target.clone()
@@ -114,14 +117,14 @@ class GraphStep:
         self.rate_tensors = [torch.tensor(rate, device=state.device) for rate in self.rates]
         try:
             self.graph = self.new_graph(state)
-            self.refused = witness.change()
+            self.refused = side_effects.change()
         except RuntimeError as error:
             self.refused = (str(error).strip().splitlines() or [type(error).__name__])[0]
         finally:
             for p in state.model.parameters():
                 p.grad = None  # the graph keeps its own
         if self.refused:
-            witness.restore()
+            side_effects.restore()
             self.graph = None
             return False
         self.settings, self.shapes = settings(optimizer), shapes(batch)
@@ -130,7 +133,7 @@ class GraphStep:
         self.lists = self.fused_update.lists
         return True
 
-    def new_graph(self, state: Any) -> torch.cuda.CUDAGraph:
+    def new_graph(self, state: TrainState) -> torch.cuda.CUDAGraph:
         """`record` as a graph; it leaves loss and output in the graph's own memory."""
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize(state.device)
@@ -138,9 +141,9 @@ class GraphStep:
             self.loss, self.output = self.record(state)
         return graph
 
-    def record(self, state: Any) -> tuple[Tensor, Tensor]:
+    def record(self, state: TrainState) -> tuple[Tensor, Tensor]:
         """What is recorded: the plain step over the buffers, with the rates as tensors."""
-        loss, output = self.eager(state, _Buffers(self.inputs, self.target), update=False)
+        loss, output = self.eager(state, Batch(self.inputs, self.target), update=False)
         clip(state.optimizer, self.eager.clip_norm)
         gradients = self.fused_update.gradients()  # by lists that an eager step made: nothing is made in here
         if gradients is None:
@@ -150,7 +153,7 @@ class GraphStep:
                 lists.update(grads, lr=rate)
         return loss, output
 
-    def refill(self, optimizer: Optimizer, batch: Any) -> None:
+    def refill(self, optimizer: Optimizer, batch: Batch) -> None:
         """This batch and the present rates into the buffers; nothing waits."""
         for buffer, x in zip(self.inputs, batch.inputs, strict=True):
             buffer.copy_(x, non_blocking=True)
@@ -161,14 +164,6 @@ class GraphStep:
                 self.rate_tensors[i].fill_(group["lr"])
 
 
-class _Buffers:
-    """A batch that stays where it is."""
-
-    def __init__(self, inputs: tuple[Tensor, ...], target: Tensor) -> None:
-        self.inputs = inputs
-        self.target = target
-
-
 def settings(optimizer: Optimizer) -> list[Group]:
     """All that is recorded into the graph: every setting but the rate and the parameters."""
     return [
@@ -177,7 +172,7 @@ def settings(optimizer: Optimizer) -> list[Group]:
     ]
 
 
-def shapes(batch: Any) -> list[torch.Size]:
+def shapes(batch: Batch) -> list[torch.Size]:
     """The shapes of a batch."""
     return [tensor.shape for tensor in (*batch.inputs, batch.target)]
 

@@ -15,16 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer
 
 from dlrun.engine.fast.snapshot import StateSnapshot, joined_counts, same
-from dlrun.objectives.without_dynamo import is_ordinary, step_optimizer
+from dlrun.objectives.groups import Group
+from dlrun.objectives.without_dynamo import step_optimizer
+from dlrun.torch_private import FusedKernel, fused_kernel, is_ordinary
 
-Group = dict[str, Any]
 Tensors = list[Tensor]
 
 
@@ -32,12 +32,12 @@ Tensors = list[Tensor]
 class Kernel:
     """A fused kernel: `call(op, group, params, grads, state)`, and the state it needs under these settings."""
 
-    op: str  # its name in torch
-    call: Callable[[Any, Group, Tensors, Tensors, dict[str, Tensors]], None]
+    op: str  # its name, as in `torch_private.fused_kernel`
+    call: Callable[[FusedKernel, Group, Tensors, Tensors, dict[str, Tensors]], None]
     keys: Callable[[Group], tuple[str, ...]]
 
 
-def _sgd(op: Any, group: Group, params: Tensors, grads: Tensors, state: dict[str, Tensors]) -> None:
+def _sgd(op: FusedKernel, group: Group, params: Tensors, grads: Tensors, state: dict[str, Tensors]) -> None:
     op(
         params,
         grads,
@@ -52,7 +52,7 @@ def _sgd(op: Any, group: Group, params: Tensors, grads: Tensors, state: dict[str
     )
 
 
-def _adam(op: Any, group: Group, params: Tensors, grads: Tensors, state: dict[str, Tensors]) -> None:
+def _adam(op: FusedKernel, group: Group, params: Tensors, grads: Tensors, state: dict[str, Tensors]) -> None:
     beta1, beta2 = group["betas"]
     op(
         params,
@@ -71,7 +71,7 @@ def _adam(op: Any, group: Group, params: Tensors, grads: Tensors, state: dict[st
     )
 
 
-def _adagrad(op: Any, group: Group, params: Tensors, grads: Tensors, state: dict[str, Tensors]) -> None:
+def _adagrad(op: FusedKernel, group: Group, params: Tensors, grads: Tensors, state: dict[str, Tensors]) -> None:
     settings = {key: group[key] for key in ("lr", "lr_decay", "weight_decay", "eps", "maximize")}
     op(params, grads, state["sum"], state["step"], **settings)
 
@@ -93,12 +93,12 @@ def _kernel(optimizer: Optimizer, group: Group) -> Kernel | None:
     """The kernel for this class of optimizer (a subclass may do anything) and this group."""
     kind = type(optimizer)
     if kind is SGD:
-        return Kernel("_fused_sgd_", _sgd, _sgd_keys)
+        return Kernel("sgd", _sgd, _sgd_keys)
     if kind is Adagrad:
-        return Kernel("_fused_adagrad_", _adagrad, _adagrad_keys)
+        return Kernel("adagrad", _adagrad, _adagrad_keys)
     if kind in (Adam, AdamW):
         decoupled = group.get("decoupled_weight_decay", kind is AdamW)  # torch < 2.7 has no such key
-        return Kernel("_fused_adamw_" if decoupled else "_fused_adam_", _adam, _adam_keys)
+        return Kernel("adamw" if decoupled else "adam", _adam, _adam_keys)
     return None
 
 
@@ -126,7 +126,7 @@ class GroupTensors:
 
     group: Group
     kernel: Kernel
-    op: Any
+    op: FusedKernel
     keys: tuple[str, ...]
     weights: Tensors  # of the group
     params: Tensors  # those of them with a gradient
@@ -134,7 +134,7 @@ class GroupTensors:
     state: dict[str, Tensors]
     counts: Tensor | None  # the steps of all parameters as one tensor: what `state["step"]` are views of
 
-    def update(self, grads: Tensors, **changed: Any) -> None:
+    def update(self, grads: Tensors, **changed: Tensor) -> None:
         """One step of this group; `changed` are settings to use instead of the group's."""
         group = {**self.group, **changed} if changed else self.group
         if self.counts is not None:
@@ -203,7 +203,7 @@ class FusedUpdate:
     def collect_group(self, group: Group) -> GroupTensors | None:
         """The lists of one group, or None."""
         kernel = _kernel(self.optimizer, group)
-        op = getattr(torch, kernel.op, None) if kernel is not None else None
+        op = fused_kernel(kernel.op) if kernel is not None else None
         params = [p for p in group["params"] if p.grad is not None]
         if kernel is None or op is None or not _is_covered(group) or not _alike(params):
             return None
@@ -266,7 +266,7 @@ def fused_update(optimizer: Optimizer) -> FusedUpdate | None:
     """
     groups = optimizer.param_groups
     kernels = [_kernel(optimizer, group) for group in groups]
-    if any(kernel is None or not hasattr(torch, kernel.op) for kernel in kernels):
+    if any(kernel is None or fused_kernel(kernel.op) is None for kernel in kernels):
         return None
     mixed = any(len({(p.device, p.dtype) for p in group["params"]}) > 1 for group in groups)
     if mixed or not is_ordinary(optimizer) or not all(_is_covered(group) for group in groups):

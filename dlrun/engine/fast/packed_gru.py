@@ -14,19 +14,27 @@ Gates as in torch.nn.GRU: r = σ(W x + U h), z likewise, n = tanh(W x + b + r (U
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from dlrun.engine.fast.straight import is_hooked
+from dlrun.spec import Forward
+from dlrun.torch_private import is_hooked
 
-OUR_MODELS = "dlrun.models.recurrent"
+
+class GruContext(Protocol):
+    """What `GruLayer.forward` leaves to `backward`, in torch's own context."""
+
+    sizes: list[int]
+    saved_tensors: tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor, Tensor]
+    needs_input_grad: tuple[bool, ...]
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None: ...
 
 
 class GruLayer(torch.autograd.Function):
@@ -37,7 +45,7 @@ class GruLayer(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
+        ctx: GruContext,
         x: Tensor,
         codes: Tensor | None,
         w_ih: Tensor,  # (3 H, F): gates r, z, n
@@ -72,7 +80,7 @@ class GruLayer(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_states: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: GruContext, d_states: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, the weights and the biases."""
         x, codes, w_ih, w_hh, gates, states = ctx.saved_tensors
         hidden = w_hh.shape[1]
@@ -186,13 +194,13 @@ def mirrored(x: Tensor, codes: Tensor | None, mirror: Tensor) -> tuple[Tensor, T
     return x, codes.index_select(0, mirror)
 
 
-def packed_gru(model: nn.Module) -> Callable[..., Tensor] | None:
+def packed_gru(model: nn.Module) -> Forward | None:
     """A faster `model(codes, lengths)` for an embedding, a GRU and a head that reads its last state, or None.
 
-    The model is ours (models/recurrent.py; a user's subclass may do anything), with `every_step` false; all on the
-    CPU, in one floating type, with biases and without hooks. Codes (N, T) int64, lengths (N,), to (N, K).
+    The model's very class says that it is one (`dlrun_fast`; a subclass may do anything), with `every_step` false; all
+    on the CPU, in one floating type, with biases and without hooks. Codes (N, T) int64, lengths (N,), to (N, K).
     """
-    if type(model).__module__ != OUR_MODELS:
+    if vars(type(model)).get("dlrun_fast") != "packed_gru":
         return None
     embedding, rnn, head = (getattr(model, name, None) for name in ("embedding", "rnn", "head"))
     if type(embedding) is not nn.Embedding or type(rnn) is not nn.GRU or not isinstance(head, nn.Module):

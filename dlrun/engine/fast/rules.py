@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from torch import Tensor
-
 from dlrun.engine.allocator import keep_freed_memory
 from dlrun.engine.fast.chain import Chain, chain
 from dlrun.engine.fast.channels_last import channels_last, has_convolutions, minds
+from dlrun.engine.fast.compiled import CompiledStep, first_rows
 from dlrun.engine.fast.fused import FusedStep
 from dlrun.engine.fast.graph import GraphStep
 from dlrun.engine.fast.kernels import fused_update
 from dlrun.engine.fast.packed_gru import packed_gru
 from dlrun.engine.fast.straight import straight
+from dlrun.engine.state import TrainState
 from dlrun.errors import ConfigError, Problem
+from dlrun.spec import BatchSource, Forward
 
 SHORT_EPOCH = 100  # batches; in a shorter one the last, smaller batch matters, and gets a graph of its own
 
 
 def fast_step(
-    state: Any, *, clip_norm: float | None, precision: str, accumulate: int, batches: Any
+    state: TrainState, *, clip_norm: float | None, precision: str, accumulate: int, batches: BatchSource
 ) -> tuple[FusedStep | GraphStep, list[str]]:
     """The fast step and its words: on a GPU a CUDA graph, where the optimizer has fused kernels, each batch is a
     step, and no text is packed (which reads lengths back); else the eager one.
@@ -34,7 +32,9 @@ def fast_step(
     return GraphStep(eager, update, batches.sizes(0)), ["cuda_graph", *words[1:]]
 
 
-def eager_step(state: Any, *, clip_norm: float | None, precision: str, batches: Any) -> tuple[FusedStep, list[str]]:
+def eager_step(
+    state: TrainState, *, clip_norm: float | None, precision: str, batches: BatchSource
+) -> tuple[FusedStep, list[str]]:
     """The fast eager step and its words. It lays convolution weights out anew; values stay the same.
 
     - On the CPU, an optimizer with fused kernels is updated by them (`fused`); others by their own step.
@@ -48,7 +48,7 @@ def eager_step(state: Any, *, clip_norm: float | None, precision: str, batches: 
         keep_freed_memory()
     update = fused_update(state.optimizer) if on_cpu else None
     words = ["fused" if update is not None else "lean"]
-    forward: Callable[..., Tensor] | None = None
+    forward: Forward | None = None
     written_out: Chain | None = None
     if on_cpu and precision == "fp32" and state.spec.input_kind == "text":
         forward = packed_gru(state.model)
@@ -72,21 +72,19 @@ def eager_step(state: Any, *, clip_norm: float | None, precision: str, batches: 
     return step, words
 
 
-def gains_from_layout(state: Any) -> bool:
+def gains_from_layout(state: TrainState) -> bool:
     """Is it a model with 2-d convolutions over images, on the CPU or a GPU of NVIDIA's?"""
     image = state.spec.input_kind == "image" and state.device.type != "mps"
     return image and has_convolutions(state.model)
 
 
 def compiled_step(
-    state: Any, *, clip_norm: float | None, precision: str, fast: bool, accumulate: int, batches: Any
-) -> tuple[Any, list[str]]:
+    state: TrainState, *, clip_norm: float | None, precision: str, fast: bool, accumulate: int, batches: BatchSource
+) -> tuple[CompiledStep, list[str]]:
     """The whole step compiled, for batches of the full size and a short epoch's last; eager for the rest.
 
     Raises `ConfigError` if it cannot be compiled.
     """
-    from dlrun.engine.fast.compiled import CompiledStep, first_rows  # imports the compiler
-
     if state.scaler is not None:
         message = "a step with a gradient scaler is not compiled."
         raise ConfigError(Problem("device.compile", message, "Use device.precision=bf16, or device.compile=false."))

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
-from dlrun.engine.fast.straight import is_hooked
+from dlrun.torch_private import has_hooks, is_hooked
 
 PLAIN = (bool, int, float, complex, str, type(None))
 
@@ -26,25 +25,20 @@ def refusal(model: nn.Module) -> str:
     return "a parameter has hooks" if any(has_hooks(p) for p in model.parameters()) else ""
 
 
-def has_hooks(parameter: Tensor) -> bool:
-    """Is somebody called with this weight's gradient?"""
-    return bool(parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None))
-
-
 class SideEffects:
     """What Python holds beside the tensors of a model and a loss, to see if a step changes it, and to put it back."""
 
-    def __init__(self, *owners: Any) -> None:
+    def __init__(self, *owners: object) -> None:
         modules = [part for owner in owners if isinstance(owner, nn.Module) for part in owner.modules()]
         others = [owner for owner in owners if not isinstance(owner, nn.Module) and hasattr(owner, "__dict__")]
         self.holders = [*modules, *others]
-        self.buffers = [(module, dict(module._buffers)) for module in modules]
+        self.buffers = [(module, buffers(module)) for module in modules]
         self.attributes = [dict(vars(holder)) for holder in self.holders]
         self.seen = self.snapshots()
         self.python, self.numpy = random.getstate(), np.random.get_state()
         self.draws = self.drawn()
 
-    def snapshots(self) -> list[dict[str, Any]]:
+    def snapshots(self) -> list[dict[str, object]]:
         """Of the attributes of each module: counters, flags, lists, generators."""
         return [{name: snapshot(value) for name, value in vars(holder).items()} for holder in self.holders]
 
@@ -55,13 +49,14 @@ class SideEffects:
 
     def change(self) -> str:
         """What a step changed since, in words; "" if nothing."""
-        for module, buffers in self.buffers:
-            for key, value in buffers.items():
-                if module._buffers.get(key) is not value:
+        for module, before in self.buffers:
+            now = buffers(module)
+            for key in [*before, *now]:
+                if before.get(key) is not now.get(key):
                     return f"the model replaces its buffer {key}: change it in place"
-        for holder, before, now in zip(self.holders, self.seen, self.snapshots(), strict=True):
-            for name in [*before, *now]:
-                if before.get(name) != now.get(name):
+        for holder, old, new in zip(self.holders, self.seen, self.snapshots(), strict=True):
+            for name in [*old, *new]:
+                if old.get(name) != new.get(name):
                     return f"{type(holder).__name__} changes its attribute {name} in Python"
         return "" if self.drawn() == self.draws else "the model draws random numbers of Python or numpy"
 
@@ -70,13 +65,19 @@ class SideEffects:
         for holder, attributes in zip(self.holders, self.attributes, strict=True):
             vars(holder).clear()
             vars(holder).update(attributes)
-        for module, buffers in self.buffers:
-            module._buffers.update(buffers)
+        for module, before in self.buffers:
+            for key in buffers(module):
+                setattr(module, key, before.get(key))
         random.setstate(self.python)
         np.random.set_state(self.numpy)
 
 
-def snapshot(value: Any, depth: int = 3) -> Any:
+def buffers(module: nn.Module) -> dict[str, Tensor]:
+    """The module's own buffers by name, without those that are None."""
+    return dict(module.named_buffers(recurse=False, remove_duplicate=False))
+
+
+def snapshot(value: object, depth: int = 3) -> object:
     """Numbers, words and generators in lists and dicts, as what can be compared; None for tensors and the like."""
     if isinstance(value, PLAIN):
         return repr(value)  # so that NaN equals itself

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from itertools import chain
 from operator import is_
-from typing import Any
 
 import torch
 from torch import Tensor
+
+from dlrun.objectives.groups import Group
+from dlrun.torch_private import base
+
+OptimizerState = MutableMapping[Tensor, Group]  # of a torch optimizer: what it keeps for each weight
 
 
 def same(tensors: list[Tensor], others: list[Tensor]) -> bool:
@@ -18,11 +23,11 @@ def same(tensors: list[Tensor], others: list[Tensor]) -> bool:
 class StateSnapshot:
     """The tensors that an optimizer's state holds, to see if somebody put others there."""
 
-    def __init__(self, state: Any) -> None:
+    def __init__(self, state: OptimizerState) -> None:
         self.state, self.entries = state, list(state.values())
         self.values = [value for entry in self.entries for value in entry.values()]
 
-    def there(self, state: Any) -> bool:
+    def there(self, state: OptimizerState) -> bool:
         """Does `state` hold the same?"""
         if self.state is not state or len(state) != len(self.entries):
             return False
@@ -31,17 +36,17 @@ class StateSnapshot:
         return all(map(is_, chain.from_iterable(map(dict.values, self.entries)), self.values))
 
 
-def joined_counts(entries: list[dict[str, Any]]) -> Tensor:
+def joined_counts(entries: list[Group]) -> Tensor:
     """Make the counts `step` of these entries of the state views of one tensor (n,), which is returned.
 
     Adding 1 to each of six tensors takes as long as the kernel of a small model, adding it to one takes a fifth.
     """
-    base = entries[0]["step"]._base
-    shared = [entry["step"]._base is base for entry in entries]
+    joined = base(entries[0]["step"])
+    shared = [base(entry["step"]) is joined for entry in entries]
     places = [entry["step"].storage_offset() for entry in entries]
-    if base is not None and all(shared) and len(base) == len(entries) and places == list(range(len(base))):
-        return base
-    base = torch.stack([entry["step"] for entry in entries])
-    for entry, count in zip(entries, base.unbind(), strict=True):
+    if joined is not None and all(shared) and len(joined) == len(entries) and places == list(range(len(joined))):
+        return joined
+    joined = torch.stack([entry["step"] for entry in entries])
+    for entry, count in zip(entries, joined.unbind(), strict=True):
         entry["step"] = count
-    return base
+    return joined

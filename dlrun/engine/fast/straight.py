@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+from dlrun.torch_private import is_hooked
 
 
 def straight(model: nn.Module) -> Callable[[Tensor], Tensor] | None:
@@ -32,16 +32,6 @@ def straight(model: nn.Module) -> Callable[[Tensor], Tensor] | None:
         return x
 
     return forward
-
-
-def is_hooked(model: nn.Module) -> bool:
-    """Has a module hooks, or have all, or one a call or `forward` of its own? A fast call would pass them by."""
-    if any(getattr(nn.modules.module, f"_global{kind}", None) for kind in HOOKS):
-        return True
-    modules = list(model.modules())
-    if any("forward" in vars(m) or type(m).__call__ is not nn.Module.__call__ for m in modules):
-        return True
-    return any(getattr(module, kind, None) for module in modules for kind in HOOKS)
 
 
 def _is_chain(module: nn.Module) -> TypeGuard[nn.Sequential]:

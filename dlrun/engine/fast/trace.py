@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.optim import Optimizer
 
 from dlrun.engine.fast.formulas import Formula
 from dlrun.engine.fast.side_effects import SideEffects, refusal
 from dlrun.engine.fast.snapshot import same
+from dlrun.engine.state import TrainState
 from dlrun.engine.step import autocast
 from dlrun.errors import ConfigError, Problem
-
-# Random numbers are eager torch's; what the graph is called with is checked here, once, when it is bound.
-OPTIONS = {"fallback_random": True, "size_asserts": False}
+from dlrun.spec import Batch, Forward
+from dlrun.torch_private import Graph, compile_graph, tracer
 
 
 class Trace:
@@ -29,7 +28,7 @@ class Trace:
     """
 
     def __init__(
-        self, state: Any, example: Any, formula: Formula | None, clip_norm: float | None, precision: str
+        self, state: TrainState, example: Batch, formula: Formula | None, clip_norm: float | None, precision: str
     ) -> None:
         self.state, self.formula, self.clip_norm, self.precision = state, formula, clip_norm, precision
         groups = state.optimizer.param_groups
@@ -49,7 +48,7 @@ class Trace:
         self.replaced = ""  # a buffer that the model replaced as it was traced
         self.graph = self.compile(example)
 
-    def compile(self, example: Any) -> Callable[..., Any]:
+    def compile(self, example: Batch) -> Graph:
         """Trace the step and compile the graph. Raises `ConfigError`."""
         inputs = list(self.fixed)
         if self.formula is not None:
@@ -60,25 +59,13 @@ class Trace:
         self.refuse(refusal(self.state.model))
         before = SideEffects(self.state.model, self.state.loss)
         try:
-            # Private to torch or experimental, so they are named here alone and any failure is one message.
-            from torch._inductor.compile_fx import compile_fx, compile_fx_inner
-            from torch.fx.experimental.proxy_tensor import make_fx
-
-            kernels: list[tuple[Any, Any]] = []  # what was compiled, and what came of it
-
-            def inner_compile(module: Any, *words: Any, **options: Any) -> Any:
-                kernels.append((module, compile_fx_inner(module, *words, **options)))
-                return kernels[-1][1]
-
-            trace = make_fx(self.step, decompositions(), tracing_mode="fake")
+            trace = tracer(self.step, decompositions())
             trace(*inputs)  # what one step sets and the next sets again is no change
             between = SideEffects(self.state.model, self.state.loss)
             graph = trace(*inputs)
             self.refuse(between.change() or self.replaced)
             before.restore()
-            with torch.no_grad():
-                compiled: Any = compile_fx(graph, inputs, inner_compile=inner_compile, config_patches=OPTIONS)
-            return unwrapped(graph, kernels, compiled) if self.state.device.type == "cpu" else compiled
+            return compile_graph(graph, inputs, unwrap=self.state.device.type == "cpu")
         except ConfigError:
             raise
         except Exception as error:
@@ -146,7 +133,7 @@ class Trace:
                     self.formula.update(weights[index], gradients[index], state, value, structure)
                 index, place = index + 1, place + len(names)
 
-    def fits(self, optimizer: Any) -> bool:
+    def fits(self, optimizer: Optimizer) -> bool:
         """Are the weights those that were traced, where they were, and is the formula the same?"""
         groups, formula = optimizer.param_groups, self.formula
         if len(groups) != len(self.groups):
@@ -159,35 +146,12 @@ class Trace:
         return [tensor.data_ptr() for tensor in self.held] == self.places
 
 
-def unwrapped(graph: Any, kernels: list[tuple[Any, Any]], compiled: Callable[..., Any]) -> Callable[..., Any]:
-    """On the CPU, the compiled kernels without what torch wraps around them, a tenth of a small step.
-
-    The wrappers adjust inputs, outputs and version counters for autograd, which this step is no part of. Where the
-    kernels do not take and give what the graph does, the wrappers are kept.
-    """
-    wanted = signature(graph)
-    if len(kernels) != 1 or wanted is None or signature(kernels[0][0]) != wanted:
-        return compiled
-    call = getattr(kernels[0][1], "current_callable", None)
-    return compiled if call is None else lambda *inputs: call(list(inputs))
-
-
-def signature(graph: Any) -> list[tuple[torch.Size, torch.dtype, torch.device]] | None:
-    """Shapes, types and devices of the inputs and outputs; None if they are not all known tensors."""
-    *_, last = graph.graph.nodes
-    nodes = [node for node in graph.graph.nodes if node.op == "placeholder"]
-    found: list[Any] = [getattr(node, "meta", {}).get("val") for node in (*nodes, *last.args[0])]
-    if not all(isinstance(tensor, Tensor) for tensor in found):
-        return None
-    return [(tensor.shape, tensor.dtype, tensor.device) for tensor in found]
-
-
-def decompositions() -> dict[Any, Callable[..., Tensor]]:
+def decompositions() -> dict[object, Forward]:
     """A linear layer on the CPU as a product and a sum: the sum joins the activation's kernel, where `addmm` writes
     the bias out first, half of a small layer's time. As a difference, since sums are joined to `addmm` again.
     """
 
-    def unfused(bias: Tensor, rows: Tensor, weight: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+    def unfused(bias: Tensor, rows: Tensor, weight: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
         if bias.device.type != "cpu" or bias.dtype != torch.float32 or beta != 1 or alpha != 1:
             return NotImplemented
         return torch.mm(rows, weight) - (-bias)
