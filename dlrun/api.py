@@ -94,7 +94,7 @@ def train(config: Config | Sequence[str]) -> Run:
 
 def load_run(run: str | Path) -> Run:
     """A run by path, by `run.name`, or `last`. Raises `RunError` when there is none."""
-    from dlrun.run.runner import OUTPUTS
+    from dlrun.store.places import OUTPUTS
     from dlrun.store.rundir import find_run
 
     return Run(find_run(str(run), OUTPUTS).path)

@@ -125,7 +125,7 @@ def _explain(words: CommandLine) -> int:
 
 
 def _resume(words: CommandLine) -> int:
-    from dlrun.run.resume import resume_command
+    from dlrun.run.runner import resume_command
 
     _plugins(words)
     force = words.flags.get("--force", [])

@@ -14,8 +14,8 @@ from dlrun.errors import RunError
 from dlrun.run.build import build
 from dlrun.run.capsule import NAME
 from dlrun.run.resume import stored_config
-from dlrun.run.runner import OUTPUTS
 from dlrun.store import checkpoint as files
+from dlrun.store.places import OUTPUTS
 from dlrun.store.rundir import RunDir, find_run
 
 

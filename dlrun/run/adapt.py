@@ -8,6 +8,7 @@ from dlrun.config.config import Config
 from dlrun.engine.device import device_words
 from dlrun.errors import RunError
 from dlrun.objectives.without_dynamo import optimizer_state_dict
+from dlrun.run.context import Components
 from dlrun.run.environment import package_version
 from dlrun.store.files import read_json
 from dlrun.store.rundir import RunDir
@@ -15,9 +16,9 @@ from dlrun.store.rundir import RunDir
 DATA = ("task", "input_kind", "input_shape", "other_shapes", "num_outputs", "labels", "vocabulary")
 
 
-def check_data(values: dict[str, Any], built: Any) -> None:
+def check_data(values: dict[str, Any], components: Components) -> None:
     """Raise `RunError` if the data are of another kind than when the run began."""
-    before, now = values.get("spec") or {}, built.state.spec.to_dict()
+    before, now = values.get("spec") or {}, components.state.spec.to_dict()
     for key in DATA:
         if key in before and before[key] != now[key]:
             words = f": {before[key]} then, {now[key]} now" if len(str(before[key])) < 60 else ""
@@ -27,13 +28,13 @@ def check_data(values: dict[str, Any], built: Any) -> None:
             )
 
 
-def differences(run: RunDir, values: dict[str, Any], built: Any) -> list[str]:
+def differences(run: RunDir, values: dict[str, Any], components: Components) -> list[str]:
     """Lines on what can no longer make the result equal to an uninterrupted run's bit for bit."""
     before = read_json(run.environment)
     versions = before.get("versions") or {}
     facts = [
-        ("the engine", ", ".join(values.get("engine") or []), ", ".join(built.engine)),
-        ("the device", before.get("device"), device_words(built.state.device)),
+        ("the engine", ", ".join(values.get("engine") or []), ", ".join(components.engine)),
+        ("the device", before.get("device"), device_words(components.state.device)),
         ("torch", versions.get("torch"), package_version("torch")),
     ]
     lines = [
@@ -41,12 +42,12 @@ def differences(run: RunDir, values: dict[str, Any], built: Any) -> list[str]:
         for what, old, new in facts
         if old and old != new
     ]
-    if (values.get("spec") or {}).get("preprocessing") != built.state.spec.to_dict()["preprocessing"]:
+    if (values.get("spec") or {}).get("preprocessing") != components.state.spec.to_dict()["preprocessing"]:
         lines.append("the training data, or what was fitted on them, are not what they were when the run began")
     return lines
 
 
-def adapt(run: RunDir, values: dict[str, Any], own: Config, config: Config, built: Any) -> list[str]:
+def adapt(run: RunDir, values: dict[str, Any], own: Config, config: Config, components: Components) -> list[str]:
     """Change the checkpoint where the configuration was changed in earnest; returns lines that say so.
 
     Settings of the optimizer come from the new configuration and its moments from the checkpoint; another
@@ -55,11 +56,11 @@ def adapt(run: RunDir, values: dict[str, Any], own: Config, config: Config, buil
     lines = []
     groups = [group for group in ("optimizer", "scheduler") if own.section(group) != config.section(group)]
     if groups:
-        fresh = optimizer_state_dict(built.state.optimizer)
+        fresh = optimizer_state_dict(components.state.optimizer)
         if own.optimizer.name != config.optimizer.name:
             values["optimizer"] = fresh
         values["optimizer"]["param_groups"] = fresh["param_groups"]
-        schedule = built.state.schedule
+        schedule = components.state.schedule
         values["scheduler"] = None if schedule is None else schedule.state_dict()
         anew = [] if schedule is None else ["the schedule"]
         anew += ["the optimizer"] if own.optimizer.name != config.optimizer.name else []
@@ -68,10 +69,10 @@ def adapt(run: RunDir, values: dict[str, Any], own: Config, config: Config, buil
         values["loss"] = {}  # an average over steps of another loss
     before = read_json(run.environment).get("auto") or {}
     selects = ("checkpoint.monitor", "checkpoint.mode")  # `auto` may have become something else in an older version
-    if any(before.get(key, built.auto[key]) != built.auto[key] for key in selects):
+    if any(before.get(key, components.auto[key]) != components.auto[key] for key in selects):
         values["best"] = None
         values["stopper"] |= {"value": None, "without_improvement": 0}
-        lines.append(f"the best epoch is chosen anew from here on, by {built.plan.monitor}")
+        lines.append(f"the best epoch is chosen anew from here on, by {components.plan.monitor}")
     return lines
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -23,36 +23,18 @@ from dlrun.data.paths import data_root
 from dlrun.data.seeds import derive
 from dlrun.engine.choose import choose_step
 from dlrun.engine.device import choose_device, make_current, seed_everything, set_up
-from dlrun.engine.state import Plan, TrainState
+from dlrun.engine.state import TrainState
 from dlrun.errors import ConfigError, DlrunError, Problem
 from dlrun.objectives.groups import Trainable
 from dlrun.objectives.losses import loss_for
 from dlrun.objectives.metrics import MetricCollection, metric_for
+from dlrun.run.context import Components
+from dlrun.run.failure import before_training
 from dlrun.run.planning import build_plan
 from dlrun.run.weights import freeze
+from dlrun.spec import BatchSource
 
 BINARY_LOSSES = ("bce", "bce_with_logits")
-
-
-@dataclass
-class Components:
-    """Everything a run needs, ready for the first step."""
-
-    config: Config
-    data: Data
-    state: TrainState
-    plan: Plan
-    batches: dict[str, Any]  # train, and the parts that are evaluated each time
-    test: Any = None  # batches of the test part that is evaluated once, at the end
-    engine: list[str] = field(default_factory=list)  # words for the header
-    auto: dict[str, Any] = field(default_factory=dict)  # what `auto` became
-    notes: list[str] = field(default_factory=list)
-
-    def close(self) -> None:
-        """Stop the processes that read data."""
-        for source in [*self.batches.values(), self.test]:
-            if source is not None and not source.resident:
-                source.close()
 
 
 def build(config: Config) -> Components:
@@ -60,8 +42,6 @@ def build(config: Config) -> Components:
 
     Raises `ConfigError` or `DataError`, and `TrainingFailed` for an exception in a user's component.
     """
-    from dlrun.run.failure import before_training
-
     try:
         return build_all(config)
     except (Exception, SystemExit) as error:
@@ -198,13 +178,13 @@ def build_model(config: Config, data: Data) -> nn.Module:
     return model
 
 
-def build_batches(config: Config, data: Data, device: torch.device) -> tuple[dict[str, Any], list[str]]:
+def build_batches(config: Config, data: Data, device: torch.device) -> tuple[dict[str, BatchSource], list[str]]:
     """Batches of every part, and notes on how they are read."""
     trainer = config.trainer
     size = data.train.samples if trainer.batch_size == "full" else min(trainer.batch_size, data.train.samples)
     notes: list[str] = []
     options = {"seed": config.seed, "device": device, "max_batches": trainer.max_batches, "loading": data.loading}
-    made: dict[str, Any] = {}
+    made: dict[str, BatchSource] = {}
     for name, part in data.parts().items():
         training = name == "train"
         made[name], note = batches_for(
@@ -250,7 +230,7 @@ def build_schedule(config: Config, state: TrainState, steps_per_epoch: int) -> A
     return make(state.optimizer, epochs=epochs, steps_per_epoch=updates, **arguments(config, "scheduler"))
 
 
-def check_shapes(config: Config, model: nn.Module, loss: Any, batches: Any) -> None:
+def check_shapes(config: Config, model: nn.Module, loss: Any, batches: BatchSource) -> None:
     """One batch through model and loss, in eval mode, without gradients: shapes that do not fit are found here."""
     batch = next(iter(batches.epoch(0)))
     training, device = model.training, next(model.parameters(), torch.zeros(1)).device
@@ -288,7 +268,7 @@ def check_loss(config: Config, loss: Any, output: Tensor, target: Tensor) -> Non
         raise ConfigError(Problem("loss", what, "Return loss.mean() or loss.sum()."))
 
 
-def check_batch_norm(model: nn.Module, batches: Any) -> None:
+def check_batch_norm(model: nn.Module, batches: BatchSource) -> None:
     """A batch of one row has no variance: refuse the batch size that leaves one for BatchNorm1d to train on."""
     if batches.sizes(len(batches) - 1) != 1:
         return

@@ -13,10 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlrun.engine.state import rng_state
+from dlrun.data.batches import Batch
+from dlrun.engine.loop import fit
+from dlrun.engine.state import TrainState, rng_state
 from dlrun.engine.step import PlainStep
-from dlrun.errors import DlrunError, RunError
+from dlrun.errors import Diverged, DlrunError, RunError
 from dlrun.objectives.optimizers import needs_closure
+from dlrun.run.build import build
+from dlrun.run.context import Components, LoadInitial, RunContext
+from dlrun.run.failure import out_of_memory
+from dlrun.run.screen import words_for
+from dlrun.store import checkpoint as files
 
 NAME = "crash.pt"
 LIMIT = 20_000  # steps that are repeated at most
@@ -39,7 +46,9 @@ class WatchedStep(PlainStep):
         super().__init__(**options)
         self.steps = 0
 
-    def __call__(self, state: Any, batch: Any, scale: float = 1.0, update: bool = True) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, state: TrainState, batch: Batch, scale: float = 1.0, update: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """One batch; raises `Found` with the capsule when it goes wrong."""
         self.steps += 1
         before = {name: value.detach().clone() for name, value in state.model.state_dict().items()}
@@ -64,7 +73,7 @@ class WatchedStep(PlainStep):
         return loss, output
 
 
-def wrong(state: Any, loss: Tensor) -> str:
+def wrong(state: TrainState, loss: Tensor) -> str:
     """What is not finite after a backward pass, or an empty string."""
     if not bool(torch.isfinite(loss)):
         return f"the loss is {float(loss)}"
@@ -76,49 +85,55 @@ def wrong(state: Any, loss: Tensor) -> str:
     return ""
 
 
-def capture(session: Any) -> Path | None:
-    """Find the step that went wrong and save it as RUN/crash.pt.
+def keep_step(context: RunContext, error: BaseException, load_initial: LoadInitial) -> None:
+    """Find the step that went wrong, and save what it needs as RUN/crash.pt.
+
+    Not for failures that no step has made, and not where it would fail in the same way as the search.
+    """
+    ours = isinstance(error, Diverged) or not isinstance(error, DlrunError | OSError | SystemExit)
+    if context.stage != "training" or not ours or out_of_memory(error) or context.signals.stop():
+        return
+    context.screen.line("Looking for the step that went wrong (Ctrl-C ends the search) ...", style="dim")
+    path = capture(context, load_initial)
+    if path is not None:
+        words = words_for("replay", context.run.path)
+        context.screen.line(f"The step is kept in {path.name}: `{words}` runs it again.")
+
+
+def capture(context: RunContext, load_initial: LoadInitial) -> Path | None:
+    """Save the step as RUN/crash.pt; returns its path.
 
     None if it did not happen again, or a signal ended the search.
     """
-    from dlrun.run.build import build
-    from dlrun.store import checkpoint as files
-
-    built = None
+    components = None
     try:
-        built = build(session.config)
-        search(session, built)
+        components = build(context.config)
+        search(context, components, load_initial)
     except Found as found:
         if "model" in found.capsule:
-            path: Path = session.run.file(NAME)
+            path = context.run.file(NAME)
             files.write(path, found.capsule)
             return path
     except Exception:  # whatever it is, the failure that we look for has been told
         return None
     finally:
-        if built is not None:
-            built.close()
+        if components is not None:
+            components.close()
     return None
 
 
-def search(session: Any, built: Any) -> None:
+def search(context: RunContext, components: Components, load_initial: LoadInitial) -> None:
     """Repeat the run from its last good state. Raises `Found`."""
-    from dlrun.engine.loop import fit
-    from dlrun.store import checkpoint as files
-
+    state, config = components.state, context.config
     try:
-        values, _, _ = files.newest(session.run, str(built.state.device))
-        built.state.load_state_dict(values)
+        values, _, _ = files.newest(context.run, str(state.device))
+        state.load_state_dict(values)
     except RunError:  # no checkpoint yet: from the beginning
-        if session.config.init_from is not None:
-            from dlrun.run.initial import load_initial
-
-            load_initial(session, built.state.model)
+        if config.init_from is not None:
+            load_initial(context, state.model)
     step = WatchedStep(
-        clip_norm=session.config.trainer.clip_norm,
-        precision=session.config.device.precision,
-        device_type=built.state.device.type,
+        clip_norm=config.trainer.clip_norm, precision=config.device.precision, device_type=state.device.type
     )
-    for _ in fit(built.state, built.batches, replace(session.plan, step=step)):
-        if session.signals.stop():
+    for _ in fit(state, components.batches, replace(context.plan, step=step)):
+        if context.signals.stop():
             return

@@ -8,66 +8,76 @@ import torch
 from torch import Tensor
 
 from dlrun.data.baseline import baseline
-from dlrun.engine.loop import Evaluation, eval_mode, evaluate
-from dlrun.engine.state import better
+from dlrun.data.preprocess import preprocess, restore_target
+from dlrun.engine.evaluation import Evaluation, eval_mode, evaluate
+from dlrun.engine.state import TrainState, better
 from dlrun.objectives.metrics import directions
+from dlrun.report.confusion import write_confusion
+from dlrun.report.curves import draw_curves
+from dlrun.report.fits import draw_fit
+from dlrun.report.mistakes import draw_mistakes, draw_reconstructions
+from dlrun.report.tables import closing_table
 from dlrun.run import environment
+from dlrun.run.context import RunContext
 from dlrun.run.screen import shorter
+from dlrun.spec import BatchSource
 from dlrun.store.files import write_atomic, write_json
 
 CONSTANT = 1e-4  # outputs whose standard deviation over the samples is smaller are called constant
 LOOKED_AT = 10_000_000  # numbers in the samples that are looked at one by one: all of MNIST's test part
 
+Looked = tuple[tuple[Tensor, ...], Tensor, Tensor]  # inputs, outputs and targets of some samples
 
-def close_run(session: Any) -> dict[str, Any] | None:
+
+def close_run(context: RunContext) -> dict[str, Any] | None:
     """Evaluate the selected weights, write summary.json and the figures, print the table.
 
     Returns the summary; None if a stop was asked for before the evaluation was done.
     """
-    part, batches = judged(session)
-    last = {name: value.clone() for name, value in session.state.model.state_dict().items()}
-    if session.state.best_weights is not None:
-        session.state.model.load_state_dict(session.state.best_weights)
-    result = evaluate(session.state, batches, session.plan)
+    part, batches = judged(context)
+    last = {name: value.clone() for name, value in context.state.model.state_dict().items()}
+    if context.state.best_weights is not None:
+        context.state.model.load_state_dict(context.state.best_weights)
+    result = evaluate(context.state, batches, context.plan)
     if result is None:
-        session.state.model.load_state_dict(last)
+        context.state.model.load_state_dict(last)
         return None
-    looked = look(session.state, batches)
-    summary = summarize(session, part, result)
-    remarks = find_remarks(session, summary, looked)
+    looked = look(context.state, batches)
+    summary = summarize(context, part, result)
+    remarks = find_remarks(context, summary, looked)
     summary["remarks"] = remarks
-    write_json(session.run.summary, summary)
-    draw(session, part, result, looked)
-    session.state.model.load_state_dict(last)
-    print_closing(session, summary)
+    write_json(context.run.summary, summary)
+    draw(context, part, result, looked)
+    context.state.model.load_state_dict(last)
+    print_closing(context, summary)
     return summary
 
 
-def judged(session: Any) -> tuple[str, Any]:
+def judged(context: RunContext) -> tuple[str, BatchSource]:
     """The part that the result is told of: test, else validation, else train."""
-    batches = session.built.batches
-    if session.built.test is not None:
-        return "test", session.built.test
+    batches = context.batches
+    if context.components.test is not None:
+        return "test", context.components.test
     part = next(name for name in ("test", "val", "train") if name in batches)
     return part, batches[part]
 
 
-def summarize(session: Any, part: str, result: Evaluation) -> dict[str, Any]:
+def summarize(context: RunContext, part: str, result: Evaluation) -> dict[str, Any]:
     """The nested values of summary.json."""
-    state, plan, built = session.state, session.plan, session.built
+    state, plan, components = context.state, context.plan, context.components
     best = None if state.best is None else dict(state.best.row)
     rows = state.history.rows
-    train_seconds = seconds_of_training(session)
+    train_seconds = seconds_of_training(context)
     summary: dict[str, Any] = {
         "monitor": plan.monitor,
         "mode": plan.mode,
         "better": directions(state.metric),
-        "stopped": "pruned" if session.pruned else state.stop_reason,
+        "stopped": "pruned" if context.pruned else state.stop_reason,
         "best": best,
         "last": dict(rows[-1]) if rows else None,
-        "baseline": baseline(built.data, getattr(state.loss, "ignore_index", None)),
+        "baseline": baseline(components.data, getattr(state.loss, "ignore_index", None)),
         "counts": {
-            **{name: p.samples for name, p in built.data.parts().items()},
+            **{name: p.samples for name, p in components.data.parts().items()},
             "parameters": sum(p.numel() for p in state.model.parameters()),
             "epochs": len(rows),
             "steps": state.step,
@@ -75,7 +85,7 @@ def summarize(session: Any, part: str, result: Evaluation) -> dict[str, Any]:
         "times": {
             "train_seconds": train_seconds,
             "eval_seconds": sum(row["epoch_seconds"] for row in rows) - train_seconds,
-            "total_seconds": session.seconds(),
+            "total_seconds": context.seconds(),
             "samples_per_second": rows[-1]["samples_per_second"] if rows else None,
             "peak_memory_mib": environment.peak_memory_mib(),
         },
@@ -85,9 +95,9 @@ def summarize(session: Any, part: str, result: Evaluation) -> dict[str, Any]:
     return summary
 
 
-def seconds_of_training(session: Any) -> float:
+def seconds_of_training(context: RunContext) -> float:
     """All epochs' training time, from the rows: samples over samples a second (the last may be cut short)."""
-    state, whole = session.state, session.built.batches["train"].samples
+    state, whole = context.state, context.batches["train"].samples
     rows = state.history.rows
     counts = [whole] * len(rows)
     if rows and state.cursor > 0:
@@ -95,7 +105,7 @@ def seconds_of_training(session: Any) -> float:
     return sum(count / row["samples_per_second"] for count, row in zip(counts, rows, strict=True))
 
 
-def look(state: Any, batches: Any) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+def look(state: TrainState, batches: BatchSource) -> Looked:
     """Inputs, outputs and targets of the first samples, on the CPU; of text one batch, and no inputs: nothing draws
     them, and batches are trimmed to their own lengths.
     """
@@ -114,7 +124,7 @@ def look(state: Any, batches: Any) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
     return shown, torch.cat(outputs), torch.cat(targets)
 
 
-def find_remarks(session: Any, summary: dict[str, Any], looked: tuple[Any, Tensor, Tensor]) -> list[str]:
+def find_remarks(context: RunContext, summary: dict[str, Any], looked: Looked) -> list[str]:
     """What a careful reader would want to be told: constant outputs, nothing gained over the baseline, leaks."""
     outputs = looked[1]
     remarks = []
@@ -127,59 +137,48 @@ def find_remarks(session: Any, summary: dict[str, Any], looked: tuple[Any, Tenso
         way = summary["better"].get(metric)
         if way and isinstance(base, float) and isinstance(reached, float) and not better(reached, base, way):
             remarks.append(f"no better than the baseline: {metric} {reached:.4f} against {base:.4f}")
-    return [*remarks, *session.built.data.remarks]
+    return [*remarks, *context.components.data.remarks]
 
 
-def draw(session: Any, part: str, result: Evaluation, looked: tuple[Any, Tensor, Tensor]) -> None:
+def draw(context: RunContext, part: str, result: Evaluation, looked: Looked) -> None:
     """curves.png, and what the task has: confusion matrix, fit, worst mistakes, reconstructions."""
-    from dlrun.report.curves import draw_curves
-
-    state, run = session.state, session.run
+    state, run = context.state, context.run
     draw_curves(run.path)
     matrix = state.metric.confusion(result.counts)
     if matrix is not None:
-        from dlrun.report.confusion import write_confusion
-
         labels = list(state.spec.labels) or [str(i) for i in range(len(matrix))]
         write_confusion(run.path, matrix, labels)
     inputs, outputs, targets = looked
-    draw_samples(session, inputs, outputs, targets)
+    draw_samples(context, inputs, outputs, targets)
 
 
-def draw_samples(session: Any, inputs: tuple[Tensor, ...], outputs: Tensor, targets: Tensor) -> None:
+def draw_samples(context: RunContext, inputs: tuple[Tensor, ...], outputs: Tensor, targets: Tensor) -> None:
     """The figure that shows single samples, where the task has one."""
-    state, run = session.state, session.run
+    state, run = context.state, context.run
     spec = state.spec
     if spec.task == "reconstruction":
-        from dlrun.report.mistakes import draw_reconstructions
-
         draw_reconstructions(run.path, inputs[0].numpy(), outputs.reshape(inputs[0].shape).numpy())
     elif spec.task == "classification" and spec.input_kind == "image" and outputs.shape[1] > 1:
-        from dlrun.report.mistakes import draw_mistakes
-
         chances, predicted = outputs.softmax(1).max(1)
         draw_mistakes(
             run.path, inputs[0].numpy(), targets.numpy(), predicted.numpy(), chances.numpy(), list(spec.labels)
         )
-    elif is_line(session, outputs):
-        draw_line(session)
+    elif is_line(context, outputs):
+        draw_line(context)
 
 
-def is_line(session: Any, outputs: Tensor) -> bool:
+def is_line(context: RunContext, outputs: Tensor) -> bool:
     """One number in, one number out, and the points are in memory."""
-    train = session.built.data.train
+    train = context.components.data.train
     if train.dataset is not None or len(train.inputs) != 1 or len(train.target) != len(train.inputs[0]):
         return False
     one_out = outputs.ndim == 2 and outputs.shape[1] == 1 and train.target[0].numel() == 1
-    return session.state.spec.input_kind == "tabular" and session.state.spec.input_shape == (1,) and one_out
+    return context.state.spec.input_kind == "tabular" and context.state.spec.input_shape == (1,) and one_out
 
 
-def draw_line(session: Any) -> None:
+def draw_line(context: RunContext) -> None:
     """fit.csv and fit.png of data with one feature and one output: the points, and the fitted curve."""
-    from dlrun.data.preprocess import preprocess, restore_target
-    from dlrun.report.fits import draw_fit
-
-    state, part = session.state, session.built.data.train
+    state, part = context.state, context.components.data.train
     points = torch.sort(part.inputs[0].flatten().float())
     span = float(points.values[-1] - points.values[0]) or 1.0
     usual = (float(points.values[0]) - 0.2 * span, float(points.values[-1]) + 0.2 * span)
@@ -196,17 +195,15 @@ def draw_line(session: Any) -> None:
     lines = ["x,y,prediction"]
     for x, y, prediction in zip(rows.flatten().tolist(), known, outputs.flatten().tolist(), strict=True):
         lines.append(f"{x!r},{'' if y is None else repr(y)},{prediction!r}")
-    write_atomic(session.run.file("fit.csv"), ("\n".join(lines) + "\n").encode())
-    draw_fit(session.run.path)
+    write_atomic(context.run.file("fit.csv"), ("\n".join(lines) + "\n").encode())
+    draw_fit(context.run.path)
 
 
-def print_closing(session: Any, summary: dict[str, Any]) -> None:
+def print_closing(context: RunContext, summary: dict[str, Any]) -> None:
     """Best and last metrics, the test result, the baseline beside them, time, where things are."""
-    from dlrun.report.tables import closing_table
-
-    screen = session.screen
+    screen = context.screen
     screen.line()
-    head, *lines = str(closing_table(summary, session.run.path)).splitlines()
+    head, *lines = str(closing_table(summary, context.run.path)).splitlines()
     screen.line(f"  {head}", style="dim")
     for line in lines:
         screen.line(f"  {line}", style="bold" if line.startswith("test of") else "")
@@ -214,4 +211,4 @@ def print_closing(session: Any, summary: dict[str, Any]) -> None:
         screen.line(f"  stopped early: {summary['stopped']}")
     for remark in summary["remarks"]:
         screen.line(f"  remark: {remark}", style="yellow")
-    screen.line(f"Finished: {shorter(session.run.path)}", style="green", always=True)
+    screen.line(f"Finished: {shorter(context.run.path)}", style="green", always=True)

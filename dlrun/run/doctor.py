@@ -7,12 +7,12 @@ import os
 import shutil
 import subprocess
 from contextlib import suppress
-from typing import Any
 
 import torch
 from torch import nn
 
 from dlrun.engine.loop import EpochRecord
+from dlrun.run.context import RunContext
 from dlrun.run.screen import duration
 
 LONG = 300.0  # seconds of training that repay compiling the step several times over
@@ -24,8 +24,8 @@ LITTLE = 1.0  # seconds of an epoch below which nothing is worth a word
 class Doctor:
     """`after(record)` after each epoch: the lines to print, of which there are seldom any."""
 
-    def __init__(self, session: Any) -> None:
-        self.session = session
+    def __init__(self, context: RunContext) -> None:
+        self.context = context
         self.first = True
         self.asked: subprocess.Popen[str] | None = None
 
@@ -33,9 +33,9 @@ class Doctor:
         """After the first epoch what the engine could not do, and the largest waste; an idle GPU a little later."""
         if self.first:
             self.first = False
-            said = advice(record, self.session)
+            said = advice(record, self.context)
             if not said and record.seconds["train"] >= LITTLE:
-                self.asked = ask_gpu(self.session.state.device)
+                self.asked = ask_gpu(self.context.state.device)
             return said
         if self.asked is None or self.asked.poll() is None:
             return []
@@ -45,63 +45,63 @@ class Doctor:
         return [f"the GPU is {busy} % busy: use device=cpu or a larger trainer.batch_size"]
 
 
-def advice(record: EpochRecord, session: Any) -> list[str]:
+def advice(record: EpochRecord, context: RunContext) -> list[str]:
     """What an epoch says of itself."""
-    refused = getattr(session.plan.step, "refused", "")
+    refused = getattr(context.plan.step, "refused", "")
     lines = [f"the step is not recorded as a CUDA graph ({refused}): it runs eagerly"] if refused else []
     train, wait, evaluation = (record.seconds[key] for key in ("train", "wait", "eval"))
     if train + evaluation < LITTLE:
         return lines
     if wait / train > WASTE:
         said = f"data loading takes {wait / train:.0%} of the training time"
-        return [*lines, said + faster_loading(session)]
-    between = train * session.plan.eval_every  # seconds of training from one evaluation to the next
-    if evaluation > between and evaluations_left(record, session) > 1:
+        return [*lines, said + faster_loading(context)]
+    between = train * context.plan.eval_every  # seconds of training from one evaluation to the next
+    if evaluation > between and evaluations_left(record, context) > 1:
         times = f"{evaluation / between:.1f} times as long as training"
         return [*lines, f"evaluation takes {times}: try a larger trainer.eval_every"]
-    return lines + compiling_pays(train * epochs_left(record, session), session)
+    return lines + compiling_pays(train * epochs_left(record, context), context)
 
 
-def faster_loading(session: Any) -> str:
+def faster_loading(context: RunContext) -> str:
     """What would make batches come sooner: only keys that this data set has, and that change anything for it."""
-    if session.built.engine[0] == "resident":
+    if context.components.engine[0] == "resident":
         return ": try a larger trainer.batch_size"
-    known = session.config.section("dataset")
+    known = context.config.section("dataset")
     remedies = ["more dataset.workers"] if "workers" in known else []
-    if "in_memory" in known and session.built.data.train.augment is None:
+    if "in_memory" in known and context.components.data.train.augment is None:
         remedies.append("dataset.in_memory=true if memory allows")
     return f": try {', or '.join(remedies)}" if remedies else ""
 
 
-def evaluations_left(record: EpochRecord, session: Any) -> int:
+def evaluations_left(record: EpochRecord, context: RunContext) -> int:
     """One each `eval_every` epochs, and one after the last."""
-    every, done = session.plan.eval_every, int(record.row["epoch"])
-    last = done + math.ceil(epochs_left(record, session))
+    every, done = context.plan.eval_every, int(record.row["epoch"])
+    last = done + math.ceil(epochs_left(record, context))
     return last // every - done // every + (last % every != 0)
 
 
-def epochs_left(record: EpochRecord, session: Any) -> float:
+def epochs_left(record: EpochRecord, context: RunContext) -> float:
     """As many as the plan still has, by epochs or by steps."""
-    plan, batches = session.plan, len(session.built.batches["train"])
+    plan, batches = context.plan, len(context.batches["train"])
     left = float(plan.epochs - record.row["epoch"])
     if plan.max_steps is not None:
         left = min(left, (plan.max_steps - record.row["step"]) / math.ceil(batches / plan.accumulate))
     return max(0.0, left)
 
 
-def compiling_pays(seconds_left: float, session: Any) -> list[str]:
+def compiling_pays(seconds_left: float, context: RunContext) -> list[str]:
     """A word on device.compile where the run is long enough to repay the time that compiling takes."""
-    if session.config.device.compile or seconds_left < LONG or not compiling_helps(session):
+    if context.config.device.compile or seconds_left < LONG or not compiling_helps(context):
         return []
     return [f"about {duration(seconds_left)} of training are left: device.compile=true may shorten such a run"]
 
 
-def compiling_helps(session: Any) -> bool:
+def compiling_helps(context: RunContext) -> bool:
     """Not for packed text, LBFGS and scaled gradients, which are not compiled; nor for convolutions, which are
     slower so (docs/benchmarks.md), and for a CUDA graph, which compiling would replace.
     """
-    state, engine = session.state, session.built.engine
-    if state.spec.input_kind == "text" or session.config.device.precision == "fp16":
+    state, engine = context.state, context.components.engine
+    if state.spec.input_kind == "text" or context.config.device.precision == "fp16":
         return False
     if {"closure", "channels_last", "cuda_graph"} & set(engine):
         return False

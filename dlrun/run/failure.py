@@ -1,4 +1,4 @@
-"""How a run fails: what the user reads, what status.json keeps, and the capsule of a step that went wrong."""
+"""How a run fails: what the user reads, and what status.json keeps."""
 
 from __future__ import annotations
 
@@ -7,62 +7,57 @@ import sys
 import traceback
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
+import torch
+
+from dlrun.components.plugins import loaded
 from dlrun.components.registry import TABLES
 from dlrun.config.config import Config
-from dlrun.errors import (
-    ComponentError,
-    ConfigError,
-    DataError,
-    Diverged,
-    DlrunError,
-    RunError,
-    TrainingFailed,
-    cannot_write,
-)
+from dlrun.errors import ComponentError, ConfigError, DataError, DlrunError, RunError, TrainingFailed, cannot_write
 from dlrun.package import PACKAGE
-from dlrun.run.runner import Outcome, now
-from dlrun.store.rundir import RunDir, is_at_fault
+from dlrun.run.context import RunContext
+from dlrun.run.outcome import Outcome
+from dlrun.store.files import now
+from dlrun.store.rundir import is_at_fault
 
 YOURS = "an exception in a component of yours"
 
 
-def failed(session: Any, error: Exception | SystemExit) -> Outcome:
-    """Note the failure in the run directory, say it, and return its exit code.
+def failed(context: RunContext, error: Exception | SystemExit) -> Outcome:
+    """Note the failure in the run directory, and say it.
 
-    The user's input and bugs of ours are raised again: the command line shows them.
+    With the exit code 1 or 2 (a bug of ours, the user's input) only train.log has it: the error is to be raised
+    again, and the command line shows it.
     """
-    session.signals.hold()
-    session.screen.stop_bar()
-    code, message, trace = explain(session, error)
-    message += leave_behind(session, error, code, message)
+    context.signals.hold()
+    screen = context.screen
+    screen.stop_bar()
+    code, message, trace = explain(context, error)
+    message += leave_behind(context, error, code, message)
     if code in (1, 2):
-        session.screen.note(f"Error: {message}")
+        screen.note(f"Error: {message}")
         if code == 1:
-            session.screen.note("".join(traceback.format_exception(error)).rstrip())
-            save_capsule(session, error)
-        raise error
-    if trace:
-        session.screen.line(own_traceback(error), always=True)
-    session.screen.line(f"Error: {message}", style="red", always=True)
-    save_capsule(session, error)
-    return Outcome(session.run, code, state=session.state)
+            screen.note("".join(traceback.format_exception(error)).rstrip())
+    else:
+        if trace:
+            screen.line(own_traceback(error), always=True)
+        screen.line(f"Error: {message}", style="red", always=True)
+    return Outcome(context.run, code, state=context.state)
 
 
-def leave_behind(session: Any, error: BaseException, code: int, message: str) -> str:
+def leave_behind(context: RunContext, error: BaseException, code: int, message: str) -> str:
     """The replaced run again, or nothing if nothing was trained, or a status that says why. Returns words on it."""
-    run: RunDir = session.run
-    trained = session.training or session.resumed or run.file("init").exists()
+    run = context.run
+    trained = context.stage != "beginning" or context.resumed or run.file("init").exists()
     try:
         if run.put_back():
-            session.training = False  # there is nothing of it left to look for the step in
+            context.stage = "beginning"  # there is nothing of it left to look for the step in
             return " (The run that it was to replace is back.)"
         if code == 2 and not trained:
             shutil.rmtree(run.path)
             return ""
         run.write_status(
-            state="failed", ended=now(), exit_code=code, error=message, seconds=session.seconds(),
+            state="failed", ended=now(), exit_code=code, error=message, seconds=context.seconds(),
             traceback="".join(traceback.format_exception(error)),
         )  # fmt: skip
     except OSError as disk:  # a full disk must not hide what happened
@@ -70,21 +65,21 @@ def leave_behind(session: Any, error: BaseException, code: int, message: str) ->
     return ""
 
 
-def explain(session: Any, error: BaseException) -> tuple[int, str, bool]:
+def explain(context: RunContext, error: BaseException) -> tuple[int, str, bool]:
     """Exit code, message, and whether the traceback belongs to the message."""
     if isinstance(error, ConfigError | DataError | RunError):
         return 2, str(error), False
     if isinstance(error, DlrunError):
         return error.exit_code, str(error), False
-    if isinstance(error, OSError) and is_at_fault(session.run.path, error):
-        last = session.run.last
+    if isinstance(error, OSError) and is_at_fault(context.run.path, error):
+        last = context.run.last
         kept = f" The last checkpoint is whole: {last}." if last.exists() else ""
-        return 4, f"{cannot_write(session.run.path, error)}{kept}", False
+        return 4, f"{cannot_write(context.run.path, error)}{kept}", False
     if out_of_memory(error):
         return 4, memory_words(error), False
     if "detect_anomaly" in str(error) or "returned nan values" in str(error):
         return 4, f"anomaly: {first_line(error)}", True
-    if from_plugin(error, session.config):
+    if from_plugin(error, context.config):
         return 4, f"{YOURS}: {in_words(error)}", True
     return 1, in_words(error), True
 
@@ -113,8 +108,6 @@ def first_line(error: BaseException) -> str:
 
 def out_of_memory(error: BaseException) -> bool:
     """Of the device or of the machine."""
-    import torch
-
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
@@ -132,8 +125,6 @@ def from_plugin(error: BaseException, config: Config) -> bool:
     It is if the traceback passes through a file of theirs (in a process that reads data, its text does), or if it
     comes out of torch while a component of theirs is in use: a backward pass has no frames of the forward pass.
     """
-    from dlrun.components.plugins import loaded
-
     files = [Path(plugin.path) for plugin in loaded() if plugin.path]
     if not files:
         return False
@@ -161,25 +152,8 @@ def is_users(file: Path, plugins: list[Path]) -> bool:
 
 def own_traceback(error: BaseException) -> str:
     """The traceback from the user's first frame on (the whole one if there is none)."""
-    from dlrun.components.plugins import loaded
-
     files = [Path(plugin.path) for plugin in loaded() if plugin.path]
     own: TracebackType | None = error.__traceback__
     while own is not None and not is_users(Path(own.tb_frame.f_code.co_filename), files):
         own = own.tb_next
     return "".join(traceback.format_exception(type(error), error, own or error.__traceback__)).rstrip()
-
-
-def save_capsule(session: Any, error: BaseException) -> None:
-    """Find the step again from the last good state, and save what it needs (see run/capsule.py)."""
-    ours = isinstance(error, Diverged) or not isinstance(error, DlrunError | OSError | SystemExit)
-    if not session.training or session.closing or not ours or out_of_memory(error) or session.signals.stop():
-        return
-    from dlrun.run.capsule import capture
-    from dlrun.run.runner import words_for
-
-    session.screen.line("Looking for the step that went wrong (Ctrl-C ends the search) ...", style="dim")
-    path = capture(session)
-    if path is not None:
-        words = words_for("replay", session.run.path)
-        session.screen.line(f"The step is kept in {path.name}: `{words}` runs it again.")

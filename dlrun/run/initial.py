@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import Any
 
+from torch import nn
+
+from dlrun.config.compose import compose
 from dlrun.config.config import Config
 from dlrun.errors import RunError, TrainingFailed
+from dlrun.run.context import RunContext
+from dlrun.run.outcome import Train
 from dlrun.run.screen import Screen, shorter
 from dlrun.run.signals import EXIT_CODES, Interrupted
 from dlrun.run.weights import load_weights, weights_of
 from dlrun.store import checkpoint as files
 from dlrun.store.files import read_json
+from dlrun.store.places import OUTPUTS, user_path
 from dlrun.store.rundir import RunDir, all_runs, find_run
 
 PREFIX = "experiment:"
@@ -20,23 +25,23 @@ INIT = "init"  # the run, in the directory of the one that starts from it
 SHARED = ("trainer=", "trainer.max_batches=", "device=", "device.", "dataset.root=", "seed=")
 
 
-def check_initial(config: Config, model: Any) -> None:
+def check_initial(config: Config, model: nn.Module) -> None:
     """Load the run or checkpoint that `init_from` names: one that cannot be loaded is refused before a run begins."""
     if config.init_from is not None and not config.init_from.startswith(PREFIX):
         load(file_of(config.init_from), model)
 
 
-def load_initial(session: Any, model: Any) -> str:
+def load_initial(context: RunContext, model: nn.Module, *, train: Train) -> str:
     """Load what `init_from` names into the model; returns a line that says what was loaded, skipped and missing.
 
-    An experiment may have to be trained first, in the run's own directory.
+    An experiment may have to be trained first, by `train`, in the run's own directory.
     """
-    word = session.config.init_from
-    path = trained(session, word.removeprefix(PREFIX)) if word.startswith(PREFIX) else file_of(word)
+    word = context.config.init_from
+    path = trained(context, word.removeprefix(PREFIX), train) if word.startswith(PREFIX) else file_of(word)
     return load(path, model)
 
 
-def load(path: Path, model: Any) -> str:
+def load(path: Path, model: nn.Module) -> str:
     """Load one file into the model; the line for the header."""
     report = load_weights(model, weights_of(files.read_unchecked(path)))
     return f"  start: {shorter(path)}: {report.words()}"
@@ -44,9 +49,7 @@ def load(path: Path, model: Any) -> str:
 
 def file_of(word: str) -> Path:
     """The checkpoint that a path or a run's name stands for. Raises `RunError`."""
-    from dlrun.run.runner import OUTPUTS
-
-    path = Path(word).expanduser()
+    path = user_path(word)
     return path if path.is_file() else weights_file(find_run(word, OUTPUTS))
 
 
@@ -58,24 +61,21 @@ def weights_file(run: RunDir) -> Path:
     raise RunError(f"{run.path} has no checkpoint to start from.")
 
 
-def trained(session: Any, experiment: str) -> Path:
+def trained(context: RunContext, experiment: str, train: Train) -> Path:
     """The weights of a finished run of that experiment: one that is there, or one trained now in RUN/init."""
-    from dlrun.config.compose import compose
-    from dlrun.run.runner import OUTPUTS, train
-
-    words = [word for word in session.overrides if word.startswith(SHARED)]
-    config: Config = compose([f"experiment={experiment}", *words])
+    words = [word for word in context.overrides if word.startswith(SHARED)]
+    config = compose([f"experiment={experiment}", *words])
     there = list(all_runs(OUTPUTS)) if OUTPUTS.is_dir() else []
     for path in [*there, *(run / INIT for run in there)]:
         run = RunDir(path)
         same = read_json(run.environment).get("identity") == config.identity
         if same and run.read_status().get("state") == "finished":
             return weights_file(run)
-    place = session.run.path / INIT
-    session.screen.line(f"  first: experiment {experiment} is trained in {shorter(place)}")
+    place = context.run.path / INIT
+    context.screen.line(f"  first: experiment {experiment} is trained in {shorter(place)}")
     values = config.to_dict() | {"resume": "auto"}
     values["run"] |= {"dir": str(place), "name": None, "overwrite": False}
-    outcome = train(Config.checked(values), argv=session.argv, screen=Screen(silent=True, terminal=False))
+    outcome = train(Config.checked(values), argv=context.argv, screen=Screen(silent=True, terminal=False))
     if outcome.exit_code in EXIT_CODES.values():
         stopped = outcome.exit_code == EXIT_CODES[signal.SIGINT]
         raise Interrupted(signal.SIGINT if stopped else signal.SIGTERM)

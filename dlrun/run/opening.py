@@ -5,55 +5,60 @@ from __future__ import annotations
 import socket
 from os import getpid
 from pathlib import Path
-from typing import Any
 
+from torch import nn
+
+from dlrun.components.plugins import PluginRecord, loaded
 from dlrun.engine.device import device_words
 from dlrun.objectives.metrics import directions
 from dlrun.run import environment
+from dlrun.run.context import Components, RunContext
 from dlrun.run.screen import shorter
-from dlrun.store.files import read_json, write_atomic, write_json
+from dlrun.store.files import now, read_json, write_atomic, write_json
+from dlrun.store.rundir import RunDir
 
 
-def write_facts(session: Any) -> None:
+def begin(context: RunContext) -> None:
+    """Write what is known before the first step, and print the header."""
+    write_facts(context)
+    context.screen.open_log(context.run.log)
+    print_header(context)
+
+
+def write_facts(context: RunContext) -> None:
     """status.json (first: what is here is a run from now on), config.yaml, overrides.txt and environment.json."""
-    from dlrun.components.plugins import loaded
-    from dlrun.run.runner import now
-
-    run, config, built = session.run, session.config, session.built
-    started = run.read_status().get("started") if session.resumed else None
+    run, config, components = context.run, context.config, context.components
+    status = run.read_status()
+    context.seconds_before = float(status.get("seconds") or 0.0)
+    started = status.get("started") if context.resumed else None
     run.write_status(
-        state="running", name=name_of(session), pid=getpid(), host=socket.gethostname(), started=started or now(),
+        state="running", name=context.name, pid=getpid(), host=socket.gethostname(), started=started or now(),
         ended=None, error=None, traceback=None, exit_code=None,
     )  # fmt: skip
     write_atomic(run.config, config.to_yaml().encode())
-    if not session.resumed:
-        write_atomic(run.file("overrides.txt"), "".join(f"{word}\n" for word in session.overrides).encode())
+    if not context.resumed:
+        write_atomic(run.file("overrides.txt"), "".join(f"{word}\n" for word in context.overrides).encode())
     plugins = loaded()
     for plugin in plugins:
         copy_plugin(run, plugin)
-    facts = environment.describe(session.argv) | {
+    facts = environment.describe(context.argv) | {
         "seed": config.seed,
         "identity": config.identity,
-        "device": device_words(session.state.device),
-        "engine": built.engine,
-        "auto": built.auto,
-        "better": directions(session.state.metric),  # for a run that ends without a summary
+        "device": device_words(context.state.device),
+        "engine": components.engine,
+        "auto": components.auto,
+        "better": directions(context.state.metric),  # for a run that ends without a summary
         "plugins": [{"name": p.name, "sha256": p.sha256} for p in plugins],
-        "notes": built.notes,
+        "notes": components.notes,
     }
-    before = read_json(run.environment) if session.resumed else {}
+    before = read_json(run.environment) if context.resumed else {}
     if before:
         earlier = {key: before.get(key) for key in ("argv", "versions", "device", "engine")}
         facts["earlier"] = [*before.get("earlier", []), earlier]
     write_json(run.environment, facts)
 
 
-def name_of(session: Any) -> str:
-    """What the run is called: `run.name`, or its directory's name."""
-    return str(session.config.run.name or session.run.path.resolve().name)
-
-
-def copy_plugin(run: Any, plugin: Any) -> None:
+def copy_plugin(run: RunDir, plugin: PluginRecord) -> None:
     """A copy of a plug-in's file for reading; nothing imports it from here."""
     source = Path(plugin.path) if plugin.path else None
     if source is None or not source.is_file():
@@ -63,43 +68,43 @@ def copy_plugin(run: Any, plugin: Any) -> None:
     write_atomic(folder / f"{source.name}.txt", source.read_bytes())
 
 
-def print_header(session: Any) -> None:
+def print_header(context: RunContext) -> None:
     """Run name, device, engine, parameters, data sizes, directory."""
-    screen, built, state, config = session.screen, session.built, session.state, session.config
+    screen, components, state, config = context.screen, context.components, context.state, context.config
     rows = [
         ("model", f"{config.model.name}, {parameter_words(state.model)}"),
-        ("data", f"{config.dataset.name}: {data_words(built)}"),
-        ("training", training_words(session)),
+        ("data", f"{config.dataset.name}: {data_words(components)}"),
+        ("training", training_words(context)),
         ("device", device_words(state.device)),
-        ("engine", ", ".join(built.engine)),
-        ("directory", shorter(session.run.path)),
+        ("engine", ", ".join(components.engine)),
+        ("directory", shorter(context.run.path)),
     ]
-    screen.line(f"dlrun  {name_of(session)}", style="bold")
+    screen.line(f"dlrun  {context.name}", style="bold")
     screen.pairs(rows)
-    for note in built.notes:
+    for note in components.notes:
         screen.line(f"  note: {note}")
-    if "test" in built.batches:
-        screen.line(f"  note: no validation part: the best epoch is selected on test ({session.plan.monitor})")
+    if "test" in context.batches:
+        screen.line(f"  note: no validation part: the best epoch is selected on test ({context.plan.monitor})")
     screen.line()
 
 
-def parameter_words(model: Any) -> str:
+def parameter_words(model: nn.Module) -> str:
     """12,345 parameters (of which 678 learn)."""
     total = sum(p.numel() for p in model.parameters())
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return f"{total:,} parameters" + ("" if total == learning else f" ({learning:,} learn)")
 
 
-def data_words(built: Any) -> str:
+def data_words(components: Components) -> str:
     """1,149 train, 288 validation, 360 test."""
     names = {"train": "train", "val": "validation", "test": "test"}
-    parts = built.data.parts()
+    parts = components.data.parts()
     return ", ".join(f"{part.samples:,} {names[name]}" for name, part in parts.items())
 
 
-def training_words(session: Any) -> str:
+def training_words(context: RunContext) -> str:
     """adam, lr 0.001, 10 epochs of 18 batches of 64, loss cross_entropy, selects val_loss (min)."""
-    config, plan, batches = session.config, session.plan, session.built.batches["train"]
+    config, plan, batches = context.config, context.plan, context.batches["train"]
     words = [config.optimizer.name, f"lr {config.optimizer.lr:g}"]
     if config.scheduler.name != "none":
         words.append(f"{config.scheduler.name} schedule")
@@ -107,4 +112,6 @@ def training_words(session: Any) -> str:
     epochs = f"{plan.epochs:,} epoch{'s' if plan.epochs > 1 else ''} of {size}"
     if plan.max_steps is not None:
         epochs += f", at most {plan.max_steps:,} steps"
-    return ", ".join([*words, epochs, f"loss {session.built.auto['loss']}", f"selects {plan.monitor} ({plan.mode})"])
+    return ", ".join(
+        [*words, epochs, f"loss {context.components.auto['loss']}", f"selects {plan.monitor} ({plan.mode})"]
+    )

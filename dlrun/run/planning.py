@@ -11,13 +11,16 @@ from dlrun.config.config import Config
 from dlrun.engine.state import Plan, TrainState
 from dlrun.errors import ConfigError, Problem, did_you_mean
 from dlrun.objectives.metrics import directions
+from dlrun.spec import BatchSource
 
 MAX_STEP_ROWS = 10_000  # of steps.csv
 EVAL_SHARE = 0.1  # of an epoch's time that evaluation may take when eval_every is auto
 EVALUATIONS = 100  # of a run that has as many epochs, at least
 
 
-def build_plan(config: Config, state: TrainState, batches: dict[str, Any], step: Any, auto: dict[str, Any]) -> Plan:
+def build_plan(
+    config: Config, state: TrainState, batches: dict[str, BatchSource], step: Any, auto: dict[str, Any]
+) -> Plan:
     """How long to train and when to evaluate: every `auto` decided, and noted in `auto`."""
     trainer, checkpoint = config.trainer, config.checkpoint
     monitor, mode = choose_monitor(config, state, batches)
@@ -45,7 +48,7 @@ def build_plan(config: Config, state: TrainState, batches: dict[str, Any], step:
     )
 
 
-def choose_monitor(config: Config, state: TrainState, batches: dict[str, Any]) -> tuple[str, str]:
+def choose_monitor(config: Config, state: TrainState, batches: dict[str, BatchSource]) -> tuple[str, str]:
     """The metric that selects the best weights, and whether less or more of it is better. Raises `ConfigError`."""
     checkpoint = config.checkpoint
     part = next(part for part in ("val", "test", "train") if part in batches)
@@ -65,7 +68,7 @@ def choose_monitor(config: Config, state: TrainState, batches: dict[str, Any]) -
     return monitor, way
 
 
-def auto_eval_every(model: nn.Module, batches: dict[str, Any], epochs: int) -> int:
+def auto_eval_every(model: nn.Module, batches: dict[str, BatchSource], epochs: int) -> int:
     """Epochs between evaluations, so that they take about a tenth of the time: from sizes alone, never from a clock.
 
     A run of few epochs is evaluated more often than that, for its curves. The numbers are microseconds, as measured

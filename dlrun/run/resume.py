@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from dlrun.config.config import Config
 from dlrun.errors import RunError, cannot_write
-from dlrun.run.runner import OUTPUTS, Outcome, Session, before_it_began
+from dlrun.objectives.length import depends_on_length
+from dlrun.run.outcome import Outcome, Train, before_it_began
 from dlrun.run.screen import Screen, shorter
 from dlrun.run.signals import Interrupted, Signals
-from dlrun.store.rundir import RunDir, find_run
+from dlrun.store import checkpoint as files
+from dlrun.store.files import read_json
+from dlrun.store.rundir import RunDir
+
+if TYPE_CHECKING:
+    from dlrun.run.context import Components
 
 FREE = ("device", "logger", "checkpoint", "run", "resume", "plugins", "sweep")
 LENGTHS = ("trainer.epochs", "trainer.max_steps")
 QUIET = ("trainer.print_every", "dataset.root", "dataset.workers", "dataset.in_memory")
-
-
-def resume_command(run: str, overrides: list[str], force: list[str], *, argv: Sequence[str], quiet: bool) -> int:
-    """`dlrun resume RUN [OVERRIDES] [--force KEY=VALUE ...]`. Returns the exit code."""
-    from dlrun.config.compose import overlay
-
-    directory = find_run(run, OUTPUTS)
-    own = stored_config(directory)
-    config = overlay(own, [*overrides, *force])
-    forced = {word.lstrip("+~").split("=", 1)[0] for word in force}
-    return resume(directory, config, screen=Screen(quiet=quiet), argv=argv, forced=forced).exit_code
 
 
 def stored_config(run: RunDir) -> Config:
@@ -39,6 +35,7 @@ def resume(
     run: RunDir,
     config: Config,
     *,
+    train: Train,
     screen: Screen,
     argv: Sequence[str] = (),
     forced: set[str] | None = None,
@@ -49,18 +46,19 @@ def resume(
     refuse_changes(own, config, forced or set())
     if done := already_finished(run, own, config):
         screen.line(done, always=True)
-        from dlrun.store.files import read_json
-
         return Outcome(run, 0, read_json(run.summary))
     with Signals() as signals:
         try:
             from dlrun.run.build import build
+            from dlrun.run.context import RunContext
+            from dlrun.run.initial import load_initial
+            from dlrun.run.session import Session
 
             lock(run)
-            built = build(config)
-            values = starting_point(run, own, config, built, screen, forced or set())
-            session = Session(run, built, screen, signals, argv=argv, on_epoch=on_epoch)
-            return session.go(overrides=own_overrides(run), checkpoint=values)
+            components = build(config)
+            values = starting_point(run, own, config, components, screen, forced or set())
+            context = RunContext(run, components, screen, signals, own_overrides(run), argv)
+            return Session(context, partial(load_initial, train=train), on_epoch).go(values)
         except Interrupted as interrupted:
             return before_it_began(interrupted, screen, run)
         finally:
@@ -68,22 +66,21 @@ def resume(
 
 
 def starting_point(
-    run: RunDir, own: Config, config: Config, built: Any, screen: Screen, forced: set[str]
+    run: RunDir, own: Config, config: Config, components: Components, screen: Screen, forced: set[str]
 ) -> dict[str, Any] | None:
     """The newest whole checkpoint, made to fit what was changed, or None: from the beginning. Says which."""
     from dlrun.run import adapt
-    from dlrun.store import checkpoint as files
 
     if not files.candidates(run):
         screen.line("there is no checkpoint yet: the run starts again from the beginning")
         return None
-    values, path, skipped = files.newest(run, str(built.state.device))
+    values, path, skipped = files.newest(run, str(components.state.device))
     for reason in skipped:
         screen.line(f"skipped: {reason}", style="yellow")
     screen.line(f"resuming from {shorter(path)} (epoch {values['epoch'] + 1}, step {values['step']})")
     if not any(key.split(".")[0] == "dataset" for key in forced):
-        adapt.check_data(values, built)
-    for line in [*adapt.differences(run, values, built), *adapt.adapt(run, values, own, config, built)]:
+        adapt.check_data(values, components)
+    for line in [*adapt.differences(run, values, components), *adapt.adapt(run, values, own, config, components)]:
         screen.line(line, style="yellow")
     if forced:
         values["stopper"]["reason"] = None
@@ -147,8 +144,6 @@ def longer(old: Any, new: Any) -> bool:
 
 def length_matters(own: Config) -> bool:
     """Does the schedule depend on how long the run is? (A cosine past its end would raise the rate again.)"""
-    from dlrun.objectives.length import depends_on_length
-
     return depends_on_length(own.scheduler.name, own.section("scheduler"))
 
 

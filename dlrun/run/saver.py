@@ -13,7 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dlrun.engine.loop import EpochRecord, Progress
+from dlrun.engine.state import Best
 from dlrun.errors import RunError
+from dlrun.run.context import RunContext
 from dlrun.store import checkpoint as files
 from dlrun.store.files import cut_steps
 
@@ -23,12 +26,12 @@ BEST_KEYS = ("format", "epoch", "step", "best", "config", "engine", "spec")
 class Saver:
     """The checkpoints of one session of a run."""
 
-    def __init__(self, session: Any) -> None:
-        self.session = session
-        self.run, self.state = session.run, session.state
-        options = session.config.checkpoint
+    def __init__(self, context: RunContext) -> None:
+        self.context = context
+        self.run, self.state = context.run, context.state
+        options = context.config.checkpoint
         self.minutes, self.steps, self.epochs = (options.every_minutes, options.every_steps, options.every_epochs)
-        self.max_steps = session.plan.max_steps
+        self.max_steps = context.plan.max_steps
         self.at = time.monotonic()  # of the last checkpoint
         self.saved: tuple[int, ...] = ()  # where training stood then
         self.best_unsaved = False
@@ -38,32 +41,29 @@ class Saver:
         """The best.pt that belongs to last.pt, while best.pt is newer."""
         return Path(self.run.checkpoints / "best-1.pt")
 
-    def maybe_save(self, logs: Any, *, stepped: bool) -> None:
-        """Write a checkpoint if one is due by steps, epochs or minutes, or before max_steps cuts an epoch short."""
+    def is_due(self, event: Progress | EpochRecord) -> bool:
+        """Is a checkpoint due by steps, epochs or minutes, or because max_steps is about to cut an epoch short?"""
         state = self.state
         due = self.minutes is not None and time.monotonic() - self.at >= 60 * self.minutes
-        if stepped:
-            due = due or (self.steps is not None and state.step % self.steps == 0)
-            due = due or (self.max_steps is not None and state.step >= self.max_steps)
-        else:
-            due = due or (self.epochs is not None and state.epoch % self.epochs == 0)
-        if due:
-            self.save(logs)
+        if isinstance(event, EpochRecord):
+            return not event.partial and (due or (self.epochs is not None and state.epoch % self.epochs == 0))
+        due = due or (self.steps is not None and state.step % self.steps == 0)
+        return due or (self.max_steps is not None and state.step >= self.max_steps)
 
-    def save(self, logs: Any) -> None:
+    def save(self) -> None:
         """Write best.pt (if it changed), then last.pt (if training went on since)."""
         position = (self.state.epoch, self.state.cursor, self.state.step, len(self.state.history.rows))
         if position == self.saved and not self.best_unsaved:
             return
-        logs.flush()
-        config = self.session.config.to_dict()
-        values = self.state.state_dict() | {"config": config, "engine": list(self.session.built.engine)}
+        context = self.context
+        values = self.state.state_dict()
+        values |= {"config": context.config.to_dict(), "engine": list(context.components.engine)}
         self.save_best(values)
         if self.history_is_partial():
             return
-        files.write_last(self.run, values, self.session.config.checkpoint.keep)
+        files.write_last(self.run, values, context.config.checkpoint.keep)
         self.former_best.unlink(missing_ok=True)
-        self.run.write_status(epoch=self.state.epoch, step=self.state.step, seconds=self.session.seconds())
+        self.run.write_status(epoch=self.state.epoch, step=self.state.step, seconds=context.seconds())
         self.run.forget_aside()
         self.at, self.saved = time.monotonic(), position
 
@@ -90,12 +90,12 @@ class Saver:
             reason = (str(error).strip().splitlines() or [""])[0]
             raise RunError(f"the checkpoint does not fit this configuration: {reason}") from error
         if self.state.best is not None:
-            self.restore_best()
+            self.restore_best(self.state.best)
         cut_steps(self.run.steps, self.state.step)
 
-    def restore_best(self) -> None:
+    def restore_best(self, best: Best) -> None:
         """The weights of the best epoch so far. Where they are lost, the best is chosen from here on."""
-        best, device = self.state.best, str(self.state.device)
+        device = str(self.state.device)
         for path in (self.run.best, self.former_best):
             with suppress(RunError):
                 values = files.read(path, device)
@@ -109,7 +109,7 @@ class Saver:
             return
         self.state.best = None
         line = "best.pt does not belong to this checkpoint: the best epoch is chosen from here on"
-        self.session.screen.line(line, style="yellow")
+        self.context.screen.line(line, style="yellow")
 
 
 def moment(best: Any) -> tuple[Any, ...]:

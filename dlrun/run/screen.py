@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -169,6 +170,14 @@ def shorter(path: Path) -> str:
     """The path from here, if that is shorter."""
     relative = os.path.relpath(path)
     return relative if len(relative) < len(str(path)) else str(path)
+
+
+def words_for(command: str, path: Path) -> str:
+    """A command about a run, as it can be typed."""
+    word = shorter(path)
+    if "=" in word.partition("/")[0]:  # else it would be configuration
+        word = f"./{word}"
+    return f"dlrun {command} {shlex.quote(word)}"
 
 
 def duration(seconds: float) -> str:

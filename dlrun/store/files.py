@@ -9,6 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,11 @@ def write_atomic(path: Path, data: bytes, *, sync: bool = False) -> None:
         raise
     if sync:
         sync_directory(path.parent)
+
+
+def now() -> str:
+    """The time as ISO 8601 with the zone."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def sync_directory(path: Path) -> None:

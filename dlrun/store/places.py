@@ -12,9 +12,14 @@ OUTPUTS = Path("outputs")
 NAMED = 8  # places that an error names
 
 
+def user_path(path: str) -> Path:
+    """A path as the user wrote it, with `~`."""
+    return Path(os.path.expanduser(path))
+
+
 def place_of(word: Path | str) -> Path:
     """The folder. Raises `RunError` for a name that nothing has, or that several have."""
-    path = Path(os.path.expanduser(word))
+    path = user_path(str(word))
     if os.path.exists(path) or len(path.parts) > 1:
         return path
     if str(word) == "last":

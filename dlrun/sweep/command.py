@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from dlrun.components.plugins import loaded
 from dlrun.config.expand import Expansion, Job
 from dlrun.errors import ConfigError, Problem, TrainingFailed, cannot_write
 from dlrun.run.signals import EXIT_CODES, Interrupted, Signals
+from dlrun.store.files import now
 from dlrun.store.rundir import is_at_fault
 from dlrun.sweep.drive import Drive
 from dlrun.sweep.executors.base import Executor, make_executor
@@ -72,10 +72,6 @@ def held(sweep: SweepDir, work: Callable[[], int]) -> int:
     finally:
         sweep.unmake()
         sweep.close()
-
-
-def now() -> str:
-    return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def folder_of(expansion: Expansion, settings: dict[str, Any]) -> Path:

@@ -13,13 +13,12 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from dlrun.run.signals import EXIT_CODES
-from dlrun.store.files import read_json, write_json
+from dlrun.store.files import now, read_json, write_json
 from dlrun.sweep.executors.base import Ended, Executor, cause
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.identity import code_hash
@@ -251,7 +250,7 @@ class Drive:
     def note_crash(self, job: FrozenJob, status: dict[str, Any], error: str) -> None:
         """A process that died could not say so in its run directory."""
         if status:
-            ended = datetime.now().astimezone().isoformat(timespec="seconds")
+            ended = now()
             self.sweep.run(job.slug).write_status(state="failed", error=error, ended=ended, exit_code=4)
 
     def finish(self, job: FrozenJob, record: Record) -> None:

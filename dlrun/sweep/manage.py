@@ -11,7 +11,8 @@ from os import kill
 from dlrun.config.config import current_schema, not_registered
 from dlrun.errors import ConfigError, Problem, RunError
 from dlrun.report.tables import Table, print_table
-from dlrun.sweep.command import held, now, run, todo_of
+from dlrun.store.files import now
+from dlrun.sweep.command import held, run, todo_of
 from dlrun.sweep.folder import FrozenJob, SweepDir, expect_sweep
 from dlrun.sweep.samplers.search import size
 from dlrun.sweep.screen import ignore_closed_stdout

@@ -30,8 +30,8 @@ from types import FrameType
 from typing import IO, Any
 
 WARM = (
-    "dlrun.run.runner", "dlrun.run.build", "dlrun.run.resume", "dlrun.run.closing", "dlrun.run.logs",
-    "dlrun.run.opening", "dlrun.run.failure", "dlrun.sweep.task", "torch.optim.lr_scheduler",
+    "dlrun.run.runner", "dlrun.run.build", "dlrun.run.resume", "dlrun.run.closing", "dlrun.run.recorder",
+    "dlrun.run.session", "dlrun.sweep.task", "torch.optim.lr_scheduler",
     "dlrun.report.curves", "dlrun.report.confusion", "dlrun.report.mistakes", "dlrun.report.fits",
     "matplotlib.figure", "matplotlib.backends.backend_agg", "hydra.core.override_parser.overrides_parser",
 )  # fmt: skip

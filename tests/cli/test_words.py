@@ -20,7 +20,7 @@ from tests.helpers.python import run_python
 
 FUNCTIONS = [
     "dlrun.run.runner.run_command",
-    "dlrun.run.resume.resume_command",
+    "dlrun.run.runner.resume_command",
     "dlrun.sweep.command.sweep_command",
     "dlrun.sweep.manage.status_command",
     "dlrun.sweep.manage.retry_command",

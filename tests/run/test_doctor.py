@@ -34,7 +34,8 @@ def session(
 ) -> Any:
     train = SimpleNamespace(augment=str if augmented else None)
     return SimpleNamespace(
-        built=SimpleNamespace(engine=list(engine), batches={"train": range(20)}, data=SimpleNamespace(train=train)),
+        batches={"train": range(20)},
+        components=SimpleNamespace(engine=list(engine), data=SimpleNamespace(train=train)),
         state=SimpleNamespace(
             spec=SimpleNamespace(input_kind=kind), device=torch.device(device), model=model or nn.Linear(2, 2)
         ),

@@ -12,7 +12,8 @@ import pytest
 
 import dlrun
 from dlrun import cli
-from dlrun.run import failure, initial, runner, screen
+from dlrun.run import initial, runner, screen, session
+from dlrun.run.context import LoadInitial, RunContext
 from dlrun.run.screen import Screen
 from dlrun.store import checkpoint
 from tests.helpers.quick_runs import QUICK, begin, interrupt, no_space, run, status
@@ -96,7 +97,7 @@ def test_an_exception_of_the_users_is_theirs(fault: str, mine: list[str], capsys
 
 
 def test_a_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("dlrun.run.logs.Logs.epoch", lambda *_: 1 / 0)
+    monkeypatch.setattr("dlrun.run.recorder.Recorder.epoch", lambda *_: 1 / 0)
     assert run() == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
     assert (status()["state"], status()["exit_code"]) == ("failed", 1)
@@ -156,14 +157,14 @@ def test_a_signal_while_the_components_are_made_leaves_nothing(
 
 
 def test_the_second_signal_disturbs_nothing_that_the_first_began(monkeypatch: pytest.MonkeyPatch) -> None:
-    ordinary = runner.Session.interrupted
+    ordinary = session.Session.interrupted
 
-    def interrupted(self: runner.Session) -> Any:
+    def interrupted(self: session.Session) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
         return ordinary(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner.Session, "interrupted", interrupted)
+        patch.setattr(session.Session, "interrupted", interrupted)
         patch.setattr("dlrun.run.opening.print_header", lambda _: os.kill(os.getpid(), signal.SIGTERM))
         assert begin().exit_code == 143
     assert status()["state"] == "interrupted"
@@ -194,19 +195,19 @@ def test_the_library_raises_keyboard_interrupt(monkeypatch: pytest.MonkeyPatch) 
 def test_the_search_for_the_step_can_be_ended(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ordinary = failure.save_capsule
+    ordinary = session.keep_step
 
-    def impatient(session: Any, error: BaseException) -> None:
-        line = session.screen.line
+    def impatient(context: RunContext, error: BaseException, load_initial: LoadInitial) -> None:
+        line = context.screen.line
 
         def then_a_signal(text: str, **options: Any) -> None:
             line(text, **options)
             os.kill(os.getpid(), signal.SIGINT)
 
-        session.screen.line = then_a_signal
-        ordinary(session, error)
+        monkeypatch.setattr(context.screen, "line", then_a_signal)
+        ordinary(context, error, load_initial)
 
-    monkeypatch.setattr(failure, "save_capsule", impatient)
+    monkeypatch.setattr(session, "keep_step", impatient)
     assert run("optimizer=sgd", "optimizer.lr=1e30") == 4
     assert "Looking for the step" in capsys.readouterr().out
     assert not Path("a/crash.pt").exists()

@@ -13,7 +13,7 @@ import pytest
 import dlrun
 from dlrun import cli
 from dlrun.errors import DataError, RunError
-from dlrun.run import runner
+from dlrun.run import runner, screen
 from dlrun.run.screen import Screen
 from dlrun.store.files import CsvTable
 from dlrun.store.rundir import RunDir
@@ -74,7 +74,7 @@ def test_other_data_under_the_same_name_are_noticed(pictures: list[str], capsys:
         "store.files.CsvTable.flush",
         "store.checkpoint.write_last",
         "store.checkpoint.write",
-        "run.logs.rewrite_table",
+        "run.recorder.rewrite_table",
         "run.closing.write_json",
     ],
 )
@@ -158,7 +158,7 @@ def test_a_place_that_may_not_be_written_to_is_one_clear_error(monkeypatch: pyte
 @pytest.mark.parametrize("place", ["é ö=x", "a b/c=d"])
 def test_any_name_will_do_for_a_directory(place: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*QUICK, f"run.dir={place}"]) == 0
-    words = runner.words_for("resume", Path(place))
+    words = screen.words_for("resume", Path(place))
     assert "./é" in words or "/" in words
     assert cli.main(["resume", f"./{place}"]) == 0
     assert "is finished" in capsys.readouterr().out

@@ -1,0 +1,109 @@
+"""What the parts of a run share while it lives: its directory, its components, the screen and the signals.
+
+The parts (recorder, saver, doctor, opening, closing, failure, capsule) take a `RunContext` and know nothing of each
+other through it; this file imports none of them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from torch import nn
+
+from dlrun.config.config import Config
+from dlrun.data.base import Data
+from dlrun.engine.state import Plan, TrainState
+from dlrun.run.screen import Screen
+from dlrun.run.signals import Signals
+from dlrun.spec import BatchSource
+from dlrun.store.rundir import RunDir
+
+
+@dataclass
+class Components:
+    """Everything that is made of a configuration, ready for the first step."""
+
+    config: Config
+    data: Data
+    state: TrainState
+    plan: Plan
+    batches: dict[str, BatchSource]  # train, and the parts that are evaluated each time
+    test: BatchSource | None = None  # the test part, where it is evaluated once, at the end
+    engine: list[str] = field(default_factory=list)  # words for the header
+    auto: dict[str, Any] = field(default_factory=dict)  # what `auto` became
+    notes: list[str] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Stop the processes that read data."""
+        for source in [*self.batches.values(), self.test]:
+            if source is not None:
+                source.close()
+
+
+@dataclass
+class RunContext:
+    """A run while it lives."""
+
+    run: RunDir
+    components: Components
+    screen: Screen = field(default_factory=lambda: Screen(silent=True, terminal=False))
+    signals: Signals = field(default_factory=Signals)
+    overrides: Sequence[str] = ()  # the words that made the configuration
+    argv: Sequence[str] = ()  # the whole command
+    resumed: bool = False  # from a checkpoint
+    stage: Literal["beginning", "training", "closing"] = "beginning"  # training: its first step may have been taken
+    pruned: bool = False  # was it ended by whoever looks at its epochs?
+    seconds_before: float = 0.0  # of wall time that earlier sessions of this run took
+    started: float = field(default_factory=time.monotonic)
+    plan: Plan = field(init=False)  # the components' plan, which asks the signals whether to stop
+
+    def __post_init__(self) -> None:
+        self.plan = self.components.plan.with_stop(self.signals.stop)
+
+    @property
+    def config(self) -> Config:
+        return self.components.config
+
+    @property
+    def state(self) -> TrainState:
+        return self.components.state
+
+    @property
+    def batches(self) -> dict[str, BatchSource]:
+        """The batches of `train`, and of the parts that are evaluated each time."""
+        return self.components.batches
+
+    @property
+    def name(self) -> str:
+        """What the run is called: `run.name`, or its directory's name."""
+        return str(self.config.run.name or self.run.path.resolve().name)
+
+    def seconds(self) -> float:
+        """The wall time that this run has taken so far, earlier sessions included."""
+        return self.seconds_before + time.monotonic() - self.started
+
+    def batches_to_do(self) -> int:
+        """The number of training batches of the whole run, from its beginning."""
+        batches, plan = len(self.batches["train"]), self.plan
+        total = batches * plan.epochs
+        if plan.max_steps is None:
+            return total
+        epochs, rest = divmod(plan.max_steps, math.ceil(batches / plan.accumulate))
+        return min(total, epochs * batches + rest * plan.accumulate)
+
+    def batches_done(self) -> int:
+        """The number of training batches done so far."""
+        return self.state.epoch * len(self.batches["train"]) + self.state.cursor
+
+    def close(self) -> None:
+        """Close the log, stop the processes that read data, and release the directory."""
+        self.screen.close()
+        self.components.close()
+        self.run.unlock()
+
+
+LoadInitial = Callable[[RunContext, nn.Module], str]  # loads what `init_from` names; returns a line for the header

@@ -1,0 +1,103 @@
+"""What takes the events of a run: metrics.csv, steps.csv, the user's logger, checkpoints, and the screen."""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack
+
+from dlrun.engine.loop import EpochRecord, Progress
+from dlrun.run.context import RunContext
+from dlrun.run.doctor import Doctor
+from dlrun.run.loggers import make_logger
+from dlrun.run.saver import Saver
+from dlrun.store.files import CsvTable, rewrite_table
+
+LINES = 50  # printed when print_every is auto
+
+
+class Recorder:
+    """Writes what `fit` yields. A session drives both; a notebook can iterate over the events itself:
+
+        components = build(config)
+        context = RunContext(open_run(config), components)
+        begin(context)  # config.yaml and status.json: from here on it is a run
+        with Recorder(context) as recorder:
+            for event in fit(context.state, context.batches, context.plan):
+                recorder.record(event)
+                ...  # context.state is a complete checkpoint here; `break` ends training
+        context.close()
+
+    Entering the block opens the tables and brings them to where the state stands; leaving it without an exception
+    writes the last checkpoint. Making a recorder touches no file.
+    """
+
+    metrics: CsvTable
+    step_table: CsvTable
+
+    def __init__(self, context: RunContext) -> None:
+        self.context, self.saver, self.doctor = context, Saver(context), Doctor(context)
+        self.epochs = context.plan.epochs
+        every = context.config.trainer.print_every
+        self.print_every = max(1, math.ceil(self.epochs / LINES)) if every == "auto" else every
+
+    def __enter__(self) -> Recorder:
+        context, run, history = self.context, self.context.run, self.context.state.history
+        names = columns(context)
+        rewrite_table(run.metrics, names, history.rows)
+        self.metrics = CsvTable(run.metrics, names)
+        self.step_table = CsvTable(run.steps, ["step", "loss", "lr"])
+        self.logger = make_logger(context.config.logger.name, run, history.rows)
+        context.screen.expect(names, self.epochs)
+        context.screen.start_bar(context.batches_to_do(), context.batches_done())
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with ExitStack() as stack:  # a full disk may refuse each of these
+            stack.callback(self.context.screen.stop_bar)
+            stack.callback(self.step_table.close)
+            stack.callback(self.metrics.close)
+            if kind is None:
+                self.save()
+
+    def record(self, event: Progress | EpochRecord) -> None:
+        """Write one event, and a checkpoint where one is due."""
+        if isinstance(event, Progress):
+            self.steps(event)
+        else:
+            self.epoch(event)
+        if self.saver.is_due(event):
+            self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint, with everything up to here in the tables."""
+        self.metrics.flush()
+        self.step_table.flush()
+        self.saver.save()
+
+    def steps(self, event: Progress) -> None:
+        """Add rows to steps.csv, and move the bar."""
+        self.step_table.add({"step": row.step, "loss": row.loss, "lr": row.lr} for row in event.rows)
+        self.context.screen.advance(event, event.epoch * event.batches + event.batch, self.epochs)
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Add a row to metrics.csv, and now and then a line on the screen."""
+        context = self.context
+        self.saver.best_unsaved |= record.is_best
+        self.metrics.add([record.row])
+        self.logger(record.row)
+        epoch = int(record.row["epoch"])
+        last = epoch == self.epochs or context.state.stop_reason is not None or record.partial
+        if epoch % self.print_every == 0 or epoch == 1 or last:
+            context.screen.epoch(record, self.epochs)
+        for line in self.doctor.after(record):
+            context.screen.line(f"  {line}", style="yellow")
+
+
+def columns(context: RunContext) -> list[str]:
+    """The columns of metrics.csv for this task and these parts."""
+    metric = context.state.metric
+    names = [f"train_{name}" for name in ("loss", *metric.train_names)]
+    for part in context.batches:
+        if part != "train":
+            names += [f"{part}_{name}" for name in ("loss", *metric.names)]
+    return ["epoch", "step", *names, "lr", "epoch_seconds", "samples_per_second"]

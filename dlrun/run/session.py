@@ -1,0 +1,115 @@
+"""A run while it lives: the only caller of `fit`, from the first file to the closing table or to a failure."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from dlrun.engine.loop import EpochRecord, fit
+from dlrun.run.capsule import keep_step
+from dlrun.run.closing import close_run
+from dlrun.run.context import LoadInitial, RunContext
+from dlrun.run.failure import failed
+from dlrun.run.opening import begin
+from dlrun.run.outcome import Outcome
+from dlrun.run.recorder import Recorder
+from dlrun.run.screen import words_for
+from dlrun.run.signals import EXIT_CODES, Interrupted
+from dlrun.store.files import now
+
+OnEpoch = Callable[[dict[str, float]], bool]  # looks at each row of metrics.csv; True ends the run there (pruning)
+
+
+class Session:
+    """Drives `fit` for one run, and leaves a finished directory, or one that says why it is not."""
+
+    def __init__(self, context: RunContext, load_initial: LoadInitial, on_epoch: OnEpoch | None = None) -> None:
+        self.context, self.load_initial, self.on_epoch = context, load_initial, on_epoch
+        self.recorder = Recorder(context)
+
+    def go(self, checkpoint: dict[str, Any] | None = None) -> Outcome:
+        """Train, from a checkpoint if one is given. Raises what the command line has to show: see `failed`."""
+        context = self.context
+        context.resumed = checkpoint is not None
+        try:
+            return self.story(checkpoint)
+        except (Exception, SystemExit) as error:
+            outcome = failed(context, error)
+            keep_step(context, error, self.load_initial)
+            if outcome.exit_code in (1, 2):
+                raise
+            return outcome
+        finally:
+            context.close()
+
+    def story(self, checkpoint: dict[str, Any] | None) -> Outcome:
+        """Begin, train, finish; or be interrupted."""
+        context = self.context
+        summary = None
+        try:
+            begin(context)
+            if checkpoint is not None:
+                self.recorder.saver.restore(checkpoint)
+            elif context.config.init_from is not None:  # a checkpoint of this run has these weights already
+                context.screen.line(self.load_initial(context, context.state.model))
+            context.signals.hold()
+            self.train()
+            if not context.signals.stop():
+                context.stage = "closing"
+                summary = close_run(context)
+        except Interrupted as interrupted:
+            context.signals.number = interrupted.number
+        return self.interrupted() if summary is None else self.finished(summary)
+
+    def train(self) -> None:
+        """Ask the engine for more until it is done, or until a stop is asked for."""
+        context = self.context
+        plan, profiled = context.plan, None
+        if context.config.trainer.profile:
+            from dlrun.run.profiling import ProfiledStep
+
+            steps = context.batches_to_do() - context.batches_done()
+            profiled = ProfiledStep(plan.step, context.run, context.state.device.type, steps)
+            plan = replace(plan, step=profiled)
+        anomaly = torch.autograd.set_detect_anomaly(True) if context.config.trainer.detect_anomaly else nullcontext()
+        context.stage = "training"
+        try:
+            with anomaly, self.recorder as recorder:
+                for event in fit(context.state, context.batches, plan):
+                    recorder.record(event)
+                    if isinstance(event, EpochRecord) and self.on_epoch is not None:
+                        context.pruned = self.on_epoch(event.row)
+                    if context.signals.stop() or context.pruned:
+                        break
+        finally:
+            if profiled is not None:
+                profiled.write()
+                context.screen.line(f"  {profiled.said()}")
+
+    def finished(self, summary: dict[str, Any]) -> Outcome:
+        """Note in status.json that all is written."""
+        context = self.context
+        state = "pruned" if context.pruned else "finished"
+        context.run.write_status(state=state, ended=now(), exit_code=0, error=None, seconds=context.seconds())
+        return Outcome(context.run, 0, summary, context.state)
+
+    def interrupted(self) -> Outcome:
+        """Say that a signal ended the run: everything is saved, and can go on."""
+        context, run, state = self.context, self.context.run, self.context.state
+        number = signal.Signals(context.signals.number or signal.SIGINT)
+        code = EXIT_CODES[number]
+        if run.put_back():
+            words = f"Stopped by {number.name} before the first checkpoint: the run that was here is back."
+            context.screen.line(words, style="yellow", always=True)
+            return Outcome(run, code)
+        run.write_status(state="interrupted", ended=now(), exit_code=code, error=f"stopped by {number.name}")
+        place = f"in epoch {state.epoch + 1}" if state.epoch < context.plan.epochs else "at the end"
+        words = f"Stopped by {number.name} {place}, after step {state.step}."
+        context.screen.line(words, style="yellow", always=True)
+        context.screen.line(f"Go on with:  {words_for('resume', run.path)}", always=True)
+        return Outcome(run, code, state=state)
