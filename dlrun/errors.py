@@ -11,6 +11,16 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 
+def first_line(message: object) -> str:
+    """The first line of a message or an error's message; "" where it says nothing."""
+    return (str(message).strip().splitlines() or [""])[0]
+
+
+def in_words(error: BaseException) -> str:
+    """`ValueError: boom`, or the kind alone of an error that says nothing."""
+    return f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")
+
+
 def cannot_write(path: object, error: OSError) -> str:
     """What is said of a place that cannot be written to."""
     return f"cannot write to {path}: {error.strerror or error}."

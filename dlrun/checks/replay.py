@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dlrun.engine.state import load_rng_state
 from dlrun.engine.step import autocast
-from dlrun.errors import RunError
+from dlrun.errors import RunError, in_words
 from dlrun.run.build import build
 from dlrun.run.capsule import NAME
 from dlrun.run.resume import stored_config
@@ -74,7 +74,7 @@ def repeat(state: Any, capsule: dict[str, Any], precision: str) -> list[str]:
             lines.append(f"  loss: {float(loss)}")
             loss.backward()
     except Exception as error:
-        lines.append(f"  {type(error).__name__}: {str(error).splitlines()[0]}")
+        lines.append(f"  {in_words(error)}")
     finally:
         for handle in handles:
             handle.remove()

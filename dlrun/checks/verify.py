@@ -17,7 +17,7 @@ from dlrun.checks.worker import log_of, start
 from dlrun.components.plugins import loaded
 from dlrun.config.config import Config
 from dlrun.errors import CheckFailed, RunError
-from dlrun.run.screen import duration
+from dlrun.report.tables import format_seconds
 from dlrun.store import checkpoint as files
 from dlrun.store.files import read_json
 from dlrun.store.rundir import RunDir
@@ -37,7 +37,7 @@ def verify_command(config: Config, *, quiet: bool) -> int:
         train_to_the_end(frozen, whole)
         summary = read_json(whole.summary)
         seconds, steps = summary["times"]["total_seconds"], summary["counts"]["steps"]
-        say(f"trained without interruption in {duration(seconds)}")
+        say(f"trained without interruption in {format_seconds(seconds)}")
         kills = train_with_kills(frozen, broken, seconds, steps, random.Random(config.seed), say)
         if kills == 0:
             longer = "give it more trainer.epochs (or trainer.max_steps)."

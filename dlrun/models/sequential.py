@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dlrun.errors import ConfigError, Problem, did_you_mean
+from dlrun.errors import ConfigError, Problem, did_you_mean, first_line
 from dlrun.models.layers import LAYERS, Shape, check_arguments, first_argument, make_layer, misfit, out_argument, text
 from dlrun.models.parts import VECTOR_TASKS, check
 from dlrun.spec import DataSpec
@@ -177,7 +177,7 @@ def _layer(entry: Entry, shape: Shape, spec: DataSpec, before: str) -> tuple[nn.
         layer = make_layer(entry.kind, entry.arguments, shape, _auto(entry.kind, shape, spec))
         output = _dry_forward(layer, shape)
     except Exception as error:  # torch's constructors and kernels raise whatever comes to hand
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error) or type(error).__name__
         message = f"{entry} does not fit: {given}. Torch says: {reason.rstrip('.')}."
         raise ConfigError(Problem(entry.where, message)) from error
     if not isinstance(output, Tensor):

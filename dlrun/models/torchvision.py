@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from dlrun.errors import ConfigError, Problem, did_you_mean
+from dlrun.errors import ConfigError, Problem, did_you_mean, first_line
 from dlrun.models.parts import VECTOR_TASKS, check, shape_after
 from dlrun.spec import DataSpec
 
@@ -49,7 +49,7 @@ def torchvision_model(
         shape_after(model, spec.input_shape)
     except (RuntimeError, AssertionError, ValueError) as error:
         size = "x".join(map(str, spec.input_shape[1:]))
-        reason = str(error).strip().splitlines()[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         message = f"{arch} cannot take images of {image_size or size}: {reason}."
         hint = "Set model.image_size=224." if image_size is None else "Set another model.image_size."
         raise ConfigError(Problem("model.arch", message, hint)) from error

@@ -24,7 +24,7 @@ from dlrun.data.seeds import derive
 from dlrun.engine.choose import choose_step
 from dlrun.engine.device import choose_device, make_current, seed_everything, set_up
 from dlrun.engine.state import TrainState
-from dlrun.errors import ConfigError, DlrunError, Problem
+from dlrun.errors import ConfigError, DlrunError, Problem, first_line
 from dlrun.objectives.groups import Trainable
 from dlrun.objectives.losses import loss_for
 from dlrun.objectives.metrics import MetricCollection, metric_for
@@ -250,7 +250,7 @@ def check_shapes(config: Config, model: nn.Module, loss: Any, batches: BatchSour
         if config.model.name in MODELS.plugins or config.loss.name in LOSSES.plugins:
             raise
         given = ", ".join(str(tuple(x.shape[1:])) for x in inputs)
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error) or type(error).__name__
         what = f"{config.model.name} cannot take this data ({config.dataset.name}: {given} a sample): {reason}."
         raise ConfigError(Problem("model", what)) from error
     finally:

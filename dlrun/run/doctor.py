@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from dlrun.engine.loop import EpochRecord
+from dlrun.report.tables import format_seconds
 from dlrun.run.context import RunContext
-from dlrun.run.screen import duration
 
 LONG = 300.0  # seconds of training that repay compiling the step several times over
 WASTE = 0.4  # share of the training time spent waiting for batches that is worth a word
@@ -93,7 +93,7 @@ def compiling_pays(seconds_left: float, context: RunContext) -> list[str]:
     """A word on device.compile where the run is long enough to repay the time that compiling takes."""
     if context.config.device.compile or seconds_left < LONG or not compiling_helps(context):
         return []
-    return [f"about {duration(seconds_left)} of training are left: device.compile=true may shorten such a run"]
+    return [f"about {format_seconds(seconds_left)} of training are left: device.compile=true may shorten such a run"]
 
 
 def compiling_helps(context: RunContext) -> bool:

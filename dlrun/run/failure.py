@@ -13,7 +13,17 @@ import torch
 from dlrun.components.plugins import loaded
 from dlrun.components.registry import TABLES
 from dlrun.config.config import Config
-from dlrun.errors import ComponentError, ConfigError, DataError, DlrunError, RunError, TrainingFailed, cannot_write
+from dlrun.errors import (
+    ComponentError,
+    ConfigError,
+    DataError,
+    DlrunError,
+    RunError,
+    TrainingFailed,
+    cannot_write,
+    first_line,
+    in_words,
+)
 from dlrun.package import PACKAGE
 from dlrun.run.context import RunContext
 from dlrun.run.outcome import Outcome
@@ -95,15 +105,6 @@ def before_training(error: Exception | SystemExit, config: Config) -> BaseExcept
     if isinstance(error, OSError) and error.filename is not None:
         return DataError(f"cannot read {error.filename}: {error.strerror}.")
     return error
-
-
-def in_words(error: BaseException) -> str:
-    """`ValueError: boom`"""
-    return f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [""])[0]
 
 
 def out_of_memory(error: BaseException) -> bool:

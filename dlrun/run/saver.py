@@ -15,7 +15,7 @@ from typing import Any
 
 from dlrun.engine.loop import EpochRecord, Progress
 from dlrun.engine.state import Best
-from dlrun.errors import RunError
+from dlrun.errors import RunError, first_line
 from dlrun.run.context import RunContext
 from dlrun.store import checkpoint as files
 from dlrun.store.files import cut_steps
@@ -87,7 +87,7 @@ class Saver:
         try:
             self.state.load_state_dict(checkpoint)
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
-            reason = (str(error).strip().splitlines() or [""])[0]
+            reason = first_line(error)
             raise RunError(f"the checkpoint does not fit this configuration: {reason}") from error
         if self.state.best is not None:
             self.restore_best(self.state.best)

@@ -178,13 +178,3 @@ def words_for(command: str, path: Path) -> str:
     if "=" in word.partition("/")[0]:  # else it would be configuration
         word = f"./{word}"
     return f"dlrun {command} {shlex.quote(word)}"
-
-
-def duration(seconds: float) -> str:
-    """12.3 s, 4 min 05 s, 2 h 03 min."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes = int(seconds) // 60
-    if minutes < 60:
-        return f"{minutes} min {int(seconds) % 60:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"

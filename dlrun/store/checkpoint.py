@@ -16,7 +16,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from dlrun.errors import RunError
+from dlrun.errors import RunError, in_words
 from dlrun.store.files import write_atomic
 from dlrun.store.rundir import RunDir
 
@@ -68,7 +68,7 @@ def read_unchecked(path: Path, device: str = "cpu") -> dict[str, Any]:
             "code from the file, so dlrun refuses: save model.state_dict() instead."
         ) from error
     except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, ValueError, KeyError) as error:
-        raise RunError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
+        raise RunError(f"{path} cannot be read as a checkpoint: {in_words(error)}") from error
     if not isinstance(values, dict):
         raise RunError(f"{path} holds a {type(values).__name__}, not a dictionary of tensors.")
     from dlrun.engine.state import FORMAT

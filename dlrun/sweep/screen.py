@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from dlrun.errors import first_line
 from dlrun.report.tables import format_number, format_seconds
 from dlrun.run.screen import redirect_to_devnull
 from dlrun.store.reader import StoredRun, read_lines
-from dlrun.sweep.executors.base import first_line
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.state import Record
 

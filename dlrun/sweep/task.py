@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dlrun.errors import DlrunError
+from dlrun.errors import DlrunError, first_line, in_words
 from dlrun.store.files import read_json, write_json
 from dlrun.store.rundir import RunDir
 
@@ -73,7 +73,7 @@ def run_task(values: dict[str, Any]) -> int:
         result = {"code": 130, "error": f"KeyboardInterrupt {first_line(error)}".rstrip()}
     except Exception as error:
         traceback.print_exc()
-        result = {"code": 1, "error": f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")}
+        result = {"code": 1, "error": in_words(error)}
     write_json(Path(f"{task.stem}.result.json"), result)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -85,10 +85,6 @@ def is_impossible(error: DlrunError) -> bool:
     from dlrun.errors import ConfigError
 
     return isinstance(error, ConfigError)
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [""])[0]
 
 
 def prepare_process(task: Task) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from dlrun.errors import ConfigError, Problem
+from dlrun.errors import ConfigError, Problem, first_line
 
 FLOAT = re.compile(  # as OmegaConf's loader reads them
     r"""^(?:[-+]?(?:[0-9][0-9_]*)\.[0-9_]*(?:[eE][-+]?[0-9]+)?
@@ -104,5 +104,5 @@ def yaml_problem(error: yaml.YAMLError, name: str) -> Problem:
     """What PyYAML found wrong, on one line, with the line of the file."""
     mark = getattr(error, "problem_mark", None)
     where = f", line {mark.line + 1}" if mark else ""
-    reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+    reason = getattr(error, "problem", None) or first_line(error)
     return Problem(f"{name}{where}", f"is not valid YAML: {reason}.")

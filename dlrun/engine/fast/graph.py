@@ -22,6 +22,7 @@ from dlrun.engine.fast.kernels import FusedUpdate, GroupTensors
 from dlrun.engine.fast.side_effects import SideEffects, refusal
 from dlrun.engine.state import TrainState
 from dlrun.engine.step import clip
+from dlrun.errors import first_line
 from dlrun.objectives.groups import Group
 from dlrun.spec import Batch
 from dlrun.torch_private import is_ordinary
@@ -119,7 +120,7 @@ class GraphStep:
             self.graph = self.new_graph(state)
             self.refused = side_effects.change()
         except RuntimeError as error:
-            self.refused = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            self.refused = first_line(error) or type(error).__name__
         finally:
             for p in state.model.parameters():
                 p.grad = None  # the graph keeps its own

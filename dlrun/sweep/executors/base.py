@@ -78,11 +78,6 @@ def uses_gpu(config: Config) -> bool:
     return str(config.device.name).split(":")[0] in ("auto", "cuda")
 
 
-def first_line(text: str) -> str:
-    """The first line of a message."""
-    return (text.strip().splitlines() or [""])[0]
-
-
 def processors() -> int:
     """The processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

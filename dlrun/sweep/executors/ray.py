@@ -10,9 +10,9 @@ import os
 from typing import Any
 
 from dlrun.config.config import Config
-from dlrun.errors import RunError
+from dlrun.errors import RunError, first_line
 from dlrun.package import PACKAGE
-from dlrun.sweep.executors.base import Ended, first_line, needs_extra, uses_gpu
+from dlrun.sweep.executors.base import Ended, needs_extra, uses_gpu
 from dlrun.sweep.task import Task, run_task
 
 
@@ -46,7 +46,7 @@ class RayExecutor:
         try:
             self.ray.init(address=address or "local", ignore_reinit_error=True, logging_level=logging.ERROR, **options)
         except (ConnectionError, OSError, ValueError, RuntimeError) as error:
-            raise RunError(f"no Ray at sweep.ray_address={address}: {first_line(str(error))}") from None
+            raise RunError(f"no Ray at sweep.ray_address={address}: {first_line(error)}") from None
 
     def start(self, task: Task) -> str:
         self.refs[self.remote.remote(task.to_dict())] = task.slug
@@ -68,7 +68,7 @@ class RayExecutor:
         try:
             return Ended(slug, int(self.ray.get(ref)))
         except self.ray.exceptions.RayError as error:
-            return Ended(slug, None, note=first_line(str(error)))
+            return Ended(slug, None, note=first_line(error))
 
     def stop(self, number: int) -> None:
         """As Ctrl-C in each worker: the run writes its checkpoint."""

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dlrun.errors import ConfigError, Problem, RunError
-from dlrun.sweep.executors.base import Ended, first_line, needs_extra
+from dlrun.errors import ConfigError, Problem, RunError, first_line
+from dlrun.sweep.executors.base import Ended, needs_extra
 from dlrun.sweep.task import Task, run_task
 
 MOST = 64  # jobs in the queue when `sweep.workers` is auto
@@ -55,7 +55,7 @@ class SlurmExecutor:
             named = {key if key in SHARED else f"slurm_{key.removeprefix('slurm_')}": options[key] for key in options}
             self.executor.update_parameters(**{"name": "dlrun", **named})
         except (NameError, ValueError, TypeError) as error:
-            raise ConfigError(Problem("sweep.slurm", first_line(str(error)))) from None
+            raise ConfigError(Problem("sweep.slurm", first_line(error))) from None
         self.slots = MOST if settings["workers"] == "auto" else int(settings["workers"])
         self.jobs: dict[str, Any] = {}
 
@@ -83,7 +83,7 @@ class SlurmExecutor:
         try:
             return Ended(slug, int(job.result()))
         except Exception as error:  # submitit's, or whatever was raised in the job
-            return Ended(slug, None, note=f"batch job {job.job_id}: {job.state}, {first_line(str(error))}")
+            return Ended(slug, None, note=f"batch job {job.job_id}: {job.state}, {first_line(error)}")
 
     def stop(self, number: int) -> None:
         """scancel sends SIGTERM; SIGKILL follows after the cluster's KillWait."""
