@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dlrun.processes import safe_path, set_variables
+
 PRELOADED = ["dlrun.run.build", "dlrun.run.resume", "dlrun.run.closing", "dlrun.report.curves"]
 
 
@@ -20,8 +22,9 @@ def start(config: Path, run_dir: Path, plugins: Sequence[str] = ()) -> multiproc
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     paths = (str(config.resolve()), str(run_dir.resolve()), os.getcwd())
-    process = context.Process(target=work, args=(*paths, list(plugins)))
-    process.start()
+    with safe_path() as before:
+        process = context.Process(target=work, args=(*paths, list(plugins), before))
+        process.start()
     return process
 
 
@@ -30,8 +33,9 @@ def log_of(run_dir: Path) -> Path:
     return run_dir.with_name(f"{run_dir.name}.log")
 
 
-def work(config: str, run_dir: str, folder: str, plugins: list[str]) -> None:
+def work(config: str, run_dir: str, folder: str, plugins: list[str], variables: dict[str, str | None]) -> None:
     """In the process. Ends it with the exit code of the run."""
+    set_variables(variables)
     os.chdir(folder)
     log = os.open(log_of(Path(run_dir)), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (1, 2):

@@ -9,9 +9,12 @@ from __future__ import annotations
 import hashlib
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -119,7 +122,8 @@ def _load_file(name: str, path: Path) -> None:
     sys.modules[module_name] = module  # so that what it defines can be pickled
     loader = spec.loader
     try:
-        _guarded(str(path), lambda: loader.exec_module(module))
+        with _importable(path.parent):
+            _guarded(str(path), lambda: loader.exec_module(module))
     except BaseException:
         sys.modules.pop(module_name, None)
         raise
@@ -129,16 +133,47 @@ def _load_file(name: str, path: Path) -> None:
 def _load_module(name: str, origin: str) -> None:
     if name in _LOADED:
         return
-    here = str(Path.cwd())
-    sys.path.insert(0, here)  # a module beside the user's conf, as with `python -m`
+    first = name.partition(".")[0]
+    if first in sys.stdlib_module_names:
+        raise ConfigError(Problem(origin, f"{first} is a module of Python's own.", "A file is named with its .py."))
     try:
-        module = _guarded(name, lambda: import_module(name))
+        with _importable(Path.cwd(), first):
+            module = _guarded(name, lambda: import_module(name))
     except ModuleNotFoundError as error:
         text = f"there is no module {error.name!r}" + ("" if error.name == name else f", which {name} imports")
         raise ConfigError(Problem(origin, f"{text}.", "A file is named with its .py.")) from None
-    finally:
-        sys.path.remove(here)
     _record(name, name, module)
+
+
+@contextmanager
+def _importable(folder: Path, first: str = "") -> Iterator[None]:
+    """Inside, a plug-in finds what lies beside it, but nothing there hides a module of Python's or an installed one.
+
+    Only `first`, the package that was asked for by name, is taken from `folder` before it is looked for elsewhere.
+    """
+    finder, added = _Beside(str(folder), first), str(folder) not in sys.path
+    sys.meta_path.insert(0, finder)
+    if added:
+        sys.path.append(str(folder))
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        if added:
+            sys.path.remove(str(folder))
+
+
+@dataclass(frozen=True)
+class _Beside(MetaPathFinder):
+    """Finds one top-level module in one folder."""
+
+    folder: str
+    name: str
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        return PathFinder.find_spec(fullname, [self.folder]) if fullname == self.name else None
 
 
 def _record(name: str, module_name: str, module: object) -> None:

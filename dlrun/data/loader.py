@@ -11,8 +11,9 @@ import os
 import signal
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Unpack
 
 import torch
@@ -23,6 +24,7 @@ from dlrun.data.base import Split
 from dlrun.data.seeds import derive, forked, permutation
 from dlrun.data.source import Batches, Options, trimmed
 from dlrun.errors import DataError, DlrunError, TrainingFailed
+from dlrun.processes import die_with, safe_path, set_variables
 from dlrun.spec import Batch, DataSpec
 
 Key = tuple[int, int]  # epoch and row: all that the randomness of an item depends on
@@ -98,11 +100,14 @@ def collate(items: list[tuple[Tensor, ...] | DlrunError]) -> Batch | DlrunError:
     return Batch(tuple(inputs), target)
 
 
-def quiet_worker(_: int) -> None:
-    """Signals to the whole process group are the main process's business: it finishes its step with our help.
+def begin_worker(variables: Mapping[str, str | None], _: int) -> None:
+    """Prepare a process that reads data: it ends with the main process, and leaves signals to it.
 
-    After SIGTERM there are `GRACE_SECONDS` for that; the signal also comes from a main process that ends.
+    Signals to the whole process group are the main process's business: it finishes its step with our help. After
+    SIGTERM there are `GRACE_SECONDS` for that; the signal also comes from a main process that ends.
     """
+    die_with(os.getppid())
+    set_variables(variables)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -115,30 +120,33 @@ def _end_soon(*_: Any) -> None:
 
 def open_loader(rows: SeededRows, keys: KeyBatches, workers: int, pin: bool) -> DataLoader[Any]:
     """A loader whose workers stay from epoch to epoch. It leaves the global generator alone."""
-    with quietly():
+    with starting() as variables:
         return DataLoader(
             rows,
             batch_sampler=keys,
             collate_fn=collate,
             num_workers=workers,
             persistent_workers=workers > 0,
-            worker_init_fn=quiet_worker,
+            worker_init_fn=partial(begin_worker, variables),
             pin_memory=pin,
             generator=torch.Generator(),
         )
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
-    """Without DataLoader's warning about more workers than cores, which are the user's own choice."""
-    with warnings.catch_warnings():
+def starting() -> Iterator[dict[str, str | None]]:
+    """Start processes that do not import from the working folder; yields the variables that they set back.
+
+    DataLoader's warning about more workers than cores is not shown: they are the user's own choice.
+    """
+    with warnings.catch_warnings(), safe_path() as variables:
         warnings.filterwarnings("ignore", message="This DataLoader will create")
-        yield
+        yield variables
 
 
 def stream(loader: DataLoader[Any]) -> Iterator[Batch]:
     """The loader's batches; errors that came as values are raised here."""
-    with quietly():
+    with starting():
         batches = iter(loader)
     try:
         for batch in batches:

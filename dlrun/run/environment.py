@@ -43,7 +43,7 @@ def package_version(name: str) -> str | None:
 def git_state() -> dict[str, Any] | None:
     """The commit of the folder that the command ran in, and whether the tree is dirty (None outside git)."""
     try:
-        words = ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+        words = ["git", "-c", "core.fsmonitor=false", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
         answer = subprocess.run(words, capture_output=True, text=True, timeout=5, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return None

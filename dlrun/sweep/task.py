@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import DlrunError, first_line, in_words
+from dlrun.processes import set_variables
 from dlrun.store.files import read_json, write_json
 from dlrun.store.rundir import RunDir
 
@@ -98,11 +99,7 @@ def prepare_process(task: Task) -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError):
             stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    for name, value in task.environment.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+    set_variables(task.environment)
     os.chdir(task.folder)
 
 

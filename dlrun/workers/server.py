@@ -1,6 +1,6 @@
 """The warm server: one process that has torch imported, and forks a child for each job.
 
-    python -m dlrun.workers.server          reads requests from standard input, answers on standard output, JSON a line
+    python -P -m dlrun.workers.server       reads requests from standard input, answers on standard output, JSON a line
 
     {"op": "load", "modules": [...]}      import these, too                    -> nothing
     {"op": "gpus"}                        how many GPUs are there              -> {"gpus": 2}
@@ -21,7 +21,6 @@ import resource
 import select
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -29,13 +28,14 @@ from importlib import import_module
 from types import FrameType
 from typing import IO, Any
 
+from dlrun.processes import die_with
+
 WARM = (
     "dlrun.run.runner", "dlrun.run.build", "dlrun.run.resume", "dlrun.run.closing", "dlrun.run.recorder",
     "dlrun.run.session", "dlrun.sweep.task", "torch.optim.lr_scheduler",
     "dlrun.report.curves", "dlrun.report.confusion", "dlrun.report.mistakes", "dlrun.report.fits",
     "matplotlib.figure", "matplotlib.backends.backend_agg", "hydra.core.override_parser.overrides_parser",
 )  # fmt: skip
-PR_SET_PDEATHSIG = 1  # prctl(2)
 NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"  # asking whether there is a GPU must not start CUDA here: children could not
 
 
@@ -176,24 +176,6 @@ def in_child(task: dict[str, Any], server: int) -> int:
 
         traceback.print_exc()
         return 1
-
-
-def die_with(server: int) -> None:
-    """End this process when the server does, whatever it is doing then."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    else:
-        threading.Thread(target=_watch, args=(server,), daemon=True).start()
-    if os.getppid() != server:
-        os._exit(1)
-
-
-def _watch(server: int) -> None:
-    while os.getppid() == server:
-        time.sleep(0.5)
-    os._exit(1)
 
 
 def count_gpus() -> int:

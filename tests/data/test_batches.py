@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import pickle
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +32,7 @@ from dlrun.data.sklearn_sets import digits
 from dlrun.data.toys import hello
 from dlrun.errors import DataError, TrainingFailed
 from dlrun.spec import Batch
+from tests.helpers import foreign
 from tests.helpers.python import run_python
 
 
@@ -255,6 +260,78 @@ def test_workers_outlive_the_signals_that_the_main_process_answers(data: Data) -
     assert same(iter(batches), augmented(data, 0).epoch(0)) == 12
 
 
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_fresh_process_that_reads_imports_nothing_from_the_working_folder(
+    method: str, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign.fill(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(multiprocessing.forkserver, "_forkserver", multiprocessing.forkserver.ForkServer())
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method(method, force=True)
+    try:
+        source = LoaderBatches(data.train, data.spec, batch_size=500, workers=1)
+        assert len(list(source.epoch(0))) == 3
+        source.close()
+    finally:
+        multiprocessing.set_start_method(before, force=True)
+        multiprocessing.forkserver._forkserver._stop()
+    assert foreign.imported(tmp_path) == ""
+    assert os.environ.get("PYTHONSAFEPATH") is None
+
+
+class Variables(Dataset[Any]):
+    """Rows that say whether `PYTHONSAFEPATH` is set, for programs that a component starts."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.tensor([float("PYTHONSAFEPATH" in os.environ)]), 0
+
+
+def test_a_process_that_reads_has_the_variables_of_the_main_one(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = Split((), torch.zeros(4), Variables())
+    for expected in (0.0, 1.0):
+        source = LoaderBatches(part, data.spec.replace(preprocessing={}), batch_size=4, workers=1)
+        (batch,) = source.epoch(0)
+        assert batch.inputs[0].unique().item() == expected
+        source.close()
+        monkeypatch.setenv("PYTHONSAFEPATH", "yes")
+
+
+def test_processes_that_read_end_with_a_main_process_that_is_killed() -> None:
+    """At once, whatever they are doing."""
+    code = (
+        "import multiprocessing, os, time, torch; from torch.utils.data import Dataset\n"
+        "from dlrun.data.base import Split; from dlrun.data.loader import LoaderBatches\n"
+        "from dlrun.data.sklearn_sets import digits; from pathlib import Path\n"
+        "class Slow(Dataset):\n"
+        "    def __getitem__(self, index):\n"
+        "        time.sleep(60 * (index >= 8))\n"
+        "        return torch.zeros(2), 0\n"
+        "spec = digits(seed=0, root=Path()).spec.replace(preprocessing={})\n"
+        "source = LoaderBatches(Split((), torch.zeros(99), Slow()), spec, batch_size=4, workers=2)\n"
+        "epoch = source.epoch(0); next(epoch); next(epoch)\n"
+        "print(*(child.pid for child in multiprocessing.active_children()), flush=True)\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        pids = [int(word) for word in process.stdout.readline().split()]
+        assert process.wait(60) == -signal.SIGKILL
+        until = time.monotonic() + 10.0
+        while any(is_running(pid) for pid in pids):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+    assert len(pids) == 2
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def test_python_ends_at_once_with_workers_still_open() -> None:
     code = (
         "from pathlib import Path; from dlrun.data.sklearn_sets import digits\n"
@@ -272,7 +349,7 @@ def test_what_workers_get_can_be_sent_to_a_fresh_process(data: Data) -> None:
     rows = SeededRows(Split(data.train.inputs, data.train.target, None, noisy), 0)
     again = pickle.loads(pickle.dumps(rows))
     assert torch.equal(again[2, 5][0], rows[2, 5][0])
-    pickle.dumps((loader.collate, loader.quiet_worker))
+    pickle.dumps((loader.collate, loader.begin_worker))
 
 
 def test_rows_on_disk_come_into_memory_where_they_fit(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "dlrun"
-BELOW = {"errors", "package", "spec"}
+BELOW = {"errors", "package", "processes", "spec"}
 CONFIG = {"config.schema", "components", "config"}
 PARTS = {"models", "objectives", "data", "engine"}
 
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "package": set(),
+    "processes": {"package"},
     "spec": set(),
     "config.schema": BELOW,
     "components": BELOW | {"config.schema"},

@@ -10,6 +10,7 @@ import dlrun
 from dlrun import cli
 from dlrun.checks import verify
 from dlrun.errors import ConfigError
+from tests.helpers import foreign
 
 PLUGIN = """
 import torch
@@ -114,8 +115,12 @@ def test_a_run_names_its_plug_in_and_keeps_a_copy_for_reading() -> None:
 def test_a_module_finds_its_package_in_a_sweep_and_in_verify_resume(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A module of a package may import its neighbours, here and in processes that dlrun starts."""
+    """A module of a package may import its neighbours, here and in processes that dlrun starts.
+
+    Nothing else is imported from the working folder, whatever its files are called.
+    """
     monkeypatch.setattr(verify, "KILLS", 1)
+    foreign.fill(Path.cwd())
     package = Path("relative")
     package.mkdir()
     (package / "__init__.py").touch()
@@ -131,3 +136,4 @@ def test_a_module_finds_its_package_in_a_sweep_and_in_verify_resume(
     assert cli.main(["-m", *words, "trainer=smoke", "seed=0,1", "--quiet"]) == 0
     assert cli.main(["verify-resume", *words, "trainer.epochs=30", "checkpoint.every_steps=10"]) == 0
     assert "exact: after" in capsys.readouterr().out
+    assert foreign.imported(Path.cwd()) == ""

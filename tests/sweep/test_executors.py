@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from dlrun import cli
 from dlrun.errors import ConfigError
 from dlrun.sweep.executors.base import Ended, cause
 from dlrun.sweep.state import last_line
+from tests.helpers import foreign
 from tests.helpers.sweep_fakes import FakeSweep, read_sweep, states
 
 QUICK = ["trainer=smoke", "device=cpu", "device.threads=1", "seed=0,1", "sweep.name=s", "--quiet"]
@@ -43,9 +45,13 @@ echo "JobID|State|NodeList"
 
 
 @pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing in it is imported by any process."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([HERE, os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [HERE, os.environ.get("PYTHONPATH")])))
+    foreign.fill(tmp_path)
+    yield
+    assert foreign.imported(tmp_path) == ""
 
 
 def finished(path: str = "outputs/sweeps/s") -> list[str]:

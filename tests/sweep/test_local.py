@@ -355,6 +355,8 @@ def test_a_hopeless_job_is_pruned_while_it_runs() -> None:
 class FakeServer:
     """Notes what it is sent."""
 
+    ready = True
+
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
 
@@ -404,6 +406,19 @@ def test_gpus_are_taken_in_turn_among_those_that_are_visible(monkeypatch: pytest
     assert server.sent[-1]["task"]["environment"] == {"CUDA_VISIBLE_DEVICES": "3"}
     some.start(Task(slug="j7", path="", state="", config={"device": {"name": "cuda:1"}}))
     assert server.sent[-1]["task"]["environment"] == {}  # it asked for a certain one
+
+
+def test_workers_that_cannot_start_say_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "no-python"
+    script.write_text("#!/bin/sh\necho 'libtorch.so: cannot open shared object file' >&2\nexit 3\n")
+    script.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(script))
+    assert cli.main(["-m", "seed=0,1", "device=cpu"]) == 2
+    said = capsys.readouterr().err
+    assert "the worker processes cannot be started:" in said
+    assert "libtorch.so: cannot open shared object file" in said
 
 
 def test_the_server_that_dies_is_replaced_and_its_jobs_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from contextlib import suppress
@@ -21,11 +22,12 @@ from typing import Any
 from dlrun.components.registry import TABLES
 from dlrun.config.config import Config
 from dlrun.errors import RunError
-from dlrun.package import PACKAGE
+from dlrun.processes import search_path
 from dlrun.sweep.executors.base import Ended, processors, uses_gpu
 from dlrun.sweep.task import Task
 
 SERVER_STARTS = 3  # times that a server which dies is started again
+MOST_WORDS = 2000  # bytes of what a server that cannot start has printed
 GRACE = 5.0  # seconds after job_timeout in which a job's own watchdog may end it
 
 
@@ -43,17 +45,16 @@ class Server:
     """This side of the pipe to the warm server."""
 
     def __init__(self) -> None:
-        words = [sys.executable, "-m", "dlrun.workers.server"]
-        package = str(PACKAGE.parent)
-        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        environment = os.environ | {"PYTHONPATH": path}
-        self.process = subprocess.Popen(words, env=environment, start_new_session=True, **pipes)
+        words = [sys.executable, "-P", "-m", "dlrun.workers.server"]
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.errors}
+        self.process = subprocess.Popen(words, env=os.environ | search_path(), start_new_session=True, **pipes)
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.requests, self.answers = self.process.stdin, self.process.stdout.fileno()
         os.set_blocking(self.answers, False)
         self.unread = b""
+        self.ready = False
 
     def send(self, **request: Any) -> None:
         """Ask the server for something; a server that has died is noticed when its answers end."""
@@ -69,6 +70,7 @@ class Server:
             data = os.read(self.answers, 1 << 20)
         except BlockingIOError:
             return []
+        self.ready |= bool(data)
         *lines, self.unread = (self.unread + data).split(b"\n")
         return [json.loads(line) for line in lines] if data else None
 
@@ -83,6 +85,15 @@ class Server:
             self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
+        self.errors.close()
+
+    def cannot_start(self) -> RunError:
+        """The error of a server that ends instead of serving, with its own words."""
+        self.process.wait()
+        size = self.errors.seek(0, os.SEEK_END)
+        self.errors.seek(max(0, size - MOST_WORDS))
+        words = self.errors.read().decode(errors="replace").strip() or f"exit code {self.process.returncode}"
+        return RunError(f"the worker processes cannot be started:\n{words}")
 
 
 class LocalExecutor:
@@ -112,7 +123,7 @@ class LocalExecutor:
         while True:
             answers = self.server.receive(60.0)
             if answers is None:
-                raise RunError("the worker processes cannot be started: python -m dlrun.workers.server says why.")
+                raise self.server.cannot_start()
             for answer in answers:
                 if "gpus" in answer:
                     return visible(answer["gpus"])
@@ -162,11 +173,11 @@ class LocalExecutor:
 
     def replace_server(self) -> None:
         """The server died, and its children with it."""
+        if not self.server.ready or self.starts >= SERVER_STARTS:
+            raise self.server.cannot_start()
         self.server.close()
         self.ended += [Ended(slug, None, note="the server of the worker processes died") for slug in self.children]
         self.children = {}
-        if self.starts >= SERVER_STARTS:
-            raise RunError("the worker processes cannot be started: python -m dlrun.workers.server says why.")
         self.server = self.new_server()
 
     def kill_hung(self) -> None:

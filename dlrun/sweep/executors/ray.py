@@ -6,12 +6,13 @@ The sweep's folder must be on a file system that the cluster's machines share.
 from __future__ import annotations
 
 import logging
-import os
+import sys
+from contextlib import chdir
 from typing import Any
 
 from dlrun.config.config import Config
 from dlrun.errors import RunError, first_line
-from dlrun.package import PACKAGE
+from dlrun.processes import search_path
 from dlrun.sweep.executors.base import Ended, needs_extra, uses_gpu
 from dlrun.sweep.task import Task, run_task
 
@@ -38,13 +39,14 @@ class RayExecutor:
 
     def connect(self, address: str | None) -> None:
         """Start a local cluster or join one. Workers find this dlrun where it is installed here."""
-        package = str(PACKAGE.parent)
-        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-        options: dict[str, Any] = {"runtime_env": {"env_vars": {"PYTHONPATH": path}}, "log_to_driver": False}
+        options: dict[str, Any] = {"runtime_env": {"env_vars": search_path()}, "log_to_driver": False}
         if address is None:
             options |= {"include_dashboard": False}
         try:
-            self.ray.init(address=address or "local", ignore_reinit_error=True, logging_level=logging.ERROR, **options)
+            with chdir(sys.prefix):  # Ray lets its workers import from the folder in which it is started
+                self.ray.init(
+                    address=address or "local", ignore_reinit_error=True, logging_level=logging.ERROR, **options
+                )
         except (ConnectionError, OSError, ValueError, RuntimeError) as error:
             raise RunError(f"no Ray at sweep.ray_address={address}: {first_line(error)}") from None
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dlrun.errors import ConfigError, Problem, RunError, first_line
+from dlrun.processes import safe_path
 from dlrun.sweep.executors.base import Ended, needs_extra
 from dlrun.sweep.task import Task, run_task
 
@@ -61,7 +63,9 @@ class SlurmExecutor:
 
     def start(self, task: Task) -> str:
         try:
-            job = self.executor.submit(Submitted(), task.to_dict())
+            with safe_path() as variables:
+                task = replace(task, environment={**variables, **task.environment})
+                job = self.executor.submit(Submitted(), task.to_dict())
         except self.submitit.core.utils.FailedJobError as error:
             raise RunError(f"sbatch refused the job: {error}") from None
         self.jobs[task.slug] = job

@@ -1,0 +1,39 @@
+"""The first moments of the command: what `python -m dlrun` imports, and Ctrl-C while it does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.helpers import foreign
+
+INTERRUPTED = """
+import os, signal, sys
+from importlib.abc import MetaPathFinder
+
+class Interrupting(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "dlrun.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+from dlrun.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_the_module_imports_nothing_from_the_working_folder(tmp_path: Path) -> None:
+    """But for what Python itself imports before dlrun's first line."""
+    words = [sys.executable, "-P", "-c", "import runpy, dlrun, sys; print(*sys.modules)"]
+    early = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+    foreign.fill(tmp_path, without=early)
+    words = [sys.executable, "-m", "dlrun", "show", "seed=1", "--count", "1"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert foreign.imported(tmp_path) == ""
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_ctrl_c_while_the_command_is_imported_ends_it_in_one_line() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "\ninterrupted\n")
