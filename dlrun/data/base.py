@@ -10,11 +10,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import category
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dlrun.data.splits import check_class_count
 from dlrun.errors import DataError
 from dlrun.spec import IGNORE_INDEX, DataSpec
 
@@ -121,6 +123,7 @@ def from_parts(
         preprocessing=preprocessing or {},
         other_shapes=tuple(tuple(x.shape[1:]) for x in train.inputs[1:]) if kind == "multi" else (),
     )
+    remarks = [*remarks, *check_labels(spec, train.samples)]
     lines = [*notes, *remarks]
     for part_name, part in (("train", train), ("val", val), ("test", test)):
         if part is not None:
@@ -149,6 +152,21 @@ def check_part(spec: DataSpec, name: str, part: Split) -> None:
     _check_finite(part.target, f"dataset {spec.name}: {name} targets", spec.target_names)
     if spec.task == "labelling" or (spec.task == "classification" and spec.num_outputs > 1):
         _check_range(spec, name, part.target)
+
+
+def check_labels(spec: DataSpec, rows: int) -> list[str]:
+    """A remark on labels that differ in case or spacing alone. Raises `DataError` for labels that cannot be shown."""
+    check_class_count(len(spec.labels), rows, f"dataset {spec.name}")
+    alike: dict[str, list[str]] = {}
+    for label in spec.labels:
+        if any(category(char) == "Cs" for char in label):  # half of a pair: what Python makes of a foreign byte
+            raise DataError(f"dataset {spec.name}: the label {label!a} is not UTF-8. Rename it.")
+        alike.setdefault(" ".join(label.casefold().split()), []).append(label)
+    return [
+        f"the labels {' and '.join(map(repr, same))} differ in case or spacing alone, but are classes of their own"
+        for same in alike.values()
+        if len(same) > 1
+    ]
 
 
 def _check_finite(values: Tensor, where: str, names: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dlrun.data.files import open_regular
 from dlrun.errors import DataError
 
 UNSIGNED_BYTE = 0x08
@@ -29,14 +30,13 @@ def read_idx(path: Path, dimensions: int, known: tuple[int, str] | None = None) 
     the original, uncompressed: a file of that length must be it. Raises `DataError` naming the file.
     """
     try:
-        if path.suffix == ".gz":
-            with gzip.open(path) as file:
-                shape, content = _unpack(file, path, dimensions)
-        else:
-            with path.open("rb") as file:
+        with open_regular(path) as file:
+            if path.suffix == ".gz":
+                shape, content = _unpack(gzip.GzipFile(fileobj=file), path, dimensions)
+            else:
                 shape = _header(file.read(4 + 4 * dimensions), path, dimensions)
-            _check_size(path, shape, path.stat().st_size)
-            content = np.fromfile(path, np.uint8)
+                _check_size(path, shape, path.stat().st_size)
+                content = np.fromfile(path, np.uint8)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({error}). Delete it to download it again.") from error
     if known is not None and content.size == known[0]:

@@ -7,17 +7,17 @@ No torch here.
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import re
 import unicodedata
 import zipfile
 import zlib
+from collections import Counter
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
+from dlrun.data.csv_files import TEXT_WORDS, CsvRows
+from dlrun.data.files import Faults, check_utf8, open_regular, read_bytes
 from dlrun.errors import DataError
 
 # fmt: off
@@ -30,7 +30,7 @@ ARCHIVE_URL = "https://download.pytorch.org/tutorial/data.zip"
 LONGEST = 200  # characters: one absurd line must not widen the tensor of all names
 MEMBER = re.compile(r"(?:^|/)names/([^/]+)\.txt$")
 LARGEST_MEMBER = 16 * 2**20  # bytes, unpacked; the tutorial's largest is a hundredth of it
-HEADER = ("name", "country")
+ROLES = ("name", "country")
 
 
 class NameRow(NamedTuple):
@@ -41,36 +41,53 @@ class NameRow(NamedTuple):
     line: int
 
 
-def read_csv(path: Path) -> list[NameRow]:
-    """The rows of a CSV or CSV.gz of `name,country`, UTF-8, with or without that header row.
+class NameFile(NamedTuple):
+    """What a CSV held, and notes on how it was read."""
 
-    Raises `DataError` for a file that is missing, damaged, undecodable or empty, and for rows that have not
-    exactly two fields with something in them (line numbers of the first ten).
+    rows: list[NameRow]
+    notes: list[str]
+    header: bool
+
+
+def read_csv(path: Path, header: bool | str = "auto") -> NameFile:
+    """The rows of a CSV or CSV.gz of names and countries, UTF-8, as `csv_files` finds its columns.
+
+    Raises `DataError` for a file that is missing, damaged, undecodable or empty, and for rows that have another
+    number of fields or nothing in one (line numbers of the first ten).
     """
-    text = _decode(_read_bytes(path), str(path))
+    source = CsvRows(path, ROLES, header)
     rows: list[NameRow] = []
-    bad: list[str] = []
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        for fields in reader:
-            if not fields or (not rows and not bad and tuple(f.strip().lower() for f in fields) == HEADER):
-                continue  # a blank line, or the header
-            problem = _problem(fields)
-            if problem:
-                bad.append(f"line {reader.line_num}: {problem}")
-            else:
-                rows.append(NameRow(_clean(fields[0]), _clean(fields[1]), reader.line_num))
-    except csv.Error as error:
-        bad.append(f"line {reader.line_num}: {error}")
-    _refuse(str(path), bad)
+    countries: dict[str, str] = {}  # one string each, though a million rows name it
+    for line, name, country in source.read():
+        problem = _problem(name, country)
+        if problem:
+            source.faults.add(f"line {line}: {problem}")
+        else:
+            country = _clean(country)
+            rows.append(NameRow(_clean(name), countries.setdefault(country, country), line))
+    source.faults.refuse()
     if not rows:
         raise DataError(f"{path}: there is no row in it. Expected lines of name,country.")
-    return rows
+    assert source.columns is not None
+    return NameFile(rows, source.notes(), source.columns.header is not None)
+
+
+def check_first_row(train: NameFile, test: list[NameRow], where: str) -> None:
+    """Refuse a first row that looks like a header of unknown words: its country is in no other row, all others are."""
+    if train.header:
+        return
+    first, *rest = train.rows
+    counts = Counter(row.country for row in [*rest, *test[1:]])
+    if rest and first.country not in counts and (min(counts.values()) > 1 or first.name.casefold() in TEXT_WORDS):
+        raise DataError(
+            f"{where}: is line {first.line} ({first.name},{first.country}) a header? Its country is in no other row. "
+            "Say dataset.header=true, or false if it is a name and its country."
+        )
 
 
 def read_folder(folder: Path) -> list[NameRow]:
     """The rows of `Country.txt` files, one name a line, UTF-8. Raises `DataError` as `read_csv` does."""
-    return _read_texts({file.stem: _read_bytes(file) for file in folder.glob("*.txt")}, str(folder))
+    return _read_texts({file.stem: read_bytes(file) for file in folder.glob("*.txt")}, str(folder))
 
 
 def read_archive(path: Path) -> list[NameRow]:
@@ -81,7 +98,7 @@ def read_archive(path: Path) -> list[NameRow]:
     """
     hint = f"Delete it to download it again, or put {ARCHIVE_URL} there."
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             members = {m[1]: info for info in archive.infolist() if (m := MEMBER.search(info.filename))}
             missing = [country for country in COUNTRIES if country not in members]
             if missing:
@@ -98,74 +115,41 @@ def read_archive(path: Path) -> list[NameRow]:
 def read_builtin() -> list[NameRow]:
     """The rows of the package's own corpus (see `dlrun/data/corpus/README.md`)."""
     with resources.as_file(resources.files("dlrun.data") / "corpus" / "names.csv") as path:
-        return read_csv(path)
+        return read_csv(path).rows
 
 
 def _read_texts(texts: dict[str, bytes], where: str) -> list[NameRow]:
     rows: list[NameRow] = []
-    bad: list[str] = []
+    faults = Faults(where)
     for country, data in sorted(texts.items()):
-        text = _decode(data, f"{where}: {country}.txt")
-        for number, line in enumerate(text.splitlines(), start=1):
-            problem = _problem([line, country]) if line.strip() else ""
+        check_utf8(data, f"{where}: {country}.txt")
+        for number, line in enumerate(data.decode("utf-8-sig").splitlines(), start=1):
+            problem = _problem(line, country) if line.strip() else ""
             if problem:
-                bad.append(f"{country}.txt line {number}: {problem}")
+                faults.add(f"{country}.txt line {number}: {problem}")
             elif line.strip():
                 rows.append(NameRow(_clean(line), _clean(country), number))
-    _refuse(where, bad)
+    faults.refuse()
     if not rows:
         raise DataError(f"{where}: there is no Country.txt with a name in it.")
     return rows
 
 
-def _read_bytes(path: Path) -> bytes:
-    """The file's content, unpacked if it is gzip, whatever its name says."""
-    try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file.") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read ({error}).") from error
-
-
-def _decode(data: bytes, where: str) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        pass
-    bad = []
-    for number, line in enumerate(data.split(b"\n"), start=1):
-        try:
-            line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            bad.append(f"line {number}: byte {error.object[error.start]:#04x} is not UTF-8")
-    _refuse(where, bad, "Save the file as UTF-8.")
-    raise AssertionError("UTF-8 that is sound line by line is sound as a whole")
-
-
-def _problem(fields: list[str]) -> str:
-    """What is wrong with the fields of a row (the empty string when nothing is)."""
-    if len(fields) != 2:
-        return f"{len(fields)} field{'s' if len(fields) > 1 else ''}, expected 2 (name,country)"
-    for field, kind in zip(fields, HEADER, strict=True):
+def _problem(name: str, country: str) -> str:
+    """What is wrong with a row (the empty string when nothing is)."""
+    for role, field in zip(ROLES, (name, country), strict=True):
         text = _clean(field)
         if not text:
-            return f"the {kind} is empty"
+            return f"the {role} is empty"
         if len(text) > LONGEST:
-            return f"the {kind} is longer than {LONGEST} characters"
-        if any(unicodedata.category(char) == "Cc" for char in text):
-            return f"the {kind} holds a control character"
+            return f"the {role} is longer than {LONGEST} characters"
+        if "\n" in text or "\r" in text:
+            return f"the {role} goes on in the next line: is a quote left open?"
+        if not text.isprintable() and any(unicodedata.category(char) == "Cc" for char in text):
+            return f"the {role} holds a control character"
     return ""
 
 
 def _clean(text: str) -> str:
     """Without surrounding blanks, and composed, so that the two ways to write é are one letter."""
     return unicodedata.normalize("NFC", text.strip())
-
-
-def _refuse(where: str, bad: list[str], hint: str = "") -> None:
-    if bad:
-        more = [f"and {len(bad) - 10} more"] if len(bad) > 10 else []
-        lines = "\n".join(f"  {line}" for line in [*bad[:10], *more])
-        raise DataError(f"{where}: {len(bad)} bad line{'s' if len(bad) > 1 else ''}.\n{lines}\n{hint}".rstrip())

@@ -12,7 +12,9 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,11 +23,12 @@ from dlrun.data.base import Data, Split, from_parts
 from dlrun.data.download import fetch
 from dlrun.data.name_files import NameRow
 from dlrun.data.paths import resolve
-from dlrun.data.splits import split
+from dlrun.data.splits import check_class_count, split
 from dlrun.errors import ConfigError, DataError, Problem, did_you_mean
 from dlrun.spec import DataSpec
 
 PADDING, UNKNOWN = "", "\N{REPLACEMENT CHARACTER}"  # what the codes 0 and 1 show as
+ROWS = 1 << 16  # that are coded at a time
 FILES = ("names_train.csv.gz", "names_test.csv.gz")
 # Letters that Unicode does not decompose, though everybody writes them so where only ASCII is at hand.
 PLAIN = str.maketrans(
@@ -45,14 +48,18 @@ def names(
     val_fraction: float = 0.1,
     ascii: bool = True,
     vocabulary: str = "train",
+    header: bool | str = "auto",
 ) -> Data:
     """Names as text of kind classification: codes (N, T) and lengths (N,), the number of the country (N,).
 
     `vocabulary` is `train` (the characters of the training part) or `ascii` (128 codes, as the notes' `ord`).
+    `header` says whether the first row of `train_path` and `test_path` is one; auto: by the rule of `csv_files`.
     Raises `ConfigError` for paths and sources that exclude each other, `DataError` for a file's faults.
     """
-    train, test, origin = _rows(root, source, train_path, test_path)
-    train, test = _folded(train, ascii), _folded(test, ascii)
+    found = _rows(root, source, train_path, test_path, header)
+    origin = found.origin
+    check_class_count(len({row.country for row in found.train}), len(found.train), f"dataset names: {origin}")
+    train, test = _folded(found.train, ascii), _folded(found.test, ascii)
     if not test and test_fraction:
         train, test = _cut(train, test_fraction, seed, "test")
     train, val = _cut(train, val_fraction, seed, "val") if val_fraction else (train, [])
@@ -63,7 +70,7 @@ def names(
     known = _vocabulary(train, vocabulary)
     parts = {"train": train, "val": val, "test": test}
     counts = ", ".join(f"{len(rows)} {part}" for part, rows in parts.items() if rows)
-    notes = [f"names: {counts}, from {origin}", *_unknown(known, parts)]
+    notes = [f"names: {counts}, from {origin}", *found.notes, *_unknown(known, parts)]
     return from_parts(
         "names",
         "classification",
@@ -98,30 +105,43 @@ def decode(codes: Tensor, spec: DataSpec) -> list[str]:
     return ["".join(spec.vocabulary[code] for code in row) for row in codes.tolist()]
 
 
-def _rows(
-    root: Path, source: str, train_path: str | None, test_path: str | None
-) -> tuple[list[NameRow], list[NameRow], str]:
-    """The rows of train, of test (empty where the source has one list only), and where they are from."""
+class Found(NamedTuple):
+    """The rows of train, of test (empty where the source has one list only), where they are from, and notes."""
+
+    train: list[NameRow]
+    test: list[NameRow]
+    origin: str
+    notes: list[str]
+
+
+def _rows(root: Path, source: str, train_path: str | None, test_path: str | None, header: bool | str) -> Found:
     if test_path and not train_path:
         raise ConfigError(Problem("dataset.test_path", "goes with dataset.train_path, which is not given."))
     if train_path:
         if source != "auto":
             raise ConfigError(Problem("dataset.source", f"{source} does not go with dataset.train_path: give one."))
         paths = [resolve(path) for path in (train_path, test_path) if path]
-        found = [name_files.read_csv(path) for path in paths]
-        return found[0], _matching(found), " and ".join(str(path) for path in paths)
+        return _of_files(paths, header, " and ".join(str(path) for path in paths))
     folder = root / "names"
     there = [name for name in FILES if (folder / name).is_file()] if source == "auto" else []
     if len(there) == 1:
         lacking = next(name for name in FILES if name not in there)
         raise DataError(f"{folder} holds {there[0]} but no {lacking}. Add it, or use dataset.source=builtin.")
     if there:
-        found = [name_files.read_csv(folder / name) for name in FILES]
-        return found[0], _matching(found), f"{folder} ({FILES[0]}, {FILES[1]})"
+        return _of_files([folder / name for name in FILES], header, f"{folder} ({FILES[0]}, {FILES[1]})")
     if source == "pytorch":
-        return _tutorial(folder)
+        return Found(*_tutorial(folder), [])
     why = f": there is no {FILES[0]} in {folder}" if source == "auto" else ""
-    return name_files.read_builtin(), [], f"the built-in corpus (dataset.source=builtin{why})"
+    return Found(name_files.read_builtin(), [], f"the built-in corpus (dataset.source=builtin{why})", [])
+
+
+def _of_files(paths: list[Path], header: bool | str, origin: str) -> Found:
+    files = [name_files.read_csv(path, header) for path in paths]
+    test = files[1].rows if len(files) > 1 else []
+    if header == "auto":
+        name_files.check_first_row(files[0], test, str(paths[0]))
+    _check_countries(files[0].rows, test)
+    return Found(files[0].rows, test, origin, [note for file in files for note in file.notes])
 
 
 def _tutorial(folder: Path) -> tuple[list[NameRow], list[NameRow], str]:
@@ -150,19 +170,19 @@ def _download(path: Path) -> None:
         ) from error
 
 
-def _matching(files: list[list[NameRow]]) -> list[NameRow]:
-    """The test rows. Their countries must be among those of train: `DataError` names the first other one."""
-    train, test = files[0], files[1] if len(files) > 1 else []
+def _check_countries(train: list[NameRow], test: list[NameRow]) -> None:
+    """The countries of test must be among those of train: `DataError` names the first other one."""
     known = {row.country for row in train}
     strange = [row for row in test if row.country not in known]
     if not strange:
-        return test
+        return
     lines = ", ".join(str(row.line) for row in strange if row.country == strange[0].country)
     others = sorted({row.country for row in strange} - {strange[0].country})
     raise DataError(
         f"dataset names: the test file has the country {strange[0].country!r} (line {lines}), which train "
         f"lacks. {did_you_mean(strange[0].country, known)}".rstrip()
         + (f" Also: {', '.join(others[:9])}." if others else "")
+        + (" If line 1 is a header, say dataset.header=true." if strange[0].line == 1 else "")
     )
 
 
@@ -172,6 +192,10 @@ def _cut(rows: list[NameRow], fraction: float, seed: int, stream: str) -> tuple[
     single = [row for row in rows if counts[row.country] == 1]
     several = [row for row in rows if counts[row.country] > 1]
     order = sorted({row.country for row in several})
+    if not order:
+        raise DataError(
+            f"dataset names: no country has two names, so none can be kept for {stream}. Are they countries?"
+        )
     number = {country: i for i, country in enumerate(order)}
     target = torch.tensor([number[row.country] for row in several], dtype=torch.int64)
     rest, taken = split(len(several), fraction, seed, stream, target, order)
@@ -216,11 +240,18 @@ def _part(rows: list[NameRow], vocabulary: Sequence[str], labels: Sequence[str])
 
 def _codes(texts: Sequence[str], vocabulary: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Codes (N, T), right-padded with 0, uint8 where they fit, and lengths (N,) int64."""
-    number = {char: code for code, char in enumerate(vocabulary) if code > 1}
-    longest = max(len(text) for text in texts)
-    padded = [[number.get(char, 1) for char in text] + [0] * (longest - len(text)) for text in texts]
-    dtype = torch.uint8 if len(vocabulary) <= 256 else torch.int32
-    return torch.tensor(padded, dtype=dtype), torch.tensor([len(text) for text in texts], dtype=torch.int64)
+    known = sorted((ord(char), code) for code, char in enumerate(vocabulary) if code > 1)
+    points, numbers = (np.array(column, np.int64) for column in zip(*known, strict=True))
+    lengths = torch.tensor([len(text) for text in texts], dtype=torch.int64)
+    longest = int(lengths.max())
+    codes = np.zeros((len(texts), longest), np.uint8 if len(vocabulary) <= 256 else np.int32)
+    for begin in range(0, len(texts), ROWS):
+        rows = [text.ljust(longest) for text in texts[begin : begin + ROWS]]
+        chars = np.frombuffer("".join(rows).encode("utf-32-le", "surrogatepass"), np.uint32).reshape(-1, longest)
+        place = points.searchsorted(chars).clip(max=len(points) - 1)
+        codes[begin : begin + ROWS] = np.where(points[place] == chars, numbers[place], 1)
+    codes[np.arange(longest) >= lengths.numpy()[:, None]] = 0
+    return torch.from_numpy(codes), lengths
 
 
 def _findings(train: list[NameRow], test: list[NameRow]) -> list[str]:

@@ -13,6 +13,8 @@ from torch import Tensor
 from dlrun.data.seeds import generator
 from dlrun.errors import DataError
 
+MOST_CLASSES = 4096  # a confusion matrix of them takes 128 MiB
+
 
 def split(
     count: int, fraction: float, seed: int, stream: str, target: Tensor | None = None, names: Sequence[str] = ()
@@ -33,11 +35,21 @@ def split(
         return order[wanted:], order[:wanted]
     labels = target.reshape(count)[order]
     classes, counts = labels.unique(return_counts=True)
+    check_class_count(len(classes), count, f"the {stream} split")
     shares = _shares(counts.tolist(), wanted, fraction, stream, [_name(c, names) for c in classes.tolist()])
     taken = torch.zeros(count, dtype=torch.bool)
     for label, share in zip(classes, shares, strict=True):
         taken[(labels == label).nonzero()[:share, 0]] = True
     return order[~taken], order[taken]
+
+
+def check_class_count(classes: int, rows: int, where: str) -> None:
+    """Raise `DataError` for more classes than metrics and splits are made for, such as a column of numbers gives."""
+    if classes > MOST_CLASSES:
+        raise DataError(
+            f"{where}: {classes:,} different classes in {rows:,} rows, but at most {MOST_CLASSES:,} can be told apart. "
+            "Is this the column of the classes?"
+        )
 
 
 def _name(label: float, names: Sequence[str]) -> str:

@@ -146,7 +146,7 @@ def test_own_file_alone_gives_its_test_part(tmp_path: Path) -> None:
 def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path: Path) -> None:
     path = tmp_path / "excel.csv"
     path.write_bytes(b"\xef\xbb\xbfName, Country\r\nNov\xc3\xa1k,Czech\r\n")
-    assert name_files.read_csv(path) == [name_files.NameRow("Novák", "Czech", 2)]
+    assert name_files.read_csv(path).rows == [name_files.NameRow("Novák", "Czech", 2)]
 
 
 def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,7 +341,7 @@ def test_t34_letters_beyond_ascii(tmp_path: Path) -> None:
     assert kept.test is not None
     assert [name for name, _ in pairs(plain, plain.test)] == ["��k�", "Dvorak"]
     assert [name for name, _ in pairs(kept, kept.test)] == ["��k�", "Dvořák"], "decomposed é is é"
-    assert name_files.read_csv(test)[1].name == "Dvořák"
+    assert name_files.read_csv(test).rows[1].name == "Dvořák"
     assert decode(encode(["Dvor\u030ca\u0301k"], kept.spec)[0], kept.spec) == ["Dvořák"]
     assert decode(encode(["k\u0311k"], plain.spec)[0], plain.spec) == ["kk"], "a mark that no letter composes with"
     assert any("3 characters of test are unknown (code 1): L u ☃" in note for note in plain.notes)
