@@ -23,6 +23,7 @@ from dlrun.data.paths import data_root
 from dlrun.data.seeds import derive
 from dlrun.engine.choose import choose_step
 from dlrun.engine.device import choose_device, make_current, seed_everything, set_up
+from dlrun.engine.fast.rules import StepOptions
 from dlrun.engine.state import TrainState
 from dlrun.errors import ConfigError, DlrunError, Problem, first_line
 from dlrun.objectives.groups import Trainable
@@ -80,15 +81,10 @@ def build_all(config: Config) -> Components:
     )
     state.schedule = build_schedule(config, state, len(batches["train"]))
     test = batches.pop("test", None) if "val" in batches else None
-    step, engine = choose_step(
-        state,
-        clip_norm=config.trainer.clip_norm,
-        precision=config.device.precision,
-        fast=config.device.fast and not config.trainer.detect_anomaly,
-        compile=compiles(config),
-        accumulate=config.trainer.accumulate,
-        batches=batches["train"],
-    )
+    trainer = config.trainer
+    options = StepOptions(batches["train"], trainer.clip_norm, config.device.precision, trainer.accumulate)
+    fast = config.device.fast and not trainer.detect_anomaly
+    step, engine = choose_step(state, options, fast=fast, compile=compiles(config))
     plan = build_plan(config, state, batches, step, auto)
     if state.schedule is not None:
         state.schedule.set_mode(plan.mode)

@@ -13,6 +13,7 @@ from dlrun.engine.choose import choose_step
 from dlrun.engine.fast.compiled import CompiledStep
 from dlrun.engine.fast.fused import FusedStep
 from dlrun.engine.fast.kernels import fused_update
+from dlrun.engine.fast.rules import StepOptions
 from dlrun.engine.step import PlainStep
 from dlrun.errors import ConfigError
 from dlrun.models.recurrent import gru
@@ -78,9 +79,8 @@ def test_traced_step_takes_up_loaded_state_and_leaves_other_batches_and_formulas
 def test_the_last_batch_of_a_short_epoch_has_a_graph_of_its_own() -> None:
     batches = batches_of(TABLE)
     batches.append(Batch((batches[0].inputs[0][:3],), batches[0].target[:3]))
-    options: dict[str, Any] = {"clip_norm": None, "precision": "fp32", "accumulate": 1, "batches": Rows(batches)}
     state, plain = state_of(optimizer="adam"), state_of(optimizer="adam")
-    step, words = choose_step(state, fast=True, compile=True, **options)
+    step, words = choose_step(state, StepOptions(Rows(batches)), fast=True, compile=True)
     compare(step, state, plain, [*batches, *batches])
     assert words == ["compiled step"]
     assert len(step.bindings) == 2

@@ -13,6 +13,7 @@ from dlrun.engine.choose import choose_step
 from dlrun.engine.fast.fused import FusedStep
 from dlrun.engine.fast.graph import GraphStep
 from dlrun.engine.fast.kernels import fused_update
+from dlrun.engine.fast.rules import StepOptions
 from dlrun.engine.state import TrainState
 from dlrun.engine.step import PlainStep
 from dlrun.models.mlp import mlp
@@ -148,10 +149,9 @@ def test_graph_step_equals_plain_on_a_gpu(name: str) -> None:
 
 @pytest.mark.gpu
 def test_the_rule_on_a_gpu() -> None:
-    options: dict[str, Any] = {"clip_norm": None, "precision": "fp32", "compile": False, "accumulate": 1}
-    options["batches"] = Rows(on_gpu(batches_of(IMAGE, 2)))
+    options = StepOptions(Rows(on_gpu(batches_of(IMAGE, 2))))
     state = state_of(small_cnn, IMAGE, "adam", "cuda")
-    step, words = choose_step(state, fast=True, **options)
+    step, words = choose_step(state, options, fast=True)
     assert words == ["cuda_graph", "channels_last"]
     train(step, state, on_gpu(batches_of(IMAGE)))
     assert step.graph is not None

@@ -13,11 +13,13 @@ from torch import nn
 from dlrun.engine.allocator import keep_freed_memory
 from dlrun.engine.choose import choose_step
 from dlrun.engine.fast.chain import chain
-from dlrun.engine.fast.channels_last import channels_last
+from dlrun.engine.fast.channels_last import channels_last, lay_out_channels_last
 from dlrun.engine.fast.fused import FusedStep
 from dlrun.engine.fast.kernels import fused_update
 from dlrun.engine.fast.packed_gru import packed_gru
+from dlrun.engine.fast.rules import StepOptions
 from dlrun.engine.fast.straight import straight
+from dlrun.engine.state import TrainState
 from dlrun.engine.step import PlainStep
 from dlrun.models.mlp import mlp
 from dlrun.models.recurrent import gru
@@ -39,9 +41,14 @@ from tests.helpers.steps import (
 )
 
 
+def in_channels_last(state: TrainState) -> FusedStep:
+    lay_out_channels_last(state.model)
+    return FusedStep(update=fused_update(state.optimizer), forward=channels_last(state.model))
+
+
 def test_channels_last_equals_plain() -> None:
     state, plain = (state_of(small_cnn, IMAGE, momentum=0.9) for _ in range(2))
-    step = FusedStep(update=fused_update(state.optimizer), forward=channels_last(state.model))
+    step = in_channels_last(state)
     compare(step, state, plain, batches_of(IMAGE))
     assert state.model.features.conv2.weight.is_contiguous(memory_format=torch.channels_last)
 
@@ -50,7 +57,7 @@ def test_state_in_another_memory_format_is_laid_out_anew() -> None:
     state, plain = (state_of(small_cnn, IMAGE, momentum=0.9) for _ in range(2))
     for each in (state, plain):
         train(PlainStep(), each, batches_of(IMAGE, 3))
-    step = FusedStep(update=fused_update(state.optimizer), forward=channels_last(state.model))
+    step = in_channels_last(state)
     compare(step, state, plain, batches_of(IMAGE))
 
 
@@ -58,7 +65,7 @@ def test_state_in_another_memory_format_is_laid_out_anew() -> None:
 def test_accumulated_gradients_in_another_memory_format() -> None:
     """As a checkpoint brings them that was written without the fast path, between two accumulated batches."""
     state, plain = (state_of(small_cnn, IMAGE) for _ in range(2))
-    step = FusedStep(update=fused_update(state.optimizer), forward=channels_last(state.model))
+    step = in_channels_last(state)
     batches = batches_of(IMAGE, 3)
     for each, taken in ((state, step), (plain, PlainStep())):
         taken(each, batches[0], 0.5, False)
@@ -261,12 +268,11 @@ def platform_libc() -> tuple[str, str]:
 def test_the_rule_is_seen_in_the_words_and_one_key_switches_it_off(
     make: Callable[..., nn.Module], spec: DataSpec, words: list[str]
 ) -> None:
-    options: dict[str, Any] = {"clip_norm": None, "precision": "fp32", "compile": False, "accumulate": 1}
-    options["batches"] = Rows(batches_of(spec, 2))
-    step, found = choose_step(state_of(make, spec), fast=True, **options)
+    options = StepOptions(Rows(batches_of(spec, 2)))
+    step, found = choose_step(state_of(make, spec), options, fast=True)
     assert found == words
     state, plain = state_of(make, spec), state_of(make, spec)
-    step, _ = choose_step(state, fast=True, **options)
+    step, _ = choose_step(state, options, fast=True)
     compare(step, state, plain, batches_of(spec))
-    assert choose_step(state_of(make, spec), fast=False, **options)[1] == ["plain"]
-    assert choose_step(state_of(make, spec, "nadam"), fast=True, **options)[1][0] == "lean"
+    assert choose_step(state_of(make, spec), options, fast=False)[1] == ["plain"]
+    assert choose_step(state_of(make, spec, "nadam"), options, fast=True)[1][0] == "lean"

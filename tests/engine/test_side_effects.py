@@ -21,6 +21,7 @@ from dlrun.engine.fast.chain import chain
 from dlrun.engine.fast.compiled import CompiledStep
 from dlrun.engine.fast.kernels import fused_update
 from dlrun.engine.fast.packed_gru import pack, packed_gru
+from dlrun.engine.fast.rules import StepOptions
 from dlrun.engine.state import TrainState
 from dlrun.engine.step import ClosureStep, PlainStep
 from dlrun.errors import ConfigError
@@ -44,11 +45,10 @@ from tests.helpers.steps import (
 )
 
 Make = Callable[[DataSpec], nn.Module]
-OPTIONS: dict[str, Any] = {"clip_norm": None, "precision": "fp32", "compile": False, "accumulate": 1}
 
 
 def chosen(state: TrainState, batches: list[Batch]) -> tuple[Any, list[str]]:
-    return choose_step(state, fast=True, batches=Rows(batches), **OPTIONS)
+    return choose_step(state, StepOptions(Rows(batches)), fast=True)
 
 
 def check(make: Make, spec: DataSpec = TABLE, change: Callable[[TrainState], Any] = id) -> list[str]:
@@ -165,11 +165,11 @@ def by_pixel_under_a_head_of_zeros(spec: DataSpec) -> nn.Module:
 
 
 @pytest.mark.parametrize("make", [Textbook, by_pixel, by_pixel_under_a_head_of_zeros])
-def test_models_that_mind_are_not_laid_out_channels_last(make: Make) -> None:
+def test_a_model_that_channels_last_is_not_safe_for_keeps_its_layout(make: Make) -> None:
     assert check(make, IMAGE) == ["fused"]
 
 
-def test_one_that_does_not_is_and_trying_leaves_no_trace() -> None:
+def test_one_that_it_is_safe_for_is_laid_out_and_the_trial_leaves_no_trace() -> None:
     def with_channel_dropout(spec: DataSpec) -> nn.Module:
         layers = [nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Dropout2d(0.3), nn.Flatten(), nn.Linear(400, 3)]
         return nn.Sequential(*layers)

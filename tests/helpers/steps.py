@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,18 +18,13 @@ from dlrun.models.cnn import cnn
 from dlrun.models.mlp import mlp
 from dlrun.objectives import optimizers
 from dlrun.objectives.losses import cross_entropy
-from dlrun.spec import DataSpec
+from dlrun.spec import Batch, DataSpec
 
 TABLE = DataSpec("table", "classification", "tabular", (6,), 3)
 IMAGE = DataSpec("image", "classification", "image", (2, 12, 12), 3)
 TEXT = DataSpec("text", "classification", "text", (7,), 3, vocabulary=tuple("_abcdefgh"))
 NAMES = [name for name in OPTIMIZERS.builtin if name != "lbfgs"]
 KERNELS = ("sgd", "adam", "adamw", "adagrad")
-
-
-class Batch(NamedTuple):
-    inputs: tuple[Tensor, ...]
-    target: Tensor
 
 
 class Rows:

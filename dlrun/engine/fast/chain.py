@@ -9,7 +9,7 @@ the bit. The gradient of a plain cross entropy is written out, too, other losses
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,11 +21,26 @@ from dlrun.torch_private import has_hooks, is_hooked, knows_log_softmax, log_sof
 
 IGNORED = -100  # the target that torch's cross entropy leaves out, where nothing else is said
 aten = torch.ops.aten
-# Each activation, and the gradient of its input from that of its result, and the result.
-ACTIVATIONS: dict[type[nn.Module], tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
-    nn.ReLU: (torch.relu, lambda gradient, result: aten.threshold_backward.default(gradient, result, 0)),
-    nn.Tanh: (torch.tanh, aten.tanh_backward.default),
-    nn.Sigmoid: (torch.sigmoid, aten.sigmoid_backward.default),
+
+
+class Linear(NamedTuple):
+    """The parameters of an `nn.Linear`, fetched once: a module's attributes cost a tenth of a small step."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+
+class Activation(NamedTuple):
+    """An activation, and `gradient(output's gradient, output)`, which gives its input's."""
+
+    function: Callable[[Tensor], Tensor]
+    gradient: Callable[[Tensor, Tensor], Tensor]
+
+
+ACTIVATIONS: dict[type[nn.Module], Activation] = {
+    nn.ReLU: Activation(torch.relu, lambda gradient, result: aten.threshold_backward.default(gradient, result, 0)),
+    nn.Tanh: Activation(torch.tanh, aten.tanh_backward.default),
+    nn.Sigmoid: Activation(torch.sigmoid, aten.sigmoid_backward.default),
 }
 
 
@@ -37,9 +52,9 @@ class Chain:
 
     def __init__(self, layers: list[nn.Module], cross_entropy: str | None = None) -> None:
         self.cross_entropy = cross_entropy
-        # Fetched once: a module's attributes cost a tenth of a small step.
-        self.layers: list[tuple[Any, Any]] = [  # weight and bias, or the two functions of an activation
-            (layer.weight, layer.bias) if isinstance(layer, nn.Linear) else ACTIVATIONS[type(layer)] for layer in layers
+        self.layers = [
+            Linear(layer.weight, layer.bias) if isinstance(layer, nn.Linear) else ACTIVATIONS[type(layer)]
+            for layer in layers
         ]
         self.saved: list[Tensor] = []  # of a linear layer its input, of an activation its result
         self.no_grad = torch.no_grad()
@@ -49,12 +64,12 @@ class Chain:
         saved: list[Tensor] = []
         with self.no_grad:
             x = x.flatten(1)
-            for first, second in self.layers:
-                if isinstance(first, Tensor):
+            for layer in self.layers:
+                if isinstance(layer, Linear):
                     saved.append(x)
-                    x = F.linear(x, first, second)
+                    x = F.linear(x, *layer)
                 else:
-                    x = first(x)
+                    x = layer.function(x)
                     saved.append(x)
         self.saved = saved
         return x
@@ -66,16 +81,17 @@ class Chain:
         saved, self.saved = self.saved, []
         with self.no_grad:
             for place in range(len(saved) - 1, -1, -1):
-                first, second = self.layers[place]
-                if not isinstance(first, Tensor):
-                    gradient = second(gradient, saved[place])
+                layer = self.layers[place]
+                if isinstance(layer, Activation):
+                    gradient = layer.gradient(gradient, saved[place])
                     continue
-                if first.requires_grad:
-                    accumulate(first, torch.mm(gradient.t(), saved[place]))
-                if second is not None and second.requires_grad:
-                    accumulate(second, gradient.sum(0))
+                weight, bias = layer
+                if weight.requires_grad:
+                    accumulate(weight, torch.mm(gradient.t(), saved[place]))
+                if bias is not None and bias.requires_grad:
+                    accumulate(bias, gradient.sum(0))
                 if place:
-                    gradient = torch.mm(gradient, first)
+                    gradient = torch.mm(gradient, weight)
 
 
 def cross_entropy(output: Tensor, target: Tensor, reduction: str, seed: Tensor) -> tuple[Tensor, Tensor]:
