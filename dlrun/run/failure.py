@@ -132,7 +132,10 @@ def from_plugin(error: BaseException, config: Config) -> bool:
     frames = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
     if any(is_users(frame, files) for frame in frames) or any(str(file) in str(error) for file in files):
         return True
-    in_torch = bool(frames) and ("torch" in frames[-1].parts or PACKAGE / "engine" in frames[-1].parents)
+    calls_torch = (PACKAGE / "engine", PACKAGE / "torch_private.py")
+    in_torch = bool(frames) and (
+        "torch" in frames[-1].parts or any(place in (frames[-1], *frames[-1].parents) for place in calls_torch)
+    )
     return in_torch and uses_plugin(config)
 
 
