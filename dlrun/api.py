@@ -19,6 +19,7 @@ from typing import Any
 
 from dlrun.config.config import Config
 from dlrun.errors import ConfigError, Problem, TrainingFailed
+from dlrun.store.failure import Failure, read_failure
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,9 @@ def train(config: Config | Sequence[str]) -> Run:
     if outcome.exit_code == 130:
         raise KeyboardInterrupt
     if outcome.exit_code != 0 or outcome.run is None:
-        why = "it was stopped before it began" if outcome.run is None else outcome.run.read_status().get("error")
-        raise TrainingFailed(f"the run ended with exit code {outcome.exit_code}: {why}")
+        failure = None if outcome.run is None else read_failure(outcome.run.read_status())
+        failure = failure or Failure("signal", "it was stopped before it began")
+        raise TrainingFailed(f"the run ended with exit code {outcome.exit_code}: {failure.message}", failure.kind)
     return Run(outcome.run.path)
 
 

@@ -9,6 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Literal
+
+Kind = Literal[  # of a failure
+    "diverged",  # a loss, gradients or weights are not finite
+    "out_of_memory",  # of the device or of the machine
+    "disk_full",  # the run's files cannot be written
+    "component",  # an exception in a component of the user's
+    "input",  # the configuration, the data or a run directory is at fault
+    "signal",  # stopped or killed from outside
+    "timeout",  # killed by the sweep after sweep.job_timeout
+    "crash",  # the process ended without a word
+    "bug",  # an exception in dlrun itself
+]
 
 
 def first_line(message: object) -> str:
@@ -30,6 +43,7 @@ class DlrunError(Exception):
     """Anything a user can meet and mend. `exit_code` is what the command returns."""
 
     exit_code = 2
+    kind: Kind = "input"
 
 
 @dataclass(frozen=True)
@@ -67,9 +81,13 @@ class CheckFailed(DlrunError):
 
 
 class TrainingFailed(DlrunError):
-    """Training itself failed: diverged, out of memory, disk full."""
+    """Training itself failed, for the reason that `kind` names."""
 
     exit_code = 4
+
+    def __init__(self, message: str, kind: Kind) -> None:
+        self.kind = kind
+        super().__init__(message)
 
 
 class Diverged(TrainingFailed):
@@ -79,12 +97,16 @@ class Diverged(TrainingFailed):
         self.step, self.loss = step, loss
         super().__init__(
             f"the loss of step {step} is {loss}: training diverged. Try a smaller optimizer.lr, "
-            "trainer.clip_norm=1, or scaled inputs; `dlrun replay` runs that step again and names the layer."
+            "trainer.clip_norm=1, or scaled inputs; `dlrun replay` runs that step again and names the layer.",
+            "diverged",
         )
 
 
 class ComponentError(TrainingFailed):
     """An exception inside a component of the user's; its own traceback is shown."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "component")
 
 
 def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:

@@ -156,7 +156,7 @@ def stream(loader: DataLoader[Any]) -> Iterator[Batch]:
     except RuntimeError as error:
         if "DataLoader worker" in str(error) and ("exited" in str(error) or "killed" in str(error)):
             raise TrainingFailed(
-                f"a process that reads data died ({error}). Often that is memory: try dataset.workers=0."
+                f"a process that reads data died ({error}). Often that is memory: try dataset.workers=0.", "crash"
             ) from error
         raise
     finally:

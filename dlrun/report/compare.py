@@ -276,7 +276,7 @@ def results_csv(comparison: Comparison, folder: Path) -> str:
         dict.fromkeys(metrics), key=lambda name: ("best", "last", "test", "baseline").index(name.split(".")[0])
     )
     text = io.StringIO()
-    columns = [*fixed, *metrics, "seconds", "path", "command", "error"]
+    columns = [*fixed, *metrics, "seconds", "path", "command", "kind", "error"]
     writer = csv.DictWriter(text, list(dict.fromkeys(columns)), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
@@ -291,6 +291,6 @@ def _line(job: ComparedRun, keys: Sequence[str], folder: Path) -> dict[str, Any]
     of = run.summary.get("test")
     if isinstance(of, dict) and of.get("of"):
         metrics["test.of"] = of["of"]
-    error = job.error.strip().splitlines()[-1:]
+    why = {"kind": job.failure.kind, "error": job.failure.last_line} if job.failure else {}
     where = {"seconds": "" if run.seconds is None else round(run.seconds, 3), "path": os.path.relpath(run.path, folder)}
-    return line | metrics | {"status": job.status, "command": job.command, "error": "".join(error)} | where
+    return line | metrics | {"status": job.status, "command": job.command} | why | where

@@ -58,7 +58,7 @@ def _headline(run: StoredRun) -> str:
     if run.config.get("seed") is not None:
         words.append(f"seed {run.config['seed']}")
     if run.state not in ("finished", "running", "unknown"):
-        words.append(f"{run.state}: {run.error.strip().splitlines()[-1]}" if run.error.strip() else run.state)
+        words.append(f"{run.state}: {run.failure.last_line}" if run.failure else run.state)
     return " · ".join(words)
 
 

@@ -14,11 +14,13 @@ from dlrun.report.compare import FIGURE, Comparison, compare
 from dlrun.report.jobs import ComparedRun
 from dlrun.report.stats import numeric
 from dlrun.report.tables import clipped, closing_table, format_number, format_seconds, format_value
+from dlrun.store.failure import Failure
 from dlrun.store.files import write_atomic
 from dlrun.store.reader import StoredRun, expect_folder, is_run
 from dlrun.store.reading import number, read_lines
 
 REPORT = "report.html"
+NO_WORD = Failure("crash", "the process ended without a word")
 FIGURES = {
     "curves.png": "Loss, metric and learning rate by epoch",
     "fit.png": "The fitted curve and the data",
@@ -66,9 +68,9 @@ def run_page(run: StoredRun) -> str:
 
         draw_curves(run.path)
     words = [run.state, str(run.status.get("started") or ""), format_seconds(run.seconds), str(run.path)]
-    failure = run.error or ("the process ended without a word" if run.state in ("failed", "dead") else "")
+    failure = run.failure or (NO_WORD if run.state in ("failed", "dead") else None)
     sections = [
-        page.section("What went wrong", page.pre(failure) + _log_of(run, run.error)) if failure else "",
+        page.section("What went wrong", page.pre(failure.message) + _log_of(run, failure)) if failure else "",
         page.section("Result", _result(run.summary)),
         page.section("To bear in mind", page.bullets([str(line) for line in run.summary.get("remarks") or []])),
         page.section("Figures", "".join(page.image(run.path / name, alt) for name, alt in FIGURES.items())),
@@ -132,13 +134,18 @@ def _jobs(comparison: Comparison, folder: Path) -> str:
         values = [best, *(job.run.part("test").get(name) for name in tests)]
         rows.append([
             *(_setting_cell(job.setting(key)) for key in keys),
-            page.cell(job.status, kind=job.status),
+            page.cell(_status(job), kind=job.status),
             *(page.cell(format_number(value), value) for value in values),
             page.cell(format_seconds(job.run.seconds), job.run.seconds),
             _place_cell(job.run.path, folder),
             page.code_cell(job.command),
         ])  # fmt: skip
     return page.table([*headers, "directory", "repeat with"], rows, "One line a run; press a heading to sort by it")
+
+
+def _status(job: ComparedRun) -> str:
+    """`failed: out of memory`"""
+    return f"failed: {job.failure.kind.replace('_', ' ')}" if job.status == "failed" and job.failure else job.status
 
 
 def _setting_cell(value: Any) -> str:
@@ -149,16 +156,15 @@ def _failure(job: ComparedRun, comparison: Comparison) -> str:
     """A failed job, to unfold: error, traceback, command."""
     short = comparison.short
     names = " ".join(f"{short[key]}={clipped(format_value(job.setting(key)))}" for key in comparison.keys)
-    error = job.error or "the process ended without a word"
-    last = error.strip().splitlines()[-1]
-    body = page.pre(error) + _log_of(job.run, error) + page.command(job.command)
-    return page.details(f"{names or job.run.name}: {last}", body)
+    failure = job.failure or NO_WORD
+    body = page.pre(failure.message) + _log_of(job.run, failure) + page.command(job.command)
+    return page.details(f"{names or job.run.name}: {failure.last_line}", body)
 
 
-def _log_of(run: StoredRun, error: str) -> str:
-    """The stack or the end of the log, unless the error itself says it already."""
-    log = run.traceback(own=not run.error or error == run.error).strip()
-    return "" if log in error else f"<p>Where it was, or the last that it wrote:</p>{page.pre(log)}"
+def _log_of(run: StoredRun, failure: Failure) -> str:
+    """The stack or the end of the log, unless the message itself says it already."""
+    log = run.traceback(own=run.failure in (None, failure)).strip()
+    return "" if log in failure.message else f"<p>Where it was, or the last that it wrote:</p>{page.pre(log)}"
 
 
 def _result(summary: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import RunError
+from dlrun.store.failure import Failure, read_failure
 from dlrun.store.reader import StoredRun, expect_folder, find_runs, is_run
 
 IGNORED = ("run.", "resume", "logger.", "checkpoint.", "sweep.", "device.name")  # what does not change results
@@ -26,7 +27,7 @@ class SweepEntry:
         keys: the swept keys and values, as on the command line (`optimizer`: `momentum`, `seed`: 0).
         status: the sweep's word (waiting, running, finished, failed, interrupted); it counts where the
             directory says nothing or is dead.
-        error: why it failed, as the sweep knows it ("killed by signal 11"): newer than the run's own word, which
+        failure: why it failed, as the sweep knows it ("killed by signal 11"): newer than the run's own word, which
             may be of an attempt before.
         command: how to run it alone; read from overrides.txt when empty.
         old: the run was gone on with since; its own word is the newer one.
@@ -35,7 +36,7 @@ class SweepEntry:
     path: Path
     keys: Mapping[str, Any] = field(default_factory=dict)
     status: str = ""
-    error: str = ""
+    failure: Failure | None = None
     command: str = ""
     old: bool = False
 
@@ -60,18 +61,18 @@ class ComparedRun:
         return self.row.status or state if state in ("unknown", "dead") else state
 
     @property
-    def error(self) -> str:
+    def failure(self) -> Failure | None:
         """Why it failed: the newer of the sweep's word and the run's own, which is the longer if they agree."""
         if self.status not in ("failed", "dead", "interrupted"):
-            return ""
-        own, told = self.run.error, self.row.error
-        agree = own.strip().splitlines()[-1:] == [told.strip()]
-        return (own or told) if agree or self.row.old else (told or own)
+            return None
+        own, told = self.run.failure, self.row.failure
+        if own is None or told is None:
+            return own or told
+        return own if self.row.old or own.last_line == told.message.strip() else told
 
     @property
     def diverged(self) -> bool:
-        text = self.error.lower()
-        return self.status == "failed" and ("diverged" in text or "not finite" in text)
+        return self.status == "failed" and self.failure is not None and self.failure.kind == "diverged"
 
     @property
     def command(self) -> str:
@@ -125,10 +126,9 @@ def read_results(path: Path) -> list[SweepEntry]:
         if "status" not in names or not line.get("path"):
             continue
         keys = {name: parse(line[name] or "") for name in names[: names.index("status")]}
-        words = {name: line.get(name) or "" for name in ("status", "error", "command")}
         folder = path.parent / line["path"]
         old = modified(folder / "status.json") > modified(path)
-        rows.append(SweepEntry(folder, keys, words["status"], words["error"], words["command"], old))
+        rows.append(SweepEntry(folder, keys, line["status"] or "", read_failure(line), line.get("command") or "", old))
     return rows
 
 

@@ -99,7 +99,7 @@ def before_training(error: Exception | SystemExit, config: Config) -> BaseExcept
     if isinstance(error, DlrunError):
         return error
     if out_of_memory(error):
-        return TrainingFailed(memory_words(error))
+        return TrainingFailed(memory_words(error), "out_of_memory")
     if from_plugin(error, config):
         return ComponentError(f"{YOURS}: {in_words(error)}\n\n{own_traceback(error)}")
     if isinstance(error, OSError) and error.filename is not None:

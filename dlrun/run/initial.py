@@ -16,6 +16,7 @@ from dlrun.run.screen import Screen, shorter
 from dlrun.run.signals import EXIT_CODES, Interrupted
 from dlrun.run.weights import load_weights, weights_of
 from dlrun.store import checkpoint as files
+from dlrun.store.failure import read_failure
 from dlrun.store.files import read_json
 from dlrun.store.places import OUTPUTS, user_path
 from dlrun.store.rundir import RunDir, all_runs, find_run
@@ -81,5 +82,6 @@ def trained(context: RunContext, experiment: str, train: Train) -> Path:
         raise Interrupted(signal.SIGINT if stopped else signal.SIGTERM)
     if outcome.exit_code != 0:
         what = f"experiment {experiment}, which init_from needs, failed: see {place}/train.log."
-        raise TrainingFailed(what)
+        failure = read_failure(RunDir(place).read_status())
+        raise TrainingFailed(what, failure.kind if failure else "bug")
     return weights_file(RunDir(place))

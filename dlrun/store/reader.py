@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import RunError
+from dlrun.store.failure import Failure, read_failure
 from dlrun.store.files import read_json
 from dlrun.store.reading import Columns, finite, flatten, numbers, read_columns, read_lines, read_yaml
 
@@ -143,9 +144,9 @@ class StoredRun:
         return None if lines is None else {line.lstrip("+~").split("=", 1)[0] for line in lines}
 
     @property
-    def error(self) -> str:
-        """What status.json says went wrong; may have several lines."""
-        return str(self.status.get("error") or "")
+    def failure(self) -> Failure | None:
+        """What status.json says went wrong."""
+        return read_failure(self.status)
 
     def traceback(self, lines: int = 60, *, own: bool = True) -> str:
         """The stack of the failure: of status.json, else of what a sweep kept of its process (where a crash or a

@@ -68,7 +68,7 @@ def held(sweep: SweepDir, work: Callable[[], int]) -> int:
         if not is_at_fault(sweep.path, error):
             raise
         text = f"{cannot_write(sweep.path, error)} The same command goes on when that is mended."
-        raise TrainingFailed(text) from error
+        raise TrainingFailed(text, "disk_full") from error
     finally:
         sweep.unmake()
         sweep.close()
@@ -128,7 +128,7 @@ def dry_run(expansion: Expansion, settings: dict[str, Any]) -> int:
     print_plan(tried, settings, int(min(settings["trials"], size(expansion.swept))) if searching else None)
     if any(one.impossible for one in tried) and not settings["skip_invalid"]:
         return 2
-    return EXIT_FAILED if any(one.error and not one.impossible for one in tried) else 0
+    return EXIT_FAILED if any(one.failure and not one.impossible for one in tried) else 0
 
 
 def middle(space: Any) -> Any:

@@ -18,8 +18,9 @@ from types import FrameType
 from typing import Any
 
 from dlrun.run.signals import EXIT_CODES
+from dlrun.store.failure import Failure, read_failure
 from dlrun.store.files import now, read_json, write_json
-from dlrun.sweep.executors.base import Ended, Executor, cause
+from dlrun.sweep.executors.base import Ended, Executor, failure_of
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.identity import code_hash
 from dlrun.sweep.screen import SweepScreen
@@ -236,22 +237,21 @@ class Drive:
         status = self.sweep.run(job.slug).read_status()
         if status.get("state") in DONE:
             self.finish(job, replace(record, state=status["state"]))
-        elif self.stopping.number is not None and (not result or result.get("code") in EXIT_CODES.values()):
+        elif self.stopping.number is not None and result.get("exit_code") in (None, *EXIT_CODES.values()):
             self.finish(job, replace(record, state="waiting"))
         else:
-            error = str(result.get("error") or "") or cause(ended, self.timeout, self.sweep.log(job.slug))
-            if error.startswith("stopped by "):  # its checkpoint is whole: the same command goes on with it
-                error += " from outside the sweep"
+            failure = read_failure(result) or failure_of(ended, self.timeout, self.sweep.log(job.slug))
+            if result and status.get("state") == "interrupted":  # whole: the same command goes on with it
+                failure = replace(failure, message=f"{failure.message} from outside the sweep")
             if not result or status.get("state") == "running":
-                self.note_crash(job, status, error)
+                self.note_crash(job, status, failure)
             line = last_line(self.sweep.log(job.slug))
-            self.finish(job, replace(record, state="failed", error=error, last_line=line))
+            self.finish(job, replace(record, state="failed", failure=failure, last_line=line))
 
-    def note_crash(self, job: FrozenJob, status: dict[str, Any], error: str) -> None:
+    def note_crash(self, job: FrozenJob, status: dict[str, Any], failure: Failure) -> None:
         """A process that died could not say so in its run directory."""
         if status:
-            ended = now()
-            self.sweep.run(job.slug).write_status(state="failed", error=error, ended=ended, exit_code=4)
+            self.sweep.run(job.slug).write_status(state="failed", ended=now(), **failure.to_values())
 
     def finish(self, job: FrozenJob, record: Record) -> None:
         """Keep, show and tell what became of a job."""

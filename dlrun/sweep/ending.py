@@ -32,7 +32,7 @@ def conclude(sweep: SweepDir, jobs: Sequence[FrozenJob], records: Mapping[str, R
 
 def row_of(sweep: SweepDir, job: FrozenJob, record: Record) -> SweepEntry:
     """The job as the report reads it."""
-    return SweepEntry(sweep.run(job.slug).path, job.swept, record.state, record.error, alone(job))
+    return SweepEntry(sweep.run(job.slug).path, job.swept, record.state, record.failure, alone(job))
 
 
 def print_failures(jobs: Sequence[FrozenJob], records: Mapping[str, Record]) -> None:
@@ -41,11 +41,11 @@ def print_failures(jobs: Sequence[FrozenJob], records: Mapping[str, Record]) -> 
         record = records[job.slug]
         if record.state != "failed":
             continue
-        reason, *more = record.error.strip().splitlines() or ["failed"]
-        print(f"\nfailed: {job.label}\n  {reason}")
-        for line in more:
+        message = record.failure.message.strip() if record.failure else "failed"
+        print(f"\nfailed: {job.label}")
+        for line in message.splitlines():
             print(f"  {line}")
-        if record.last_line and record.last_line not in record.error:
+        if record.last_line and record.last_line not in message:
             print(f"  last line: {record.last_line}")
         print(f"  alone: {alone(job)}")
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from os import kill
 
 from dlrun.config.config import current_schema, not_registered
-from dlrun.errors import ConfigError, Problem, RunError, first_line
+from dlrun.errors import ConfigError, Problem, RunError
 from dlrun.report.tables import Table, print_table
 from dlrun.store.files import now
 from dlrun.sweep.command import held, run, todo_of
@@ -31,8 +31,7 @@ def status_command(path: str) -> int:
     rows = []
     for job in sweep.jobs.values():
         record = records[job.slug]
-        reason = first_line(record.error)
-        rows.append([job.label, record.state, reason])
+        rows.append([job.label, record.state, record.failure.first_line if record.failure else ""])
     print_table(Table(["job", "state", "error"], rows))
     words = ", ".join(f"{count} {state}" for state, count in counts(records.values()).items())
     owner = sweep.owner()

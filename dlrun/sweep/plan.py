@@ -13,7 +13,8 @@ from typing import Any
 
 from dlrun.errors import ConfigError, Problem
 from dlrun.report.tables import Table, format_number, format_seconds, print_table
-from dlrun.sweep.executors.base import Ended, cause, processors
+from dlrun.store.failure import Failure, read_failure
+from dlrun.sweep.executors.base import Ended, failure_of, processors
 from dlrun.sweep.executors.local import LocalExecutor
 from dlrun.sweep.folder import FrozenJob
 from dlrun.sweep.task import Task, result_of
@@ -33,20 +34,20 @@ class DryRunResult:
     memory_mib: float = 0.0
     parameters: int = 0
     steps: int = 0
-    error: str = ""
+    failure: Failure | None = None
     impossible: bool = False  # the configuration itself is at fault
 
 
 def try_jobs(jobs: Sequence[FrozenJob], settings: dict[str, Any], plugins: Sequence[str]) -> list[DryRunResult]:
     """Try every job on this machine, whatever the executor; nothing of it stays on disk."""
     runnable = [job for job in jobs if not job.invalid]
-    found = {job.slug: DryRunResult(job, error=job.invalid, impossible=True) for job in jobs if job.invalid}
+    found = {job.slug: refused(job) for job in jobs if job.invalid}
     limit = {**settings, "job_timeout": settings["job_timeout"] or MOST_SECONDS}
     executor = LocalExecutor(limit, [job.config for job in runnable], Path())
     try:
         for job, ended, result, log in tried_on(executor, runnable, plugins, "batch"):
-            why = "" if result else cause(ended, executor.timeout, log)
-            found[job.slug] = judged(job, result, why, ended.memory_mib)
+            crash = None if result else failure_of(ended, executor.timeout, log)
+            found[job.slug] = judged(job, result, crash, ended.memory_mib)
     finally:
         executor.close()
     return [found[job.slug] for job in jobs]
@@ -104,7 +105,7 @@ def refuse_unbuildable(
     for job, _, result, _ in tried_on(executor, kinds, plugins, "build", CHECK_SECONDS):
         if result:
             answered.add(job.slug)
-        if result.get("config"):
+        if result.get("impossible"):
             same = sum(kind_of(other) == kind_of(job) for other in jobs) - 1
             more = f" (and {same} more that differ from it in numbers alone)" if same else ""
             problems.append(Problem(job.label, f"{result['error']}{more}"))
@@ -136,10 +137,15 @@ def task_of(job: FrozenJob, state: Path, plugins: Sequence[str], timeout: float 
     )
 
 
-def judged(job: FrozenJob, result: dict[str, Any], crash: str, memory_mib: float) -> DryRunResult:
+def refused(job: FrozenJob) -> DryRunResult:
+    """A job whose configuration is known to be impossible."""
+    return DryRunResult(job, failure=Failure("input", job.invalid, exit_code=2), impossible=True)
+
+
+def judged(job: FrozenJob, result: dict[str, Any], crash: Failure | None, memory_mib: float) -> DryRunResult:
     """What a job's process left, as a `DryRunResult`."""
-    if result.get("code") != 0:
-        return DryRunResult(job, error=crash or str(result.get("error")), impossible=bool(result.get("config")))
+    if failure := crash or read_failure(result):
+        return DryRunResult(job, failure=failure, impossible=bool(result.get("impossible")))
     memory = max(memory_mib, result["gpu_mib"])
     return DryRunResult(job, result["seconds"], memory, result["parameters"], result["steps"])
 
@@ -154,7 +160,7 @@ def print_plan(tried: Sequence[DryRunResult], settings: dict[str, Any], trials: 
     rows = []
     for one in tried:
         numbers = ["", "", "", "impossible" if one.impossible else "would fail"]
-        if not one.error:
+        if one.failure is None:
             numbers = [
                 f"{one.parameters:,}",
                 f"{one.steps:,}",
@@ -163,7 +169,7 @@ def print_plan(tried: Sequence[DryRunResult], settings: dict[str, Any], trials: 
             ]
         rows.append([one.job.label, *numbers])
     print_table(Table(["job", "parameters", "steps", "time and memory, about", "plan"], rows))
-    good = [one for one in tried if not one.error]
+    good = [one for one in tried if one.failure is None]
     if good:
         workers = slots_here(settings)
         longest, total = max(one.seconds for one in good), sum(one.seconds for one in good)
@@ -177,8 +183,9 @@ def print_plan(tried: Sequence[DryRunResult], settings: dict[str, Any], trials: 
         else:
             print(f"\n{len(good)} of {len(tried)} jobs are ready: {words}.")
     for one in tried:
-        if one.error:
-            print(f"\n{'impossible' if one.impossible else 'would fail'}: {one.job.label}\n  {indent(one.error)}")
+        if one.failure is not None:
+            message = indent(one.failure.message)
+            print(f"\n{'impossible' if one.impossible else 'would fail'}: {one.job.label}\n  {message}")
 
 
 def indent(text: str) -> str:

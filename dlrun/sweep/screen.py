@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from dlrun.errors import first_line
 from dlrun.report.tables import format_number, format_seconds
 from dlrun.run.screen import redirect_to_devnull
 from dlrun.store.reader import StoredRun, read_lines
@@ -81,7 +80,7 @@ class SweepScreen:
         state = "stopped" if stopped else record.state
         words = [f"[{self.done:>{len(str(self.total))}}/{self.total}]", state, job.label]
         if record.state == "failed":
-            words.append(f": {first_line(record.error)}")
+            words.append(f": {record.failure.first_line if record.failure else 'no reason is known'}")
         elif not stopped:
             words.append(result(sweep, job))
         words.append(f"({format_seconds(record.seconds)})")

@@ -18,6 +18,7 @@ from typing import Any
 
 from dlrun.config.compose import literal_plugins
 from dlrun.report.tables import format_value
+from dlrun.store.failure import Failure, read_failure
 from dlrun.store.files import read_json, write_atomic, write_json
 from dlrun.store.reader import read_lines, state_of
 from dlrun.sweep.folder import FrozenJob, SweepDir
@@ -32,7 +33,7 @@ class Record:
     """What the sweep itself knows of a job; lives in `.state/SLUG.json`."""
 
     state: str = "waiting"
-    error: str = ""
+    failure: Failure | None = None
     last_line: str = ""
     attempts: int = 0
     seconds: float = 0.0  # of the last attempt
@@ -45,31 +46,33 @@ def read_record(sweep: SweepDir, slug: str) -> Record:
     """The record of a job (a new one when there is none)."""
     known = {field.name for field in fields(Record)}
     values = read_json(sweep.state / f"{slug}.json")
+    values["failure"] = read_failure(values.get("failure") or values)  # older versions kept the message alone
     return Record(**{key: value for key, value in values.items() if key in known})
 
 
 def write_record(sweep: SweepDir, slug: str, record: Record) -> None:
     """Keep the record of a job."""
-    write_json(sweep.state / f"{slug}.json", asdict(record))
+    failure = record.failure.to_values() if record.failure else None
+    write_json(sweep.state / f"{slug}.json", asdict(record) | {"failure": failure})
 
 
 def state_of_job(sweep: SweepDir, job: FrozenJob, record: Record) -> Record:
     """The record, set right by what the run directory says."""
     if job.invalid:
-        return replace(record, state="failed", error=job.invalid, last_line="")
+        return replace(record, state="failed", failure=Failure("input", job.invalid, exit_code=2), last_line="")
     if job.slug in sweep.renewed:
         return Record()
     run = sweep.run(job.slug)
     status = read_json(run.status)
     state = state_of(run.path, status) if status else "unknown"
     if state in DONE:
-        return replace(record, state=state, error="", last_line="")
+        return replace(record, state=state, failure=None, last_line="")
     if state == "running":
         return replace(record, state="running")
     if record.state == "failed":
         return record
     if state == "failed":
-        return replace(record, state="failed", error=str(status.get("error") or "failed"))
+        return replace(record, state="failed", failure=read_failure(status))
     return replace(record, state="waiting")
 
 
@@ -120,7 +123,7 @@ def counts(records: Iterable[Record]) -> dict[str, int]:
 def write_status(sweep: SweepDir, records: Mapping[str, Record]) -> None:
     """status.csv: one row a job of the folder."""
     keys = list(dict.fromkeys(key for job in sweep.jobs.values() for key in job.swept))
-    columns = ["job", *keys, "state", "error", "last_line", "attempts", "seconds", "memory_mib", "command"]
+    columns = ["job", *keys, "state", "kind", "error", "last_line", "attempts", "seconds", "memory_mib", "command"]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
@@ -130,11 +133,11 @@ def write_status(sweep: SweepDir, records: Mapping[str, Record]) -> None:
 
 def _line(job: FrozenJob, record: Record) -> dict[str, Any]:
     words: dict[str, Any] = {key: format_value(value) for key, value in job.swept.items()}
-    error = " ".join(record.error.split())
-    facts = {"job": job.slug, "state": record.state, "error": error, "last_line": record.last_line}
+    why = {"kind": record.failure.kind, "error": " ".join(record.failure.message.split())} if record.failure else {}
+    facts = {"job": job.slug, "state": record.state, "last_line": record.last_line}
     numbers = {
         "attempts": record.attempts,
         "seconds": round(record.seconds, 2) or None,
         "memory_mib": round(record.memory_mib) or None,
     }
-    return words | facts | numbers | {"command": alone(job)}
+    return words | facts | why | numbers | {"command": alone(job)}

@@ -17,8 +17,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dlrun.errors import DlrunError, first_line, in_words
+from dlrun.errors import ConfigError, DlrunError, in_words
 from dlrun.processes import set_variables
+from dlrun.store.failure import Failure, read_failure
 from dlrun.store.files import read_json, write_json
 from dlrun.store.rundir import RunDir
 
@@ -54,38 +55,31 @@ class Task:
 
 
 def result_of(state: Path, slug: str) -> dict[str, Any]:
-    """What `run_task` left: code, error and, of a check, its figures. Empty after a crash."""
+    """What `run_task` left: the exit code and, of a check, its figures; or a failure. Empty after a crash."""
     return read_json(state / f"{slug}.result.json")
 
 
 def run_task(values: dict[str, Any]) -> int:
     """Run (or check) one frozen job in this process. Returns the exit code of docs/architecture.md."""
     task = Task(**values)
-    result: dict[str, Any] = {"code": 1}
     prepare_process(task)
     try:
         with watched(task):
             result = check_job(task) if task.check else train_job(task)
     except DlrunError as error:
         print(f"Error: {error}", file=sys.stderr)
-        result = {"code": error.exit_code, "error": str(error), "config": is_impossible(error)}
+        failure = Failure(error.kind, str(error), exit_code=error.exit_code)
+        result = failure.to_values() | {"impossible": isinstance(error, ConfigError)}
     except KeyboardInterrupt as error:  # a signal before training began, or raised by a component
         traceback.print_exc()
-        result = {"code": 130, "error": f"KeyboardInterrupt {first_line(error)}".rstrip()}
+        result = Failure("signal", in_words(error), traceback.format_exc(), 130).to_values()
     except Exception as error:
         traceback.print_exc()
-        result = {"code": 1, "error": in_words(error)}
+        result = Failure("bug", in_words(error), traceback.format_exc(), 1).to_values()
     write_json(Path(f"{task.stem}.result.json"), result)
     sys.stdout.flush()
     sys.stderr.flush()
-    return int(result["code"])
-
-
-def is_impossible(error: DlrunError) -> bool:
-    """Whether the configuration itself is impossible, whatever the data and the machine."""
-    from dlrun.errors import ConfigError
-
-    return isinstance(error, ConfigError)
+    return int(result["exit_code"])
 
 
 def prepare_process(task: Task) -> None:
@@ -136,7 +130,8 @@ def train_job(task: Task) -> dict[str, Any]:
         argv=task.argv,
         on_epoch=asking(task) if task.prune else None,
     )
-    return {"code": outcome.exit_code, "error": RunDir(task.path).read_status().get("error")}
+    failure = read_failure(RunDir(task.path).read_status()) if outcome.exit_code else None
+    return failure.to_values() if failure else {"exit_code": outcome.exit_code}
 
 
 def check_job(task: Task) -> dict[str, Any]:
@@ -151,8 +146,8 @@ def check_job(task: Task) -> dict[str, Any]:
         torch.set_num_threads(task.threads)
     if task.check == "build":
         build(config).close()
-        return {"code": 0}
-    return {"code": 0, **try_one_batch(config)}
+        return {"exit_code": 0}
+    return {"exit_code": 0, **try_one_batch(config)}
 
 
 def load_job(task: Task) -> Any:

@@ -65,6 +65,7 @@ def make_run(
     floor: float = 0.1,
     every: int = 1,
     error: str | None = None,
+    kind: str | None = None,
     overrides: list[str] | None = None,
     steps: int = 0,
     started: str = "2026-11-20T12:00:00+00:00",
@@ -80,6 +81,7 @@ def make_run(
     lines = overrides if overrides is not None else [f"seed={config['seed']}"]
     (path / "overrides.txt").write_text("".join(f"{line}\n" for line in lines))
     status = {"state": state, "started": started, "error": error, "name": path.name, "pid": 1, "host": "h"}
+    status |= {"kind": kind} if kind else {}
     (path / "status.json").write_text(json.dumps(status))
     (path / "summary.json").write_text(json.dumps(make_summary(rows, finished=state == "finished")))
     (path / "environment.json").write_text(json.dumps({"versions": {"torch": "2.15"}, "device": "cpu"}))
@@ -138,6 +140,7 @@ def make_sweep(folder: Path, optimizers: tuple[str, ...], rates: tuple[float, ..
                     config,
                     state="failed" if lost else "finished",
                     error="the loss of step 7 is nan: training diverged. Try a smaller lr." if lost else None,
+                    kind="diverged" if lost else None,
                     floor=floors[optimizer] * (1 + off),
                     overrides=lines,
                     steps=300,

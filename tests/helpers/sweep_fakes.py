@@ -12,6 +12,7 @@ import pytest
 
 from dlrun.config.expand import expand
 from dlrun.report import html, panels
+from dlrun.store.failure import Failure
 from dlrun.store.files import write_json
 from dlrun.sweep import command
 from dlrun.sweep.executors.base import Ended
@@ -48,15 +49,18 @@ class FakeExecutor:
             self.ended.append(Ended(task.slug, -9))
             return ""
         except (ValueError, InterruptedError) as error:
-            code = 4 if isinstance(error, ValueError) else 143
-            write_json(Path(f"{task.stem}.result.json"), {"code": code, "error": str(error)})
-            self.ended.append(Ended(task.slug, code))
+            failed = isinstance(error, ValueError)
+            if not failed:
+                make_run(Path(task.path), task.config, epochs=1, state="interrupted", error=str(error), kind="signal")
+            failure = Failure("component" if failed else "signal", str(error), exit_code=4 if failed else 143)
+            write_json(Path(f"{task.stem}.result.json"), failure.to_values())
+            self.ended.append(Ended(task.slug, failure.exit_code))
             return ""
         if not os.path.isdir(task.path):
             path = make_run(Path(task.path), task.config, epochs=3, floor=floor, overrides=task.overrides)
             facts = {"auto": {"checkpoint.monitor": "val_loss", "checkpoint.mode": "min"}}
             (path / "environment.json").write_text(json.dumps(facts))
-        write_json(Path(f"{task.stem}.result.json"), {"code": 0})
+        write_json(Path(f"{task.stem}.result.json"), {"exit_code": 0})
         self.ended.append(Ended(task.slug, 0, memory_mib=100.0))
         return ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import signal
 import sys
 import time
 from typing import Any
@@ -40,7 +41,7 @@ def misbehave(kind: str) -> None:
     if os.path.exists("healed"):
         return
     if kind == "raise":
-        raise RuntimeError("the model says no")
+        raise RuntimeError("the model says no: column 3 is not finite, training diverged")
     if kind == "interrupt":
         raise KeyboardInterrupt("by the model")
     if kind == "segfault":
@@ -51,12 +52,18 @@ def misbehave(kind: str) -> None:
         limit = 1 << 32
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         torch.zeros(1 << 31)
+    if kind == "signal":
+        os.kill(os.getpid(), 40)  # a real-time signal, of which Python has no name
+    if kind == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
     if kind == "hang":
         while True:
             time.sleep(1)
 
 
-KINDS = {7: "raise", 17: "segfault", 27: "exit", 37: "memory", 47: "hang", 57: "interrupt"}
+KINDS = {
+    7: "raise", 8: "signal", 17: "segfault", 27: "exit", 37: "memory", 47: "hang", 48: "stop", 57: "interrupt"
+}  # fmt: skip
 
 
 @dlrun.register.model("bad")

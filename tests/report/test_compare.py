@@ -17,6 +17,7 @@ from dlrun.report.html import report_command
 from dlrun.report.jobs import SweepEntry, collect, parse, read_results, short_names, varied_keys
 from dlrun.report.sensitivity import heat_map_keys
 from dlrun.report.tables import format_value
+from dlrun.store.failure import Failure
 from tests.helpers.runs_by_hand import make_config, make_run, make_sweep
 
 
@@ -150,13 +151,12 @@ def test_a_sweep_and_compare_write_the_same(sweep: Path, tmp_path: Path) -> None
 
 def test_jobs_without_a_directory_stay_in_the_table(sweep: Path) -> None:
     shutil.rmtree(sweep / "jobs" / "adam-0.01-0")
-    died = SweepEntry(
-        sweep / "jobs" / "adam-0.01-0", {"optimizer": "adam"}, "failed", "killed by signal 11", "dlrun x=1"
-    )
+    failure = Failure("crash", "killed by signal 11")
+    died = SweepEntry(sweep / "jobs" / "adam-0.01-0", {"optimizer": "adam"}, "failed", failure, "dlrun x=1")
     coming = SweepEntry(sweep / "jobs" / "new", {"optimizer": "rmsprop"}, "waiting")
     write_results(sweep, [died, coming, SweepEntry(sweep / "jobs" / "sgd-0.01-0", {"optimizer": "sgd"})])
     read = {row.path.name: row for row in read_results(sweep / "results.csv")}
-    assert (read["adam-0.01-0"].status, read["adam-0.01-0"].error) == ("failed", "killed by signal 11")
+    assert (read["adam-0.01-0"].status, read["adam-0.01-0"].failure) == ("failed", failure)
     assert read["adam-0.01-0"].command == "dlrun x=1"
     assert read["new"].status == "waiting"
     again = compare([sweep])  # and the runs that the table did not know are found beside it
@@ -169,8 +169,9 @@ def test_the_directory_knows_better_than_an_old_table(sweep: Path) -> None:
     write_results(sweep, [SweepEntry(path, {"seed": 0}, "waiting")])
     assert table(sweep)[0]["status"] == "finished"
     (path / "status.json").write_text(json.dumps({"state": "running"}))  # its process died
-    write_results(sweep, [SweepEntry(path, {"seed": 0}, "failed", "out of memory")])
-    assert (table(sweep)[0]["status"], table(sweep)[0]["error"]) == ("failed", "out of memory")
+    write_results(sweep, [SweepEntry(path, {"seed": 0}, "failed", Failure("signal", "killed: SIGKILL"))])
+    row = table(sweep)[0]
+    assert (row["status"], row["kind"], row["error"]) == ("failed", "signal", "killed: SIGKILL")
 
 
 @pytest.mark.parametrize("value", [0, 3, -1.5, 1e-7, 0.1234567891, True, False, None, "adam", "a,b", "[8,8]", ""])
@@ -254,7 +255,7 @@ def test_an_impossible_value_was_not_tried(tmp_path: Path) -> None:
     """It failed before it had a directory, so that a single rate is left: no grid, no edge."""
     run = make_run(tmp_path / "jobs" / "good", make_config(optimizer__lr=0.1))
     jobs = [SweepEntry(run, {"optimizer.lr": 0.1})]
-    jobs.append(SweepEntry(tmp_path / "jobs" / "bad", {"optimizer.lr": -1}, "failed", "must be >= 0"))
+    jobs.append(SweepEntry(tmp_path / "jobs" / "bad", {"optimizer.lr": -1}, "failed", Failure("input", "must be >= 0")))
     assert "edge" not in "\n".join(write_results(tmp_path, jobs).remarks)
 
 
@@ -499,7 +500,8 @@ def test_a_heat_map_of_two_numbers(tmp_path: Path, figures: list[Any]) -> None:
             lost = (width, rate) == (8, 0.3)
             run = tmp_path / "runs" / f"{width}-{rate}"
             config = make_config(model__dropout=rate, trainer__batch_size=width)
-            make_run(run, config, floor=rate + width, state="failed" if lost else "finished", error="diverged")
+            failure = {"state": "failed", "error": "no more", "kind": "diverged"} if lost else {}
+            make_run(run, config, floor=rate + width, **failure)
     comparison = compare([tmp_path / "runs"], tmp_path / "out")
     assert heat_map_keys(comparison) == ("model.dropout", "trainer.batch_size")
     heat = figures[0].axes[-1 if figures[0].axes[-1].axison else -2]

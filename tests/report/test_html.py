@@ -19,6 +19,8 @@ from dlrun.report import html, page
 from dlrun.report.compare import write_results
 from dlrun.report.html import report_command, write_report
 from dlrun.report.jobs import SweepEntry
+from dlrun.store.failure import Failure
+from dlrun.store.reader import StoredRun
 from tests.helpers.deadline import deadline
 from tests.helpers.runs_by_hand import make_config, make_run, make_sweep
 
@@ -124,7 +126,7 @@ def test_what_a_run_says_cannot_become_html(sweep: Path) -> None:
 def test_very_long_values_are_shortened_and_whole_in_a_tooltip(tmp_path: Path) -> None:
     values = [f"<{letter * 200}{'y' * 200}>" for letter in "ab"]
     jobs = [make_run(tmp_path / "s/jobs" / str(n), make_config(model__opts=v)) for n, v in enumerate(values)]
-    lost = SweepEntry(tmp_path / "s/jobs/lost", {"model.opts": "c" * 400}, "failed", "no luck")
+    lost = SweepEntry(tmp_path / "s/jobs/lost", {"model.opts": "c" * 400}, "failed", Failure("bug", "no luck"))
     rows = [SweepEntry(job, {"model.opts": value}) for job, value in zip(jobs, values, strict=True)]
     comparison = write_results(tmp_path / "s", [*rows, lost])
     assert max(map(len, str(comparison.table()).splitlines())) < 150
@@ -148,7 +150,8 @@ def test_it_can_be_read_without_seeing(sweep: Path) -> None:
 
 @pytest.mark.usefixtures("no_figures")
 def test_a_job_that_never_began_and_one_that_left_no_word(sweep: Path) -> None:
-    killed = SweepEntry(sweep / "jobs" / "killed", {"seed": 8}, "failed", "killed by signal 11 (segmentation fault)")
+    failure = Failure("crash", "killed by signal 11 (segmentation fault)")
+    killed = SweepEntry(sweep / "jobs" / "killed", {"seed": 8}, "failed", failure)
     comparison = write_results(sweep, [killed, SweepEntry(sweep / "jobs" / "adam-0.1-0", {"seed": 0})])
     text = write_report(sweep, comparison).read_text()
     assert "seed=8: killed by signal 11 (segmentation fault)" in text
@@ -227,7 +230,7 @@ def test_the_newer_word_on_a_failure_is_told(tmp_path: Path) -> None:
     (run / "status.json").write_text(json.dumps(status))
     (tmp_path / ".state").mkdir()
     (tmp_path / ".state" / "a.log").write_text("Error: there is no plug-in\n")
-    job = SweepEntry(run, {}, "failed", "there is no plug-in")
+    job = SweepEntry(run, {}, "failed", Failure("input", "there is no plug-in"))
     write_report(tmp_path, write_results(tmp_path, [job]))
     for text in ((tmp_path / "report.html").read_text(), write_report(tmp_path).read_text()):
         assert "there is no plug-in" in text, "as the sweep says, and as results.csv says for it"
@@ -235,8 +238,8 @@ def test_the_newer_word_on_a_failure_is_told(tmp_path: Path) -> None:
     later = (tmp_path / "results.csv").stat().st_mtime + 10
     os.utime(run / "status.json", (later, later))
     assert "boom" in write_report(tmp_path).read_text(), "the run was gone on with since, by itself"
-    same = write_results(tmp_path, [SweepEntry(run, {}, "failed", "boom")])
-    assert same.jobs[0].error == "first words\nboom", "the longer of two that agree"
+    same = write_results(tmp_path, [SweepEntry(run, {}, "failed", Failure("crash", "boom"))])
+    assert same.jobs[0].failure == StoredRun(run).failure, "the longer of two that agree"
     run.joinpath("status.json").write_text(json.dumps(status | {"state": "interrupted"}))
     assert write_results(tmp_path, [job]).jobs[0].status == "failed"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 import sys
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from dlrun import cli
-from dlrun.errors import ConfigError
-from dlrun.sweep.executors.base import Ended, cause
+from dlrun.errors import ConfigError, Kind
+from dlrun.store.failure import Failure
+from dlrun.sweep.executors.base import Ended, failure_of
 from dlrun.sweep.state import last_line
 from tests.helpers import foreign
 from tests.helpers.sweep_fakes import FakeSweep, read_sweep, states
@@ -159,28 +161,31 @@ Current thread 0x00007f (most recent call first):
 
 
 @pytest.mark.parametrize(
-    ("code", "log", "words"),
+    ("code", "log", "kind", "words"),
     [
-        (-11, STACK, "crashed (segmentation fault): SIGSEGV, in forward (model.py, line 7)"),
-        (-9, "x", "killed: SIGKILL; perhaps the machine ran out of memory"),
-        (-6, "x", "aborted: SIGABRT"),
-        (9, "x", "its process ended by itself with exit code 9"),
-        (None, "x", "its process vanished"),
-        (1, STACK.replace("Fatal Python error: Segmentation fault", "Timeout (0:00:05)!"),
+        (-11, STACK, "crash", "crashed (segmentation fault): SIGSEGV, in forward (model.py, line 7)"),
+        (-9, "x", "signal", "killed: SIGKILL; perhaps the machine ran out of memory"),
+        (-6, "x", "crash", "aborted: SIGABRT"),
+        (-40, "x", "signal", f"killed: signal 40 (SIGRTMIN+{40 - signal.SIGRTMIN})"),
+        (-33, "x", "signal", "killed: signal 33"),
+        (9, "x", "crash", "its process ended by itself with exit code 9"),
+        (None, "x", "crash", "its process vanished"),
+        (1, STACK.replace("Fatal Python error: Segmentation fault", "Timeout (0:00:05)!"), "timeout",
          "no end after 5 s (sweep.job_timeout), in forward (model.py, line 7)"),
     ],
 )  # fmt: skip
-def test_every_end_of_a_process_has_words(code: int | None, log: str, words: str, tmp_path: Path) -> None:
+def test_every_end_of_a_process_has_words(code: int | None, log: str, kind: Kind, words: str, tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     path.write_text(log)
-    assert cause(Ended("a", code), 5.0, path) == words
+    assert failure_of(Ended("a", code), 5.0, path) == Failure(kind, words)
     assert last_line(path) in ("epoch 1/2", "x")
     path.write_text(log.replace("epoch 1/2\n", "dlrun  a\n  engine     plain\n  directory  a/b\n\n"))
     assert last_line(path) in ("", "x")  # the header is no last word
 
 
 def test_an_executor_that_knows_more_says_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cause(Ended("a", None, note="batch job 7: NODE_FAIL"), None, tmp_path / "no.log") == "batch job 7: NODE_FAIL"
+    known = Ended("a", None, note="batch job 7: NODE_FAIL")
+    assert failure_of(known, None, tmp_path / "no.log") == Failure("crash", "batch job 7: NODE_FAIL")
     assert last_line(tmp_path / "no.log") == ""
     monkeypatch.chdir(tmp_path)
     assert FakeSweep(monkeypatch)(["seed=0", "device=cpu"]) == 0

@@ -23,6 +23,7 @@ from dlrun.config.config import Config
 from dlrun.config.expand import expand
 from dlrun.errors import ConfigError
 from dlrun.run import failure
+from dlrun.store.failure import Failure
 from dlrun.store.files import read_json, write_json
 from dlrun.sweep import manage, plan
 from dlrun.sweep.executors import local
@@ -57,7 +58,10 @@ def metrics(path: Path) -> list[dict[str, str]]:
 # --- failures ---------------------------------------------------------------------------------------------------------
 
 
-def test_of_sixty_jobs_seven_fail_in_seven_ways_and_the_others_finish(capsys: pytest.CaptureFixture[str]) -> None:
+def test_of_sixty_jobs_nine_fail_in_nine_ways_and_the_others_finish(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "GRACE", 1.0)
     numbers = ",".join(map(str, range(59)))
     limit = round(deadline(8))
     words = ["-m", *QUICK, f"model.job={numbers},nonsense", "sweep.name=s", f"sweep.job_timeout={limit}", "--quiet"]
@@ -69,20 +73,29 @@ def test_of_sixty_jobs_seven_fail_in_seven_ways_and_the_others_finish(capsys: py
     records = states(read_sweep(Path("outputs/sweeps/s")))
     failed = {slug: record for slug, record in records.items() if record.state == "failed"}
     causes = {
-        "job7": "RuntimeError: the model says no",
-        "job17": "SIGSEGV",
-        "job27": "exit code 9",
-        "job37": "out of memory",
-        "job47": f"no end after {limit} s (sweep.job_timeout), in misbehave (bad.py, line ",
-        "job57": "KeyboardInterrupt by the model",
-        "jobnonsense": "must be int",
+        "job7": ("component", "RuntimeError: the model says no"),
+        "job8": ("signal", f"killed: signal 40 (SIGRTMIN+{40 - signal.SIGRTMIN})"),
+        "job17": ("crash", "SIGSEGV"),
+        "job27": ("crash", "exit code 9"),
+        "job37": ("out_of_memory", "out of memory"),
+        "job47": ("timeout", f"no end after {limit} s (sweep.job_timeout), in misbehave (bad.py, line "),
+        "job48": ("timeout", f"no end after {limit} s (sweep.job_timeout)"),
+        "job57": ("signal", "KeyboardInterrupt: by the model"),
+        "jobnonsense": ("input", "must be int"),
     }
     assert failed.keys() == causes.keys()
-    for slug, cause in causes.items():
-        assert cause in failed[slug].error
+    for slug, (kind, cause) in causes.items():
+        failure = failed[slug].failure
+        assert failure is not None
+        assert (failure.kind, cause in failure.message) == (kind, True)
         assert cause in printed
-    assert [record.state for record in records.values()].count("finished") == 53
-    assert "60 jobs: 53 finished, 7 failed (1 impossible)." in printed
+    with open("outputs/sweeps/s/results.csv", newline="") as file:
+        assert {Path(row["path"]).name: row["kind"] for row in csv.DictReader(file) if row["kind"]} == {
+            slug: kind for slug, (kind, _) in causes.items()
+        }
+    assert [record.state for record in records.values()].count("finished") == 51
+    assert "60 jobs: 51 finished, 9 failed (1 impossible)." in printed
+    assert "ran out of memory" not in printed, "the sweep itself killed the job that had stopped"
     assert "dlrun 'plugins=[bad.py]' model=bad device=cpu trainer=smoke model.job=17" in printed
     said = read_json(Path("outputs/sweeps/s/jobs/job17/status.json"))
     assert (said["state"], "SIGSEGV" in said["error"]) == ("failed", True)
@@ -249,7 +262,7 @@ def test_what_only_building_shows_is_told_before_anything_trains(
             try:
                 result = check_job(Task(job.slug, "", "", job.values, check=check))
             except ConfigError as error:
-                result = {"code": 2, "error": str(error), "config": True}
+                result = Failure(error.kind, str(error), exit_code=2).to_values() | {"impossible": True}
             yield job, Ended(job.slug, 0), result, Path()
 
     monkeypatch.setattr(local, "Server", FakeServer)
@@ -303,11 +316,8 @@ def test_a_model_that_hangs_while_building_does_not_hold_the_sweep_up(monkeypatc
 
 def test_what_a_dry_run_found_decides_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     def tried(jobs: list[FrozenJob], settings: Any, plugins: Any) -> list[DryRunResult]:
-        errors = {"0": "", "1": "cannot be built", "2": "crashed"}
-        kinds = [errors[str(job.config.seed)] for job in jobs]
-        return [
-            DryRunResult(job, error=kind, impossible="built" in kind) for job, kind in zip(jobs, kinds, strict=True)
-        ]
+        failures = [None, Failure("input", "cannot be built", exit_code=2), Failure("crash", "crashed")]
+        return [DryRunResult(job, failure=failures[job.config.seed], impossible=job.config.seed == 1) for job in jobs]
 
     monkeypatch.setattr(plan, "try_jobs", tried)
     words = ["-m", "device=cpu", "sweep.dry_run=true", "--quiet"]

@@ -23,6 +23,7 @@ from dlrun import cli
 from dlrun.components.registry import MODELS
 from dlrun.config.expand import expand
 from dlrun.errors import ConfigError, Problem, RunError
+from dlrun.store.failure import Failure
 from dlrun.store.rundir import RunDir
 from dlrun.sweep import command, manage
 from dlrun.sweep.drive import Stopping
@@ -372,7 +373,9 @@ def test_impossible_jobs_are_named_before_anything_trains(sweep: FakeSweep, caps
     assert sweep(["trainer.epochs=1,0", "device=cpu", "sweep.skip_invalid=true"]) == 3
     records = states(sweep.folder)
     assert [record.state for record in records.values()] == ["finished", "failed"]
-    assert "trainer.epochs" in records["epochs0"].error
+    failure = records["epochs0"].failure
+    assert failure is not None
+    assert (failure.kind, "trainer.epochs" in failure.message) == ("input", True)
     capsys.readouterr()
     assert sweep(["trainer.epochs=2,0", "device=cpu", "sweep.skip_invalid=true"], quiet=False) == 3
     printed = capsys.readouterr().out
@@ -630,7 +633,8 @@ def test_the_live_table_shows_what_runs_and_what_is_left(sweep: FakeSweep, capsy
     screen = SweepScreen(terminal=True)
     screen.expect(8, 2)
     for state in ("finished", "failed"):
-        screen.ended(sweep.folder, jobs[0], Record(state=state, error="no luck\nat all", seconds=10.0))
+        record = Record(state=state, failure=Failure("component", "no luck\nat all"), seconds=10.0)
+        screen.ended(sweep.folder, jobs[0], record)
     console = Console(width=120, file=io.StringIO(), color_system=None)
     console.print(screen.table(sweep.folder, jobs[1:], 2))
     shown = console.file.getvalue()  # type: ignore[attr-defined]

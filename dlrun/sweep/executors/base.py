@@ -14,7 +14,16 @@ from typing import Any, Protocol
 
 from dlrun.config.config import Config
 from dlrun.errors import ConfigError, Problem
+from dlrun.store.failure import Failure
 from dlrun.sweep.task import Task
+
+CRASHES: dict[int, str] = {
+    signal.SIGSEGV: "crashed (segmentation fault)",
+    signal.SIGABRT: "aborted",
+    signal.SIGBUS: "crashed (bus error)",
+    signal.SIGILL: "crashed (illegal instruction)",
+    signal.SIGFPE: "crashed (arithmetic error)",
+}
 
 
 @dataclass(frozen=True)
@@ -26,6 +35,7 @@ class Ended:
     memory_mib: float = 0.0
     note: str = ""  # what the executor knows of the reason
     seconds: float | None = None  # how long it ran, if the executor knows
+    timed_out: bool = False  # the executor killed it after `sweep.job_timeout`
 
 
 class Executor(Protocol):
@@ -83,25 +93,33 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def cause(ended: Ended, timeout: float | None, log: Path) -> str:
+def failure_of(ended: Ended, timeout: float | None, log: Path) -> Failure:
     """Why a process ended without a word of its own."""
-    if timeout is not None and (place := hung_in(log)) is not None:
-        return f"no end after {timeout:g} s (sweep.job_timeout){place}"
+    if timeout is not None and (ended.timed_out or hung(log)):
+        return Failure("timeout", f"no end after {timeout:g} s (sweep.job_timeout){place_in(log)}")
     if ended.code is None:
-        return ended.note or "its process vanished"
+        return Failure("crash", ended.note or "its process vanished")
     if ended.code >= 0:
-        return f"its process ended by itself with exit code {ended.code}" + (f" ({ended.note})" if ended.note else "")
-    name = signal.Signals(-ended.code).name
-    words = {"SIGSEGV": "crashed (segmentation fault)", "SIGABRT": "aborted", "SIGBUS": "crashed (bus error)"}
-    text = words.get(name, "killed")
-    out_of_memory = "; perhaps the machine ran out of memory" if name == "SIGKILL" else ""
-    return f"{text}: {name}{place_in(log)}{out_of_memory}"
+        note = f" ({ended.note})" if ended.note else ""
+        return Failure("crash", f"its process ended by itself with exit code {ended.code}{note}")
+    name = signal_name(-ended.code)
+    memory = "; perhaps the machine ran out of memory" if -ended.code == signal.SIGKILL else ""
+    text = f"{CRASHES.get(-ended.code, 'killed')}: {name}{place_in(log)}{memory}"
+    return Failure("crash" if -ended.code in CRASHES else "signal", text)
 
 
-def hung_in(log: Path) -> str | None:
-    """Where a job hung, as faulthandler wrote it; None when it did not."""
-    text = tail(log)
-    return place_in(log) if re.search(r"^Timeout \(\d+:\d+:\d+", text, re.MULTILINE) else None
+def signal_name(number: int) -> str:
+    """`SIGKILL`; real-time signals, which have no names of their own, are counted from SIGRTMIN."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        start = getattr(signal, "SIGRTMIN", number + 1)
+        return f"signal {number}" + (f" (SIGRTMIN+{number - start})" if number >= start else "")
+
+
+def hung(log: Path) -> bool:
+    """Whether faulthandler ended the job after its time, as it wrote in the log."""
+    return bool(re.search(r"^Timeout \(\d+:\d+:\d+", tail(log), re.MULTILINE))
 
 
 def place_in(log: Path) -> str:

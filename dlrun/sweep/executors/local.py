@@ -39,6 +39,7 @@ class Worker:
     pid: int = 0
     gpu: str | None = None
     deadline: float | None = None
+    timed_out: bool = False  # killed after its deadline
 
 
 class Server:
@@ -167,9 +168,9 @@ class LocalExecutor:
             if self.timeout is not None:
                 child.deadline = time.monotonic() + self.timeout + GRACE
         elif "ended" in answer:
-            del self.children[answer["ended"]]
-            facts = {"memory_mib": answer["memory_mib"], "seconds": answer["seconds"]}
-            self.ended.append(Ended(answer["ended"], answer["code"], **facts))
+            child = self.children.pop(answer["ended"])
+            facts = {key: answer[key] for key in ("code", "memory_mib", "seconds")}
+            self.ended.append(Ended(child.task.slug, **facts, timed_out=child.timed_out))
 
     def replace_server(self) -> None:
         """The server died, and its children with it."""
@@ -184,6 +185,7 @@ class LocalExecutor:
         """The watchdog inside a job does this first; a process that is stopped or stuck in the kernel has none."""
         for child in self.children.values():
             if child.deadline is not None and time.monotonic() > child.deadline:
+                child.timed_out = True
                 signal_group(child.pid, signal.SIGKILL)
 
     def stop(self, number: int) -> None:

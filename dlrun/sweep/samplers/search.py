@@ -184,7 +184,7 @@ class Search(SamplerSource):
                 return None
             if not job.invalid:
                 return job
-            self.tell(job, Record(state="failed", error=job.invalid))
+            self.tell(job, Record(state="failed"))
         return None
 
     def new_trial(self) -> FrozenJob | None:
