@@ -36,7 +36,7 @@ class Run:
     @property
     def summary(self) -> dict[str, Any]:
         """summary.json: best, last, test, baseline, counts, times (empty while the run is not finished)."""
-        from dlrun.store.files import read_json
+        from dlrun.store.reading import read_json
         from dlrun.store.rundir import RunDir
 
         return read_json(RunDir(self.path).summary)
@@ -96,7 +96,6 @@ def train(config: Config | Sequence[str]) -> Run:
 
 def load_run(run: str | Path) -> Run:
     """A run by path, by `run.name`, or `last`. Raises `RunError` when there is none."""
-    from dlrun.store.places import OUTPUTS
-    from dlrun.store.rundir import find_run
+    from dlrun.store.find import find_run
 
-    return Run(find_run(str(run), OUTPUTS).path)
+    return Run(find_run(str(run)).path)

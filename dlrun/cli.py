@@ -212,7 +212,7 @@ def _complete(shell: str, line: str) -> int:
 
 def _runs() -> list[str]:
     """What a RUN may be, the newest first: `last`, the names of runs, and paths where a name says too little."""
-    from dlrun.store.places import names
+    from dlrun.store.find import names
 
     found = names()
     return ["last", *(name if len(places) == 1 else str(place) for name, places in found.items() for place in places)]

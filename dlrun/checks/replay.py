@@ -15,13 +15,13 @@ from dlrun.run.build import build
 from dlrun.run.capsule import NAME
 from dlrun.run.resume import stored_config
 from dlrun.store import checkpoint as files
-from dlrun.store.places import OUTPUTS
-from dlrun.store.rundir import RunDir, find_run
+from dlrun.store.find import find_run
+from dlrun.store.rundir import RunDir
 
 
 def replay_command(run: str) -> int:
     """Print what goes wrong and where. Returns 0: to have found it is success."""
-    for line in replay(find_run(run, OUTPUTS)):
+    for line in replay(find_run(run)):
         print(line)
     return 0
 

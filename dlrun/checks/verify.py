@@ -19,7 +19,7 @@ from dlrun.config.config import Config
 from dlrun.errors import CheckFailed, RunError
 from dlrun.report.tables import format_seconds
 from dlrun.store import checkpoint as files
-from dlrun.store.files import read_json
+from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
 
 TIMING = ("epoch_seconds", "samples_per_second")

@@ -12,6 +12,7 @@ from dlrun.config.checks import check
 from dlrun.config.schema import yamls
 from dlrun.config.schema.schema import COMPONENTS, Schema, config_dirs, read_schema
 from dlrun.errors import ConfigError, Problem
+from dlrun.plain import flatten
 
 # What does not change a result is not part of a run's identity.
 APART = ("run", "resume", "logger", "checkpoint", "sweep")
@@ -90,7 +91,7 @@ class Config(Section):
 
     def flat(self) -> dict[str, Any]:
         """Dotted keys with plain values, in order. An empty section is a value."""
-        return dict(flatten(thaw(self)))
+        return flatten(thaw(self))
 
     @property
     def identity(self) -> str:
@@ -143,15 +144,6 @@ def not_registered(values: Mapping[str, Any], choices: Schema) -> list[Problem]:
             message = f"the {group} {name!r} is not one of dlrun's; it came from a plug-in.{known}"
             problems.append(Problem(f"{group}.name", message, "Give the file that defines it: --plugin FILE."))
     return problems
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and their values; an empty dict is a value of its own."""
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def thaw(value: Any) -> Any:

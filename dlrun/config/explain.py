@@ -8,12 +8,12 @@ from typing import Any
 
 from dlrun.config.checks import nearest_key
 from dlrun.config.compose import Draft, layers_of
-from dlrun.config.config import flatten
 from dlrun.config.schema.contract import Mismatch, format_yaml
 from dlrun.config.schema.effects import RESULT
 from dlrun.config.schema.pages import effect_legend, key_table, list_options
 from dlrun.config.schema.schema import COMPONENTS, GROUPS, Key, Option, Schema
 from dlrun.errors import ConfigError, Problem, did_you_mean
+from dlrun.plain import flatten
 
 COMMAND_LINE = "the command line"
 
@@ -42,7 +42,7 @@ def provenance(draft: Draft) -> dict[str, list[Origin]]:
 
 
 def _record(origins: dict[str, list[Origin]], source: str, values: Mapping[str, Any], prefix: str) -> None:
-    for key, value in flatten(values, prefix):
+    for key, value in flatten(values, prefix).items():
         _add(origins, key, Origin(source, value))
 
 

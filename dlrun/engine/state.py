@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from dlrun.objectives.without_dynamo import load_optimizer_state_dict, optimizer_state_dict
 from dlrun.spec import Batch, DataSpec, Loss, Schedule, StateDict, TaskMetric
 
-FORMAT = 1  # of checkpoints; a reader refuses one that is newer than itself
-
 
 @dataclass
 class EpochTotals:
@@ -116,7 +114,6 @@ class TrainState:
         """Tensors and plain Python only, so that it loads with `weights_only=True`."""
         accumulated = {name: p.grad.detach().clone() for name, p in self.model.named_parameters() if p.grad is not None}
         return {
-            "format": FORMAT,
             "model": self.model.state_dict(),
             "loss": self.loss.state_dict() if isinstance(self.loss, nn.Module) else {},
             "optimizer": optimizer_state_dict(self.optimizer),

@@ -26,7 +26,7 @@ from dlrun.report.origin import on_origin
 from dlrun.report.remarks import REPEAT, remarks
 from dlrun.report.tables import Table, clipped, format_value, print_table
 from dlrun.store.files import write_atomic
-from dlrun.store.places import OUTPUTS, place_of
+from dlrun.store.find import OUTPUTS, find_place
 from dlrun.store.reader import StoredRun, best_row, component
 
 FIGURE = "comparison.png"
@@ -124,7 +124,7 @@ def compare_command(paths: Sequence[Path | str], output: Path | None = None) -> 
 
     Raises `RunError` when `output` cannot be written to.
     """
-    found = [place_of(path) for path in paths]
+    found = [find_place(path) for path in paths]
     comparison = compare(found)
     if output:
         try:

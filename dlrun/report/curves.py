@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlrun.plain import finite
 from dlrun.report import style
 from dlrun.report.tables import format_number, format_value
 from dlrun.store.reader import StoredRun, component
-from dlrun.store.reading import Columns, finite
+from dlrun.store.reading import Columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,9 +7,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dlrun.plain import finite
 from dlrun.report import style
 from dlrun.store.reader import StoredRun
-from dlrun.store.reading import finite, read_columns
+from dlrun.store.reading import read_columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

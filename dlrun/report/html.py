@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import RunError, cannot_write
+from dlrun.plain import number
 from dlrun.report import page
 from dlrun.report.compare import FIGURE, Comparison, compare
 from dlrun.report.jobs import ComparedRun
@@ -16,8 +17,10 @@ from dlrun.report.stats import numeric
 from dlrun.report.tables import clipped, closing_table, format_number, format_seconds, format_value
 from dlrun.store.failure import Failure
 from dlrun.store.files import write_atomic
-from dlrun.store.reader import StoredRun, expect_folder, is_run
-from dlrun.store.reading import number, read_lines
+from dlrun.store.find import expect_folder
+from dlrun.store.marks import is_run
+from dlrun.store.reader import StoredRun
+from dlrun.store.reading import read_lines
 
 REPORT = "report.html"
 NO_WORD = Failure("crash", "the process ended without a word")

@@ -11,7 +11,9 @@ from typing import Any
 
 from dlrun.errors import RunError
 from dlrun.store.failure import Failure, read_failure
-from dlrun.store.reader import StoredRun, expect_folder, find_runs, is_run
+from dlrun.store.find import expect_folder, find_runs
+from dlrun.store.marks import is_run
+from dlrun.store.reader import StoredRun
 
 IGNORED = ("run.", "resume", "logger.", "checkpoint.", "sweep.", "device.name")  # what does not change results
 RESULTS = "results.csv"
@@ -100,7 +102,7 @@ def collect(paths: Sequence[Path]) -> list[ComparedRun]:
     for path in paths:
         rows = rows_of(expect_folder(path))
         if not rows:
-            raise RunError(f"there is no run in {path} (no folder with a status.json).")
+            raise RunError(f"there is no run in {path} (no folder with a status.json and a config.yaml of dlrun's).")
         for row in rows:
             found.setdefault(row.path.resolve(), ComparedRun(row))
     return list(found.values())

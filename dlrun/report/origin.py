@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.report.jobs import ComparedRun
-from dlrun.store.files import read_json
-from dlrun.store.reading import read_yaml
+from dlrun.store.reader import sweep_of
+from dlrun.store.reading import read_json, read_yaml
 
 Facts = dict[tuple[str, str], str]  # (what it is, of what): a hash or a version
 
@@ -20,7 +20,7 @@ def on_origin(jobs: Sequence[ComparedRun]) -> str:
     """How many of the finished runs were made with other code, data or versions than the newest of them."""
     finished = [job for job in jobs if job.status == "finished"]
     ordered = sorted(finished, key=lambda job: str(job.run.status.get("started") or ""))
-    data = {folder: _data_of(folder) for folder in {_sweep_of(job) for job in ordered} if folder}
+    data = {folder: _data_of(folder) for folder in {sweep_of(job.run.path) for job in ordered} if folder}
     known = [facts_of(job, data) for job in ordered]
     newest = {key: value for facts in known for key, value in facts.items()}
     odd = [[what for what, of in facts if facts[what, of] != newest[what, of]] for facts in known]
@@ -40,7 +40,7 @@ def on_origin(jobs: Sequence[ComparedRun]) -> str:
 def facts_of(job: ComparedRun, data: dict[Path, dict[str, str]]) -> Facts:
     """What is recorded of a run's code and data; a fact that is not known is left out."""
     facts: dict[tuple[str, str], Any] = {}
-    sweep = _sweep_of(job)
+    sweep = sweep_of(job.run.path)
     if sweep is not None:
         facts["code", ""] = read_json(sweep / ".state" / f"{job.run.path.name}.json").get("code")
         facts["data", repr(job.run.config.get("dataset"))] = data[sweep].get(job.run.path.name)
@@ -51,12 +51,6 @@ def facts_of(job: ComparedRun, data: dict[Path, dict[str, str]]) -> Facts:
     if isinstance(versions, dict):
         facts |= {(f"version of {name}", ""): versions.get(name) for name in ("dlrun", "torch")}
     return {key: str(value) for key, value in facts.items() if value}
-
-
-def _sweep_of(job: ComparedRun) -> Path | None:
-    """The sweep that a run is a job of."""
-    folder = job.run.path.absolute().parent
-    return folder.parent if folder.name == "jobs" and (folder.parent / "sweep.yaml").is_file() else None
 
 
 def _data_of(sweep: Path) -> dict[str, str]:

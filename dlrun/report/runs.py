@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import RunError, did_you_mean
+from dlrun.plain import flatten, number, numbers
 from dlrun.report.tables import Table, format_number, print_table
-from dlrun.store.files import read_json
-from dlrun.store.reader import direction, find_runs, state_of
-from dlrun.store.reading import flatten, number, numbers
+from dlrun.store.find import find_runs
+from dlrun.store.reader import StoredRun, direction
+from dlrun.store.reading import read_text
 
 COLUMNS = ("name", "status", "model", "dataset", "metric", "when")
 FILTER = re.compile(r"(.*?)(>=|<=|!=|=|>|<)(.*)", re.DOTALL)
@@ -162,29 +163,15 @@ def _check_keys(entries: Sequence[Entry], keys: Sequence[str]) -> None:
 
 
 def _entry(path: Path, root: Path) -> Entry:
-    status = read_json(path / "status.json")
+    run = StoredRun(path)
     return Entry(
         place=os.path.relpath(path, root),
-        name=_name(path, root, status),
-        state=state_of(path, status),
-        started=_started(path, status),
-        config=scan_config(path / "config.yaml"),
-        summary=read_json(path / "summary.json"),
+        name=run.full_name,
+        state=run.state,
+        started=run.started,
+        config=scan_config(run.file("config.yaml")),
+        summary=run.summary,
     )
-
-
-def _name(path: Path, root: Path, status: dict[str, Any]) -> str:
-    """The run's own name; a sweep's job is SWEEP/SLUG."""
-    if path.parent.name == "jobs" and path.parent != root:
-        return f"{path.parent.parent.name}/{path.name}"
-    return str(status.get("name") or path.name)
-
-
-def _started(path: Path, status: dict[str, Any]) -> float:
-    try:
-        return datetime.fromisoformat(str(status.get("started"))).timestamp()
-    except ValueError:
-        return os.stat(path).st_mtime
 
 
 def scan_config(path: Path) -> dict[str, str]:
@@ -193,14 +180,10 @@ def scan_config(path: Path) -> dict[str, str]:
     Reads lines, not YAML: fifty times faster, and enough for plain block mappings with scalars and lists of
     scalars.
     """
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return {}
     found: dict[str, str] = {}
     lists: dict[str, list[str]] = {}
     above: list[tuple[int, str]] = []  # (indentation, dotted key) of the mappings that this line is in
-    for line in text.splitlines():
+    for line in (read_text(path) or "").splitlines():
         indent, item, key, value = _parts(line)
         if item and above:
             lists.setdefault(above[-1][1], []).append(value)

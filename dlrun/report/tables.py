@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
-from dlrun.store.reading import numbers
+from dlrun.plain import numbers
 
 STATUS_STYLES = {
     "finished": "green", "running": "cyan", "failed": "red", "dead": "red", "interrupted": "yellow",

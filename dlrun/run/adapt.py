@@ -10,7 +10,7 @@ from dlrun.errors import RunError
 from dlrun.objectives.without_dynamo import optimizer_state_dict
 from dlrun.run.context import Components
 from dlrun.run.environment import package_version
-from dlrun.store.files import read_json
+from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
 
 DATA = ("task", "input_kind", "input_shape", "other_shapes", "num_outputs", "labels", "vocabulary")

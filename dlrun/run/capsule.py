@@ -66,7 +66,7 @@ class WatchedStep(PlainStep):
             reason = f"{type(error).__name__}: {error}"
         if reason:
             tensors = {"inputs": list(batch.inputs), "target": batch.target}
-            facts = {"format": 1, "reason": reason, "step": state.step + 1, "epoch": state.epoch + 1}
+            facts = {"reason": reason, "step": state.step + 1, "epoch": state.epoch + 1}
             raise Found(facts | tensors | {"model": before, "rng": random, "scale": scale})
         if update:
             self.update(state)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import traceback
 from pathlib import Path
@@ -27,8 +26,8 @@ from dlrun.errors import (
 from dlrun.package import PACKAGE
 from dlrun.run.context import RunContext
 from dlrun.run.outcome import Outcome
+from dlrun.store.claim import is_at_fault
 from dlrun.store.files import now
-from dlrun.store.rundir import is_at_fault
 
 YOURS = "an exception in a component of yours"
 
@@ -63,8 +62,8 @@ def leave_behind(context: RunContext, error: BaseException, code: int, message: 
         if run.put_back():
             context.stage = "beginning"  # there is nothing of it left to look for the step in
             return " (The run that it was to replace is back.)"
-        if code == 2 and not trained:
-            shutil.rmtree(run.path)
+        if code == 2 and not trained and run.begins:
+            run.abandon()
             return ""
         run.write_status(
             state="failed", ended=now(), exit_code=code, error=message, seconds=context.seconds(),

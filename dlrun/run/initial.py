@@ -17,9 +17,9 @@ from dlrun.run.signals import EXIT_CODES, Interrupted
 from dlrun.run.weights import load_weights, weights_of
 from dlrun.store import checkpoint as files
 from dlrun.store.failure import read_failure
-from dlrun.store.files import read_json
-from dlrun.store.places import OUTPUTS, user_path
-from dlrun.store.rundir import RunDir, all_runs, find_run
+from dlrun.store.find import OUTPUTS, find_run, find_runs, user_path
+from dlrun.store.reading import read_json
+from dlrun.store.rundir import RunDir
 
 PREFIX = "experiment:"
 INIT = "init"  # the run, in the directory of the one that starts from it
@@ -51,7 +51,7 @@ def load(path: Path, model: nn.Module) -> str:
 def file_of(word: str) -> Path:
     """The checkpoint that a path or a run's name stands for. Raises `RunError`."""
     path = user_path(word)
-    return path if path.is_file() else weights_file(find_run(word, OUTPUTS))
+    return path if path.is_file() else weights_file(find_run(word))
 
 
 def weights_file(run: RunDir) -> Path:
@@ -66,7 +66,7 @@ def trained(context: RunContext, experiment: str, train: Train) -> Path:
     """The weights of a finished run of that experiment: one that is there, or one trained now in RUN/init."""
     words = [word for word in context.overrides if word.startswith(SHARED)]
     config = compose([f"experiment={experiment}", *words])
-    there = list(all_runs(OUTPUTS)) if OUTPUTS.is_dir() else []
+    there = list(find_runs(OUTPUTS))
     for path in [*there, *(run / INIT for run in there)]:
         run = RunDir(path)
         same = read_json(run.environment).get("identity") == config.identity

@@ -14,7 +14,8 @@ from dlrun.objectives.metrics import directions
 from dlrun.run import environment
 from dlrun.run.context import Components, RunContext
 from dlrun.run.screen import shorter
-from dlrun.store.files import now, read_json, write_atomic, write_json
+from dlrun.store.files import now, write_atomic, write_json
+from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
 
 
@@ -26,7 +27,9 @@ def begin(context: RunContext) -> None:
 
 
 def write_facts(context: RunContext) -> None:
-    """status.json (first: what is here is a run from now on), config.yaml, overrides.txt and environment.json."""
+    """status.json (first: the folder is dlrun's from now on), overrides.txt, environment.json, and config.yaml (last: a
+    run is complete with it).
+    """
     run, config, components = context.run, context.config, context.components
     status = run.read_status()
     context.seconds_before = float(status.get("seconds") or 0.0)
@@ -35,7 +38,6 @@ def write_facts(context: RunContext) -> None:
         state="running", name=context.name, pid=getpid(), host=socket.gethostname(), started=started or now(),
         ended=None, error=None, traceback=None, exit_code=None,
     )  # fmt: skip
-    write_atomic(run.config, config.to_yaml().encode())
     if not context.resumed:
         write_atomic(run.file("overrides.txt"), "".join(f"{word}\n" for word in context.overrides).encode())
     plugins = loaded()
@@ -56,6 +58,7 @@ def write_facts(context: RunContext) -> None:
         earlier = {key: before.get(key) for key in ("argv", "versions", "device", "engine")}
         facts["earlier"] = [*before.get("earlier", []), earlier]
     write_json(run.environment, facts)
+    write_atomic(run.config, config.to_yaml().encode())
 
 
 def copy_plugin(run: RunDir, plugin: PluginRecord) -> None:

@@ -13,7 +13,7 @@ from dlrun.run.outcome import Outcome, Train, before_it_began
 from dlrun.run.screen import Screen, shorter
 from dlrun.run.signals import Interrupted, Signals
 from dlrun.store import checkpoint as files
-from dlrun.store.files import read_json
+from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
 
 if TYPE_CHECKING:

@@ -17,8 +17,10 @@ from dlrun.run.outcome import Outcome, before_it_began
 from dlrun.run.resume import resume, stored_config
 from dlrun.run.screen import Screen
 from dlrun.run.signals import Interrupted, Signals
-from dlrun.store.places import OUTPUTS, user_path
-from dlrun.store.rundir import RunDir, claim, find_run, fresh_dir
+from dlrun.store.claim import claim, fresh_dir
+from dlrun.store.find import OUTPUTS, find_run, user_path
+from dlrun.store.marks import is_run
+from dlrun.store.rundir import RunDir
 
 
 def run_command(config: Config, *, overrides: Sequence[str], argv: Sequence[str], quiet: bool) -> int:
@@ -28,7 +30,7 @@ def run_command(config: Config, *, overrides: Sequence[str], argv: Sequence[str]
 
 def resume_command(run: str, overrides: list[str], force: list[str], *, argv: Sequence[str], quiet: bool) -> int:
     """`dlrun resume RUN [OVERRIDES] [--force KEY=VALUE ...]`. Returns the exit code."""
-    directory = find_run(run, OUTPUTS)
+    directory = find_run(run)
     config = overlay(stored_config(directory), [*overrides, *force])
     forced = {word.lstrip("+~").split("=", 1)[0] for word in force}
     screen = Screen(quiet=quiet)
@@ -55,7 +57,7 @@ def train(
     Raises `DlrunError` for what the user can mend before training; a run that fails later is an `Outcome`.
     """
     screen = screen or Screen(silent=True, terminal=False)
-    if config.resume == "auto" and config.run.dir and RunDir(user_path(config.run.dir)).begun:
+    if config.resume == "auto" and config.run.dir and is_run(user_path(config.run.dir)):
         return resume(
             RunDir(user_path(config.run.dir)), config, train=train, screen=screen, argv=argv, on_epoch=on_epoch
         )
@@ -84,7 +86,7 @@ def run_frozen(
     on_epoch: Callable[[dict[str, float]], bool] | None = None,
 ) -> Outcome:
     """One frozen job in the directory that it is given: begun, gone on with, or finished already."""
-    if run.begun:
+    if is_run(run.path):
         return resume(run, config, train=train, screen=screen, argv=argv, on_epoch=on_epoch)
     values = config.to_dict()
     values["run"] |= {"dir": str(run.path), "overwrite": False}
@@ -97,9 +99,7 @@ def open_run(config: Config) -> RunDir:
         return writable(claim, user_path(config.run.dir), overwrite=config.run.overwrite)
     words = config.run.name or f"{config.model.name}-{config.dataset.name}"
     words = "".join(c if c.isalnum() or c in "._-" else "-" for c in words)
-    run = writable(fresh_dir, OUTPUTS, words)
-    run.lock()
-    return run
+    return writable(fresh_dir, OUTPUTS, words)
 
 
 def writable(make: Callable[..., RunDir], path: Path, *words: Any, **options: Any) -> RunDir:

@@ -20,7 +20,7 @@ from dlrun.run.context import RunContext
 from dlrun.store import checkpoint as files
 from dlrun.store.files import cut_steps
 
-BEST_KEYS = ("format", "epoch", "step", "best", "config", "engine", "spec")
+BEST_KEYS = ("epoch", "step", "best", "config", "engine", "spec")
 
 
 class Saver:

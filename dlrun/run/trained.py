@@ -14,7 +14,7 @@ from dlrun.errors import RunError
 from dlrun.run.build import arguments
 from dlrun.spec import DataSpec
 from dlrun.store import checkpoint as files
-from dlrun.store.files import read_json
+from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
 
 

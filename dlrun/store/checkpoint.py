@@ -20,6 +20,7 @@ from dlrun.errors import RunError, in_words
 from dlrun.store.files import write_atomic
 from dlrun.store.rundir import RunDir
 
+FORMAT = 1  # of the values; a reader refuses one that is newer than itself
 MARK = b"dlrun sha256 "
 END = 22  # bytes of a zip's end record, whose last two hold the length of the comment
 
@@ -29,7 +30,7 @@ def pack(values: dict[str, Any]) -> bytes:
     import torch
 
     buffer = io.BytesIO()
-    torch.save(values, buffer)
+    torch.save({"format": FORMAT} | values, buffer)
     data = buffer.getvalue()
     comment = MARK + hashlib.sha256(data).hexdigest().encode()
     return data[:-2] + struct.pack("<H", len(comment)) + comment
@@ -71,8 +72,6 @@ def read_unchecked(path: Path, device: str = "cpu") -> dict[str, Any]:
         raise RunError(f"{path} cannot be read as a checkpoint: {in_words(error)}") from error
     if not isinstance(values, dict):
         raise RunError(f"{path} holds a {type(values).__name__}, not a dictionary of tensors.")
-    from dlrun.engine.state import FORMAT
-
     if values.get("format", 0) > FORMAT:
         raise RunError(f"{path} was written by a newer dlrun (format {values['format']}); this one reads {FORMAT}.")
     return values

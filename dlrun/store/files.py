@@ -1,10 +1,9 @@
-"""Files of a run: written whole or not at all, or appended and flushed; JSON and CSV as the reports read them."""
+"""Files of a run, written: whole or not at all, or appended and flushed."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import tempfile
 import time
@@ -13,31 +12,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from dlrun.plain import json_value
+
 TEMPORARY = ".tmp"  # the ending of files that are not whole yet
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object, or an empty dict when the file is missing or damaged."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON object atomically. Numbers that are not finite become null."""
-    text = json.dumps(finite(value), indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(json_value(value), indent=2, ensure_ascii=False) + "\n"
     write_atomic(path, text.encode(errors="backslashreplace"))  # file names need not be UTF-8
-
-
-def finite(value: Any) -> Any:
-    """A plain value for JSON, which has no name for numbers that are not finite: they become None."""
-    if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_atomic(path: Path, data: bytes, *, sync: bool = False) -> None:

@@ -6,20 +6,21 @@ torch.
 
 from __future__ import annotations
 
-import fcntl
 import math
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dlrun.errors import RunError
+from dlrun.plain import finite, flatten, numbers
+from dlrun.store import lock
 from dlrun.store.failure import Failure, read_failure
-from dlrun.store.files import read_json
-from dlrun.store.reading import Columns, finite, flatten, numbers, read_columns, read_lines, read_yaml
+from dlrun.store.marks import folders_of
+from dlrun.store.reading import Columns, read_columns, read_json, read_lines, read_yaml
 
 OLD_MAXIMA = ("accuracy", "r2", "f1", "precision", "recall", "auc")  # of runs that do not say which way is better
 NOT_REPEATED = ("run.dir", "run.overwrite", "resume", "sweep.")  # what belongs to one place or one moment
@@ -31,10 +32,15 @@ class StoredRun:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
 
+    def file(self, name: str) -> Path:
+        """A file of the run, wherever it lies now."""
+        places = [folder / name for folder in folders_of(self.path)]
+        return next((place for place in places if os.path.lexists(place)), places[-1])
+
     @cached_property
     def config(self) -> dict[str, Any]:
         """config.yaml, nested."""
-        return read_yaml(self.path / "config.yaml")
+        return read_yaml(self.file("config.yaml"))
 
     @cached_property
     def flat(self) -> dict[str, Any]:
@@ -43,20 +49,20 @@ class StoredRun:
 
     @cached_property
     def status(self) -> dict[str, Any]:
-        return read_json(self.path / "status.json")
+        return read_json(self.file("status.json"))
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        return read_json(self.path / "summary.json")
+        return read_json(self.file("summary.json"))
 
     @cached_property
     def environment(self) -> dict[str, Any]:
-        return read_json(self.path / "environment.json")
+        return read_json(self.file("environment.json"))
 
     @cached_property
     def metrics(self) -> Columns:
         """metrics.csv, one entry an epoch (the last row of an epoch that was written twice)."""
-        columns = read_columns(self.path / "metrics.csv")
+        columns = read_columns(self.file("metrics.csv"))
         epochs = columns.get("epoch", [])
         latest = {epoch: row for row, epoch in enumerate(epochs) if math.isfinite(epoch)}
         return {name: [values[row] for row in latest.values()] for name, values in columns.items()}
@@ -64,7 +70,7 @@ class StoredRun:
     @cached_property
     def steps(self) -> Columns:
         """steps.csv: `step`, `loss` and `lr`."""
-        return read_columns(self.path / "steps.csv")
+        return read_columns(self.file("steps.csv"))
 
     @property
     def state(self) -> str:
@@ -74,6 +80,17 @@ class StoredRun:
     @property
     def name(self) -> str:
         return str(self.status.get("name") or self.path.name)
+
+    @property
+    def full_name(self) -> str:
+        """The name, or SWEEP/JOB for the job of a sweep."""
+        sweep = sweep_of(self.path)
+        return f"{sweep.name}/{self.path.name}" if sweep else self.name
+
+    @property
+    def started(self) -> float:
+        """When it began, in seconds since 1970."""
+        return started_of(self.path, self.status)
 
     @property
     def title(self) -> str:
@@ -125,7 +142,7 @@ class StoredRun:
     @property
     def command(self) -> str:
         """The command that repeats this run elsewhere, or the empty string when it is not known."""
-        lines = read_lines(self.path / "overrides.txt")
+        lines = read_lines(self.file("overrides.txt"))
         if lines is None:
             return ""
         return shlex.join(["dlrun", *(line for line in lines if not line.lstrip("+~").startswith(NOT_REPEATED))])
@@ -133,14 +150,14 @@ class StoredRun:
     @property
     def choices(self) -> dict[str, str]:
         """The options that the command chose for groups: `optimizer`: `momentum`."""
-        pairs = (line.partition("=") for line in read_lines(self.path / "overrides.txt") or [])
+        pairs = (line.partition("=") for line in read_lines(self.file("overrides.txt")) or [])
         groups = {name for name, section in self.config.items() if isinstance(section, Mapping)}
         return {key: option for key, _, option in pairs if key in groups and option.isidentifier()}
 
     @property
     def overridden(self) -> set[str] | None:
         """The keys that the command set (None when the command is not known)."""
-        lines = read_lines(self.path / "overrides.txt")
+        lines = read_lines(self.file("overrides.txt"))
         return None if lines is None else {line.lstrip("+~").split("=", 1)[0] for line in lines}
 
     @property
@@ -158,7 +175,7 @@ class StoredRun:
         """
         if own and self.status.get("traceback"):
             return str(self.status["traceback"])
-        paths = [self.process_log, self.path / "train.log"] if own else [self.process_log]
+        paths = [self.process_log, self.file("train.log")] if own else [self.process_log]
         logs = [read_lines(path) or [] for path in paths if path]
         stacks = [stack for log in logs if (stack := last_stack(log, lines))]
         ends = [log[-20:] for log in logs if log]
@@ -167,8 +184,8 @@ class StoredRun:
     @property
     def process_log(self) -> Path | None:
         """Where a sweep kept what this job's process printed; None for a run of its own."""
-        folder = self.path.absolute().parent
-        return folder.parent / ".state" / f"{self.path.name}.log" if folder.name == "jobs" else None
+        sweep = sweep_of(self.path)
+        return sweep / ".state" / f"{self.path.name}.log" if sweep else None
 
 
 STACK = re.compile(r"Traceback \(most recent call last\)|Fatal Python error: |Timeout \(\d+:")
@@ -184,58 +201,24 @@ def last_stack(log: Sequence[str], most: int) -> list[str]:
     return stack[-most:] if innermost_last else stack[:most]
 
 
-def is_run(folder: Path) -> bool:
-    """Whether a folder is a run directory, be it an old or damaged one."""
-    if (folder / "status.json").is_file():
-        return True
-    return (folder / "config.yaml").is_file() and (
-        (folder / "metrics.csv").is_file() or (folder / "checkpoints").is_dir()
-    )
-
-
-def find_runs(folder: Path) -> list[Path]:
-    """The run directories in a folder (or the folder itself), by name; not in hidden folders, nor in runs."""
-    return list(_walk(folder))
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError:
-        return
-    names = {entry.name for entry in entries}
-    if "status.json" in names or ("config.yaml" in names and names & {"metrics.csv", "checkpoints"}):
-        yield folder
-        return
-    for entry in entries:
-        if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
-            yield from _walk(Path(entry.path))
-
-
-def expect_folder(path: Path) -> Path:
-    """The path, if it is a folder. Raises `RunError`."""
-    if not os.path.isdir(path):  # pathlib raises for a name that is too long
-        word = "is a file, not a folder" if os.path.exists(path) else "does not exist"
-        raise RunError(f"{path} {word}. Give a run directory, a sweep's folder, or a folder that holds some.")
-    return path
-
-
 def state_of(path: Path, status: Mapping[str, Any]) -> str:
     """The state of a run; see `Run.state`."""
     state = str(status.get("state") or "unknown")
-    return "dead" if state == "running" and lock_is_free(path) else state
+    return "dead" if state == "running" and lock.is_free(path) else state
 
 
-def lock_is_free(path: Path) -> bool:
-    """Whether no process holds the run's lock. The probe is shared: two of them do not see each other."""
+def started_of(path: Path, status: Mapping[str, Any]) -> float:
+    """When a run began, in seconds since 1970; where its status does not say it, when its folder changed last."""
     try:
-        with open(path / ".lock", "rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return True
-    except OSError:  # held, or a file system without locks: believe the status
-        return False
-    return True
+        return datetime.fromisoformat(str(status.get("started"))).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return os.stat(path).st_mtime
+
+
+def sweep_of(run: Path) -> Path | None:
+    """The folder of the sweep that a run is a job of; None for a run of its own."""
+    folder = run.absolute().parent
+    return folder.parent if folder.name == "jobs" and os.path.isfile(folder.parent / "sweep.yaml") else None
 
 
 def best_row(columns: Columns, metric: str, mode: str) -> dict[str, float]:

@@ -14,8 +14,8 @@ from dlrun.components.plugins import loaded
 from dlrun.config.expand import Expansion, Job
 from dlrun.errors import ConfigError, Problem, TrainingFailed, cannot_write
 from dlrun.run.signals import EXIT_CODES, Interrupted, Signals
+from dlrun.store.claim import is_at_fault
 from dlrun.store.files import now
-from dlrun.store.rundir import is_at_fault
 from dlrun.sweep.drive import Drive
 from dlrun.sweep.executors.base import Executor, make_executor
 from dlrun.sweep.folder import FrozenJob, SweepDir, default_path

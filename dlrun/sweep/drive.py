@@ -6,7 +6,6 @@ After every change the folder holds the whole truth, so the sweep may die at any
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import threading
 import time
@@ -19,7 +18,8 @@ from typing import Any
 
 from dlrun.run.signals import EXIT_CODES
 from dlrun.store.failure import Failure, read_failure
-from dlrun.store.files import now, read_json, write_json
+from dlrun.store.files import now, write_json
+from dlrun.store.reading import read_json
 from dlrun.sweep.executors.base import Ended, Executor, failure_of
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.identity import code_hash
@@ -139,9 +139,6 @@ class Drive:
         for suffix in ("log", "epoch.json", "answer.json", "result.json"):
             with suppress(FileNotFoundError):
                 (self.sweep.state / f"{job.slug}.{suffix}").unlink()
-        run = self.sweep.run(job.slug)
-        if not run.status.exists():  # killed in its first moments: nothing in it is worth keeping
-            shutil.rmtree(run.path, ignore_errors=True)
         record = Record(state="running", attempts=old.attempts + 1, code=self.code_of(job, old))
         self.keep(job, record)
         handle = self.executor.start(self.task(job))

@@ -8,16 +8,13 @@ A job is found by its overrides. Its configuration is frozen in sweep.yaml when 
 
 from __future__ import annotations
 
-import fcntl
 import os
-import re
 import shutil
-import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from socket import gethostname
 from typing import Any
 
 import yaml
@@ -26,6 +23,7 @@ from dlrun.config.config import Config
 from dlrun.config.schema import yamls
 from dlrun.errors import ConfigError, Problem, RunError, cannot_write
 from dlrun.store.files import write_atomic
+from dlrun.store.lock import Lock, owner
 from dlrun.store.rundir import RunDir
 from dlrun.sweep.names import job_key
 
@@ -78,7 +76,7 @@ class SweepDir:
         self.folder = str(Path.cwd())
         self.renewed: set[str] = set()  # frozen anew: what these jobs left counts no more
         self.made = False  # by `open`
-        self._lock = RunDir(self.path)
+        self._lock = Lock(self.path)
 
     @property
     def file(self) -> Path:
@@ -109,7 +107,7 @@ class SweepDir:
             self.made = not self.path.exists()
             for path in (self.path, self.path / "jobs", self.state):
                 path.mkdir(parents=True, exist_ok=True)
-            self._take()
+            self._lock.hold(PATIENCE)
         except RunError as error:
             text = f"{error} To end it: dlrun sweep stop {self.path}"
             raise RunError(text.replace("another dlrun process", "another sweep")) from None
@@ -117,38 +115,22 @@ class SweepDir:
             raise RunError(cannot_write(self.path, error)) from error
         self.read()
 
-    def _take(self) -> None:
-        """Lock the folder; whoever looks at it may hold it for a moment. Raises `RunError`."""
-        until = time.monotonic() + PATIENCE
-        while True:
-            try:
-                return self._lock.lock()
-            except RunError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(PATIENCE / 20)
-
     def close(self) -> None:
         """Let the folder go."""
-        self._lock.unlock()
+        self._lock.release()
 
     def unmake(self) -> None:
         """Take the folder away again, if it was made for this command and holds nothing yet."""
         if self.made and not self.file.exists():
-            shutil.rmtree(self.path, ignore_errors=True)
+            shutil.rmtree(self.state, ignore_errors=True)
+            with suppress(OSError):  # something else lies there by now
+                (self.path / "jobs").rmdir()
+                (self.path / ".lock").unlink()
+                self.path.rmdir()
 
     def owner(self) -> int | None:
         """The process that runs this sweep now, if there is one on this machine."""
-        try:
-            with open(self.path / ".lock") as lock:
-                try:  # a shared probe: two of them do not see each other
-                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                    return None
-                except BlockingIOError:
-                    found = re.fullmatch(rf"pid (\d+) on {re.escape(gethostname())}", lock.read())
-        except OSError:  # nobody has ever held it, or locks are not known here
-            return None
-        return int(found[1]) if found else None
+        return owner(self.path)
 
     def read(self) -> None:
         """Read sweep.yaml, if it is there. Raises `RunError` when it is damaged or from a later dlrun."""

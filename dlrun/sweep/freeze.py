@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from dlrun.config.config import Config
 from dlrun.config.expand import Expansion, Job
+from dlrun.store.marks import is_run
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.identity import code_hash, data_hash
 from dlrun.sweep.names import SELECTING, job_key, job_slug, key_of
@@ -126,7 +127,8 @@ def forget(sweep: SweepDir) -> None:
     between must not find old results under new configurations.
     """
     for slug in sweep.renewed:
-        shutil.rmtree(sweep.run(slug).path, ignore_errors=True)
+        if is_run(sweep.run(slug).path):
+            shutil.rmtree(sweep.run(slug).path, ignore_errors=True)
         with suppress(FileNotFoundError):
             (sweep.state / f"{slug}.json").unlink()
     sweep.renewed.clear()

@@ -10,7 +10,8 @@ from typing import Any
 
 from dlrun.report.tables import format_number, format_seconds
 from dlrun.run.screen import redirect_to_devnull
-from dlrun.store.reader import StoredRun, read_lines
+from dlrun.store.reader import StoredRun
+from dlrun.store.reading import read_lines
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.state import Record
 

@@ -19,8 +19,9 @@ from typing import Any
 from dlrun.config.compose import literal_plugins
 from dlrun.report.tables import format_value
 from dlrun.store.failure import Failure, read_failure
-from dlrun.store.files import read_json, write_atomic, write_json
-from dlrun.store.reader import read_lines, state_of
+from dlrun.store.files import write_atomic, write_json
+from dlrun.store.reader import StoredRun
+from dlrun.store.reading import read_json, read_lines
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.names import key_of
 
@@ -62,9 +63,8 @@ def state_of_job(sweep: SweepDir, job: FrozenJob, record: Record) -> Record:
         return replace(record, state="failed", failure=Failure("input", job.invalid, exit_code=2), last_line="")
     if job.slug in sweep.renewed:
         return Record()
-    run = sweep.run(job.slug)
-    status = read_json(run.status)
-    state = state_of(run.path, status) if status else "unknown"
+    run = StoredRun(sweep.run(job.slug).path)
+    state = run.state
     if state in DONE:
         return replace(record, state=state, failure=None, last_line="")
     if state == "running":
@@ -72,7 +72,7 @@ def state_of_job(sweep: SweepDir, job: FrozenJob, record: Record) -> Record:
     if record.state == "failed":
         return record
     if state == "failed":
-        return replace(record, state="failed", failure=read_failure(status))
+        return replace(record, state="failed", failure=read_failure(run.status))
     return replace(record, state="waiting")
 
 

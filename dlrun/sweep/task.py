@@ -20,7 +20,8 @@ from typing import Any
 from dlrun.errors import ConfigError, DlrunError, in_words
 from dlrun.processes import set_variables
 from dlrun.store.failure import Failure, read_failure
-from dlrun.store.files import read_json, write_json
+from dlrun.store.files import write_json
+from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
 
 ANSWER_SECONDS = 1.0  # how long an epoch waits for the sweep's word on pruning; a later word counts at the next epoch

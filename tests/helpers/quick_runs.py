@@ -13,7 +13,7 @@ import dlrun
 from dlrun import cli
 from dlrun.run import runner
 from dlrun.run.screen import Screen
-from dlrun.store.files import read_json
+from dlrun.store.reading import read_json
 
 QUICK = ["device=cpu", "trainer.epochs=2", "trainer.max_batches=4", "trainer.batch_size=16"]
 

@@ -388,7 +388,7 @@ def test_the_command_knows_sweeps_by_name_and_refuses_a_name_that_two_have(
     with pytest.raises(RunError, match=r"'twin' is the name of 2.*\n  outputs/one/0\n  outputs/two/0"):
         compare_command(["twin"])
     named_run(tmp_path / "outputs" / "three", "rates")
-    with pytest.raises(RunError, match=r"(?s)'rates' is the name of 2.*outputs/three.*outputs/sweeps/rates"):
+    with pytest.raises(RunError, match=r"(?s)'rates' is the name of 2.*outputs/sweeps/rates.*outputs/three"):
         compare_command(["rates"])
 
 

@@ -22,7 +22,7 @@ from dlrun.report.jobs import SweepEntry
 from dlrun.store.failure import Failure
 from dlrun.store.reader import StoredRun
 from tests.helpers.deadline import deadline
-from tests.helpers.runs_by_hand import make_config, make_run, make_sweep
+from tests.helpers.runs_by_hand import make_config, make_run, make_sweep, to_yaml
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
@@ -191,8 +191,9 @@ def test_damaged_runs_have_reports(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     (run / "status.json").write_bytes(b"\xff{")
+    (run / "config.yaml").write_text(to_yaml(make_config()))
     (run / "train.log").write_bytes(b"\xff\xfe broken")
-    assert Page(write_report(run).read_text()).of("h1") == ["run"]
+    assert Page(write_report(run).read_text()).of("h1") == ["mlp on digits"]
 
 
 CRASH = """epoch 1/3
@@ -212,6 +213,7 @@ def test_a_crash_shows_the_stack_that_its_process_left(tmp_path: Path) -> None:
     """It is in the sweep's own log of the job: a process that dies writes nothing into its directory."""
     run = make_run(tmp_path / "jobs" / "a", state="failed", error="crashed")
     (run / "train.log").write_text("dlrun  a\n  model  mlp\n")
+    (tmp_path / "sweep.yaml").touch()
     (tmp_path / ".state").mkdir()
     (tmp_path / ".state" / "a.log").write_text(CRASH)
     for report in (write_report(tmp_path), write_report(run)):

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from dlrun.errors import RunError
+from dlrun.plain import flatten
 from dlrun.report.runs import list_runs, runs_command, scan_config
 from dlrun.report.tables import format_value
+from dlrun.store.marks import MARK
 from dlrun.store.reader import StoredRun
-from dlrun.store.reading import flatten
 from tests.helpers.python import run_python
 from tests.helpers.runs_by_hand import make_config, make_run, to_yaml
 
@@ -27,6 +28,7 @@ def outputs(tmp_path: Path) -> Path:
     gru = make_config(optimizer="sgd", model__name="gru", dataset__name="names")
     make_run(day / "three", gru, started="2026-11-20T12:00:00", floor=0.2, state="failed", error="no")
     make_run(root / "sweeps" / "lrs" / "jobs" / "lr-0.1", started="2026-11-20T13:00:00", floor=0.4)
+    (root / "sweeps" / "lrs" / "sweep.yaml").touch()
     (root / "comparisons").mkdir()
     (root / ".hidden" / "run").mkdir(parents=True)
     (root / ".hidden" / "run" / "status.json").write_text("{}")
@@ -160,7 +162,7 @@ def test_a_thousand_runs_without_torch_pandas_or_yaml(tmp_path: Path) -> None:
         run = tmp_path / f"run-{number:02d}"
         run.mkdir()
         (run / "config.yaml").write_text(text)
-        (run / "status.json").write_text(json.dumps({"state": "finished"}))
+        (run / "status.json").write_text(json.dumps(MARK | {"state": "finished"}))
     code = (
         "import sys; from pathlib import Path; from dlrun.report.runs import runs_command;"
         f"runs_command(['model=mlp'], 'metric', None, Path({str(tmp_path)!r}));"

@@ -11,7 +11,7 @@ import torch
 
 from dlrun import cli
 from dlrun.store import checkpoint
-from dlrun.store.files import read_json
+from dlrun.store.reading import read_json
 from tests.helpers.quick_runs import begin, interrupt
 
 pytestmark = pytest.mark.usefixtures("quick")

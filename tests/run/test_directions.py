@@ -17,8 +17,8 @@ from dlrun.objectives.schedule import Schedule
 from dlrun.run.runner import train
 from dlrun.run.screen import Screen
 from dlrun.spec import DataSpec
-from dlrun.store.files import read_json
 from dlrun.store.reader import StoredRun
+from dlrun.store.reading import read_json
 from tests.helpers.quick_runs import interrupt
 from tests.helpers.runs_by_hand import make_run
 

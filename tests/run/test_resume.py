@@ -11,7 +11,7 @@ import dlrun
 from dlrun.run import runner
 from dlrun.run.screen import Screen
 from dlrun.run.signals import Signals
-from dlrun.store.files import read_json
+from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
 from tests.helpers.killing import assert_equal_runs
 

@@ -13,7 +13,7 @@ import dlrun
 from dlrun import cli
 from dlrun.errors import ConfigError, RunError, TrainingFailed
 from dlrun.run.closing import draw
-from dlrun.store.files import read_json
+from dlrun.store.reading import read_json
 
 TIMING = ("epoch_seconds", "samples_per_second")
 SMALL = ["trainer.epochs=3", "device=cpu"]

@@ -12,15 +12,19 @@ from typing import Any
 import pytest
 
 from dlrun.errors import RunError
-from dlrun.store.files import TEMPORARY, CsvTable, cut_steps, read_json, rewrite_table, write_json
-from dlrun.store.rundir import RunDir, claim, find_run, fresh_dir
+from dlrun.store.claim import claim, fresh_dir
+from dlrun.store.files import TEMPORARY, CsvTable, cut_steps, rewrite_table, write_json
+from dlrun.store.find import find_run
+from dlrun.store.marks import MARK
+from dlrun.store.reading import read_json
+from dlrun.store.rundir import RunDir
 from tests.helpers.python import run_python
 
 
 def make_run(path: Path, state: str, **fields: str) -> RunDir:
     path.mkdir(parents=True)
-    (path / "config.yaml").write_text("seed: 0\n")
-    write_json(path / "status.json", {"state": state} | fields)
+    (path / "config.yaml").write_text("model: {}\ndataset: {}\noptimizer: {}\ntrainer: {}\n")
+    write_json(path / "status.json", MARK | {"state": state} | fields)
     return RunDir(path)
 
 
@@ -130,7 +134,7 @@ def test_what_a_killed_process_left_half_written_goes(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", "running")
     run.checkpoints.mkdir()
     for path in (run.path, run.checkpoints):
-        (path / f".last.pt.x7{TEMPORARY}").write_text("half")
+        (path / f".last.pt.x7abc_12{TEMPORARY}").write_text("half")
     run.lock()
     run.unlock()
     assert files_of(run.path) == {"config.yaml", "status.json"}

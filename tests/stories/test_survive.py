@@ -18,7 +18,8 @@ import dlrun
 from dlrun import cli
 from dlrun.checks import verify
 from dlrun.errors import RunError
-from dlrun.store.files import read_json, write_json
+from dlrun.store.files import write_json
+from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
 from tests.helpers.deadline import deadline, wait_for
 from tests.helpers.killing import assert_equal_runs, assert_readable, begin, finish, train_killed

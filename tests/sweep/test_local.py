@@ -24,7 +24,8 @@ from dlrun.config.expand import expand
 from dlrun.errors import ConfigError
 from dlrun.run import failure
 from dlrun.store.failure import Failure
-from dlrun.store.files import read_json, write_json
+from dlrun.store.files import write_json
+from dlrun.store.reading import read_json
 from dlrun.sweep import manage, plan
 from dlrun.sweep.executors import local
 from dlrun.sweep.executors.base import Ended

@@ -12,7 +12,8 @@ import pytest
 
 from dlrun.config.overrides.grammar import Distribution
 from dlrun.errors import ConfigError, RunError
-from dlrun.store.files import read_json, write_json
+from dlrun.store.files import write_json
+from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
 from dlrun.sweep.folder import FrozenJob
 from dlrun.sweep.samplers.search import Pruned, RandomSampler, drawn, rounded, signed

@@ -477,14 +477,14 @@ def test_a_job_that_another_process_runs_is_waited_for(sweep: FakeSweep, monkeyp
     assert sweep.ran == []
 
 
-def test_what_a_killed_sweep_left_of_a_job_that_hardly_began_is_taken_away(sweep: FakeSweep) -> None:
+def test_a_sweep_removes_nothing_that_lies_in_the_place_of_a_job(sweep: FakeSweep) -> None:
     sweep(["seed=0,1", "device=cpu"])
     path = sweep.folder.path / "jobs" / "seed1"
     (path / "status.json").unlink()
     (sweep.folder.state / "seed1.json").unlink()
-    assert sweep(["seed=0,1", "device=cpu"]) == 0
-    assert sweep.ran == ["seed1"]
-    assert (path / "status.json").exists()
+    before = {file.name for file in path.iterdir()}
+    sweep(["seed=0,1", "device=cpu"])
+    assert before <= {file.name for file in path.iterdir()}
 
 
 def test_every_signal_that_ends_a_run_stops_a_sweep() -> None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 
-from dlrun.store.files import finite, write_atomic
+from dlrun.plain import json_value
+from dlrun.store.files import write_atomic
 from dlrun.store.rundir import RunDir
 
 
 def jsonl(run: RunDir, history: list[dict[str, float]]) -> Callable[[Mapping[str, float]], None]:
     """Begin (again) with the rows of `history`; returns the function that takes each further row."""
     path = run.file("metrics.jsonl")
-    write_atomic(path, "".join(json.dumps(finite(row)) + "\n" for row in history).encode())
+    write_atomic(path, "".join(json.dumps(json_value(row)) + "\n" for row in history).encode())
 
     def write(row: Mapping[str, float]) -> None:
         with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(finite(row)) + "\n")
+            file.write(json.dumps(json_value(row)) + "\n")
 
     return write

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 from dlrun.config.expand import Expansion, Space
 from dlrun.config.overrides.grammar import Distribution
 from dlrun.errors import ConfigError, Problem, RunError
-from dlrun.store.files import read_json
 from dlrun.store.reader import StoredRun
+from dlrun.store.reading import read_json
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.freeze import new_job
 from dlrun.sweep.identity import data_hash
