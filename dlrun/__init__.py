@@ -1,11 +1,38 @@
-"""dlrun: a command-line deep-learning experiment runner driven by configuration files."""
+"""dlrun: a command-line deep-learning experiment runner driven by configuration files.
+
+The names in `__all__`, and the errors of `dlrun.errors`, are for notebooks, plug-ins and other programs. Everything
+else may change from one version to the next.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from dlrun.moved import OldModules
+
+if TYPE_CHECKING:
+    from dlrun.api import compose, load_run, train
+    from dlrun.components.registry import register
+    from dlrun.data.base import Data, Split
+    from dlrun.objectives.loss import Loss
+    from dlrun.objectives.schedule import Schedule
+    from dlrun.spec import Batch, DataSpec, Metric
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "compose", "load_run", "register", "train"]
+__all__ = ["Batch", "Data", "DataSpec", "Loss", "Metric", "Schedule", "Split"]
+__all__ += ["__version__", "compose", "load_run", "register", "train"]
+
+HOMES = {
+    "dlrun.api": ("compose", "load_run", "train"),
+    "dlrun.components.registry": ("register",),
+    "dlrun.data.base": ("Data", "Split"),
+    "dlrun.objectives.loss": ("Loss",),
+    "dlrun.objectives.schedule": ("Schedule",),
+    "dlrun.spec": ("Batch", "DataSpec", "Metric"),
+}
+sys.meta_path.append(OldModules)
 
 
 def __dir__() -> list[str]:
@@ -13,14 +40,9 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
 
 
-def __getattr__(name: str) -> Any:
-    """The library's few names, imported when they are used: `import dlrun` costs nothing."""
-    if name == "register":
-        from dlrun.components.registry import register
-
-        return register
-    if name in ("compose", "train", "load_run"):
-        from dlrun import api
-
-        return getattr(api, name)
+def __getattr__(name: str) -> object:
+    """The library's names, imported when they are used: `import dlrun` costs nothing."""
+    for module, names in HOMES.items():
+        if name in names:
+            return getattr(import_module(module), name)
     raise AttributeError(f"module 'dlrun' has no attribute {name!r}")

@@ -18,7 +18,10 @@ from torch.utils.data import Dataset
 
 from dlrun.data.splits import check_class_count
 from dlrun.errors import DataError
+from dlrun.moved import keep_old_names
 from dlrun.spec import IGNORE_INDEX, DataSpec
+
+keep_old_names(__name__)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,10 @@ import torch
 from torch import Tensor
 
 from dlrun.errors import ConfigError, Problem
+from dlrun.moved import keep_old_names
 from dlrun.spec import IGNORE_INDEX, DataSpec
+
+keep_old_names(__name__)
 
 NAN = float("nan")
 

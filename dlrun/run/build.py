@@ -123,7 +123,7 @@ def build_data(config: Config) -> Data:
         options["root"] = data_root(options.get("root"))
     data = make(seed=config.seed, **options)
     if not isinstance(data, Data):
-        what = f"the dataset function returned a {type(data).__name__}, not a dlrun.data.base.Data."
+        what = f"the dataset function returned a {type(data).__name__}, not a dlrun.Data."
         raise ConfigError(Problem("dataset", what))
     return data
 

@@ -82,6 +82,7 @@ def test_the_strings_are_found() -> None:
     assert any(":" in name for name in NAMED)
 
 
+@pytest.mark.filterwarnings("ignore:.* is now:DeprecationWarning")
 @pytest.mark.parametrize("name", NAMED)
 def test_a_string_that_names_a_module_resolves(name: str) -> None:
     try:

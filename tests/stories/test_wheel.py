@@ -36,6 +36,7 @@ def test_the_wheel_carries_every_configuration_and_no_test(site: Path) -> None:
     theirs = {str(path.relative_to(site / "dlrun" / "conf")) for path in (site / "dlrun" / "conf").rglob("*.yaml")}
     assert ours == theirs
     assert (site / "dlrun" / "data" / "corpus" / "names.csv").is_file()
+    assert (site / "dlrun" / "py.typed").is_file()
     assert not (site / "tests").exists()
 
 
