@@ -12,10 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from dlrun.data.augment import build_augment, check_augment
 from dlrun.data.base import Data, Loading, Split, from_parts
-from dlrun.data.images import ImageRows, file_leaks, scan
+from dlrun.data.image_files import ImageFiles, file_leaks, part_folders, scan
+from dlrun.data.images import decode
 from dlrun.data.paths import resolve
 from dlrun.data.splits import split
 from dlrun.errors import ConfigError, DataError, Problem, did_you_mean
@@ -29,6 +31,7 @@ def image_folder(
     root: Path,
     path: str | None = None,
     train_path: str | None = None,
+    val_path: str | None = None,
     test_path: str | None = None,
     size: int | Sequence[int] = 32,
     colour: str = "rgb",
@@ -42,55 +45,87 @@ def image_folder(
 ) -> Data:
     """Images (N, C, H, W) and their class, the name of their folder.
 
-    `path` is split; or `train_path` and `test_path` are folders of their own (without `test_path`, test is a
-    part of train). `size` is a side or (height, width); `mean` and `std` are of pixels in [0, 1], one or one
-    a channel. Raises `ConfigError` for keys that do not go together, `DataError` for what is wrong with the
-    files.
+    `path` is split, or holds folders of train, val and test already; or `train_path`, `val_path` and `test_path` are
+    folders of their own (one that is missing is drawn from train). `size` is a side or (height, width); `mean` and
+    `std` are of pixels in [0, 1], one or one a channel. Raises `ConfigError` for keys that do not go together,
+    `DataError` for what is wrong with the files.
     """
     height, width = _pair(size)
     channels = 3 if colour == "rgb" else 1
-    folder, test_folder = _folders(path, train_path, test_path)
+    folders = _folders(path, train_path, val_path, test_path)
     steps = {"scale": 255.0, "mean": _by_channel("mean", mean, channels), "std": _by_channel("std", std, channels)}
     change = build_augment(augment) if augment else None
-    labels, files, numbers = scan(folder)
-    rest, test_files, test_numbers = _test_rows(test_folder, labels, files, numbers, test_fraction, seed)
-    target = torch.tensor(numbers)
-    left, taken = split(len(rest), val_fraction, seed, "val", target[rest], labels)
+    found = scan(folders["train"])
+    images = {name: _own(folder, found) for name, folder in folders.items() if name != "train"}
+    notes = [note for each in (found, *images.values()) for note in each.notes]
+    remarks = [remark for each in (found, *images.values()) for remark in each.remarks]
+    rows, target = torch.arange(len(found.files)), torch.tensor(found.numbers)
+    for name, fraction in (("test", test_fraction), ("val", val_fraction)):
+        if name not in images:
+            left, taken = split(len(rows), fraction, seed, name, target[rows], found.classes)
+            rows, images[name] = rows[left], _chosen(found, rows[taken])
+    images["train"] = _chosen(found, rows)
+    remarks += file_leaks(images["train"].files + images["val"].files, images["test"].files, "test")
+    remarks += file_leaks(images["train"].files, images["val"].files, "val")
 
-    def part(names: list[Path], classes: Tensor) -> Split | None:
-        rows = ImageRows(names, classes.tolist(), (height, width), MODES[colour])
-        return Split((), classes, rows) if names else None
+    def part(name: str) -> Split | None:
+        files, numbers = images[name].files, images[name].numbers
+        dataset = ImageRows(files, numbers, (height, width), MODES[colour])
+        return Split((), torch.tensor(numbers), dataset) if files else None
 
-    train = part([files[i] for i in rest[left]], target[rest][left])
+    train = part("train")
     assert train is not None, "split leaves rows in train"
     if change is not None:
         check_augment(change, train.dataset[0][0], seed)  # type: ignore[index]
         train = Split((), train.target, train.dataset, change)
-    notes = [f"{len(files)} images of {len(labels)} classes from {folder}"]
     return from_parts(
         "image_folder",
         "classification",
         "image",
         train,
-        part([files[i] for i in rest[taken]], target[rest][taken]),
-        part(test_files, test_numbers),
+        part("val"),
+        part("test"),
         input_shape=(channels, height, width),
-        labels=labels,
+        labels=found.classes,
         preprocessing={"inputs": [steps]},
         notes=notes,
-        remarks=file_leaks([files[i] for i in rest], test_files),
+        remarks=remarks,
         loading=Loading(in_memory, workers),
     )
 
 
-def _folders(path: str | None, train_path: str | None, test_path: str | None) -> tuple[Path, Path | None]:
-    if (path is None) == (train_path is None):
+class ImageRows(Dataset[tuple[Tensor, int]]):
+    """Rows `(image (C, H, W) uint8, class)`, decoded from `files` each time. Raises `DataError` naming the file."""
+
+    fixed = True
+
+    def __init__(self, files: Sequence[Path], labels: Sequence[int], size: tuple[int, int], mode: str) -> None:
+        self.files = list(files)
+        self.labels = list(labels)
+        self.size = size
+        self.mode = mode
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return decode(self.files[index], self.size, self.mode), self.labels[index]
+
+
+def _folders(path: str | None, train: str | None, val: str | None, test: str | None) -> dict[str, Path]:
+    """The folder of each part that has one, train first."""
+    if (path is None) == (train is None):
         what = "give dataset.path (one folder, split here) or dataset.train_path (and dataset.test_path)"
         found = "neither is given." if path is None else "both are given."
         raise ConfigError(Problem("dataset.path", f"{what}: {found}"))
-    if path is not None and test_path is not None:
-        raise ConfigError(Problem("dataset.test_path", "goes with dataset.train_path, not with dataset.path."))
-    return resolve(path or train_path or ""), resolve(test_path) if test_path is not None else None
+    given = {name: folder for name, folder in (("val", val), ("test", test)) if folder is not None}
+    if train is not None:
+        return {name: resolve(folder) for name, folder in {"train": train, **given}.items()}
+    if given:
+        key = f"dataset.{next(iter(given))}_path"
+        raise ConfigError(Problem(key, "goes with dataset.train_path, not with dataset.path."))
+    whole = resolve(path or "")
+    return part_folders(whole) or {"train": whole}
 
 
 def _pair(size: int | Sequence[int]) -> tuple[int, int]:
@@ -110,20 +145,19 @@ def _by_channel(key: str, value: float | Sequence[float], channels: int) -> list
     return values
 
 
-def _test_rows(
-    folder: Path | None, labels: list[str], files: list[Path], numbers: list[int], fraction: float, seed: int
-) -> tuple[Tensor, list[Path], Tensor]:
-    """(row numbers that are left, test files, their classes): from a folder of their own, else drawn."""
-    if folder is None:
-        target = torch.tensor(numbers)
-        rest, taken = split(len(files), fraction, seed, "test", target, labels)
-        return rest, [files[i] for i in taken], target[taken]
-    found, test_files, own = scan(folder, least=1)
-    strange = sorted(set(found) - set(labels))
+def _own(folder: Path, train: ImageFiles) -> ImageFiles:
+    """The images of a part that has a folder of its own, numbered as the classes of train."""
+    found = scan(folder, least=1)
+    strange = sorted(set(found.classes) - set(train.classes))
     if strange:
-        hint = did_you_mean(strange[0], labels)
+        hint = did_you_mean(strange[0], train.classes)
         raise DataError(
             f"image_folder: {folder} has classes that train lacks: {', '.join(strange[:10])}. {hint}".strip()
         )
-    classes = torch.tensor([labels.index(found[number]) for number in own])
-    return torch.arange(len(files)), test_files, classes
+    return found._replace(numbers=[train.classes.index(found.classes[number]) for number in found.numbers])
+
+
+def _chosen(images: ImageFiles, rows: Tensor) -> ImageFiles:
+    """The files of these rows."""
+    chosen = rows.tolist()
+    return images._replace(files=[images.files[i] for i in chosen], numbers=[images.numbers[i] for i in chosen])

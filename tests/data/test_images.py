@@ -14,8 +14,9 @@ from PIL import Image
 from dlrun.data.augment import build_augment, transforms
 from dlrun.data.base import Data, Loading
 from dlrun.data.batches import batches_for
+from dlrun.data.image_files import check_headers
 from dlrun.data.image_folder import image_folder
-from dlrun.data.images import check_headers, decode
+from dlrun.data.images import decode
 from dlrun.errors import ConfigError, DataError
 
 COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
