@@ -19,7 +19,6 @@ from typing import Any
 
 from dlrun.config.config import Config
 from dlrun.errors import ConfigError, Problem, TrainingFailed
-from dlrun.store.failure import Failure, read_failure
 
 
 @dataclass(frozen=True)
@@ -87,10 +86,9 @@ def train(config: Config | Sequence[str]) -> Run:
     outcome = runner.train(frozen, overrides=words)
     if outcome.exit_code == 130:
         raise KeyboardInterrupt
-    if outcome.exit_code != 0 or outcome.run is None:
-        failure = None if outcome.run is None else read_failure(outcome.run.read_status())
-        failure = failure or Failure("signal", "it was stopped before it began")
-        raise TrainingFailed(f"the run ended with exit code {outcome.exit_code}: {failure.message}", failure.kind)
+    if (failure := outcome.failure) is not None:
+        raise TrainingFailed(f"the run ended with exit code {failure.exit_code}: {failure.message}", failure.kind)
+    assert outcome.run is not None
     return Run(outcome.run.path)
 
 

@@ -74,6 +74,14 @@ class RunError(DlrunError):
     """A run directory or checkpoint that cannot be used as asked."""
 
 
+class InUse(RunError):
+    """A directory that another process holds; `owner` says which."""
+
+    def __init__(self, path: object, owner: str) -> None:
+        self.owner = owner
+        super().__init__(f"{path} is in use by another dlrun process ({owner}).")
+
+
 class CheckFailed(DlrunError):
     """A check that was asked for (verify-resume, export) found a difference, or a sweep has failed jobs."""
 

@@ -26,6 +26,7 @@ from dlrun.data.source import Batches, Options, trimmed
 from dlrun.errors import DataError, DlrunError, TrainingFailed
 from dlrun.processes import die_with, safe_path, set_variables
 from dlrun.spec import Batch, DataSpec
+from dlrun.torch_errors import is_dead_reader
 
 Key = tuple[int, int]  # epoch and row: all that the randomness of an item depends on
 MOST_WORKERS = 4  # that `auto` starts
@@ -154,7 +155,7 @@ def stream(loader: DataLoader[Any]) -> Iterator[Batch]:
                 raise batch
             yield batch
     except RuntimeError as error:
-        if "DataLoader worker" in str(error) and ("exited" in str(error) or "killed" in str(error)):
+        if is_dead_reader(error):
             raise TrainingFailed(
                 f"a process that reads data died ({error}). Often that is memory: try dataset.workers=0.", "crash"
             ) from error

@@ -17,15 +17,16 @@ from dlrun.data.batches import Batch
 from dlrun.engine.loop import fit
 from dlrun.engine.state import TrainState, rng_state
 from dlrun.engine.step import PlainStep
-from dlrun.errors import Diverged, DlrunError, RunError
+from dlrun.errors import DlrunError, RunError
 from dlrun.objectives.optimizers import needs_closure
 from dlrun.run.build import build
 from dlrun.run.context import Components, LoadInitial, RunContext
-from dlrun.run.failure import out_of_memory
 from dlrun.run.screen import words_for
 from dlrun.store import checkpoint as files
+from dlrun.store.failure import Failure
 
 NAME = "crash.pt"
+REPEATABLE = ("diverged", "component", "bug")  # the failures that a step makes, and makes again
 LIMIT = 20_000  # steps that are repeated at most
 
 
@@ -85,13 +86,12 @@ def wrong(state: TrainState, loss: Tensor) -> str:
     return ""
 
 
-def keep_step(context: RunContext, error: BaseException, load_initial: LoadInitial) -> None:
+def keep_step(context: RunContext, failure: Failure, load_initial: LoadInitial) -> None:
     """Find the step that went wrong, and save what it needs as RUN/crash.pt.
 
     Not for failures that no step has made, and not where it would fail in the same way as the search.
     """
-    ours = isinstance(error, Diverged) or not isinstance(error, DlrunError | OSError | SystemExit)
-    if context.stage != "training" or not ours or out_of_memory(error) or context.signals.stop():
+    if context.stage != "training" or failure.kind not in REPEATABLE or context.signals.stop():
         return
     context.screen.line("Looking for the step that went wrong (Ctrl-C ends the search) ...", style="dim")
     path = capture(context, load_initial)
@@ -114,7 +114,7 @@ def capture(context: RunContext, load_initial: LoadInitial) -> Path | None:
             path = context.run.file(NAME)
             files.write(path, found.capsule)
             return path
-    except Exception:  # whatever it is, the failure that we look for has been told
+    except (Exception, SystemExit):  # whatever it is, the failure that we look for has been told
         return None
     finally:
         if components is not None:

@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-
-import torch
 
 from dlrun.components.plugins import loaded
 from dlrun.components.registry import TABLES
 from dlrun.config.config import Config
-from dlrun.errors import (
-    ComponentError,
-    ConfigError,
-    DataError,
-    DlrunError,
-    RunError,
-    TrainingFailed,
-    cannot_write,
-    first_line,
-    in_words,
-)
+from dlrun.errors import ComponentError, DataError, DlrunError, TrainingFailed, cannot_write, first_line, in_words
 from dlrun.package import PACKAGE
 from dlrun.run.context import RunContext
-from dlrun.run.outcome import Outcome
 from dlrun.store.claim import is_at_fault
+from dlrun.store.failure import Failure
 from dlrun.store.files import now
+from dlrun.torch_errors import is_anomaly, is_out_of_memory
 
 YOURS = "an exception in a component of yours"
 
 
-def failed(context: RunContext, error: Exception | SystemExit) -> Outcome:
+def failed(context: RunContext, error: Exception | SystemExit) -> Failure:
     """Note the failure in the run directory, and say it.
 
     With the exit code 1 or 2 (a bug of ours, the user's input) only train.log has it: the error is to be raised
@@ -41,20 +31,20 @@ def failed(context: RunContext, error: Exception | SystemExit) -> Outcome:
     context.signals.hold()
     screen = context.screen
     screen.stop_bar()
-    code, message, trace = explain(context, error)
-    message += leave_behind(context, error, code, message)
-    if code in (1, 2):
-        screen.note(f"Error: {message}")
-        if code == 1:
-            screen.note("".join(traceback.format_exception(error)).rstrip())
+    failure = failure_of(context, error)
+    failure = replace(failure, message=failure.message + leave_behind(context, failure))
+    if failure.exit_code in (1, 2):
+        screen.note(f"Error: {failure.message}")
+        if failure.exit_code == 1:
+            screen.note(failure.traceback.rstrip())
     else:
-        if trace:
+        if not isinstance(error, DlrunError) and failure.kind in ("component", "diverged"):
             screen.line(own_traceback(error), always=True)
-        screen.line(f"Error: {message}", style="red", always=True)
-    return Outcome(context.run, code, state=context.state)
+        screen.line(f"Error: {failure.message}", style="red", always=True)
+    return failure
 
 
-def leave_behind(context: RunContext, error: BaseException, code: int, message: str) -> str:
+def leave_behind(context: RunContext, failure: Failure) -> str:
     """The replaced run again, or nothing if nothing was trained, or a status that says why. Returns words on it."""
     run = context.run
     trained = context.stage != "beginning" or context.resumed or run.file("init").exists()
@@ -62,61 +52,50 @@ def leave_behind(context: RunContext, error: BaseException, code: int, message: 
         if run.put_back():
             context.stage = "beginning"  # there is nothing of it left to look for the step in
             return " (The run that it was to replace is back.)"
-        if code == 2 and not trained and run.begins:
+        if failure.kind == "input" and not trained and run.begins:
             run.abandon()
             return ""
-        run.write_status(
-            state="failed", ended=now(), exit_code=code, error=message, seconds=context.seconds(),
-            traceback="".join(traceback.format_exception(error)),
-        )  # fmt: skip
+        run.write_status(state="failed", ended=now(), seconds=context.seconds(), **failure.to_values())
     except OSError as disk:  # a full disk must not hide what happened
         return f" (status.json could not be written: {disk.strerror or disk})"
     return ""
 
 
-def explain(context: RunContext, error: BaseException) -> tuple[int, str, bool]:
-    """Exit code, message, and whether the traceback belongs to the message."""
-    if isinstance(error, ConfigError | DataError | RunError):
-        return 2, str(error), False
-    if isinstance(error, DlrunError):
-        return error.exit_code, str(error), False
+def failure_of(context: RunContext, error: BaseException) -> Failure:
+    """Why the run failed."""
     if isinstance(error, OSError) and is_at_fault(context.run.path, error):
         last = context.run.last
         kept = f" The last checkpoint is whole: {last}." if last.exists() else ""
-        return 4, f"{cannot_write(context.run.path, error)}{kept}", False
-    if out_of_memory(error):
-        return 4, memory_words(error), False
-    if "detect_anomaly" in str(error) or "returned nan values" in str(error):
-        return 4, f"anomaly: {first_line(error)}", True
-    if from_plugin(error, context.config):
-        return 4, f"{YOURS}: {in_words(error)}", True
-    return 1, in_words(error), True
+        known: DlrunError | None = TrainingFailed(f"{cannot_write(context.run.path, error)}{kept}", "disk_full")
+    else:
+        known = as_ours(error, context.config)
+    stack = "".join(traceback.format_exception(error))
+    if known is None:
+        return Failure("bug", in_words(error), stack, 1)
+    return Failure(known.kind, str(known), stack, known.exit_code)
+
+
+def as_ours(error: BaseException, config: Config) -> DlrunError | None:
+    """An exception as an error that says why it happened: decided here, once. None for a bug of ours."""
+    if isinstance(error, DlrunError):
+        return error
+    if is_out_of_memory(error):
+        said = first_line(error)  # a MemoryError of Python's says nothing
+        advice = "out of memory. Try a smaller trainer.batch_size with trainer.accumulate."
+        return TrainingFailed(f"{advice} ({said})" if said else advice, "out_of_memory")
+    if is_anomaly(error):
+        return TrainingFailed(f"anomaly: {first_line(error)}", "diverged")
+    return ComponentError(f"{YOURS}: {in_words(error)}") if from_plugin(error, config) else None
 
 
 def before_training(error: Exception | SystemExit, config: Config) -> BaseException:
     """What is raised when the components cannot be made: the same error, if it is a bug of ours."""
-    if isinstance(error, DlrunError):
-        return error
-    if out_of_memory(error):
-        return TrainingFailed(memory_words(error), "out_of_memory")
-    if from_plugin(error, config):
-        return ComponentError(f"{YOURS}: {in_words(error)}\n\n{own_traceback(error)}")
-    if isinstance(error, OSError) and error.filename is not None:
+    known = as_ours(error, config)
+    if isinstance(known, ComponentError) and known is not error:
+        return ComponentError(f"{known}\n\n{own_traceback(error)}")
+    if known is None and isinstance(error, OSError) and error.filename is not None:
         return DataError(f"cannot read {error.filename}: {error.strerror}.")
-    return error
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Of the device or of the machine."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-
-
-def memory_words(error: BaseException) -> str:
-    said = first_line(error)  # a MemoryError of Python's says nothing
-    advice = "out of memory. Try a smaller trainer.batch_size with trainer.accumulate."
-    return f"{advice} ({said})" if said else advice
+    return known or error
 
 
 def from_plugin(error: BaseException, config: Config) -> bool:

@@ -16,7 +16,6 @@ from dlrun.run.screen import Screen, shorter
 from dlrun.run.signals import EXIT_CODES, Interrupted
 from dlrun.run.weights import load_weights, weights_of
 from dlrun.store import checkpoint as files
-from dlrun.store.failure import read_failure
 from dlrun.store.find import OUTPUTS, find_run, find_runs, user_path
 from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
@@ -80,8 +79,7 @@ def trained(context: RunContext, experiment: str, train: Train) -> Path:
     if outcome.exit_code in EXIT_CODES.values():
         stopped = outcome.exit_code == EXIT_CODES[signal.SIGINT]
         raise Interrupted(signal.SIGINT if stopped else signal.SIGTERM)
-    if outcome.exit_code != 0:
+    if outcome.failure is not None:
         what = f"experiment {experiment}, which init_from needs, failed: see {place}/train.log."
-        failure = read_failure(RunDir(place).read_status())
-        raise TrainingFailed(what, failure.kind if failure else "bug")
+        raise TrainingFailed(what, outcome.failure.kind)
     return weights_file(RunDir(place))

@@ -36,7 +36,7 @@ def write_facts(context: RunContext) -> None:
     started = status.get("started") if context.resumed else None
     run.write_status(
         state="running", name=context.name, pid=getpid(), host=socket.gethostname(), started=started or now(),
-        ended=None, error=None, traceback=None, exit_code=None,
+        ended=None, kind=None, error=None, traceback=None, exit_code=None,
     )  # fmt: skip
     if not context.resumed:
         write_atomic(run.file("overrides.txt"), "".join(f"{word}\n" for word in context.overrides).encode())

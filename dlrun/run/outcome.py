@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlrun.run.screen import Screen
 from dlrun.run.signals import Interrupted
+from dlrun.store.failure import Failure
 from dlrun.store.rundir import RunDir
 
 if TYPE_CHECKING:
@@ -19,9 +20,14 @@ class Outcome:
     """What became of a run."""
 
     run: RunDir | None
-    exit_code: int
+    failure: Failure | None = None  # also of a run that a signal stopped
     summary: dict[str, Any] = field(default_factory=dict)
     state: TrainState | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the command (see docs/architecture.md)."""
+        return 0 if self.failure is None else self.failure.exit_code
 
 
 Train = Callable[..., Outcome]  # `runner.train`, handed to what may have to train another run first
@@ -30,4 +36,5 @@ Train = Callable[..., Outcome]  # `runner.train`, handed to what may have to tra
 def before_it_began(interrupted: Interrupted, screen: Screen, run: RunDir | None = None) -> Outcome:
     """The outcome after a signal that came while the components were made: there is nothing to save."""
     screen.line(f"Stopped by {interrupted} before training began.", style="yellow", always=True)
-    return Outcome(run, interrupted.exit_code)
+    words = f"stopped by {interrupted} before training began"
+    return Outcome(run, Failure("signal", words, exit_code=interrupted.exit_code))

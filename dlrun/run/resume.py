@@ -46,7 +46,7 @@ def resume(
     refuse_changes(own, config, forced or set())
     if done := already_finished(run, own, config):
         screen.line(done, always=True)
-        return Outcome(run, 0, read_json(run.summary))
+        return Outcome(run, summary=read_json(run.summary))
     with Signals() as signals:
         try:
             from dlrun.run.build import build

@@ -20,6 +20,7 @@ from dlrun.run.outcome import Outcome
 from dlrun.run.recorder import Recorder
 from dlrun.run.screen import words_for
 from dlrun.run.signals import EXIT_CODES, Interrupted
+from dlrun.store.failure import Failure
 from dlrun.store.files import now
 
 OnEpoch = Callable[[dict[str, float]], bool]  # looks at each row of metrics.csv; True ends the run there (pruning)
@@ -39,11 +40,11 @@ class Session:
         try:
             return self.story(checkpoint)
         except (Exception, SystemExit) as error:
-            outcome = failed(context, error)
-            keep_step(context, error, self.load_initial)
-            if outcome.exit_code in (1, 2):
+            failure = failed(context, error)
+            keep_step(context, failure, self.load_initial)
+            if failure.exit_code in (1, 2):
                 raise
-            return outcome
+            return Outcome(context.run, failure, state=context.state)
         finally:
             context.close()
 
@@ -95,21 +96,21 @@ class Session:
         """Note in status.json that all is written."""
         context = self.context
         state = "pruned" if context.pruned else "finished"
-        context.run.write_status(state=state, ended=now(), exit_code=0, error=None, seconds=context.seconds())
-        return Outcome(context.run, 0, summary, context.state)
+        context.run.write_status(state=state, ended=now(), exit_code=0, seconds=context.seconds())
+        return Outcome(context.run, summary=summary, state=context.state)
 
     def interrupted(self) -> Outcome:
         """Say that a signal ended the run: everything is saved, and can go on."""
         context, run, state = self.context, self.context.run, self.context.state
         number = signal.Signals(context.signals.number or signal.SIGINT)
-        code = EXIT_CODES[number]
+        failure = Failure("signal", f"stopped by {number.name}", exit_code=EXIT_CODES[number])
         if run.put_back():
             words = f"Stopped by {number.name} before the first checkpoint: the run that was here is back."
             context.screen.line(words, style="yellow", always=True)
-            return Outcome(run, code)
-        run.write_status(state="interrupted", ended=now(), exit_code=code, error=f"stopped by {number.name}")
+            return Outcome(run, failure)
+        run.write_status(state="interrupted", ended=now(), **failure.to_values())
         place = f"in epoch {state.epoch + 1}" if state.epoch < context.plan.epochs else "at the end"
         words = f"Stopped by {number.name} {place}, after step {state.step}."
         context.screen.line(words, style="yellow", always=True)
         context.screen.line(f"Go on with:  {words_for('resume', run.path)}", always=True)
-        return Outcome(run, code, state=state)
+        return Outcome(run, failure, state=state)

@@ -49,9 +49,6 @@ class Failure:
         }
 
 
-NO_FAILURE: dict[str, Any] = {"kind": None, "error": None, "traceback": None}  # in a status.json
-
-
 def read_failure(values: Mapping[str, Any]) -> Failure | None:
     """The failure in a status.json, a job's result or record; None where there is none."""
     message, code = str(values.get("error") or ""), values.get("exit_code")

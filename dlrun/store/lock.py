@@ -9,7 +9,7 @@ import socket
 import time
 from pathlib import Path
 
-from dlrun.errors import RunError
+from dlrun.errors import InUse
 
 NAME = ".lock"
 _held: set[int] = set()  # the file descriptors of this process's locks
@@ -35,14 +35,14 @@ class Lock:
     def hold(self, patience: float = 0.05) -> None:
         """Hold the folder until this process ends.
 
-        Whoever asks about the lock holds it for a moment: it is tried again for `patience` seconds. Raises `RunError`
+        Whoever asks about the lock holds it for a moment: it is tried again for `patience` seconds. Raises `InUse`
         when another process has it.
         """
         handle = os.open(self.folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
         if not _taken(handle, patience):
             owner = os.read(handle, 200).decode(errors="replace")
             os.close(handle)
-            raise RunError(f"{self.folder} is in use by another dlrun process ({owner}).")
+            raise InUse(self.folder, owner)
         _held.add(handle)
         self._handle = handle
         os.truncate(handle, 0)

@@ -21,7 +21,7 @@ import yaml
 
 from dlrun.config.config import Config
 from dlrun.config.schema import yamls
-from dlrun.errors import ConfigError, Problem, RunError, cannot_write
+from dlrun.errors import ConfigError, InUse, Problem, RunError, cannot_write
 from dlrun.store.files import write_atomic
 from dlrun.store.lock import Lock, owner
 from dlrun.store.rundir import RunDir
@@ -108,9 +108,9 @@ class SweepDir:
             for path in (self.path, self.path / "jobs", self.state):
                 path.mkdir(parents=True, exist_ok=True)
             self._lock.hold(PATIENCE)
-        except RunError as error:
-            text = f"{error} To end it: dlrun sweep stop {self.path}"
-            raise RunError(text.replace("another dlrun process", "another sweep")) from None
+        except InUse as error:
+            text = f"{self.path} is in use by another sweep ({error.owner}). To end it: dlrun sweep stop {self.path}"
+            raise RunError(text) from None
         except OSError as error:
             raise RunError(cannot_write(self.path, error)) from error
         self.read()

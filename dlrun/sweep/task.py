@@ -19,7 +19,7 @@ from typing import Any
 
 from dlrun.errors import ConfigError, DlrunError, in_words
 from dlrun.processes import set_variables
-from dlrun.store.failure import Failure, read_failure
+from dlrun.store.failure import Failure
 from dlrun.store.files import write_json
 from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
@@ -131,8 +131,7 @@ def train_job(task: Task) -> dict[str, Any]:
         argv=task.argv,
         on_epoch=asking(task) if task.prune else None,
     )
-    failure = read_failure(RunDir(task.path).read_status()) if outcome.exit_code else None
-    return failure.to_values() if failure else {"exit_code": outcome.exit_code}
+    return outcome.failure.to_values() if outcome.failure else {"exit_code": 0}
 
 
 def check_job(task: Task) -> dict[str, Any]:

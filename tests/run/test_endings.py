@@ -12,10 +12,12 @@ import pytest
 
 import dlrun
 from dlrun import cli
+from dlrun.report.compare import compare
 from dlrun.run import initial, runner, screen, session
 from dlrun.run.context import LoadInitial, RunContext
 from dlrun.run.screen import Screen
 from dlrun.store import checkpoint
+from dlrun.store.failure import Failure
 from tests.helpers.quick_runs import QUICK, begin, interrupt, no_space, run, status
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -55,7 +57,7 @@ class Net(torch.nn.Module):
     def forward(self, x):
         y = self.fc(x.flatten(1))
         if self.training and self.fault == "forward":
-            raise KeyError("my mistake")
+            raise KeyError("my mistake: column 3 is not finite, training diverged")
         if self.training and self.fault == "quit":
             raise SystemExit("my mistake")
         if self.training and self.fault == "oom":
@@ -93,14 +95,16 @@ def test_an_exception_of_the_users_is_theirs(fault: str, mine: list[str], capsys
     if fault in ("build", "exit", "memory"):
         assert not Path("a").exists()
     else:
-        assert (status()["state"], status()["exit_code"]) == ("failed", 4)
+        kind = "out_of_memory" if fault == "oom" else "component"
+        assert [(job.failure and job.failure.kind, job.diverged) for job in compare(["a"]).jobs] == [(kind, False)]
+        assert (status()["state"], status()["kind"], status()["exit_code"]) == ("failed", kind, 4)
 
 
 def test_a_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("dlrun.run.recorder.Recorder.epoch", lambda *_: 1 / 0)
     assert run() == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
-    assert (status()["state"], status()["exit_code"]) == ("failed", 1)
+    assert (status()["state"], status()["kind"], status()["exit_code"]) == ("failed", "bug", 1)
     assert "ZeroDivisionError" in status()["traceback"]
     assert "ZeroDivisionError" in Path("a/train.log").read_text()
 
@@ -109,8 +113,9 @@ def test_a_later_success_forgets_the_failure(monkeypatch: pytest.MonkeyPatch) ->
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "write_last", no_space)
         assert run() == 4
+    assert status()["kind"] == "disk_full"
     assert cli.main(["resume", "a"]) == 0
-    assert (status()["state"], status()["error"], status()["traceback"]) == ("finished", None, None)
+    assert [status()[key] for key in ("state", "kind", "error", "traceback")] == ["finished", None, None, None]
 
 
 def test_a_logger_that_is_not_installed_is_found_before_a_directory_is_made(
@@ -167,7 +172,7 @@ def test_the_second_signal_disturbs_nothing_that_the_first_began(monkeypatch: py
         patch.setattr(session.Session, "interrupted", interrupted)
         patch.setattr("dlrun.run.opening.print_header", lambda _: os.kill(os.getpid(), signal.SIGTERM))
         assert begin().exit_code == 143
-    assert status()["state"] == "interrupted"
+    assert (status()["state"], status()["kind"]) == ("interrupted", "signal")
     assert begin().exit_code == 0
 
 
@@ -197,7 +202,7 @@ def test_the_search_for_the_step_can_be_ended(
 ) -> None:
     ordinary = session.keep_step
 
-    def impatient(context: RunContext, error: BaseException, load_initial: LoadInitial) -> None:
+    def impatient(context: RunContext, failure: Failure, load_initial: LoadInitial) -> None:
         line = context.screen.line
 
         def then_a_signal(text: str, **options: Any) -> None:
@@ -205,10 +210,11 @@ def test_the_search_for_the_step_can_be_ended(
             os.kill(os.getpid(), signal.SIGINT)
 
         monkeypatch.setattr(context.screen, "line", then_a_signal)
-        ordinary(context, error, load_initial)
+        ordinary(context, failure, load_initial)
 
     monkeypatch.setattr(session, "keep_step", impatient)
     assert run("optimizer=sgd", "optimizer.lr=1e30") == 4
+    assert status()["kind"] == "diverged"
     assert "Looking for the step" in capsys.readouterr().out
     assert not Path("a/crash.pt").exists()
 
