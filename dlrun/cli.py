@@ -14,7 +14,7 @@ from typing import Any
 
 from dlrun.commands import COMMANDS, CommandLine
 from dlrun.config.overrides import other_tools
-from dlrun.config.schema.schema import all_keys, config_dirs, read_schema, set_config_dir
+from dlrun.config.schema.schema import all_keys, set_config_dir, text_schema
 from dlrun.errors import ConfigError, DlrunError, Problem, did_you_mean
 from dlrun.manual import MANUAL
 
@@ -187,7 +187,7 @@ def _colour() -> bool:
 
 def _menu() -> Any:
     """The menu as the files are, without plug-ins: what help and completion need."""
-    return read_schema(config_dirs())
+    return text_schema()
 
 
 def _help(words: CommandLine) -> int:

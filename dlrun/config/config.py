@@ -14,9 +14,6 @@ from dlrun.config.schema.schema import COMPONENTS, Schema, config_dirs, read_sch
 from dlrun.errors import ConfigError, Problem
 from dlrun.plain import flatten
 
-# What does not change a result is not part of a run's identity.
-APART = ("run", "resume", "logger", "checkpoint", "sweep")
-
 
 class Section(Mapping[str, Any]):
     """A frozen section: `section.lr`, `section["lr"]`, `**section`. Lists have become tuples, dicts are sections."""
@@ -95,10 +92,17 @@ class Config(Section):
 
     @property
     def identity(self) -> str:
-        """SHA-256 of all that changes results: everything but run, resume, logger, checkpoint, sweep, device.name."""
-        values = {key: value for key, value in thaw(self).items() if key not in APART}
-        values["device"] = {key: value for key, value in values["device"].items() if key != "name"}
-        return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+        """SHA-256 of all that changes the result, as the contracts of the keys say."""
+        return identity_of(self, current_schema())
+
+    @classmethod
+    def stored(cls, values: Mapping[str, Any], choices: Schema) -> Config:
+        """A configuration that was checked when it was stored; what is new since an older dlrun takes its default.
+
+        One that cannot be checked any more (the plug-in of a component is not loaded) stays as it is.
+        """
+        clean, problems = check(thaw(values), choices)
+        return cls(values if problems else clean)
 
     @classmethod
     def checked(cls, values: Mapping[str, Any], choices: Schema | None = None) -> Config:
@@ -124,6 +128,12 @@ class Config(Section):
             unknown = {problem.key: problem for problem in not_registered(values, choices)}
             raise ConfigError([unknown.get(problem.key, problem) for problem in problems])
         return cls(clean)
+
+
+def identity_of(config: Config, choices: Schema) -> str:
+    """`Config.identity` by the contracts of this menu: for many configurations it need not be looked up each time."""
+    told = {key: value for key, value in config.flat().items() if choices.effect(key, config).changes_result}
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def current_schema() -> Schema:

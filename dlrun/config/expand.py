@@ -8,7 +8,7 @@ Files are read once for each choice of groups; 200 jobs are composed, checked an
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -18,8 +18,7 @@ from typing import Any
 from dlrun.config.compose import Draft, prepare, read_draft
 from dlrun.config.config import Config
 from dlrun.config.overrides.grammar import read_word
-from dlrun.config.overrides.values import LARGEST_SWEEP, Choices, Distribution, quote, read_value
-from dlrun.config.schema.contract import format_yaml
+from dlrun.config.overrides.values import LARGEST_SWEEP, Choices, Distribution, as_text
 from dlrun.config.schema.schema import Schema
 from dlrun.errors import ConfigError, Problem
 
@@ -37,6 +36,10 @@ class Job:
     config: Config | None
     problems: list[Problem] = field(default_factory=list)
 
+    def label(self, fixed: Sequence[str]) -> str:
+        """Its words beyond those that all jobs have: `optimizer=adam seed=0`."""
+        return " ".join(self.overrides[len(fixed) :])
+
 
 @dataclass(frozen=True)
 class Expansion:
@@ -53,6 +56,7 @@ class Expansion:
     config: Config
     menu: Schema = field(repr=False)
     left_out: tuple[str, ...] = ()
+    repeated: tuple[str, ...] = ()  # words of swept keys that were given more than once
 
     def job(self, values: Mapping[str, Any]) -> Job:
         """The job with these values of the swept keys (plain values, as `swept` has them)."""
@@ -122,8 +126,10 @@ def expand_draft(draft: Draft) -> Expansion:
     grids = [(key, value) for key, value in own if isinstance(value, Choices)]
     space: dict[str, Any] = {key: _space(value) for key, value in own}
     rows: Rows = {}
+    repeated = dict.fromkeys(_repeated(own))
     for texts, values in _product(grids):
         inner = _inner(draft, fixed, texts)
+        repeated |= dict.fromkeys(_repeated(inner))
         for key, value in inner:
             space[key] = _joined(space.get(key), _space(value))
         for more, row in _product([(key, value) for key, value in inner if isinstance(value, Choices)]):
@@ -140,12 +146,13 @@ def expand_draft(draft: Draft) -> Expansion:
         raise ConfigError([_no_grid(key) for key, value in space.items() if isinstance(value, Distribution)])
     space = {key: _typed(key, value, draft.menu) for key, value in space.items()}
     if config.sweep.search == "grid":
-        return Expansion(fixed, space, jobs, config, draft.menu)
+        return Expansion(fixed, space, jobs, config, draft.menu, repeated=tuple(repeated))
     bad = _impossible(jobs)
     if bad and not config.sweep.skip_invalid:
         raise ConfigError(_named(bad, jobs))
     space = {key: _without(bad, key, value) for key, value in space.items()}
-    return Expansion(fixed, space, [], config, draft.menu, tuple(f"{key}={text}" for key, text in bad))
+    left_out = tuple(f"{key}={text}" for key, text in bad)
+    return Expansion(fixed, space, [], config, draft.menu, left_out, tuple(repeated))
 
 
 def _some(choices: Schema, fixed: tuple[str, ...], rows: Rows, sample: tuple[str, ...]) -> list[Job]:
@@ -207,17 +214,6 @@ def make_job(choices: Schema, fixed: tuple[str, ...], swept: tuple[str, ...], va
     return Job(words, values, config, problems)
 
 
-def as_text(value: Any) -> str:
-    """A plain value as an override's text, so that it is read back as the same value."""
-    if isinstance(value, str):
-        return value if read_value(value) == value else quote(value)
-    if isinstance(value, (list, tuple)):
-        return "[" + ",".join(as_text(item) for item in value) + "]"
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{as_text(item)}" for key, item in value.items()) + "}"
-    return repr(value) if isinstance(value, float) else format_yaml(value)
-
-
 def _own(draft: Draft) -> tuple[tuple[str, ...], list[tuple[str, Choices | Distribution]]]:
     """The words that hold for all jobs, as typed, and the swept keys; the last word for a key counts."""
     last = {word.key: word for word in draft.words}
@@ -259,8 +255,17 @@ def _product(keys: list[tuple[str, Choices]]) -> Iterator[tuple[tuple[str, ...],
         yield tuple(f"{key}={text}" for key, _, text in row), {key: value for key, value, _ in row}
 
 
+def _repeated(keys: list[tuple[str, Choices | Distribution]]) -> list[str]:
+    """The words of values that are given more than once for a key: `seed=0` of `seed=0,0,0`."""
+    counted = {key: Counter(value.texts) for key, value in keys if isinstance(value, Choices)}
+    return [f"{key}={text}" for key, texts in counted.items() for text, count in texts.items() if count > 1]
+
+
 def _space(value: Choices | Distribution) -> Space:
-    return list(value.values) if isinstance(value, Choices) else value
+    """The values of a key, each once."""
+    if isinstance(value, Distribution):
+        return value
+    return list(dict(zip(value.texts, value.values, strict=True)).values())
 
 
 def _joined(known: Space | None, new: Space) -> Space:

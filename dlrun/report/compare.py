@@ -12,16 +12,18 @@ import os
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from dlrun.config.schema.schema import text_schema
+from dlrun.config.schema.words import key_of, repeated
 from dlrun.errors import RunError, cannot_write
 from dlrun.report import stats
 from dlrun.report.curves import metric_names
-from dlrun.report.jobs import RESULTS, ComparedRun, SweepEntry, collect, short_names, varied_keys
+from dlrun.report.jobs import RESULTS, ComparedRun, SweepEntry, collect, compared, named_alike, short_names, varied_keys
 from dlrun.report.origin import on_origin
 from dlrun.report.remarks import REPEAT, remarks
 from dlrun.report.tables import Table, clipped, format_value, print_table
@@ -106,13 +108,7 @@ def write_results(folder: Path, jobs: Sequence[SweepEntry], target: float | None
         target: a value of the monitored metric: report the time to reach it (default: the jobs'
             sweep.target).
     """
-    return _write(_compare([ComparedRun(row) for row in jobs], target), folder)
-
-
-def select_jobs(comparison: Comparison, paths: Collection[Path]) -> Comparison:
-    """The same comparison of some of its jobs alone: those in these run directories."""
-    some = _compare([job for job in comparison.jobs if job.row.path in paths], comparison.target)
-    return replace(some, folder=comparison.folder)
+    return _write(_compare([compared(row) for row in jobs], target), folder)
 
 
 def compare_command(paths: Sequence[Path | str], output: Path | None = None) -> int:
@@ -166,6 +162,7 @@ def _default_outputs(paths: Sequence[Path]) -> list[Path]:
 
 
 def _compare(jobs: list[ComparedRun], target: float | None = None) -> Comparison:
+    jobs = named_alike(jobs)
     keys = varied_keys(jobs)
     metric, mode, notes, comparable = choose_metric(jobs)
     if target is None:
@@ -192,7 +189,7 @@ def repeat_alone(ranked: Sequence[stats.Group]) -> str:
     words = shlex.split(ranked[0].rows[0].source.command)[1:] if ranked else []
     if not words:
         return "repeat the best setting alone with seed=0,1,2"
-    kept = [word for word in words if not word.startswith(("seed=", "run."))]
+    kept = [word for word in repeated(words, text_schema()) if key_of(word) != "seed"]
     return f"repeat the best with `{shlex.join(['dlrun', '-m', *kept, 'seed=0,1,2'])}`"
 
 

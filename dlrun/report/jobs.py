@@ -9,13 +9,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from dlrun.config.schema.defaults import defaults
+from dlrun.config.schema.schema import text_schema
 from dlrun.errors import RunError
+from dlrun.report.stats import frozen
 from dlrun.store.failure import Failure, read_failure
 from dlrun.store.find import expect_folder, find_runs
 from dlrun.store.marks import is_run
 from dlrun.store.reader import StoredRun
 
-IGNORED = ("run.", "resume", "logger.", "checkpoint.", "sweep.", "device.name")  # what does not change results
+UNCOMPARED = "device.name"  # of what changes the speed alone, the one key that is no column
 RESULTS = "results.csv"
 MISSING = object()
 
@@ -45,13 +48,14 @@ class SweepEntry:
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """A `SweepEntry` and its run directory, together."""
+    """A `SweepEntry` and its run directory, together.
+
+    `like` is another run of the same settings that were given in other words: its words name both.
+    """
 
     row: SweepEntry
-
-    @cached_property
-    def run(self) -> StoredRun:
-        return StoredRun(self.row.path)
+    run: StoredRun
+    like: ComparedRun | None = None
 
     @cached_property
     def status(self) -> str:
@@ -86,14 +90,52 @@ class ComparedRun:
         For a group it is the option or, where the command chose none, the component; "" where there is no
         such key.
         """
+        if self.like is not None and key != "seed":
+            return self.like.setting(key)
         if key in self.row.keys:
             return self.row.keys[key]
-        known = {**self.run.flat, **self.choices}
+        known = {**self.settings, **self.choices}
         return known.get(key, known.get(f"{key}.name", below(known, key) or ""))
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The run's configuration with dotted keys; what is new since the dlrun that stored it has its default."""
+        told = self.run.flat
+        later = defaults(self.run.config, text_schema()) if told else {}
+        return told | {key: value for key, value in later.items() if key not in told and not below(told, key)}
+
+    @cached_property
+    def resolved(self) -> str:
+        """All settings that the comparison can tell, but for the seed, as one text; swept ones in any case."""
+        swept = tuple(f"{key}." for key in self.row.keys)
+        told = [key for key in self.settings if is_compared(key) or f"{key}.".startswith(swept)]
+        return frozen({key: self.settings[key] for key in told if key != "seed"})
 
     @cached_property
     def choices(self) -> dict[str, str]:
         return self.run.choices
+
+
+def compared(row: SweepEntry) -> ComparedRun:
+    """The job with its run directory, which is read when it is asked."""
+    return ComparedRun(row, StoredRun(row.path))
+
+
+def named_alike(jobs: Iterable[ComparedRun]) -> list[ComparedRun]:
+    """The jobs, those of equal settings under one name: `optimizer=momentum` and `optimizer=sgd optimizer.momentum=0.9`
+    are one row.
+    """
+    first: dict[str, ComparedRun] = {}
+    found = []
+    for job in jobs:
+        other = first.setdefault(job.resolved, job) if job.settings else job
+        found.append(job if other is job else ComparedRun(job.row, job.run, other))
+    return found
+
+
+def is_compared(key: str) -> bool:
+    """Whether a key that differs between runs has a column in their comparison."""
+    return key != UNCOMPARED and text_schema().effect(key).is_compared
 
 
 def collect(paths: Sequence[Path]) -> list[ComparedRun]:
@@ -104,7 +146,7 @@ def collect(paths: Sequence[Path]) -> list[ComparedRun]:
         if not rows:
             raise RunError(f"there is no run in {path} (no folder with a status.json and a config.yaml of dlrun's).")
         for row in rows:
-            found.setdefault(row.path.resolve(), ComparedRun(row))
+            found.setdefault(row.path.resolve(), compared(row))
     return list(found.values())
 
 
@@ -167,10 +209,10 @@ def varied_keys(jobs: Sequence[ComparedRun]) -> list[str]:
     command set it or when it differs between jobs with the same component.
     """
     given = list(dict.fromkeys(key for job in jobs for key in job.row.keys))
-    configs = [job for job in jobs if job.run.flat]
+    configs = [job for job in jobs if job.settings]
     given += [name for name in _chosen_groups(configs) if name not in given]
-    order = dict.fromkeys(key for job in configs for key in job.run.flat)
-    differ = [key for key in order if not key.startswith(IGNORED) and key not in given and _differs(configs, key)]
+    order = dict.fromkeys(key for job in configs for key in job.settings)
+    differ = [key for key in order if key not in given and _differs(configs, key) and is_compared(key)]
     whole = tuple(f"{key}." for key in given if "." in key)  # a dict that is swept says what is in it
     differ = [key for key in differ if not key.startswith(whole)]
     told = _overridden(configs)
@@ -180,12 +222,12 @@ def varied_keys(jobs: Sequence[ComparedRun]) -> list[str]:
 
 def _chosen_groups(jobs: Sequence[ComparedRun]) -> list[str]:
     """Groups of which the commands chose different options (`optimizer=sgd,momentum`: both are named sgd)."""
-    names = dict.fromkeys(name for job in jobs for name in job.choices if not f"{name}.".startswith(IGNORED))
+    names = dict.fromkeys(name for job in jobs for name in job.choices if is_compared(name))
     return [name for name in names if len({repr(job.setting(name)) for job in jobs}) > 1]
 
 
 def _differs(jobs: Sequence[ComparedRun], key: str) -> bool:
-    return len({repr(job.run.flat.get(key, MISSING)) for job in jobs}) > 1
+    return len({frozen({key: job.settings.get(key, MISSING)}) for job in jobs}) > 1
 
 
 def _overridden(jobs: Iterable[ComparedRun]) -> set[str]:
@@ -200,7 +242,7 @@ def _follows(jobs: Sequence[ComparedRun], key: str, given: Sequence[str], told: 
         return False
     values: dict[str, set[str]] = {}
     for job in jobs:
-        values.setdefault(repr(job.setting(choice)), set()).add(repr(job.run.flat.get(key, MISSING)))
+        values.setdefault(repr(job.setting(choice)), set()).add(repr(job.settings.get(key, MISSING)))
     return len(values) > 1 and all(len(some) == 1 for some in values.values())
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from torch import nn
 
 from dlrun.config.compose import compose
-from dlrun.config.config import Config
-from dlrun.errors import RunError, TrainingFailed
+from dlrun.config.config import Config, current_schema
+from dlrun.config.schema.schema import GROUPS
+from dlrun.config.schema.words import key_of
+from dlrun.errors import ConfigError, RunError, TrainingFailed
 from dlrun.run.context import RunContext
 from dlrun.run.outcome import Train
 from dlrun.run.screen import Screen, shorter
@@ -22,7 +26,7 @@ from dlrun.store.rundir import RunDir
 
 PREFIX = "experiment:"
 INIT = "init"  # the run, in the directory of the one that starts from it
-SHARED = ("trainer=", "trainer.max_batches=", "device=", "device.", "dataset.root=", "seed=")
+SHARED = ("trainer", "trainer.max_batches", "device", "device.precision", "seed")  # and whatever changes speed alone
 
 
 def check_initial(config: Config, model: nn.Module) -> None:
@@ -61,16 +65,41 @@ def weights_file(run: RunDir) -> Path:
     raise RunError(f"{run.path} has no checkpoint to start from.")
 
 
+def shared_words(words: Sequence[str], config: Config, other: Config) -> list[str]:
+    """The words of a run's command that also hold for the run that it starts from, if that has their keys."""
+    schema = current_schema()
+    shared = []
+    for word in words:
+        key = key_of(word)
+        if key in SHARED or schema.effect(key, config).name == "speed":
+            shared += [word] if key in GROUPS or key in other.flat() else []
+    return shared
+
+
+def is_finished(run: RunDir) -> bool:
+    return bool(run.read_status().get("state") == "finished")
+
+
+def of_identity(runs: Sequence[RunDir], identity: str) -> RunDir | None:
+    """The first of these runs with that identity: as it is stored or, for runs of an older dlrun, computed anew."""
+    for run in runs:
+        if read_json(run.environment).get("identity") == identity:
+            return run
+    for run in runs:
+        with suppress(ConfigError):  # of a plug-in that is not loaded, say
+            if Config.from_yaml(run.config).identity == identity:
+                return run
+    return None
+
+
 def trained(context: RunContext, experiment: str, train: Train) -> Path:
     """The weights of a finished run of that experiment: one that is there, or one trained now in RUN/init."""
-    words = [word for word in context.overrides if word.startswith(SHARED)]
-    config = compose([f"experiment={experiment}", *words])
+    word = f"experiment={experiment}"
+    config = compose([word, *shared_words(context.overrides, context.config, compose([word]))])
     there = list(find_runs(OUTPUTS))
-    for path in [*there, *(run / INIT for run in there)]:
-        run = RunDir(path)
-        same = read_json(run.environment).get("identity") == config.identity
-        if same and run.read_status().get("state") == "finished":
-            return weights_file(run)
+    finished = [run for path in [*there, *(run / INIT for run in there)] if is_finished(run := RunDir(path))]
+    if found := of_identity(finished, config.identity):
+        return weights_file(found)
     place = context.run.path / INIT
     context.screen.line(f"  first: experiment {experiment} is trained in {shorter(place)}")
     values = config.to_dict() | {"resume": "auto"}

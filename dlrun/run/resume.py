@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dlrun.config.config import Config
+from dlrun.config.config import Config, current_schema
+from dlrun.config.schema.effects import Effect
 from dlrun.errors import RunError, cannot_write
 from dlrun.objectives.length import depends_on_length
 from dlrun.run.outcome import Outcome, Train, before_it_began
@@ -19,9 +21,7 @@ from dlrun.store.rundir import RunDir
 if TYPE_CHECKING:
     from dlrun.run.context import Components
 
-FREE = ("device", "logger", "checkpoint", "run", "resume", "plugins", "sweep")
-LENGTHS = ("trainer.epochs", "trainer.max_steps")
-QUIET = ("trainer.print_every", "dataset.root", "dataset.workers", "dataset.in_memory")
+ALLOWED = ("device.precision", "plugins")  # may change the result, but also what lets a run go on elsewhere
 
 
 def stored_config(run: RunDir) -> Config:
@@ -108,18 +108,33 @@ def already_finished(run: RunDir, own: Config, config: Config) -> str | None:
     status = run.read_status()
     if status.get("state") not in ("finished", "pruned"):
         return None
-    if any(config.get(key) != own.get(key) for key in LENGTHS):
+    if any(each.effect.on_resume == "longer" for each in changes(own, config)):
         return None
     return f"{shorter(run.path)} is finished ({status.get('epoch')} epochs); nothing to do."
 
 
+@dataclass(frozen=True)
+class Change:
+    """A key that has another value now than in the run, and what it changes."""
+
+    key: str
+    old: Any
+    new: Any
+    effect: Effect
+
+
+def changes(own: Config, config: Config) -> list[Change]:
+    """Everything in which two configurations differ."""
+    old, new, schema = own.flat(), config.flat(), current_schema()
+    differ = sorted(key for key in {**old, **new} if old.get(key) != new.get(key))
+    return [Change(key, old.get(key), new.get(key), schema.effect(key, config)) for key in differ]
+
+
 def refuse_changes(own: Config, config: Config, forced: set[str]) -> None:
     """Raise `RunError` listing the keys that may not change in the middle of a run."""
-    old, new = own.flat(), config.flat()
-    changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-    refused = [key for key in changed if not allowed(key, old.get(key), new.get(key), own) and not within(key, forced)]
+    refused = [each for each in changes(own, config) if not allowed(each, own) and not within(each.key, forced)]
     if refused:
-        lines = [f"  {key}: {old.get(key)} in the run, {new.get(key)} now{why(key, own)}" for key in sorted(refused)]
+        lines = [f"  {each.key}: {each.old} in the run, {each.new} now{why(each, own)}" for each in refused]
         text = "these settings may not change in the middle of a run:\n" + "\n".join(lines)
         raise RunError(f"{text}\nStart a new run, or insist with `dlrun resume RUN --force KEY=VALUE`.")
 
@@ -128,13 +143,11 @@ def within(key: str, forced: set[str]) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in forced)
 
 
-def allowed(key: str, old: Any, new: Any, own: Config) -> bool:
+def allowed(change: Change, own: Config) -> bool:
     """May this key change?"""
-    if key.split(".")[0] in FREE or key in QUIET:
-        return True
-    if key in LENGTHS:
-        return longer(old, new) and not length_matters(own)
-    return False
+    if change.effect.on_resume == "longer":
+        return longer(change.old, change.new) and not length_matters(own)
+    return change.effect.on_resume == "always" or change.key in ALLOWED
 
 
 def longer(old: Any, new: Any) -> bool:
@@ -147,7 +160,7 @@ def length_matters(own: Config) -> bool:
     return depends_on_length(own.scheduler.name, own.section("scheduler"))
 
 
-def why(key: str, own: Config) -> str:
-    if key in LENGTHS and length_matters(own):
+def why(change: Change, own: Config) -> str:
+    if change.effect.on_resume == "longer" and length_matters(own):
         return f" (the {own.scheduler.name} schedule depends on the length)"
     return ""

@@ -12,6 +12,7 @@ from typing import Any
 
 from dlrun.config.compose import overlay
 from dlrun.config.config import Config
+from dlrun.config.schema.words import key_of
 from dlrun.errors import RunError, cannot_write
 from dlrun.run.outcome import Outcome, before_it_began
 from dlrun.run.resume import resume, stored_config
@@ -32,7 +33,7 @@ def resume_command(run: str, overrides: list[str], force: list[str], *, argv: Se
     """`dlrun resume RUN [OVERRIDES] [--force KEY=VALUE ...]`. Returns the exit code."""
     directory = find_run(run)
     config = overlay(stored_config(directory), [*overrides, *force])
-    forced = {word.lstrip("+~").split("=", 1)[0] for word in force}
+    forced = {key_of(word) for word in force}
     screen = Screen(quiet=quiet)
     return resume(directory, config, train=train, screen=screen, argv=argv, forced=forced).exit_code
 

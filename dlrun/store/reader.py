@@ -16,6 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from dlrun.config.schema.schema import text_schema
+from dlrun.config.schema.words import key_of, repeated
 from dlrun.plain import finite, flatten, numbers
 from dlrun.store import lock
 from dlrun.store.failure import Failure, read_failure
@@ -23,7 +25,6 @@ from dlrun.store.marks import folders_of
 from dlrun.store.reading import Columns, read_columns, read_json, read_lines, read_yaml
 
 OLD_MAXIMA = ("accuracy", "r2", "f1", "precision", "recall", "auc")  # of runs that do not say which way is better
-NOT_REPEATED = ("run.dir", "run.overwrite", "resume", "sweep.")  # what belongs to one place or one moment
 
 
 class StoredRun:
@@ -145,7 +146,7 @@ class StoredRun:
         lines = read_lines(self.file("overrides.txt"))
         if lines is None:
             return ""
-        return shlex.join(["dlrun", *(line for line in lines if not line.lstrip("+~").startswith(NOT_REPEATED))])
+        return shlex.join(["dlrun", *repeated(lines, text_schema())])
 
     @property
     def choices(self) -> dict[str, str]:
@@ -158,7 +159,7 @@ class StoredRun:
     def overridden(self) -> set[str] | None:
         """The keys that the command set (None when the command is not known)."""
         lines = read_lines(self.file("overrides.txt"))
-        return None if lines is None else {line.lstrip("+~").split("=", 1)[0] for line in lines}
+        return None if lines is None else {key_of(line) for line in lines}
 
     @property
     def failure(self) -> Failure | None:

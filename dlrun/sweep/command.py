@@ -7,26 +7,28 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from dlrun.components.plugins import loaded
 from dlrun.config.expand import Expansion, Job
+from dlrun.config.schema.words import key_of
 from dlrun.errors import ConfigError, Problem, TrainingFailed, cannot_write
 from dlrun.run.signals import EXIT_CODES, Interrupted, Signals
 from dlrun.store.claim import is_at_fault
 from dlrun.store.files import now
 from dlrun.sweep.drive import Drive
 from dlrun.sweep.executors.base import Executor, make_executor
-from dlrun.sweep.folder import FrozenJob, SweepDir, default_path
-from dlrun.sweep.freeze import forget, freeze_job, new_job, refresh
-from dlrun.sweep.names import job_key, key_of, sweep_name
+from dlrun.sweep.folder import FrozenJob, SweepDir
+from dlrun.sweep.freeze import Frozen, forget, freeze_jobs, new_job, refresh
+from dlrun.sweep.names import job_words
+from dlrun.sweep.places import folder_of
 from dlrun.sweep.samplers.search import Pruned, Search, make_sampler, remember_space, size
 from dlrun.sweep.screen import SweepScreen, ignore_closed_stdout
 from dlrun.sweep.source import Jobs, Source
 from dlrun.sweep.state import DONE, Record, counts, read_record, state_of_job, words_to_go_on, write_status
 
 EXIT_FAILED = 3
+NAMED = 5  # jobs that are said to be the same as others
 INSTEAD = {"run.dir": "sweep.dir", "run.name": "sweep.name", "run.overwrite": "sweep.refresh=true"}
 
 
@@ -74,14 +76,6 @@ def held(sweep: SweepDir, work: Callable[[], int]) -> int:
         sweep.close()
 
 
-def folder_of(expansion: Expansion, settings: dict[str, Any]) -> Path:
-    """`sweep.dir`, or a folder by `sweep.name` or by what is swept."""
-    if settings["dir"]:
-        return Path(settings["dir"]).expanduser()
-    derived = sweep_name(expansion.overrides, expansion.swept, settings["search"])
-    return default_path(settings["name"] or derived)
-
-
 def refuse_words(overrides: Sequence[str], swept: Iterable[str]) -> None:
     """Raise `ConfigError` for words that would do nothing: on the place of one run, or on what is swept already."""
     given = {key_of(word) for word in overrides}
@@ -122,8 +116,9 @@ def dry_run(expansion: Expansion, settings: dict[str, Any]) -> int:
 
     jobs = expansion.jobs or [some_job(expansion)]
     scratch = SweepDir("dry-run")
-    frozen, _ = freeze_job(scratch, expansion, jobs)
-    tried = try_jobs(frozen, settings, plugin_files())
+    frozen = freeze_jobs(scratch, expansion, jobs)
+    say_of_jobs(expansion, frozen, settings)
+    tried = try_jobs(list(frozen.jobs.values()), settings, plugin_files())
     searching = expansion.jobs != jobs
     print_plan(tried, settings, int(min(settings["trials"], size(expansion.swept))) if searching else None)
     if any(one.impossible for one in tried) and not settings["skip_invalid"]:
@@ -145,23 +140,42 @@ def prepare(
         today = trials_today(sweep, expansion)
     else:
         today = expansion.jobs
-    jobs, stale = freeze_job(sweep, expansion, today)
-    if stale.jobs and settings["refresh"]:
-        refresh(sweep, expansion, today, stale)
-        jobs = [sweep.jobs[job.slug] for job in jobs]
-    elif stale.jobs and not quiet:
+    frozen = freeze_jobs(sweep, expansion, today)
+    if not quiet:
         with ignore_closed_stdout():
-            print(f"{stale}; what is done stays, the rest goes on as it was frozen: sweep.refresh=true runs all anew")
+            say_of_jobs(expansion, frozen, settings)
+    if settings["refresh"]:
+        refresh(sweep, expansion, frozen)
     if settings["search"] != "grid":
         return list(sweep.jobs.values()), []
+    jobs = list(frozen.jobs.values())
     return jobs, todo_of(sweep, jobs, retry_failed=settings["retry_failed"])
+
+
+def say_of_jobs(expansion: Expansion, frozen: Frozen, settings: dict[str, Any]) -> None:
+    """Name the values that were given several times, the jobs whose configuration another has, too, and stale ones."""
+    for word in expansion.repeated:
+        print(f"note: {word} is given more than once: it is run once")
+    for label, other in [*frozen.same.items()][:NAMED] if settings["search"] == "grid" else ():
+        print(f"note: {label} is the same as {other}: one job is run for both")
+    if len(frozen.same) > NAMED and settings["search"] == "grid":
+        print(f"note: so it is with {len(frozen.same) - NAMED} more jobs")
+    if frozen.stale.jobs and not settings["refresh"]:
+        what = "what is done stays, the rest goes on as it was frozen: sweep.refresh=true runs all anew"
+        print(f"{frozen.stale}; {what}")
 
 
 def trials_today(sweep: SweepDir, expansion: Expansion) -> list[Job]:
     """The trials of this search so far, composed again."""
     trials = [job for job in sweep.jobs.values() if job.trial is not None]
-    mine = [job for job in trials if job.key == job_key(expansion.overrides, job.swept)]
+    mine = [job for job in trials if same_words(job, expansion)]
     return [expansion.job(job.swept) for job in mine]
+
+
+def same_words(job: FrozenJob, expansion: Expansion) -> bool:
+    """Was the job asked for by the fixed words of this command, as far as they change its result?"""
+    then, now = (job_words(fixed, job.swept, expansion.menu) for fixed in (job.fixed, expansion.overrides))
+    return then == now
 
 
 def todo_of(sweep: SweepDir, jobs: Iterable[FrozenJob], *, retry_failed: bool) -> list[FrozenJob]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 
 from dlrun.report.jobs import SweepEntry
@@ -13,18 +14,17 @@ EXIT_FAILED = 3
 
 
 def conclude(sweep: SweepDir, jobs: Sequence[FrozenJob], records: Mapping[str, Record], *, quiet: bool) -> int:
-    """Write the files of the whole folder, print the table of this command's jobs. Returns the exit code."""
-    from dlrun.report.compare import print_comparison, select_jobs, write_results
+    """Write the files and print the table of this command's jobs. Returns the exit code."""
+    from dlrun.report.compare import print_comparison, write_results
     from dlrun.report.html import write_report
 
-    rows = [row_of(sweep, job, records[job.slug]) for job in sweep.jobs.values()]
+    rows = [row_of(sweep, job, records[job.slug]) for job in jobs]
     comparison = write_results(sweep.path, rows, sweep.settings.get("target"))
     write_report(sweep.path, comparison)
     with ignore_closed_stdout():
         if not quiet:
             print()
-            mine = {sweep.run(job.slug).path for job in jobs}
-            print_comparison(select_jobs(comparison, mine) if len(mine) < len(rows) else comparison)
+            print_comparison(comparison)
         print_failures(jobs, records)
         print_closing_words(sweep, jobs, records)
     return 0 if all(records[job.slug].state in DONE for job in jobs) else EXIT_FAILED
@@ -59,3 +59,5 @@ def print_closing_words(sweep: SweepDir, jobs: Sequence[FrozenJob], records: Map
     others = len(sweep.jobs) - len(jobs)
     more = f" ({others} other{'s' if others > 1 else ''} in the folder)" if others else ""
     print(f"\n{len(jobs)} job{'s' if len(jobs) != 1 else ''}: {words}{more}. {sweep.path}/report.html")
+    if others:
+        print(f"All jobs in the folder:  {shlex.join(['dlrun', 'compare', str(sweep.path)])}")

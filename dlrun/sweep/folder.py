@@ -3,7 +3,7 @@
     sweep.yaml  status.csv  results.csv  comparison.png  report.html  jobs/SLUG/ (run directories)
     .lock  .state/ (a record and a log for each job, and an Optuna study)
 
-A job is found by its overrides. Its configuration is frozen in sweep.yaml when it is first seen, and wins.
+A job is found by what its configuration computes. That is frozen in sweep.yaml when it is first seen, and wins.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from typing import Any
 
 import yaml
 
-from dlrun.config.config import Config
+from dlrun.config.config import Config, current_schema
 from dlrun.config.schema import yamls
 from dlrun.errors import ConfigError, InUse, Problem, RunError, cannot_write
 from dlrun.store.files import write_atomic
 from dlrun.store.lock import Lock, owner
 from dlrun.store.rundir import RunDir
-from dlrun.sweep.names import job_key
 
 FORMAT = 1
 PATIENCE = 0.5  # seconds in which another process may let go of the folder
@@ -48,14 +47,9 @@ class FrozenJob:
     folder: str = ""  # where the command was given: relative paths begin there
 
     @cached_property
-    def key(self) -> tuple[str, ...]:
-        """What the job is found by."""
-        return job_key(self.fixed, self.swept)
-
-    @cached_property
     def config(self) -> Config:
         """The frozen configuration."""
-        return Config(self.values)
+        return Config.stored(self.values, current_schema())
 
     @property
     def label(self) -> str:
@@ -231,12 +225,3 @@ def refuse_strangers(path: Path) -> None:
         what = "a run" if "status.json" in names else "files that are no sweep's"
         hint = "Give a folder that is new or empty, or that of a sweep."
         raise ConfigError(Problem("sweep.dir", f"{path} holds {what} ({', '.join(others[:3])}).", hint))
-
-
-def default_path(name: str) -> Path:
-    """Where a sweep of that name lives. Raises `ConfigError` for a name that leads elsewhere."""
-    parts = Path(name).parts
-    if not parts or ".." in parts or Path(name).is_absolute():
-        text = f"{name!r} is no name of a folder under outputs/sweeps."
-        raise ConfigError(Problem("sweep.name", text, f"Any folder: sweep.dir={name}"))
-    return Path(os.path.join("outputs", "sweeps", name))

@@ -1,18 +1,19 @@
-"""From what a command asks for today to frozen jobs: found again in the folder by their overrides, or frozen now."""
+"""From what a command asks for today to frozen jobs: found again in the folder, or frozen now."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from dlrun.config.config import Config
+from dlrun.config.config import Config, identity_of
 from dlrun.config.expand import Expansion, Job
+from dlrun.config.schema.schema import Schema
 from dlrun.store.marks import is_run
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.identity import code_hash, data_hash
-from dlrun.sweep.names import SELECTING, job_key, job_slug, key_of
+from dlrun.sweep.names import job_slug, job_words, last_words
 from dlrun.sweep.state import DONE, read_record, state_of_job
 
 
@@ -29,30 +30,88 @@ class Stale:
         return f"stale: {len(self.jobs)} job{'s' if len(self.jobs) > 1 else ''} (changed since: {counted})"
 
 
-def freeze_job(sweep: SweepDir, expansion: Expansion, jobs: Iterable[Job]) -> tuple[list[FrozenJob], Stale]:
+@dataclass
+class Frozen:
+    """What a command asks for today: its jobs by name, as they are frozen and as they are composed now.
+
+    `same` are jobs that another one stands for, because their configurations are equal: label by label.
+    """
+
+    jobs: dict[str, FrozenJob] = field(default_factory=dict)
+    today: dict[str, Job] = field(default_factory=dict)
+    stale: Stale = field(default_factory=Stale)
+    same: dict[str, str] = field(default_factory=dict)
+
+
+class KnownJobs:
+    """The frozen jobs of a folder: found by what they compute, or else by the words that asked for them."""
+
+    def __init__(self, sweep: SweepDir, schema: Schema) -> None:
+        self.schema = schema
+        self.by_words: dict[tuple[str, ...], FrozenJob] = {}
+        self.by_result: dict[object, FrozenJob] = {}
+        self.results: dict[str, object] = {}  # by slug
+        for job in sweep.jobs.values():
+            self.add(job)
+
+    def add(self, job: FrozenJob) -> None:
+        """Know one more job, or an old one by its new words."""
+        self.by_words[job_words(job.fixed, job.swept, self.schema)] = job
+        if not job.invalid:
+            self.results[job.slug] = self.result(Config.stored(job.values, self.schema), job.swept)
+            self.by_result.setdefault(self.results[job.slug], job)
+
+    def find(self, fixed: Sequence[str], job: Job) -> FrozenJob | None:
+        """The frozen job that has the same configuration or, if none has, that was asked for by the same words."""
+        found = self.by_words.get(job_words(fixed, job.swept, self.schema))
+        if job.config is None or (found is not None and self.agree(found, job)):
+            return found
+        return self.by_result.get(self.result(job.config, job.swept), found)
+
+    def agree(self, frozen: FrozenJob, job: Job) -> bool:
+        """Would the frozen job and today's give the same result?"""
+        return job.config is not None and self.results.get(frozen.slug) == self.result(job.config, job.swept)
+
+    def result(self, config: Config, swept: Iterable[str]) -> object:
+        """What a job is found by: its identity, and the values of swept keys that are no part of it (those make jobs
+        of their own: else one value would stand for all).
+        """
+        apart = {
+            key: value
+            for key, value in config.flat().items()
+            if any(key == name or key.startswith(f"{name}.") for name in swept)
+            and not self.schema.effect(key, config).changes_result
+        }
+        return identity_of(config, self.schema), repr(sorted(apart.items()))
+
+
+def freeze_jobs(sweep: SweepDir, expansion: Expansion, jobs: Iterable[Job]) -> Frozen:
     """The frozen job for each of these, in order, and which of them are stale. New ones enter the sweep."""
-    known = {job.key: job for job in sweep.jobs.values()}
-    keys = list(expansion.swept)
-    frozen: list[FrozenJob] = []
-    stale = Stale()
+    known = KnownJobs(sweep, expansion.menu)
+    keys, fixed = list(expansion.swept), expansion.overrides
+    frozen = Frozen()
     data: dict[str, str] = {}  # hashes by dataset section: most jobs share one
     for job in jobs:
         section = dict(job.config.dataset) if job.config else {}
         seen = repr(sorted(section.items(), key=str))
         if seen not in data:
             data[seen] = data_hash(section)
-        found = known.get(job_key(expansion.overrides, job.swept))
+        found = known.find(fixed, job)
+        if found is not None and found.slug in frozen.jobs:
+            frozen.same[job.label(fixed)] = frozen.today[found.slug].label(fixed)
+            continue
         if found is None or (found.invalid and job.config):
             slug = found.slug if found else job_slug(job.swept, keys, sweep.jobs)
             found = new_job(sweep, slug, expansion, job, data[seen])
-            known[found.key] = sweep.jobs[slug] = found
-        elif reworded(sweep, found, job):
+            known.add(found)
+        elif reworded(sweep, known, found, job):
             found = new_job(sweep, found.slug, expansion, job, data[seen], found.trial)
-            known[found.key] = sweep.jobs[found.slug] = found
-        elif reasons := changed(sweep, found, job, data[seen]):
-            stale.jobs[found.slug] = reasons
-        frozen.append(found)
-    return list({job.slug: job for job in frozen}.values()), stale
+            known.add(found)
+        elif reasons := changed(sweep, known, found, job, data[seen]):
+            frozen.stale.jobs[found.slug] = reasons
+        sweep.jobs[found.slug] = frozen.jobs[found.slug] = found
+        frozen.today[found.slug] = job
+    return frozen
 
 
 def new_job(
@@ -60,7 +119,7 @@ def new_job(
 ) -> FrozenJob:
     """Freeze one job as it is composed now, with the flags and the folder of the sweep's present command."""
     values = job.config.to_dict() if job.config else {}
-    identity = job.config.identity if job.config else ""
+    identity = identity_of(job.config, expansion.menu) if job.config else ""
     invalid = "; ".join(str(problem) for problem in job.problems) if not job.config else ""
     return FrozenJob(
         slug, expansion.overrides, dict(job.swept), job.overrides, values, identity, data, trial, invalid,
@@ -68,33 +127,27 @@ def new_job(
     )  # fmt: skip
 
 
-def reworded(sweep: SweepDir, frozen: FrozenJob, job: Job) -> bool:
+def reworded(sweep: SweepDir, known: KnownJobs, frozen: FrozenJob, job: Job) -> bool:
     """Whether an unfinished job is asked for in other words today (of its saving, its logs, its flags), and would
     give the same results. Where files have changed it is stale, instead.
     """
     same = settled(frozen.overrides) == settled(job.overrides) and frozen.flags == sweep.flags
-    if same or frozen.invalid or job.config is None or results(job.config) != results(frozen.config):
+    if same or frozen.invalid or not known.agree(frozen, job):
         return False
     return state_of_job(sweep, frozen, read_record(sweep, frozen.slug)).state not in DONE
 
 
 def settled(overrides: Iterable[str]) -> dict[str, str]:
-    """The last word for each key, without those about the sweep itself."""
-    words = {key_of(word): word.lstrip("+") for word in overrides}
-    return {key: word for key, word in words.items() if not key.startswith("sweep.")}
+    """The words that count, without those about the sweep itself."""
+    return {key: word for key, word in last_words(overrides).items() if not key.startswith("sweep.")}
 
 
-def results(config: Config) -> tuple[object, ...]:
-    """All that decides on a job's results: its identity, and what chooses the best epoch."""
-    return config.identity, *(config.get(key) for key in SELECTING)
-
-
-def changed(sweep: SweepDir, frozen: FrozenJob, job: Job, data: str) -> list[str]:
+def changed(sweep: SweepDir, known: KnownJobs, frozen: FrozenJob, job: Job, data: str) -> list[str]:
     """In what a frozen job differs from today's: its configuration, and for one that has run, be it in part, its code
     and data.
     """
     reasons = []
-    if not frozen.invalid and (job.config is None or results(job.config) != results(frozen.config)):
+    if not frozen.invalid and not known.agree(frozen, job):
         reasons.append("configuration")
     record = read_record(sweep, frozen.slug)
     done = state_of_job(sweep, frozen, record).state in DONE
@@ -106,17 +159,16 @@ def changed(sweep: SweepDir, frozen: FrozenJob, job: Job, data: str) -> list[str
     return reasons
 
 
-def refresh(sweep: SweepDir, expansion: Expansion, jobs: Iterable[Job], stale: Stale) -> None:
+def refresh(sweep: SweepDir, expansion: Expansion, frozen: Frozen) -> None:
     """Freeze stale jobs again as they are today: `sweep.refresh=true`. What they left stays until `forget`.
 
     A pruned job of a grid gets a trial of its own again; a search's trial says which values it stands for.
     """
-    today = {job_key(expansion.overrides, job.swept): job for job in jobs}
-    for slug in stale.jobs:
-        job = today[sweep.jobs[slug].key]
+    for slug in frozen.stale.jobs:
+        job = frozen.today[slug]
         data = data_hash(dict(job.config.dataset)) if job.config else ""
         trial = sweep.jobs[slug].trial if sweep.search else None
-        sweep.jobs[slug] = new_job(sweep, slug, expansion, job, data, trial)
+        sweep.jobs[slug] = frozen.jobs[slug] = new_job(sweep, slug, expansion, job, data, trial)
         sweep.renewed.add(slug)
 
 

@@ -8,44 +8,57 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dlrun.config.config import APART
-from dlrun.config.expand import as_text
+from dlrun.config.overrides.values import as_text
+from dlrun.config.schema.schema import Schema
+from dlrun.config.schema.words import key_of
 from dlrun.report.jobs import short_names
 from dlrun.report.tables import format_value
 
-SELECTING = ("checkpoint.monitor", "checkpoint.mode")  # choose best.pt, the ranking and what is pruned
 LONGEST = 60  # characters of a name; file systems allow 255, people fewer
 NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-def key_of(word: str) -> str:
-    """The key of an override: `optimizer.lr` of `+optimizer.lr=0.1`."""
-    return word.lstrip("+~").partition("=")[0].strip()
+def last_words(words: Iterable[str]) -> dict[str, str]:
+    """What counts of the words for each key: the last one; a dict is merged into what stands before it."""
+    last: dict[str, str] = {}
+    for word in words:
+        key, text = key_of(word), word.lstrip("+")
+        merged = key in last and text.partition("=")[2].startswith("{")
+        last[key] = f"{last[key]} {text}" if merged else text
+    return last
 
 
-def matters(key: str) -> bool:
-    """Whether a fixed key changes results (and so tells jobs and sweeps apart)."""
-    return key in SELECTING or (key.split(".")[0] not in APART and key != "device.name")
+def words_that_count(fixed: Iterable[str], schema: Schema) -> list[str]:
+    """The fixed words that change the result, the last one for each key; sorted."""
+    return sorted(word for key, word in last_words(fixed).items() if schema.effect(key).changes_result)
 
 
-def job_key(fixed: Iterable[str], swept: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a job is found by: every swept value, and the last word for each fixed key that matters; sorted."""
-    last = {key_of(word): word.lstrip("+") for word in fixed if matters(key_of(word))}
+def job_words(fixed: Iterable[str], swept: Mapping[str, Any], schema: Schema) -> tuple[str, ...]:
+    """The words that ask for a job: every swept value, and the fixed words that change its result; sorted."""
+    last = last_words(words_that_count(fixed, schema))
     last |= {key: f"{key}={as_text(value)}" for key, value in swept.items()}
     return tuple(sorted(last.values()))
 
 
-def sweep_name(fixed: Sequence[str], keys: Iterable[str], search: str) -> str:
-    """A folder's name from the fixed overrides and the names, not the values, of the swept keys.
+def sweep_name(words: Iterable[str], keys: Iterable[str], search: str) -> str:
+    """A folder's name from the fixed words that count and the names, not the values, of the swept keys.
 
-    The same command with a value more is the same sweep; how many workers it has does not matter.
+    The same command with a value more is the same sweep; what does not change a result does not matter.
     """
-    words = list(job_key(fixed, {}))
-    swept = sorted(keys)
-    parts = [in_short(word) for word in words if "=" in word and not word.startswith("plugins=")]
+    told, swept = sorted(words), sorted(keys)
+    parts = [in_short(word) for word in told if "=" in word and not word.startswith("plugins=")]
     parts += [search] if search != "grid" else []
     parts += ["by", *(key.rsplit(".", 1)[-1] for key in swept)] if swept else []
-    return shortened("-".join(tidy(part) for part in parts) or "sweep", [words, swept, search], always=True)
+    return shortened("-".join(tidy(part) for part in parts) or "sweep", [told, swept, search], always=True)
+
+
+def former_name(fixed: Iterable[str], keys: Iterable[str], search: str) -> str:
+    """The name that dlrun 0.1 gave, which left out whole sections, and counted all other words."""
+    apart = ("run", "resume", "logger", "checkpoint", "sweep")
+    last = {key_of(word): word.lstrip("+") for word in fixed}
+    selects = [word for key, word in last.items() if key in ("checkpoint.monitor", "checkpoint.mode")]
+    words = [word for key, word in last.items() if key.split(".")[0] not in apart and key != "device.name"]
+    return sweep_name([*words, *selects], keys, search)
 
 
 def in_short(word: str) -> str:

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.config.compose import literal_plugins
+from dlrun.config.schema.schema import text_schema
+from dlrun.config.schema.words import repeated
 from dlrun.report.tables import format_value
 from dlrun.store.failure import Failure, read_failure
 from dlrun.store.files import write_atomic, write_json
 from dlrun.store.reader import StoredRun
 from dlrun.store.reading import read_json, read_lines
 from dlrun.sweep.folder import FrozenJob, SweepDir
-from dlrun.sweep.names import key_of
 
 WORDS = ("waiting", "running", "finished", "pruned", "failed")
 DONE = ("finished", "pruned")
@@ -87,8 +88,7 @@ def last_line(path: Path) -> str:
 
 def alone(job: FrozenJob) -> str:
     """The command that runs this job alone, in a directory of its own."""
-    words = [word for word in job.overrides if key_of(word).split(".")[0] not in ("run", "sweep")]
-    return shlex.join(["dlrun", *job.flags, *words])
+    return shlex.join(["dlrun", *job.flags, *repeated(job.overrides, text_schema())])
 
 
 def retry_words(sweep: SweepDir) -> str:

@@ -153,10 +153,10 @@ def check_job(task: Task) -> dict[str, Any]:
 def load_job(task: Task) -> Any:
     """The frozen configuration, its plug-ins imported."""
     from dlrun.components import plugins
-    from dlrun.config.config import Config
+    from dlrun.config.config import Config, current_schema
 
     plugins.load(task.plugins)
-    return Config(task.config)
+    return Config.stored(task.config, current_schema())
 
 
 def asking(task: Task) -> Callable[[dict[str, float]], bool]:

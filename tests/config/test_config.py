@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlrun.config.compose import compose
-from dlrun.config.config import Config
+from dlrun.config.config import Config, current_schema
 from dlrun.config.schema import yamls
 from dlrun.errors import ConfigError
 
@@ -83,22 +83,36 @@ def test_any_plain_values_survive_yaml(values: dict[str, Any]) -> None:
 FREEZE = "freeze=[body]"
 
 
-def test_identity_is_what_changes_results() -> None:
-    base = compose().identity
-    same = [
-        "run.name=x",
-        "run.dir=y",
-        "resume=auto",
-        "logger=jsonl",
-        "checkpoint.keep=5",
-        "sweep.trials=3",
-        "device=cpu",
-    ]
-    for word in same:
-        assert compose([word]).identity == base, word
-    for word in ("seed=1", "optimizer.lr=0.1", "model=linear", "trainer.epochs=3", "device.precision=bf16", FREEZE):
-        assert compose([word]).identity != base, word
+MNIST = ["dataset=mnist", "model=cnn"]
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["run.name=x", "run.dir=y", "resume=auto", "logger=jsonl", "checkpoint.keep=5", "checkpoint.every_steps=3",
+     "sweep.trials=3", "device=cpu", "device.threads=1", "device.fast=false", "device.deterministic=true",
+     "device.compile=true", "trainer.print_every=1", "trainer.log_every=2", "trainer.detect_anomaly=true",
+     "trainer.profile=true", "dataset.root=/elsewhere", "dataset.workers=2", "dataset.in_memory=false"],
+)  # fmt: skip
+def test_what_changes_no_result_is_no_part_of_the_identity(word: str) -> None:
+    assert compose([*MNIST, word]).identity == compose(MNIST).identity
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["seed=1", "freeze=[head.*]", "init_from=experiment:digits_low", "optimizer.lr=0.1", "model=vgg",
+     "trainer.epochs=3", "trainer.max_steps=7", "device.precision=bf16", "checkpoint.monitor=val_accuracy",
+     "checkpoint.mode=max", "dataset.limit=5", "trainer.eval_every=2", "trainer.early_stop.patience=2"],
+)  # fmt: skip
+def test_what_changes_the_result_is_part_of_the_identity(word: str) -> None:
+    words = [*MNIST, "dataset.val_fraction=0.1"]
+    assert compose([*words, word]).identity != compose(words).identity
+
+
+def test_the_identity_goes_by_values() -> None:
     assert compose(["optimizer.lr=1"]).identity == compose(["optimizer.lr=1.0"]).identity
+    assert compose(["optimizer=momentum"]).identity == compose(["optimizer=sgd", "optimizer.momentum=0.9"]).identity
+    typed = ["trainer.epochs=1", "trainer.batch_size=8", "trainer.max_batches=3"]
+    assert compose(["trainer=smoke"]).identity == compose(typed).identity
 
 
 def from_text(tmp_path: Path, text: str) -> list[str]:
@@ -127,6 +141,15 @@ def test_keys_that_came_later_take_their_defaults(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("".join(line for line in text.splitlines(True) if "dropout" not in line and "keep" not in line))
     assert Config.from_yaml(path) == compose(["seed=4"])
+    assert Config.from_yaml(path).identity == compose(["seed=4"]).identity
+
+
+def test_a_stored_configuration_is_completed_as_far_as_its_plug_ins_are_known() -> None:
+    values = compose(["seed=4"]).to_dict()
+    del values["freeze"], values["model"]["dropout"]
+    assert Config.stored(values, current_schema()) == compose(["seed=4"])
+    values["model"]["name"] = "of_a_plug_in"
+    assert Config.stored(values, current_schema()).to_dict() == values
 
 
 def test_a_component_of_a_plugin_is_named(tmp_path: Path) -> None:

@@ -76,8 +76,8 @@ def test_a_component_of_a_plug_in_says_itself_what_its_keys_change() -> None:
     key = Key("workers", "4", "", parse_contract("int"))
     name = Key("name", "own", "", None)
     menu = Schema(config_dirs(), (Option("dataset", "own", "own", keys={"name": name, "workers": key}),))
-    assert menu.effect("dataset.workers", "own") == RESULT
-    assert menu.effect("dataset.workers", "mnist").name == "speed"
+    assert menu.effect("dataset.workers", {"dataset": {"name": "own"}}) == RESULT
+    assert menu.effect("dataset.workers", {"dataset": {"name": "mnist"}}).name == "speed"
     assert menu.effect("dataset.workers") == RESULT  # which of them is not known
 
 
@@ -98,7 +98,7 @@ def test_a_file_that_restates_a_contract_inherits_its_effect(tmp_path: Path) -> 
     own = menu.full(menu.options("trainer")["mine"]).keys["print_every"]
     assert (str(own.contract), own.help, own.contract and own.contract.effect.name) == ("int >= 1", "seldom", "shown")
     assert menu.effect("trainer.print_every").name == "shown"
-    assert menu.effect("dataset.workers", "mnist").name == "speed"
+    assert menu.effect("dataset.workers", {"dataset": {"name": "mnist"}}).name == "speed"
     assert {menu.full(menu.options("dataset")[n]).keys["workers"].default for n in ("mnist", "small")} == {"3", "0"}
     assert menu.effect("run.name").name == "kept"
     threads = menu.full(menu.options("device")["mine"]).keys["threads"].contract

@@ -9,8 +9,8 @@ import pytest
 
 from dlrun.config.compose import compose, prepare, read_draft
 from dlrun.config.config import Config
-from dlrun.config.expand import Expansion, as_text, expand, plan
-from dlrun.config.overrides.values import Distribution, read_value
+from dlrun.config.expand import Expansion, expand, plan
+from dlrun.config.overrides.values import Distribution, as_text, read_value
 from dlrun.errors import ConfigError
 
 MANY = """\

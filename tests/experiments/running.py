@@ -34,13 +34,14 @@ def run(case: Case, place: Path, *, again: bool = False) -> int:
 
 def is_stale(case: Case, place: Path) -> bool:
     """Are there runs of another configuration: has the preset changed since?"""
+    from dlrun.config.config import Config
     from dlrun.config.expand import Expansion, plan
 
     words = [f"experiment={case.preset}", *(word.strip("'") for word in case.words)]
     planned = plan(words, multirun=case.seeds, search_cwd=False)
     jobs = [job.config for job in planned.jobs] if isinstance(planned, Expansion) else [planned]
     wanted = {job.identity for job in jobs if job}
-    there = [json_of(path / "environment.json").get("identity") for path in runs_of(case, place)]
+    there = [Config.from_yaml(path / "config.yaml").identity for path in runs_of(case, place)]
     return not set(there) <= wanted
 
 

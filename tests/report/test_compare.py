@@ -540,3 +540,76 @@ def test_what_a_sweep_said_of_a_job_is_kept(sweep: Path) -> None:
     jobs = {job.row.path.name: job for job in compare([sweep]).jobs}
     assert len(jobs) == 12
     assert jobs["adam-0.1-0"].setting("arm") == "right"
+
+
+# --- equal settings in other words ------------------------------------------------------------------------------------
+
+
+def test_equal_settings_are_one_row_whatever_words_gave_them(tmp_path: Path) -> None:
+    run_with(tmp_path / "a", ["optimizer=momentum", "seed=0"], optimizer="momentum")
+    run_with(tmp_path / "b", ["optimizer=sgd", "optimizer.momentum=0.9", "seed=1"], optimizer="momentum", seed=1)
+    two = compare([tmp_path])
+    assert two.keys == ["seed"]
+    assert [len(group.rows) for group in two.groups] == [2]
+    run_with(tmp_path / "c", ["optimizer=sgd"], optimizer="sgd")
+    run_with(tmp_path / "d", ["optimizer=adam"], optimizer="adam")
+    labels = {compare([tmp_path]).label(group): len(group.rows) for group in compare([tmp_path]).groups}
+    assert sorted(labels.values()) == [1, 1, 2]
+    assert [label for label, rows in labels.items() if rows == 2] == ["momentum momentum=0.9"]
+
+
+def test_an_option_and_its_keys_typed_out_are_one_row(tmp_path: Path) -> None:
+    values = {"trainer__epochs": 1, "trainer__batch_size": 8}
+    run_with(tmp_path / "a", ["trainer=smoke"], **values)
+    run_with(tmp_path / "b", ["trainer.epochs=1", "trainer.batch_size=8", "seed=1"], seed=1, **values)
+    comparison = compare([tmp_path])
+    assert comparison.keys == ["seed"]
+    assert [len(group.rows) for group in comparison.groups] == [2]
+
+
+def test_rows_that_a_sweep_swept_are_one_where_they_are_equal(tmp_path: Path) -> None:
+    """A sweep of an older version trained both."""
+    rows = [
+        SweepEntry(
+            run_with(tmp_path / "jobs" / name, optimizer="momentum", seed=seed), {"optimizer": name, "seed": seed}
+        )
+        for seed, name in enumerate(("momentum", "sgd"))
+    ]
+    comparison = write_results(tmp_path, rows)
+    assert [(comparison.label(group), len(group.rows)) for group in comparison.groups] == [("momentum", 2)]
+    assert [row["optimizer"] for row in table(tmp_path)] == ["momentum", "momentum"]
+
+
+@pytest.mark.parametrize(
+    ("change", "keys"),
+    [
+        ({"device__threads": 2}, ["device.threads"]),
+        ({"device__fast": False}, ["device.fast"]),
+        ({"dataset__workers": 2}, ["dataset.workers"]),
+        ({"checkpoint__monitor": "val_accuracy"}, ["checkpoint.monitor"]),
+        ({"trainer__max_steps": 5}, ["trainer.max_steps"]),
+        ({"freeze": ["a*"]}, ["freeze"]),
+        ({"device__name": "cuda"}, []),
+        ({"trainer__print_every": 3}, []),
+        ({"trainer__profile": True}, []),
+        ({"logger": {"name": "jsonl"}}, []),
+        ({"checkpoint__keep": 7}, []),
+        ({"sweep__of_a_later_version": 1}, []),
+        ({"trainer__of_a_later_version": 1}, ["trainer.of_a_later_version"]),
+    ],
+)
+def test_a_key_has_a_column_by_what_it_changes(change: dict[str, Any], keys: list[str], tmp_path: Path) -> None:
+    assert keys_of(run_with(tmp_path / "a"), run_with(tmp_path / "b", **change)) == keys
+
+
+def test_a_key_that_came_later_has_its_default(tmp_path: Path) -> None:
+    old = run_with(tmp_path / "old")  # has no `accumulate`
+    assert keys_of(old, run_with(tmp_path / "new", trainer__accumulate=1)) == []
+    assert keys_of(old, run_with(tmp_path / "other", trainer__accumulate=2)) == ["trainer.accumulate"]
+
+
+def test_swept_keys_are_told_apart_whatever_they_change(tmp_path: Path) -> None:
+    rows = [
+        SweepEntry(run_with(tmp_path / "jobs" / name, device__name=name), {"device": name}) for name in ("cpu", "cuda")
+    ]
+    assert sorted(map(len, (group.rows for group in write_results(tmp_path, rows).groups))) == [1, 1]

@@ -22,14 +22,16 @@ import dlrun
 from dlrun import cli
 from dlrun.components.registry import MODELS
 from dlrun.config.expand import expand
+from dlrun.config.schema.schema import text_schema
 from dlrun.errors import ConfigError, Problem, RunError
+from dlrun.report.compare import compare
 from dlrun.store.failure import Failure
 from dlrun.store.rundir import RunDir
-from dlrun.sweep import command, manage
+from dlrun.sweep import command, manage, names
 from dlrun.sweep.drive import Stopping
 from dlrun.sweep.folder import SweepDir, dumps
 from dlrun.sweep.identity import data_hash
-from dlrun.sweep.names import job_key, job_slug, sweep_name
+from dlrun.sweep.names import job_slug
 from dlrun.sweep.screen import SweepScreen
 from dlrun.sweep.state import Record
 from tests.helpers.runs_by_hand import make_run
@@ -45,6 +47,14 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSweep:
 
 
 # --- names ------------------------------------------------------------------------------------------------------------
+
+
+def sweep_name(fixed: list[str], keys: list[str], search: str) -> str:
+    return names.sweep_name(names.words_that_count(fixed, text_schema()), keys, search)
+
+
+def job_key(fixed: list[str], swept: dict[str, Any]) -> tuple[str, ...]:
+    return names.job_words(fixed, swept, text_schema())
 
 
 def test_a_sweep_is_found_by_its_fixed_words_and_the_names_of_its_keys() -> None:
@@ -209,8 +219,10 @@ def test_the_table_shows_this_commands_jobs_and_counts_the_others(
     printed = capsys.readouterr().out
     assert "seed: 2, 3" in printed
     assert "4 jobs: 4 finished (4 others in the folder)." in printed
-    with open(sweep.folder.path / "results.csv") as file:
-        assert len(file.readlines()) == 1 + 8
+    assert printed.endswith(f"All jobs in the folder:  dlrun compare {sweep.folder.path}\n")
+    with open(sweep.folder.path / "results.csv", newline="") as file:
+        assert [row["seed"] for row in csv.DictReader(file)] == ["2", "3"] * 2  # what the table shows
+    assert len(compare([sweep.folder.path]).jobs) == 8
 
 
 def test_failed_jobs_are_run_again_unless_that_is_switched_off(sweep: FakeSweep) -> None:

@@ -197,3 +197,14 @@ def _split_items(text: str) -> list[str] | None:
 def needs_quotes(raw: str) -> str:
     """How a word's value must be written so that it means this text also to Hydra and the shell."""
     return f"'{quote(raw)}'"
+
+
+def as_text(value: Any) -> str:
+    """A plain value as an override's text, so that it is read back as the same value."""
+    if isinstance(value, str):
+        return value if read_value(value) == value else quote(value)
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(as_text(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{as_text(item)}" for key, item in value.items()) + "}"
+    return repr(value) if isinstance(value, float) else format_yaml(value)

@@ -89,7 +89,7 @@ def list_options(group: str, menu: Schema) -> list[str]:
 
 def effect_of_option(option: Option, menu: Schema) -> str:
     """What all that an option says changes, in words, where that is one thing and not the result."""
-    found = {menu.effect(f"{option.group}.{key}", option.component) for key in option.keys}
+    found = {menu.effect(f"{option.group}.{key}", {option.group: {"name": option.component}}) for key in option.keys}
     return found.pop().words if len(found) == 1 and RESULT not in found else ""
 
 

@@ -6,10 +6,11 @@ No Hydra, no torch and no YAML parser are needed, so that `dlrun --help`, `list`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 from dlrun.config.schema.comments import Key, Option, builtin_conf, read_option
 from dlrun.config.schema.contract import Contract
@@ -153,11 +154,14 @@ class Schema:
                 return info.contract
         return None
 
-    def effect(self, dotted: str, component: str = "") -> Effect:
-        """What a key (or the choice of a group) changes: of that component, else what all say that have the key.
+    def effect(self, dotted: str, config: Mapping[str, Any] | None = None) -> Effect:
+        """What a key (or the choice of a group) changes: of the component that a configuration chooses there, or
+        without one what all components say that have the key.
 
         A key that is not known (of a later version, say) changes what all its neighbours change.
         """
+        chosen = (config or {}).get(dotted.partition(".")[0])
+        component = str(chosen.get("name", "")) if isinstance(chosen, Mapping) else ""
         if (dotted, component) not in self._effects:
             found = {info.contract.effect if info.contract else RESULT for info in self._lines(dotted, component)}
             self._effects[dotted, component] = found.pop() if len(found) == 1 else RESULT
@@ -224,6 +228,16 @@ def fingerprint(dirs: tuple[Path, ...]) -> tuple[tuple[str, int, int], ...]:
             stat = path.stat()
             found.append((str(path), stat.st_mtime_ns, stat.st_size))
     return tuple(found)
+
+
+def text_schema() -> Schema:
+    """The menu from the YAML files alone, read once: for help, completion and reports, which import no plug-in."""
+    return _text_schema(config_dirs())
+
+
+@lru_cache(maxsize=8)
+def _text_schema(dirs: tuple[Path, ...]) -> Schema:
+    return Schema(dirs)
 
 
 _CACHE: dict[object, Schema] = {}

@@ -17,8 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dlrun.config.expand import Space, as_text
+from dlrun.config.expand import Space
 from dlrun.config.overrides.grammar import Distribution
+from dlrun.config.overrides.values import as_text
 from dlrun.errors import ConfigError, Problem, RunError
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.samplers.search import learnt, rounded

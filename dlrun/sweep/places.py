@@ -1,0 +1,63 @@
+"""Where a sweep lives: the folder that its words name today, or the one that the same sweep was given before."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from dlrun.config.expand import Expansion
+from dlrun.config.schema import yamls
+from dlrun.errors import ConfigError, Problem
+from dlrun.store.find import OUTPUTS
+from dlrun.sweep.names import former_name, sweep_name, words_that_count
+
+SWEEPS = OUTPUTS / "sweeps"
+
+
+def folder_of(expansion: Expansion, settings: Mapping[str, Any]) -> Path:
+    """`sweep.dir`, or a folder by `sweep.name` or by what is swept. Raises `ConfigError` for an impossible name."""
+    if settings["dir"]:
+        return Path(settings["dir"]).expanduser()
+    if settings["name"]:
+        return default_path(settings["name"])
+    words = words_that_count(expansion.overrides, expansion.menu)
+    name = sweep_name(words, expansion.swept, settings["search"])
+    if not (SWEEPS / name / "sweep.yaml").is_file():
+        for path, fixed, keys, search in former_sweeps(words):
+            if sweep_name(words_that_count(fixed, expansion.menu), keys, search) == name:
+                return path
+    return SWEEPS / name
+
+
+def default_path(name: str) -> Path:
+    """Where a sweep of that name lives. Raises `ConfigError` for a name that leads elsewhere."""
+    parts = Path(name).parts
+    if not parts or ".." in parts or Path(name).is_absolute():
+        text = f"{name!r} is no name of a folder under {SWEEPS}."
+        raise ConfigError(Problem("sweep.name", text, f"Any folder: sweep.dir={name}"))
+    return SWEEPS / name
+
+
+def former_sweeps(words: Sequence[str]) -> Iterator[tuple[Path, list[str], list[str], str]]:
+    """The sweeps that have these fixed words and whose names were given by dlrun 0.1, which counted other words, too:
+    the folder, fixed words, swept keys, search.
+    """
+    for file in sorted(SWEEPS.glob("*/sweep.yaml")):
+        with suppress(ConfigError, OSError, AttributeError, TypeError):  # a damaged one is told of when it is asked for
+            head = first_job(file.read_text(encoding="utf-8", errors="replace"))
+            if all(word in head for word in words):
+                values = yamls.loads(head, str(file))
+                (job,) = values["jobs"].values()
+                fixed, keys, search = list(job["fixed"]), list(job["swept"]), values["settings"]["search"]
+                if file.parent.name == former_name(fixed, keys, search):
+                    yield file.parent, fixed, keys, search
+
+
+def first_job(text: str) -> str:
+    """A sweep.yaml without all its jobs but the first."""
+    jobs = re.search(r"^jobs:\n", text, re.MULTILINE)
+    entries = [match.start() for match in re.finditer(r"^  \S", text[jobs.end() :], re.MULTILINE)] if jobs else []
+    return text[: jobs.end() + entries[1]] if jobs and len(entries) > 1 else text
