@@ -399,3 +399,13 @@ def test_words_on_a_finished_configuration() -> None:
     assert (changed.device.name, changed.run.name) == ("cpu", "007")
     with pytest.raises(ConfigError, match="optimizer\\.lrr"):
         overlay(own, ["optimizer.lrr=9"])
+
+
+@pytest.mark.parametrize("key", ["dataset.path", "run.dir", "run.name"])
+def test_text_that_is_not_utf8_is_refused(key: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`caf\\xe9` as Python has it from a command line in UTF-8: no file of a run could hold it."""
+    word = f"{key}=caf\udce9"
+    found = problems("dataset=image_folder", word)
+    assert found[key] == rf"{key}: 'caf\udce9' is not UTF-8, so no file of a run can hold it."
+    monkeypatch.setenv("ODD", "caf\udce9")
+    assert "not 'caf\\udce9'" in problems("dataset=image_folder", f"{key}=${{oc.env:ODD}}")[key]

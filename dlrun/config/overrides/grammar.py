@@ -10,7 +10,7 @@ from typing import Any
 
 from dlrun.config.overrides.other_tools import option_hint
 from dlrun.config.overrides.values import Choices, Distribution, Globbed, read_value
-from dlrun.config.schema.contract import format_yaml
+from dlrun.config.schema.contract import format_yaml, is_unicode
 from dlrun.config.schema.schema import COMPONENTS, GROUPS, Schema
 from dlrun.errors import ConfigError, Problem, did_you_mean
 
@@ -66,6 +66,8 @@ def read_overrides(texts: list[str], menu: Schema) -> tuple[list[Override], list
 def read_word(text: str, menu: Schema) -> list[Override]:
     """One override (two for `device=cuda:1`). Raises `ConfigError`."""
     sign, key, raw = _split(text)
+    if not is_unicode(text):  # a byte of another encoding, on the command line or in a file's name
+        raise ConfigError(Problem(ascii(key)[1:-1], f"{raw or text!a} is not UTF-8, so no file of a run can hold it."))
     _refuse_hydra(key)
     if sign == "~":
         return [_deletion(text, key, menu)]

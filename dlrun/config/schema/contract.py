@@ -92,7 +92,7 @@ class Alternative:
         return value
 
     def _str(self, value: Any) -> str:
-        if not isinstance(value, str):
+        if not isinstance(value, str) or not is_unicode(value):
             raise Mismatch("not text")
         return value
 
@@ -182,6 +182,11 @@ def expand_user(text: str) -> str:
         return str(Path(text).expanduser())
     except RuntimeError:
         return text
+
+
+def is_unicode(text: str) -> bool:
+    """Can it be written as UTF-8? Python has half a surrogate pair for each byte of a name that is not."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def format_yaml(value: Any) -> str:
