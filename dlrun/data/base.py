@@ -197,6 +197,23 @@ def _check_range(spec: DataSpec, name: str, target: Tensor) -> None:
         )
 
 
+def check_targets(data: Data, ignore_index: int | None) -> None:
+    """Raise `DataError` for a part in which the loss would ignore every target: nothing is learned or measured on it.
+
+    `ignore_index` is the loss's (None: -100). Of several labels those that are NaN or below 0 are unknown.
+    """
+    ignored = IGNORE_INDEX if ignore_index is None else ignore_index
+    for name, part in data.parts().items():
+        if data.spec.task == "multilabel":
+            known, what = part.target >= 0, "unknown (NaN or below 0)"
+        elif data.spec.task in ("classification", "labelling"):
+            known, what = part.target != ignored, f"{ignored}, which the loss ignores"
+        else:
+            continue
+        if not bool(known.any()):
+            raise DataError(f"dataset {data.spec.name}: every target of the {name} part is {what}.")
+
+
 def check_classes(spec: DataSpec, name: str, part: Split, train: Split, fixed: bool) -> list[str]:
     """Classes of `part` that `train` lacks: a `DataError`, or a note when the labels are fixed beforehand."""
     if spec.task != "classification" or part is train:

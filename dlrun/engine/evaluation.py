@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dlrun.engine.chunk import mean, read_all
+from dlrun.engine.chunk import read_all
 from dlrun.engine.state import Plan, TrainState
 from dlrun.spec import BatchSource
 
@@ -39,7 +39,8 @@ def evaluate(state: TrainState, batches: BatchSource, plan: Plan | None = None) 
     values, divisors = read_all(losses), read_all(weights)
     if state.loss.reduction == "mean":
         values = [value * divisor for value, divisor in zip(values, divisors, strict=True)]
-    metrics = {"loss": mean(sum(values), sum(divisors))} | state.metric.result(counts.cpu())
+    weight = sum(divisors)  # 0 where every target is ignored: then nothing was measured, and 0 would be the best loss
+    metrics = {"loss": sum(values) / weight if weight else float("nan")} | state.metric.result(counts.cpu())
     return Evaluation(metrics, counts.cpu())
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dlrun.components.registry import DATASETS, LOSSES, METRICS, MODELS, OPTIMIZERS, SCHEDULERS
 from dlrun.config.config import Config
-from dlrun.data.base import Data, Split
+from dlrun.data.base import Data, Split, check_targets
 from dlrun.data.batches import batches_for
 from dlrun.data.paths import data_root
 from dlrun.data.seeds import derive
@@ -61,6 +61,7 @@ def build_all(config: Config) -> Components:
     data = build_data(config)
     loss_name, loss = build_loss(config, data)
     data = fit_to_loss(data, loss_name)
+    check_targets(data, getattr(loss, "ignore_index", None))
     model = build_model(config, data)
     batches, notes = build_batches(config, data, device)
     auto = {"device": str(device), "loss": loss_name}
