@@ -10,7 +10,7 @@ from dlrun.run.context import RunContext
 from dlrun.run.doctor import Doctor
 from dlrun.run.loggers import make_logger
 from dlrun.run.saver import Saver
-from dlrun.store.files import CsvTable, rewrite_table
+from dlrun.store.files import CsvTable, cut_steps, rewrite_table
 
 LINES = 50  # printed when print_every is auto
 
@@ -44,8 +44,9 @@ class Recorder:
         context, run, history = self.context, self.context.run, self.context.state.history
         names = columns(context)
         rewrite_table(run.metrics, names, history.rows)
-        self.metrics = CsvTable(run.metrics, names)
-        self.step_table = CsvTable(run.steps, ["step", "loss", "lr"])
+        self.metrics = CsvTable(run.metrics, names).open()
+        cut_steps(run.steps, context.state.step)
+        self.step_table = CsvTable(run.steps, ["step", "loss", "lr"]).open()
         self.logger = make_logger(context.config.logger.name, run, history.rows)
         context.screen.expect(names, self.epochs)
         context.screen.start_bar(context.batches_to_do(), context.batches_done())

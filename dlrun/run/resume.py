@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dlrun.run.context import Components
 
 ALLOWED = ("device.precision", "plugins")  # may change the result, but also what lets a run go on elsewhere
+DONE = ("finished", "pruned")
 
 
 def stored_config(run: RunDir) -> Config:
@@ -42,6 +43,7 @@ def resume(
     on_epoch: Callable[[dict[str, float]], bool] | None = None,
 ) -> Outcome:
     """Go on in `run` with `config`, which may differ from the run's own only in what does not change the past."""
+    run.settle()
     own = stored_config(run)
     refuse_changes(own, config, forced or set())
     if done := already_finished(run, own, config):
@@ -51,12 +53,15 @@ def resume(
         try:
             from dlrun.run.build import build
             from dlrun.run.context import RunContext
-            from dlrun.run.initial import load_initial
+            from dlrun.run.initial import check_initial, load_initial
             from dlrun.run.session import Session
 
             lock(run)
+            refuse_to_lose(run)
             components = build(config)
             values = starting_point(run, own, config, components, screen, forced or set())
+            if values is None:
+                check_initial(config, components.state.model)
             context = RunContext(run, components, screen, signals, own_overrides(run), argv)
             return Session(context, partial(load_initial, train=train), on_epoch).go(values)
         except Interrupted as interrupted:
@@ -87,6 +92,21 @@ def starting_point(
     return values
 
 
+def refuse_to_lose(run: RunDir) -> None:
+    """Raise `RunError` for a run whose checkpoints are gone: to begin again would replace what it has left."""
+    status = run.read_status()
+    trained = status.get("step") is not None or status.get("state") in DONE or run.summary.exists()
+    unknown = not status and (run.best.exists() or run.metrics.exists())
+    if files.candidates(run) or not (trained or unknown):
+        return
+    reached = f" (it reached step {status['step']})" if status.get("step") is not None else ""
+    raise RunError(
+        f"{run.path} has no checkpoint to go on from: checkpoints/last.pt is gone{reached}. Beginning again would "
+        "replace its best.pt and metrics.csv. Put last.pt back, or start a new run; run.overwrite=true with "
+        f"run.dir={run.path} replaces this one."
+    )
+
+
 def own_overrides(run: RunDir) -> list[str]:
     """The words that made the run: they stay, also when it starts again from the beginning."""
     path = run.file("overrides.txt")
@@ -97,8 +117,6 @@ def lock(run: RunDir) -> None:
     """Lock the directory; a read-only one is a `RunError`."""
     try:
         run.lock()
-        if run.put_back():
-            raise RunError(f"{run.path}: the run that replaced another never began; the replaced one is back.")
     except OSError as error:
         raise RunError(cannot_write(run.path, error)) from error
 
@@ -106,7 +124,7 @@ def lock(run: RunDir) -> None:
 def already_finished(run: RunDir, own: Config, config: Config) -> str | None:
     """A line that says so, if there is nothing left to train."""
     status = run.read_status()
-    if status.get("state") not in ("finished", "pruned"):
+    if status.get("state") not in DONE:
         return None
     if any(each.effect.on_resume == "longer" for each in changes(own, config)):
         return None

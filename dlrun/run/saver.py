@@ -18,7 +18,6 @@ from dlrun.engine.state import Best
 from dlrun.errors import RunError, first_line
 from dlrun.run.context import RunContext
 from dlrun.store import checkpoint as files
-from dlrun.store.files import cut_steps
 
 BEST_KEYS = ("epoch", "step", "best", "config", "engine", "spec")
 
@@ -83,7 +82,7 @@ class Saver:
         self.best_unsaved = False
 
     def restore(self, checkpoint: dict[str, Any]) -> None:
-        """Go on where the checkpoint was taken; rows beyond it are cut off. Raises `RunError` if it does not fit."""
+        """Go on where the checkpoint was taken. Raises `RunError` if it does not fit."""
         try:
             self.state.load_state_dict(checkpoint)
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
@@ -91,7 +90,6 @@ class Saver:
             raise RunError(f"the checkpoint does not fit this configuration: {reason}") from error
         if self.state.best is not None:
             self.restore_best(self.state.best)
-        cut_steps(self.run.steps, self.state.step)
 
     def restore_best(self, best: Best) -> None:
         """The weights of the best epoch so far. Where they are lost, the best is chosen from here on."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from dlrun.run.epochs import EpochTable, epoch_line
+from dlrun.store.files import open_append
 
 if TYPE_CHECKING:
     from dlrun.engine.loop import EpochRecord, Progress
@@ -41,7 +42,7 @@ class Screen:
 
     def open_log(self, path: Path) -> None:
         """Append to this train.log from now on."""
-        self.log = open(path, "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 (closed by close)
+        self.log = open_append(path)
         early, self.early = self.early, []
         for line in early:
             self.note(line)

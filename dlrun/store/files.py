@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from dlrun.plain import json_value
 
@@ -56,6 +58,16 @@ def sync_directory(path: Path) -> None:
         os.close(handle)
 
 
+def open_append(path: Path) -> IO[str]:
+    """Append to a text file. A link is not followed, and nothing but an ordinary file is opened: `OSError`."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK  # a FIFO would block
+    handle = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is no ordinary file", str(path))
+    return os.fdopen(handle, "a", newline="", encoding="utf-8", errors="backslashreplace")
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
@@ -65,12 +77,18 @@ def _umask() -> int:
 class CsvTable:
     """A CSV file that grows by rows, flushed at most a few times a second. Columns are fixed by the first row."""
 
+    file: IO[str]
+
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        self.columns = list(columns)
+        self.path, self.columns = path, list(columns)
         self.flushed = time.monotonic()
-        self.file = open(path, "a", newline="", encoding="utf-8")  # noqa: SIM115 (closed by close)
-        if self.file.tell() == 0:
+
+    def open(self) -> CsvTable:
+        """Go on after the rows that are there."""
+        self.file = open_append(self.path)
+        if os.fstat(self.file.fileno()).st_size == 0:
             self.file.write(",".join(self.columns) + "\n")
+        return self
 
     def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Append rows; what a row lacks stays empty."""

@@ -7,9 +7,10 @@ import os
 import re
 import socket
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
-from dlrun.errors import InUse
+from dlrun.errors import InUse, RunError
 
 NAME = ".lock"
 _held: set[int] = set()  # the file descriptors of this process's locks
@@ -38,7 +39,8 @@ class Lock:
         Whoever asks about the lock holds it for a moment: it is tried again for `patience` seconds. Raises `InUse`
         when another process has it.
         """
-        handle = os.open(self.folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
+        refuse_links([self.folder / NAME])
+        handle = os.open(self.folder / NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         if not _taken(handle, patience):
             owner = os.read(handle, 200).decode(errors="replace")
             os.close(handle)
@@ -70,13 +72,26 @@ def _taken(handle: int, patience: float) -> bool:
             return True
 
 
+def refuse_links(paths: Iterable[Path]) -> None:
+    """Raise `RunError` if one of these places is taken by a link, a pipe or a device: dlrun writes to none of them.
+
+    A link in a folder that somebody else made would lead out of it.
+    """
+    for path in paths:
+        if os.path.islink(path):
+            hint = "Remove it, or put there what it leads to."
+            raise RunError(f"{path} is a link to {os.readlink(path)}: dlrun writes through no link. {hint}")
+        if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+            raise RunError(f"{path} is a pipe or a device, not a file. Remove it.")
+
+
 def holder(folder: Path) -> str | None:
     """What the process that holds the folder wrote into its lock; None if nobody holds it.
 
     Where that cannot be told (the file system knows no locks, the file may not be read), it is the empty string.
     """
     try:
-        handle = os.open(folder / NAME, os.O_RDONLY | os.O_NONBLOCK)
+        handle = os.open(folder / NAME, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     except FileNotFoundError:
         return None
     except OSError:

@@ -15,12 +15,13 @@ from typing import Any
 from dlrun.errors import RunError, cannot_write
 from dlrun.store.files import TEMPORARY, write_json
 from dlrun.store.lock import NAME as LOCK
-from dlrun.store.lock import Lock, is_free
+from dlrun.store.lock import Lock, is_free, refuse_links
 from dlrun.store.marks import ASIDE, MARK, MOVING, folders_of, has_checkpoint, is_folder, is_set_aside
 from dlrun.store.reading import read_json
 
 DISCARDED = ".discarded"  # a replaced run that is no longer needed, while its files are removed
 BEGINNING = ("status.json", "overrides.txt", "environment.json", "plugins")  # are there before config.yaml is
+FOLDERS = ("checkpoints", "init", ASIDE, MOVING, DISCARDED)
 BEGUN = (*BEGINNING, "config.yaml", "train.log", "metrics.csv", "steps.csv", "metrics.jsonl", "tensorboard", LOCK)
 
 
@@ -86,6 +87,8 @@ class RunDir:
         """Hold the directory until this process ends, and bring it in order. Raises `RunError` when another has it."""
         self._lock.hold()
         try:
+            refuse_links(self.path / name for name in (*BEGUN, *FOLDERS))
+            refuse_links(self.checkpoints.iterdir() if self.checkpoints.is_dir() else ())
             self.tidy()
             self.put_back()
         except BaseException:

@@ -9,6 +9,7 @@ A job is found by what its configuration computes. That is frozen in sweep.yaml 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,10 +24,11 @@ from dlrun.config.config import Config, current_schema
 from dlrun.config.schema import yamls
 from dlrun.errors import ConfigError, InUse, Problem, RunError, cannot_write
 from dlrun.store.files import write_atomic
-from dlrun.store.lock import Lock, owner
+from dlrun.store.lock import Lock, owner, refuse_links
 from dlrun.store.rundir import RunDir
 
 FORMAT = 1
+SLUG = "[A-Za-z0-9][A-Za-z0-9._-]*"  # names no folder but one of its own
 PATIENCE = 0.5  # seconds in which another process may let go of the folder
 
 
@@ -98,6 +100,7 @@ class SweepDir:
         """
         try:
             refuse_strangers(self.path)
+            refuse_links([self.path / "jobs", self.state])
             self.made = not self.path.exists()
             for path in (self.path, self.path / "jobs", self.state):
                 path.mkdir(parents=True, exist_ok=True)
@@ -107,7 +110,12 @@ class SweepDir:
             raise RunError(text) from None
         except OSError as error:
             raise RunError(cannot_write(self.path, error)) from error
-        self.read()
+        try:
+            self.read()
+            refuse_links([*self.state.iterdir(), *(self.run(slug).path for slug in self.jobs)])
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let the folder go."""
@@ -136,7 +144,10 @@ class SweepDir:
         self.commands = list(values.get("commands") or [])
         self.settings, self.search = dict(values.get("settings") or {}), dict(values.get("search") or {})
         base = values.get("base") or {}
-        jobs = (thawed(slug, entry, base) for slug, entry in (values.get("jobs") or {}).items())
+        entries = values.get("jobs") or {}
+        if wrong := [slug for slug in entries if not re.fullmatch(SLUG, str(slug))]:
+            raise RunError(f"{self.file} names a job {wrong[0]!r}, which is no name of a folder in {self.path}/jobs.")
+        jobs = (thawed(slug, entry, base) for slug, entry in entries.items())
         self.jobs = {job.slug: job for job in jobs}
 
     def write(self) -> None:

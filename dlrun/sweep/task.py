@@ -20,7 +20,7 @@ from typing import Any
 from dlrun.errors import ConfigError, DlrunError, in_words
 from dlrun.processes import set_variables
 from dlrun.store.failure import Failure
-from dlrun.store.files import write_json
+from dlrun.store.files import open_append, write_json
 from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
 
@@ -87,10 +87,9 @@ def prepare_process(task: Task) -> None:
     """Output to the job's log, the command's folder, its share of the processor."""
     with suppress(FileNotFoundError):
         os.unlink(f"{task.stem}.result.json")
-    log = os.open(f"{task.stem}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
+    with open_append(Path(f"{task.stem}.log")) as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError):
             stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]

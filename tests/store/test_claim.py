@@ -13,14 +13,10 @@ from dlrun.store.claim import claim
 from dlrun.store.files import write_json
 from dlrun.store.marks import MARK, is_run
 from dlrun.store.rundir import RunDir
+from tests.helpers.folders import contents
 from tests.helpers.runs_by_hand import make_config, make_run, to_yaml
 
 QUICK = ["device=cpu", "trainer=smoke", "trainer.epochs=1"]
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """What each file in a folder holds."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 FOREIGN: dict[str, dict[str, str]] = {
@@ -132,7 +128,7 @@ def test_a_claim_that_is_interrupted_puts_the_run_back(tmp_path: Path, monkeypat
     monkeypatch.setattr(RunDir, "set_aside", interrupted)
     with pytest.raises(KeyboardInterrupt):
         claim(path, overwrite=True)
-    assert {name: text for name, text in contents(path).items() if name != ".lock"} == before
+    assert contents(path) == before
 
 
 def test_an_old_status_without_a_mark_is_known_by_its_fields(tmp_path: Path) -> None:

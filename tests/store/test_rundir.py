@@ -199,7 +199,7 @@ def test_json_is_whole_and_numbers_that_are_not_finite_are_null(tmp_path: Path) 
 
 def test_tables_grow_by_rows_and_are_cut_to_the_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "steps.csv"
-    table = CsvTable(path, ["step", "loss", "lr"])
+    table = CsvTable(path, ["step", "loss", "lr"]).open()
     table.add({"step": step, "loss": step / 3, "lr": None} for step in (1, 2, 3))
     table.close()
     with open(path, "a") as file:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 
 from dlrun.plain import json_value
-from dlrun.store.files import write_atomic
+from dlrun.store.files import open_append, write_atomic
 from dlrun.store.rundir import RunDir
 
 
@@ -16,7 +16,7 @@ def jsonl(run: RunDir, history: list[dict[str, float]]) -> Callable[[Mapping[str
     write_atomic(path, "".join(json.dumps(json_value(row)) + "\n" for row in history).encode())
 
     def write(row: Mapping[str, float]) -> None:
-        with open(path, "a", encoding="utf-8") as file:
+        with open_append(path) as file:
             file.write(json.dumps(json_value(row)) + "\n")
 
     return write
