@@ -99,15 +99,10 @@ class TrainingFailed(DlrunError):
 
 
 class Diverged(TrainingFailed):
-    """The loss of `step` (1 = the first) was not finite."""
+    """A loss or a weight is not finite; `what` says which, and when."""
 
-    def __init__(self, step: int, loss: float) -> None:
-        self.step, self.loss = step, loss
-        super().__init__(
-            f"the loss of step {step} is {loss}: training diverged. Try a smaller optimizer.lr, "
-            "trainer.clip_norm=1, or scaled inputs; `dlrun replay` runs that step again and names the layer.",
-            "diverged",
-        )
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}: training diverged.", "diverged")
 
 
 class ComponentError(TrainingFailed):

@@ -23,7 +23,7 @@ def plug_ins_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     before = {kind: dict(table.plugins) for kind, table in TABLES.items()}
     monkeypatch.setattr(plugins, "_LOADED", dict(plugins._LOADED))
-    monkeypatch.setattr(plugins, "_NAMED", set(plugins._NAMED))
+    monkeypatch.setattr(plugins, "_NAMED", dict(plugins._NAMED))
     yield
     for kind, table in TABLES.items():
         table.plugins = before[kind]

@@ -50,12 +50,17 @@ class PluginError(DlrunError):
 
 
 _LOADED: dict[str, PluginRecord] = {}
-_NAMED: set[str] = set()  # every name that was asked for: one file may have several
+_NAMED: dict[str, bool] = {}  # every name that was asked for (one file may have several): not by a settings file?
 
 
 def loaded() -> list[PluginRecord]:
     """The plug-ins of this process, in the order in which they were imported."""
     return list(_LOADED.values())
+
+
+def given() -> list[str]:
+    """The names of plug-ins that the command gave, and that a further command about the same run must give, too."""
+    return [name for name, by_command in _NAMED.items() if by_command]
 
 
 def load(names: Iterable[str], origin: str = "plugins", base: Path | None = None) -> None:
@@ -74,7 +79,7 @@ def load(names: Iterable[str], origin: str = "plugins", base: Path | None = None
             raise ConfigError(Problem(origin, f"there is no file {name}."))
         else:
             _load_module(name, origin)
-        _NAMED.add(name)
+        _NAMED[name] = base is None
 
 
 def is_loaded(name: str) -> bool:

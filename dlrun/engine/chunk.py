@@ -86,7 +86,7 @@ class Chunk:
         reduction = self.state.loss.reduction
         for loss, weight, (lr, scale, update, _, samples) in zip(losses, weights, self.facts, strict=True):
             if not math.isfinite(loss):
-                raise Diverged(step + 1, loss)
+                raise Diverged(f"the loss of step {step + 1} is {loss}")
             sums.loss += loss * weight if reduction == "mean" else loss
             sums.weight += weight
             sums.samples += samples

@@ -106,6 +106,12 @@ class TrainState:
         for module in self.frozen:
             module.eval()
 
+    def not_finite(self) -> list[str]:
+        """The names of the weights that learn and are not finite."""
+        return [
+            name for name, p in self.model.named_parameters() if p.requires_grad and not bool(torch.isfinite(p).all())
+        ]
+
     def keep_best_weights(self) -> None:
         """Hold a copy of the weights in memory; they are written with the next checkpoint."""
         self.best_weights = {name: value.detach().clone() for name, value in self.model.state_dict().items()}

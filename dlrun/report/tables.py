@@ -35,6 +35,7 @@ class Table:
     notes: Sequence[str] = field(default_factory=tuple)
     spare: Sequence[str] = ()
     elsewhere: str = ""
+    result: int | None = None  # the row that matters most
 
     def __str__(self) -> str:
         widths = [max(len(row[i]) for row in (self.headers, *self.rows)) for i in range(len(self.headers))]
@@ -112,9 +113,9 @@ def closing_table(summary: Mapping[str, Any], run_dir: Path | None = None) -> Ta
     moments = _closing_rows(summary)
     names = list(dict.fromkeys(name for _, values in moments for name in values))
     rows = [[moment, *(format_number(values.get(name)) for name in names)] for moment, values in moments]
-    return Table(
-        ["", *names] if rows else [], rows, notes=tuple(line for line in (_effort(summary), _places(run_dir)) if line)
-    )
+    notes = tuple(line for line in (_effort(summary), _places(run_dir)) if line)
+    result = next((i for i, (moment, _) in enumerate(moments) if moment == _test_name(summary)), None)
+    return Table(["", *names] if rows else [], rows, notes=notes, result=result)
 
 
 def _closing_rows(summary: Mapping[str, Any]) -> list[tuple[str, dict[str, float]]]:
@@ -124,11 +125,16 @@ def _closing_rows(summary: Mapping[str, Any]) -> list[tuple[str, dict[str, float
     for moment, values in (("best and last", best),) if same else (("best", best), ("last", last)):
         epoch = f" (epoch {values['epoch']:.0f})" if "epoch" in values else ""
         rows += [(f"{part}, {moment}{epoch}", _of_part(values, part)) for part in ("train", "val", "test")]
-    test, baseline = summary.get("test"), summary.get("baseline")
-    of = test.get("of") if isinstance(test, Mapping) else None
-    rows.append((f"test of {of}" if of else "test", numbers(test)))
-    rows.append((baseline_name(baseline), numbers(baseline)))
+    rows.append((_test_name(summary), numbers(summary.get("test"))))
+    rows.append((baseline_name(summary.get("baseline")), numbers(summary.get("baseline"))))
     return [(moment, values) for moment, values in rows if values]
+
+
+def _test_name(summary: Mapping[str, Any]) -> str:
+    """`test of best`"""
+    test = summary.get("test")
+    of = test.get("of") if isinstance(test, Mapping) else None
+    return f"test of {of}" if of else "test"
 
 
 def _of_part(values: Mapping[str, float], part: str) -> dict[str, float]:

@@ -65,12 +65,13 @@ class WatchedStep(PlainStep):
             raise
         except Exception as error:  # the user's component raised: that is what we look for
             reason = f"{type(error).__name__}: {error}"
+        if not reason and update:
+            self.update(state)
+            reason = f"the step leaves {lost[0]} not finite" if (lost := state.not_finite()) else ""
         if reason:
             tensors = {"inputs": list(batch.inputs), "target": batch.target}
             facts = {"reason": reason, "step": state.step + 1, "epoch": state.epoch + 1}
             raise Found(facts | tensors | {"model": before, "rng": random, "scale": scale})
-        if update:
-            self.update(state)
         return loss, output
 
 
@@ -97,7 +98,7 @@ def keep_step(context: RunContext, failure: Failure, load_initial: LoadInitial) 
     path = capture(context, load_initial)
     if path is not None:
         words = words_for("replay", context.run.path)
-        context.screen.line(f"The step is kept in {path.name}: `{words}` runs it again.")
+        context.screen.line(f"The step is kept in {path.name}: `{words}` runs it again and names the layer.")
 
 
 def capture(context: RunContext, load_initial: LoadInitial) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from dlrun.data.baseline import baseline
 from dlrun.data.preprocess import preprocess, restore_target
 from dlrun.engine.evaluation import Evaluation, eval_mode, evaluate
 from dlrun.engine.state import TrainState, better
+from dlrun.errors import TrainingFailed
 from dlrun.objectives.metrics import directions
 from dlrun.report.confusion import write_confusion
 from dlrun.report.curves import draw_curves
@@ -32,8 +34,10 @@ Looked = tuple[tuple[Tensor, ...], Tensor, Tensor]  # inputs, outputs and target
 def close_run(context: RunContext) -> dict[str, Any] | None:
     """Evaluate the selected weights, write summary.json and the figures, print the table.
 
-    Returns the summary; None if a stop was asked for before the evaluation was done.
+    Returns the summary; None if a stop was asked for before the evaluation was done. Raises `TrainingFailed` where
+    there are no selected weights.
     """
+    check_selection(context)
     part, batches = judged(context)
     last = {name: value.clone() for name, value in context.state.model.state_dict().items()}
     if context.state.best_weights is not None:
@@ -51,6 +55,15 @@ def close_run(context: RunContext) -> dict[str, Any] | None:
     context.state.model.load_state_dict(last)
     print_closing(context, summary)
     return summary
+
+
+def check_selection(context: RunContext) -> None:
+    """Raise `TrainingFailed` if the monitored metric was NaN whenever it was evaluated."""
+    monitor = context.plan.monitor
+    values = [row[monitor] for row in context.state.history.rows if monitor in row]
+    if values and all(map(math.isnan, values)):
+        what = f"{monitor} was nan in every epoch: none can be selected."
+        raise TrainingFailed(f"{what} Look for numbers that are not finite in that part's data.", "diverged")
 
 
 def judged(context: RunContext) -> tuple[str, BatchSource]:
@@ -203,10 +216,11 @@ def print_closing(context: RunContext, summary: dict[str, Any]) -> None:
     """Best and last metrics, the test result, the baseline beside them, time, where things are."""
     screen = context.screen
     screen.line()
-    head, *lines = str(closing_table(summary, context.run.path)).splitlines()
+    table = closing_table(summary, context.run.path)
+    head, *lines = str(table).splitlines()
     screen.line(f"  {head}", style="dim")
-    for line in lines:
-        screen.line(f"  {line}", style="bold" if line.startswith("test of") else "")
+    for number, line in enumerate(lines):
+        screen.line(f"  {line}", style="bold" if number == table.result else "")
     if summary["stopped"]:
         screen.line(f"  stopped early: {summary['stopped']}")
     for remark in summary["remarks"]:

@@ -11,7 +11,16 @@ from types import TracebackType
 from dlrun.components.plugins import loaded
 from dlrun.components.registry import TABLES
 from dlrun.config.config import Config
-from dlrun.errors import ComponentError, DataError, DlrunError, TrainingFailed, cannot_write, first_line, in_words
+from dlrun.errors import (
+    ComponentError,
+    DataError,
+    Diverged,
+    DlrunError,
+    TrainingFailed,
+    cannot_write,
+    first_line,
+    in_words,
+)
 from dlrun.package import PACKAGE
 from dlrun.run.context import RunContext
 from dlrun.store.claim import is_at_fault
@@ -69,10 +78,14 @@ def failure_of(context: RunContext, error: BaseException) -> Failure:
         known: DlrunError | None = TrainingFailed(f"{cannot_write(context.run.path, error)}{kept}", "disk_full")
     else:
         known = as_ours(error, context.config)
+    message = str(known)
+    if isinstance(known, Diverged):
+        clip = "" if context.config.trainer.clip_norm is not None else " trainer.clip_norm=1,"
+        message = f"{known} Try a smaller optimizer.lr,{clip} or scaled inputs."
     stack = "".join(traceback.format_exception(error))
     if known is None:
         return Failure("bug", in_words(error), stack, 1)
-    return Failure(known.kind, str(known), stack, known.exit_code)
+    return Failure(known.kind, message, stack, known.exit_code)
 
 
 def as_ours(error: BaseException, config: Config) -> DlrunError | None:

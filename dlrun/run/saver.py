@@ -15,7 +15,7 @@ from typing import Any
 
 from dlrun.engine.loop import EpochRecord, Progress
 from dlrun.engine.state import Best
-from dlrun.errors import RunError, first_line
+from dlrun.errors import Diverged, RunError, first_line
 from dlrun.run.context import RunContext
 from dlrun.store import checkpoint as files
 
@@ -50,10 +50,16 @@ class Saver:
         return due or (self.max_steps is not None and state.step >= self.max_steps)
 
     def save(self) -> None:
-        """Write best.pt (if it changed), then last.pt (if training went on since)."""
+        """Write best.pt (if it changed), then last.pt (if training went on since).
+
+        Raises `Diverged` for weights that are not finite: a run ends with a save, and so never well with such weights.
+        """
         position = (self.state.epoch, self.state.cursor, self.state.step, len(self.state.history.rows))
         if position == self.saved and not self.best_unsaved:
             return
+        if lost := self.state.not_finite():  # the last good checkpoint stays; training on would not mend it
+            more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+            raise Diverged(f"after step {self.state.step} the weights are not finite ({lost[0]}{more})")
         context = self.context
         values = self.state.state_dict()
         values |= {"config": context.config.to_dict(), "engine": list(context.components.engine)}

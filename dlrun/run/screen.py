@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from dlrun.components.plugins import given
 from dlrun.run.epochs import EpochTable, epoch_line
 from dlrun.store.files import open_append
 
@@ -174,8 +175,9 @@ def shorter(path: Path) -> str:
 
 
 def words_for(command: str, path: Path) -> str:
-    """A command about a run, as it can be typed."""
+    """A command about a run, as it can be typed, with the plug-ins that no run directory may name."""
     word = shorter(path)
     if "=" in word.partition("/")[0]:  # else it would be configuration
         word = f"./{word}"
-    return f"dlrun {command} {shlex.quote(word)}"
+    flags = [flag for name in given() for flag in ("--plugin", name)]
+    return shlex.join(["dlrun", command, word, *flags])

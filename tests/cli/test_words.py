@@ -218,7 +218,7 @@ def test_completion_scripts_are_printed(command: Run) -> None:
     ("error", "code", "said"),
     [
         (RunError("there is no run.\nLook elsewhere."), 2, "error:\n  there is no run.\n  Look elsewhere.\n"),
-        (Diverged(3, float("nan")), 4, "the loss of step 3 is nan"),
+        (Diverged("the loss of step 3 is nan"), 4, "the loss of step 3 is nan"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (BrokenPipeError(), 0, ""),
         (RuntimeError("ours"), 1, "This is a bug of dlrun's"),

@@ -46,7 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     before = {kind: dict(table.plugins) for kind, table in TABLES.items()}
     modules = set(sys.modules)
     monkeypatch.setattr(plugins, "_LOADED", {})
-    monkeypatch.setattr(plugins, "_NAMED", set())
+    monkeypatch.setattr(plugins, "_NAMED", {})
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(NET)
     yield tmp_path
