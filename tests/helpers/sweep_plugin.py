@@ -61,9 +61,7 @@ def misbehave(kind: str) -> None:
             time.sleep(1)
 
 
-KINDS = {
-    7: "raise", 8: "signal", 17: "segfault", 27: "exit", 37: "memory", 47: "hang", 48: "stop", 57: "interrupt"
-}  # fmt: skip
+KINDS = dict(enumerate(["raise", "signal", "segfault", "exit", "memory", "hang", "stop", "interrupt"], start=1))
 
 
 @dlrun.register.model("bad")

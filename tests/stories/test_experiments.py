@@ -1,7 +1,7 @@
 """The reference experiments reach their figures: the table of tests/experiments, run.
 
-The normal run takes those that need no data to their ends, some shortened, with several seeds where the notes give a
-range, and lets the others learn one batch of small data by heart. `pytest -m full` runs every row as it stands
+The normal run takes those that need no data and little time to their ends, some shortened, and lets those that need
+data learn one batch of small data by heart; `pytest -m slow` takes the longer ones, `pytest -m full` every row as it is
 (DLRUN_DATA at MNIST and the real names), as `python -m tests.experiments` does.
 """
 
@@ -20,12 +20,17 @@ from tests.experiments.table import CASES, Case
 from tests.helpers.traps import BASE, column, train
 
 ROWS = {case.key: case for case in CASES}
-SHORTER = {"breast_cancer": ("seed=range(0,3)",), "breast_cancer_raw": ("trainer.epochs=2000",)}
-QUICK = [case.key for case in CASES if not case.needs]
+SHORTER = {"manual_gd": ("seed=0,1",), "breast_cancer": ("seed=0,1",), "breast_cancer_raw": ("trainer.epochs=2000",)}
+LONG = ("linear_regression", "breast_cancer_raw", "hello_rnn")  # seconds, as do all with names
+QUICK = [
+    pytest.param(case.key, marks=[pytest.mark.slow] if case.key in LONG or "names" in case.key else [])
+    for case in CASES
+    if not case.needs
+]
 OTHERS = sorted({case.preset for case in CASES if case.needs})
 ONE_BATCH = (
     "trainer=overfit_one_batch",
-    "trainer.epochs=30",
+    "trainer.epochs=20",
     "trainer.batch_size=16",
     "optimizer=adam",
     "optimizer.lr=0.01",
@@ -40,9 +45,8 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures take most of the time of a short run."""
-    for where in ("curves.draw_curves", "confusion.write_confusion", "fits.draw_fit", "mistakes.draw_mistakes",
-                  "mistakes.draw_reconstructions"):  # fmt: skip
-        monkeypatch.setattr(f"dlrun.report.{where}", lambda *_, **__: None)
+    for name in ("draw_curves", "write_confusion", "draw_fit", "draw_mistakes", "draw_reconstructions"):
+        monkeypatch.setattr(f"dlrun.run.closing.{name}", lambda *_, **__: None)
 
 
 def run_here(case: Case, place: Path) -> list[Path]:
