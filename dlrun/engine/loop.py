@@ -8,16 +8,18 @@ device: losses and counts stay tensors until the chunk ends.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice, repeat
 from time import perf_counter
 
 import torch
+from torch import Tensor
 
-from dlrun.engine.chunk import Chunk, StepRow, mean
+from dlrun.engine.chunk import Chunk, StepRow, mean, read_all
 from dlrun.engine.evaluation import Evaluation, eval_mode, evaluate
 from dlrun.engine.state import Best, EpochTotals, Plan, TrainState, better
-from dlrun.spec import BatchSource
+from dlrun.spec import Batch, BatchSource
 
 
 @dataclass(frozen=True)
@@ -79,16 +81,13 @@ def train_epoch(state: TrainState, batches: BatchSource, plan: Plan) -> Iterator
     count = len(batches)
     if not state.model.training:  # visiting every module costs as much as a small step
         state.train_mode()
-    source = iter(batches.epoch(state.epoch, start=state.cursor))
+    source = shared_batches(state, batches, plan.accumulate)
     while state.cursor < count and not out_of_steps(state, plan):
         started = perf_counter()
-        batch = next(source)
+        batch, scale, update = next(source)
         chunk.waited += perf_counter() - started
 
         lr = state.optimizer.param_groups[0]["lr"]
-        scale, update = accumulation(batches, state.cursor, plan.accumulate)
-        if state.loss.reduction == "sum":
-            scale = 1.0  # the sum over the larger batch
         loss, output = plan.step(state, batch, scale, update)
         chunk.add(loss, output, batch.target, lr, scale, update)
 
@@ -97,6 +96,8 @@ def train_epoch(state: TrainState, batches: BatchSource, plan: Plan) -> Iterator
             state.step += 1
             if state.schedule is not None and state.schedule.interval == "step":
                 state.schedule.step()
+        if state.cursor == count:
+            next(source, None)  # the epoch of a source that is left before its end stops its workers
         if out_of_steps(state, plan) or state.cursor == count or chunk.is_due(plan, update):
             rows = chunk.read(plan.log_every)
             yield progress(state, count, rows)
@@ -105,17 +106,40 @@ def train_epoch(state: TrainState, batches: BatchSource, plan: Plan) -> Iterator
             chunk = Chunk(state)
 
 
-def accumulation(batches: BatchSource, index: int, accumulate: int) -> tuple[float, bool]:
-    """This batch's share of the optimizer step that it belongs to, and whether it ends that step.
-
-    Shares go by samples: exact for means over samples; for class weights and ignored targets, as near as that is.
-    """
+def shared_batches(state: TrainState, batches: BatchSource, accumulate: int) -> Iterator[tuple[Batch, float, bool]]:
+    """The batches from the cursor on, each with its share of the optimizer step, and whether it ends that step."""
     if accumulate == 1:
-        return 1.0, True
-    first = index - index % accumulate
-    last = min(first + accumulate, len(batches)) - 1
-    total = sum(batches.sizes(i) for i in range(first, last + 1))
-    return batches.sizes(index) / total, index == last
+        return zip(batches.epoch(state.epoch, start=state.cursor), repeat(1.0), repeat(True))
+    return accumulated_batches(state, batches, accumulate)
+
+
+def accumulated_batches(
+    state: TrainState, batches: BatchSource, accumulate: int
+) -> Iterator[tuple[Batch, float, bool]]:
+    """The same for several batches an optimizer step, which is that of the larger batch of them all.
+
+    The share of a batch is its part of what the larger batch's loss is divided by. Where that is not the number of
+    samples (class weights, ignored targets), all batches of a step are fetched, and it is read back, before the first.
+    """
+    done = state.cursor % accumulate  # batches of the step that was begun
+    begin = state.cursor - done
+    source = batches.epoch(state.epoch, start=begin)
+    for first in range(begin, len(batches), accumulate):
+        sizes = [batches.sizes(i) for i in range(first, min(first + accumulate, len(batches)))]
+        window = islice(source, len(sizes))
+        fetched = [next(window)]
+        weights: Sequence[float] = sizes
+        denominator = state.loss.denominator(fetched[0].target)
+        if state.loss.reduction == "mean" and (isinstance(denominator, Tensor) or denominator != sizes[0]):
+            fetched += window
+            weights = read_all([state.loss.denominator(batch.target) for batch in fetched])
+        total = sum(weights)
+        for i, batch in enumerate(chain(fetched, window)):
+            share = 1.0 if state.loss.reduction == "sum" else weights[i] / total if total else 0.0
+            if i >= done:
+                yield batch, share, i + 1 == len(sizes)
+        done = 0
+    next(source, None)
 
 
 def train_metrics(state: TrainState) -> dict[str, float]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,13 +14,17 @@ import torch
 from torch import nn
 
 import dlrun
+from dlrun.data.loader import LoaderBatches
 from dlrun.engine.evaluation import eval_mode
-from dlrun.engine.loop import EpochRecord, Progress, fit, select
+from dlrun.engine.loop import EpochRecord, Progress, accumulated_batches, fit, select
 from dlrun.engine.state import Plan
+from dlrun.objectives.losses import cross_entropy
 from dlrun.run.build import build
 from dlrun.run.epochs import EpochTable, epoch_line
 from dlrun.run.planning import auto_eval_every
 from dlrun.run.screen import Screen
+from dlrun.spec import Batch
+from tests.helpers.steps import Rows
 
 ROW = {
     "epoch": 3, "step": 30, "train_loss": 0.5, "train_accuracy": 0.75, "val_loss": 0.25, "val_accuracy": 0.875,
@@ -207,3 +213,39 @@ def test_quiet_prints_the_last_line_and_logs_all(
     assert (tmp_path / "train.log").read_text().splitlines() == [
         "early", "  model  mlp", "  data   digits", epoch_line(ROW, 20, False), "Finished: here",
     ]  # fmt: skip
+
+
+def accumulating(reduction: str, targets: list[list[int]], cursor: int = 0) -> list[tuple[int, float, bool]]:
+    """The first target, the share and the end of step of each batch, three an optimizer step; 9 is ignored."""
+    batches = Rows([Batch((), torch.tensor(target)) for target in targets])
+    loss = cross_entropy(ignore_index=9, reduction=reduction)
+    state = SimpleNamespace(loss=loss, cursor=cursor, epoch=0)
+    return [(int(b.target[0]), share, end) for b, share, end in accumulated_batches(state, batches, 3)]  # type: ignore[arg-type]
+
+
+def test_the_share_of_an_accumulated_batch_is_what_the_loss_of_the_larger_batch_is_divided_by() -> None:
+    targets = [[0, 9, 9], [1, 1, 9], [2, 2, 2], [3, 3, 3], [4, 9, 9], [9, 9, 9]]
+    shares = [
+        (0, 1 / 6, False),
+        (1, 2 / 6, False),
+        (2, 3 / 6, True),
+        (3, 3 / 4, False),
+        (4, 1 / 4, False),
+        (9, 0, True),
+    ]
+    assert accumulating("mean", targets) == shares
+    assert accumulating("mean", targets, cursor=4) == shares[4:], "a run that goes on in the middle of a step"
+    assert accumulating("mean", targets[-1:]) == [(9, 0, True)], "nothing counts, and nothing is divided by 0"
+    assert accumulating("sum", targets[:4]) == [(0, 1, False), (1, 1, False), (2, 1, True), (3, 1, True)]
+
+
+def test_the_workers_of_a_source_stay_from_epoch_to_epoch() -> None:
+    built = build(dlrun.compose(["device=cpu", "trainer.epochs=3", "trainer.max_batches=2"]))
+    data = built.data
+    part = replace(data.train, augment=torch.clone)
+    source = LoaderBatches(part, data.spec, batch_size=64, workers=1)
+    workers = set()
+    for _ in fit(built.state, {"train": source}, replace(built.plan, epochs=3)):
+        workers |= {child.pid for child in multiprocessing.active_children()}
+    source.close()
+    assert len(workers) == 1

@@ -137,11 +137,19 @@ def test_one_batch_is_learnt_by_heart() -> None:
     assert float(rows(run.path)[-1]["train_loss"]) < 0.01
 
 
-@pytest.mark.parametrize(("reduction", "lr"), [("mean", 0.1), ("sum", 0.001)])
-def test_accumulated_batches_are_one_large_batch(reduction: str, lr: float) -> None:
+@pytest.mark.parametrize(
+    ("loss", "lr"),
+    [
+        ([], 0.1),
+        (["loss.reduction=sum"], 0.001),
+        (["loss.weight=[9,1,1,1,1,1,1,1,1,0]"], 0.1),
+        (["loss.ignore_index=3"], 0.1),
+        (["loss.weight=[9,1,1,1,1,1,1,1,1,0]", "loss.reduction=sum"], 0.001),
+    ],
+)
+def test_accumulated_batches_are_one_large_batch(loss: list[str], lr: float) -> None:
     """In what they do to the weights and in steps.csv; the last batch of an epoch is shorter."""
-    words = ["device=cpu", "trainer.epochs=2", "optimizer=sgd", f"optimizer.lr={lr}"]
-    words += ["loss=cross_entropy", f"loss.reduction={reduction}"]
+    words = ["device=cpu", "trainer.epochs=2", "optimizer=sgd", f"optimizer.lr={lr}", "loss=cross_entropy", *loss]
     large = dlrun.train([*words, "trainer.batch_size=64", "run.dir=large"])
     small = dlrun.train([*words, "trainer.batch_size=16", "trainer.accumulate=4", "run.dir=small"])
     a, b = ([float(row["val_loss"]) for row in rows(run.path)] for run in (large, small))
