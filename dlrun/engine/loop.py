@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dlrun.engine.chunk import Chunk, StepRow, mean, read_all
-from dlrun.engine.evaluation import Evaluation, eval_mode, evaluate
+from dlrun.engine.evaluation import evaluate
 from dlrun.engine.state import Best, EpochTotals, Plan, TrainState, better
 from dlrun.spec import Batch, BatchSource
 
@@ -220,6 +220,3 @@ def select(state: TrainState, row: dict[str, float], plan: Plan) -> bool:
     if plan.patience is not None and state.without_improvement >= plan.patience:
         state.stop_reason = f"{plan.monitor} did not improve in {plan.patience} evaluations"
     return is_best
-
-
-__all__ = ["EpochRecord", "Evaluation", "Progress", "StepRow", "eval_mode", "evaluate", "fit"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -189,6 +189,9 @@ def load_rng_state(state: StateDict, device: torch.device) -> None:
         torch.cuda.set_rng_state(state["device"].cpu(), device)
 
 
+StepResult: TypeAlias = tuple[Tensor, Tensor]  # the loss of a batch (0-d), and the output of the model
+
+
 class Step(Protocol):
     """One batch of training: forward, loss, backward and, where the batch ends an optimizer step, the update.
 
@@ -197,9 +200,7 @@ class Step(Protocol):
 
     name: str
 
-    def __call__(
-        self, state: TrainState, batch: Batch, scale: float = 1.0, update: bool = True
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, state: TrainState, batch: Batch, scale: float = 1.0, update: bool = True) -> StepResult:
         """The batch's loss (0-d) and the model's output, both detached and still on the device.
 
         `scale` is the batch's share of an accumulated step; `update` says that this batch ends it.

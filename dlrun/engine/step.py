@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dlrun.engine.state import TrainState
+from dlrun.engine.state import StepResult, TrainState
 from dlrun.objectives.without_dynamo import step_optimizer, zero_grad  # without importing the compiler
 from dlrun.spec import Batch
 
@@ -31,9 +31,7 @@ class PlainStep:
         self.precision = precision
         self.device_type = device_type
 
-    def __call__(
-        self, state: TrainState, batch: Batch, scale: float = 1.0, update: bool = True
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, state: TrainState, batch: Batch, scale: float = 1.0, update: bool = True) -> StepResult:
         """One batch. Returns its loss (0-d) and the model's output, both detached and still on the device.
 
         `scale` is the batch's share of an accumulated step; `update` says that this batch ends it.
@@ -70,9 +68,7 @@ class ClosureStep:
     def __init__(self, *, clip_norm: float | None = None) -> None:
         self.clip_norm = clip_norm
 
-    def __call__(
-        self, state: TrainState, batch: Batch, scale: float = 1.0, update: bool = True
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, state: TrainState, batch: Batch, scale: float = 1.0, update: bool = True) -> StepResult:
         """One batch, with `torch.optim.Optimizer.step(closure)`; returns the loss and output before the step."""
         first: list[tuple[Tensor, Tensor]] = []
 

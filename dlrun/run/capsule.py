@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dlrun.data.batches import Batch
 from dlrun.engine.loop import fit
-from dlrun.engine.state import TrainState, rng_state
+from dlrun.engine.state import StepResult, TrainState, rng_state
 from dlrun.engine.step import PlainStep
 from dlrun.errors import DlrunError, RunError
 from dlrun.objectives.optimizers import needs_closure
@@ -47,9 +47,7 @@ class WatchedStep(PlainStep):
         super().__init__(**options)
         self.steps = 0
 
-    def __call__(
-        self, state: TrainState, batch: Batch, scale: float = 1.0, update: bool = True
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, state: TrainState, batch: Batch, scale: float = 1.0, update: bool = True) -> StepResult:
         """One batch; raises `Found` with the capsule when it goes wrong."""
         self.steps += 1
         before = {name: value.detach().clone() for name, value in state.model.state_dict().items()}

@@ -23,7 +23,7 @@ from dlrun.engine.fast.formulas import formula_for
 from dlrun.engine.fast.fused import FusedStep
 from dlrun.engine.fast.kernels import flushing
 from dlrun.engine.fast.trace import Trace
-from dlrun.engine.state import TrainState
+from dlrun.engine.state import StepResult, TrainState
 from dlrun.spec import Batch
 from dlrun.torch_private import is_ordinary
 
@@ -51,9 +51,7 @@ class CompiledStep:
         self.bindings: dict[Shapes, Binding] = {}
         self.no_grad = torch.no_grad()
 
-    def __call__(
-        self, state: TrainState, batch: Batch, scale: float = 1.0, update: bool = True
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, state: TrainState, batch: Batch, scale: float = 1.0, update: bool = True) -> StepResult:
         """One batch. Returns its loss (0-d) and the model's output, both detached and still on the device."""
         key = shapes(batch)
         trace = self.traces.get(key)

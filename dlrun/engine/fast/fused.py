@@ -15,14 +15,14 @@ from torch import Tensor
 
 from dlrun.engine.fast.chain import Chain, cross_entropy
 from dlrun.engine.fast.kernels import FusedUpdate
-from dlrun.engine.state import TrainState
-from dlrun.engine.step import autocast, clip
+from dlrun.engine.state import StepResult, TrainState
+from dlrun.engine.step import PlainStep, autocast, clip
 from dlrun.objectives.without_dynamo import step_optimizer, zero_grad
 from dlrun.spec import Batch, Forward
 from dlrun.torch_private import backward_engine
 
 
-class FusedStep:
+class FusedStep(PlainStep):
     """The plain step's numbers, faster: forward, loss, backward, clip, update.
 
     Args:
@@ -46,18 +46,14 @@ class FusedStep:
         forward: Forward | None = None,
         chain: Chain | None = None,
     ) -> None:
-        self.clip_norm = clip_norm
-        self.precision = precision
-        self.device_type = device_type
+        super().__init__(clip_norm=clip_norm, precision=precision, device_type=device_type)
         self.fused_update = update
         self.forward = forward
         self.chain = chain
         self.run_backward = backward_engine()
         self.ones: dict[tuple[float, torch.dtype, torch.device], Tensor] = {}
 
-    def __call__(
-        self, state: TrainState, batch: Batch, scale: float = 1.0, update: bool = True
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, state: TrainState, batch: Batch, scale: float = 1.0, update: bool = True) -> StepResult:
         """One batch. Returns its loss (0-d) and the model's output, both detached and still on the device.
 
         `scale` is the batch's share of an accumulated step; `update` says that this batch ends it.
@@ -80,7 +76,7 @@ class FusedStep:
             self.update(state)
         return loss.detach(), output.detach()
 
-    def written_out(self, chain: Chain, state: TrainState, batch: Batch, scale: float) -> tuple[Tensor, Tensor]:
+    def written_out(self, chain: Chain, state: TrainState, batch: Batch, scale: float) -> StepResult:
         """Loss and output of a chain, whose gradients are then in place."""
         output = chain.forward(*batch.inputs)
         if chain.cross_entropy is not None and batch.target.ndim == 1:

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from dlrun.engine.fast.fused import FusedStep
 from dlrun.engine.fast.kernels import FusedUpdate, GroupTensors
 from dlrun.engine.fast.side_effects import SideEffects, refusal
-from dlrun.engine.state import TrainState
+from dlrun.engine.state import StepResult, TrainState
 from dlrun.engine.step import clip
 from dlrun.errors import first_line
 from dlrun.objectives.groups import Group
@@ -56,9 +56,7 @@ class GraphStep:
         self.loss = torch.empty(0)
         self.output = torch.empty(0)
 
-    def __call__(
-        self, state: TrainState, batch: Batch, scale: float = 1.0, update: bool = True
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, state: TrainState, batch: Batch, scale: float = 1.0, update: bool = True) -> StepResult:
         """One batch. Returns its loss (0-d) and the model's output, both detached and still on the device."""
         usual = len(batch.target) == self.rows and scale == 1.0 and update
         if not usual or self.refused or not is_ordinary(state.optimizer):
@@ -85,7 +83,7 @@ class GraphStep:
         lists, groups = self.fused_update.lists, optimizer.param_groups
         return len(lists) == len(groups) and all(map(GroupTensors.holds, lists, groups))
 
-    def warm_up(self, state: TrainState, batch: Batch) -> tuple[Tensor, Tensor]:
+    def warm_up(self, state: TrainState, batch: Batch) -> StepResult:
         """An ordinary step on a side stream, as captures want it."""
         stream = torch.cuda.Stream(state.device)
         stream.wait_stream(torch.cuda.current_stream(state.device))
@@ -142,7 +140,7 @@ class GraphStep:
             self.loss, self.output = self.record(state)
         return graph
 
-    def record(self, state: TrainState) -> tuple[Tensor, Tensor]:
+    def record(self, state: TrainState) -> StepResult:
         """What is recorded: the plain step over the buffers, with the rates as tensors."""
         loss, output = self.eager(state, Batch(self.inputs, self.target), update=False)
         clip(state.optimizer, self.eager.clip_norm)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from dlrun.engine.fast.side_effects import SideEffects, refusal
 from dlrun.engine.fast.snapshot import same
 from dlrun.engine.state import TrainState
 from dlrun.engine.step import autocast
-from dlrun.errors import ConfigError, Problem
+from dlrun.errors import ConfigError, Problem, first_line
 from dlrun.spec import Batch, Forward
 from dlrun.torch_private import Graph, compile_graph, tracer
 
@@ -69,15 +68,12 @@ class Trace:
         except ConfigError:
             raise
         except Exception as error:
-            first = str(error).strip().splitlines()[:1] or [type(error).__name__]
-            message = f"this step cannot be compiled: {first[0]}"
-            raise ConfigError(Problem("device.compile", message, "Use device.compile=false.")) from error
+            raise cannot_compile(first_line(error) or type(error).__name__) from error
 
     def refuse(self, reason: str) -> None:
         """Raise `ConfigError` if there is a reason why the step cannot be recorded."""
         if reason:
-            message = f"this step cannot be compiled: {reason}."
-            raise ConfigError(Problem("device.compile", message, "Use device.compile=false."))
+            raise cannot_compile(f"{reason}.")
 
     def slots(self) -> list[tuple[Tensor, str]]:
         """The places of the optimizer's state in the inputs: weight and key, without the count of steps."""
@@ -94,11 +90,10 @@ class Trace:
         numbers = rest.pop(0) if self.formula is not None else None
         *inputs, target = rest
         leaves = [weight.detach().requires_grad_() for weight in weights]
-        mixed = autocast(target.device.type, self.precision) if self.precision != "fp32" else nullcontext()
         given = dict(zip(self.names, leaves, strict=True)) | others
         # functional_call writes what was replaced into what it is given.
         used, loss_used = dict(given), dict(loss_buffers)
-        with torch.enable_grad(), mixed:
+        with torch.enable_grad(), autocast(target.device.type, self.precision):
             output = functional_call(self.state.model, used, tuple(inputs))
             loss_function = self.state.loss
             loss = (
@@ -146,6 +141,13 @@ class Trace:
         return [tensor.data_ptr() for tensor in self.held] == self.places
 
 
+def cannot_compile(reason: str) -> ConfigError:
+    """The error of a step that cannot be compiled, whose reason is a sentence."""
+    return ConfigError(
+        Problem("device.compile", f"this step cannot be compiled: {reason}", "Use device.compile=false.")
+    )
+
+
 def decompositions() -> dict[object, Forward]:
     """A linear layer on the CPU as a product and a sum: the sum joins the activation's kernel, where `addmm` writes
     the bias out first, half of a small layer's time. As a difference, since sums are joined to `addmm` again.
@@ -170,8 +172,7 @@ def names_of(model: nn.Module, params: list[Tensor]) -> list[str]:
     """The name of each parameter in the model."""
     names = {id(p): name for name, p in model.named_parameters()}
     if any(id(p) not in names for p in params):
-        what = "this step cannot be compiled: the optimizer has weights that are not the model's."
-        raise ConfigError(Problem("device.compile", what, "Use device.compile=false."))
+        raise cannot_compile("the optimizer has weights that are not the model's.")
     return [names[id(p)] for p in params]
 
 
