@@ -22,7 +22,7 @@ from types import ModuleType
 
 from dlrun.config.schema import yamls
 from dlrun.config.schema.contract import expand_user
-from dlrun.errors import ConfigError, DlrunError, Problem
+from dlrun.errors import ConfigError, DlrunError, Kind, Problem
 
 ENTRY_POINTS = "dlrun.plugins"
 
@@ -47,6 +47,8 @@ class PluginRecord:
 
 class PluginError(DlrunError):
     """An exception inside a plug-in's file while it was imported; the text holds its own traceback."""
+
+    kind: Kind = "component"
 
 
 _LOADED: dict[str, PluginRecord] = {}

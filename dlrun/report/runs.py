@@ -36,6 +36,7 @@ class Entry:
     started: float  # seconds since 1970
     config: dict[str, str]
     summary: dict[str, Any] = field(repr=False)
+    kind: str = ""  # of the failure, where there is one
 
     @property
     def monitor(self) -> str:
@@ -55,6 +56,7 @@ class Entry:
             "name": self.name,
             "path": self.place,
             "status": self.state,
+            "kind": self.kind,
             "model": self.config.get("model.name", ""),
             "dataset": self.config.get("dataset.name", ""),
             "metric": "" if self.best is None else repr(self.best),
@@ -171,6 +173,7 @@ def _entry(path: Path, root: Path) -> Entry:
         started=run.started,
         config=scan_config(run.file("config.yaml")),
         summary=run.summary,
+        kind=run.failure.kind if run.failure else "",
     )
 
 

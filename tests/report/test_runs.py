@@ -55,6 +55,7 @@ def test_the_newest_comes_first(outputs: Path, capsys: pytest.CaptureFixture[str
     ("filters", "names"),
     [
         (["status=failed"], ["three"]),
+        (["kind=crash"], ["three"]),
         (["model=gru"], ["three"]),
         (["optimizer=a*"], ["lrs/lr-0.1", "two", "one"]),
         (["optimizer.lr=0.1"], ["two"]),
