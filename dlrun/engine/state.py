@@ -94,11 +94,14 @@ class TrainState:
     patience_value: float | None = None  # the last value that counted as an improvement
     without_improvement: int = 0  # evaluations since then
     stop_reason: str | None = None  # why training is over before its last epoch
-    outside: list[Tensor] = field(init=False, repr=False)  # weights that the optimizer does not update
+    outside: list[Tensor] = field(
+        init=False, repr=False
+    )  # weights, also of the loss, that the optimizer does not update
 
     def __post_init__(self) -> None:
         owned = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
-        self.outside = [p for p in self.model.parameters() if id(p) not in owned]
+        of_loss = self.loss.parameters() if isinstance(self.loss, nn.Module) else ()
+        self.outside = [p for p in (*self.model.parameters(), *of_loss) if id(p) not in owned]
 
     def train_mode(self) -> None:
         """`train()`, but frozen modules keep their BatchNorm statistics and no dropout (trap T52)."""

@@ -33,7 +33,7 @@ from dlrun.run.context import Components
 from dlrun.run.failure import before_training
 from dlrun.run.planning import build_plan
 from dlrun.run.weights import freeze
-from dlrun.spec import BatchSource
+from dlrun.spec import BatchSource, Loss
 
 BINARY_LOSSES = ("bce", "bce_with_logits")
 
@@ -91,7 +91,15 @@ def build_all(config: Config) -> Components:
         state.schedule.set_mode(plan.mode)
     seed_everything(derive(config.seed, "noise"))
     kind = "resident" if batches["train"].resident else "dataloader"
+    notes += untrained(loss_name, loss)
     return Components(config, data, state, plan, batches, test, [kind, *engine], auto, [*data.notes, *notes])
+
+
+def untrained(name: str, loss: Loss) -> list[str]:
+    """A note on a loss with parameters that learn, which no optimizer is given."""
+    own = [key for key, p in loss.named_parameters() if p.requires_grad] if isinstance(loss, nn.Module) else []
+    what = f"loss {name} has parameters of its own ({', '.join(own[:3])}{', ...' if len(own) > 3 else ''})"
+    return [f"{what}, which nothing trains: they belong in the model, or want requires_grad_(False)"] if own else []
 
 
 def compiles(config: Config) -> bool:

@@ -348,6 +348,33 @@ def test_a_loss_that_is_not_one_number_is_refused(capsys: pytest.CaptureFixture[
     assert not Path("a").exists()
 
 
+WITH_WEIGHTS = """
+import dlrun, torch
+from torch.nn import functional as F
+
+class Scaled(dlrun.Loss):
+    def __init__(self):
+        super().__init__("scaled", "mean")
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, output, target):
+        assert self.scale.grad is None
+        return F.cross_entropy(self.scale * output, target)
+
+    def check(self, output, target):
+        pass
+
+dlrun.register.loss("scaled")(Scaled)
+"""
+
+
+def test_weights_of_a_loss_are_not_trained_and_it_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("loss.py").write_text(WITH_WEIGHTS)
+    assert cli.main(["plugins=[loss.py]", "loss=scaled", "run.dir=a", *SMALL]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "loss scaled has parameters of its own (scale), which nothing trains: they belong in the model" in said
+
+
 @pytest.mark.parametrize(("steps", "watched"), [(1, 1), (8, 7), (54, 21)])
 def test_a_run_of_any_length_is_profiled(steps: int, watched: int, capsys: pytest.CaptureFixture[str]) -> None:
     """Two thirds of a short one, steps 10 to 30 of a longer."""
