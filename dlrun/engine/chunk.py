@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -41,6 +41,7 @@ class Chunk:
         self.held = 0
         self.borrowed = False  # outputs are views of what the next step changes
         self.counts: Tensor | None = None  # of the whole epoch so far
+        self.unmerged: list[Tensor] = []  # counts of batches that do not simply add up
 
     def add(self, loss: Tensor, output: Tensor, target: Tensor, lr: float, scale: float, update: bool) -> None:
         """Remember one step; nothing is read back."""
@@ -65,6 +66,9 @@ class Chunk:
             self.outputs, self.targets = [torch.cat(self.outputs)], [torch.cat(self.targets)]
         for output, target in zip(self.outputs, self.targets, strict=True):
             counts = metric.train_counts(output, target)
+            if hasattr(metric, "train_merge"):
+                self.unmerged.append(counts)
+                continue
             if self.counts is None and self.state.sums.counts is not None:  # one by one, wherever a chunk begins
                 before = torch.tensor(self.state.sums.counts, dtype=counts.dtype, device=counts.device)
                 self.counts = before.reshape(counts.shape)
@@ -98,9 +102,23 @@ class Chunk:
                 sums.update_loss = 0.0
         if self.counts is not None:
             sums.counts = self.counts.flatten().tolist()
+        if self.unmerged and (merge := getattr(self.state.metric, "train_merge", None)):
+            sums.counts = merged(merge, self.unmerged, sums.counts)
         sums.seconds += perf_counter() - self.started
         sums.waited += self.waited
         return rows
+
+
+def merged(
+    merge: Callable[[Sequence[float], Sequence[float]], list[float]],
+    counts: Sequence[Tensor],
+    total: list[float] | None = None,
+) -> list[float]:
+    """Counts of batches joined one by one, so that the result does not depend on where a chunk ended."""
+    for row in torch.stack(list(counts)).tolist():
+        total = row if total is None else merge(total, row)
+    assert total is not None
+    return total
 
 
 def shares_memory(output: Tensor, model: nn.Module) -> bool:

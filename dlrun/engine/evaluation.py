@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dlrun.engine.chunk import read_all
+from dlrun.engine.chunk import merged, read_all
 from dlrun.engine.state import Plan, TrainState
-from dlrun.spec import BatchSource
+from dlrun.spec import BatchSource, Metric
 
 
 @dataclass(frozen=True)
@@ -26,22 +26,28 @@ def evaluate(state: TrainState, batches: BatchSource, plan: Plan | None = None) 
     Runs in eval mode (trap T14) without gradients (T04), and leaves every module's mode as it was.
     """
     with eval_mode(state.model), torch.inference_mode():
-        losses, weights, counts = [], [], None
+        losses, weights, counts = [], [], []
         for batch in batches.epoch(0):
             if plan is not None and plan.stop():
                 return None
             output = state.model(*batch.inputs)
             losses.append(state.loss(output, batch.target))
             weights.append(state.loss.denominator(batch.target))
-            new = state.metric.counts(output, batch.target)
-            counts = new if counts is None else counts + new
-    assert counts is not None, "a part without batches is refused when the data is built"
+            counts.append(state.metric.counts(output, batch.target))
+    total = total_of(state.metric, counts)
     values, divisors = read_all(losses), read_all(weights)
     if state.loss.reduction == "mean":
         values = [value * divisor for value, divisor in zip(values, divisors, strict=True)]
     weight = sum(divisors)  # 0 where every target is ignored: then nothing was measured, and 0 would be the best loss
-    metrics = {"loss": sum(values) / weight if weight else float("nan")} | state.metric.result(counts.cpu())
-    return Evaluation(metrics, counts.cpu())
+    metrics = {"loss": sum(values) / weight if weight else float("nan")} | state.metric.result(total)
+    return Evaluation(metrics, total)
+
+
+def total_of(metric: Metric, counts: list[Tensor]) -> Tensor:
+    """The counts of all batches together, on the CPU: merged as the metric says, or added up."""
+    if hasattr(metric, "merge"):
+        return torch.tensor(merged(metric.merge, counts), dtype=counts[0].dtype)
+    return torch.stack(counts).sum(0).cpu()
 
 
 class eval_mode:

@@ -10,6 +10,8 @@ A metric is made from `(spec, loss)` and has
     train_result    (their sum) -> dict[str, float]
     counts          (output, target) -> Tensor, the full counts of an evaluation
     result          (their sum) -> dict[str, float]
+    merge           optional: (counts, counts) -> counts as lists of floats, where adding them up is not enough;
+                    `train_merge` is the same of training counts
     confusion       (their sum) -> rows of true classes by columns of predicted ones, or None
 
 All counts stay on the device of the output; nothing in them waits for it.
@@ -165,8 +167,9 @@ class Multilabel:
 class Regression:
     """Mean absolute error and R2 of output and target (N, K); for reconstructions (N, ...) the error alone.
 
-    The counts are sums in float64 (float32 on devices that have none), so they add up to rounding. R2 takes
-    the sum of squares about the mean as sum(t^2) - sum(t)^2 / n: keep targets near a scale of 1.
+    The counts are float64 (float32 on devices that have none). Targets are counted as a mean and a sum of squares
+    about it, which `merge` joins (Chan, Golub, LeVeque 1983, https://doi.org/10.1080/00031305.1983.10483115), so
+    that R2 holds where the mean is large against the spread.
     """
 
     countable = False  # sums of floats depend on how batches are cut, in the last digits
@@ -178,26 +181,44 @@ class Regression:
         self.train_names = self.names
 
     def counts(self, output: Tensor, target: Tensor) -> Tensor:
-        """(1 + 4 K,): samples, and by output the sums of |error|, error^2, target and target^2."""
+        """(1 + 4 K,): samples, and by output the sums of |error| and error^2, the mean of the target, and the sum of
+        squares about it. Of reconstructions (2,): numbers and the sum of |error|.
+        """
         dtype = _float_type(output)
         output, target = output.flatten(1).to(dtype), target.flatten(1).to(dtype)
         errors = output - target
         if self.reconstruction:
             return torch.stack([torch.full_like(errors[0, 0], errors.numel()), errors.abs().sum()])
-        sums = torch.stack([errors.abs(), errors * errors, target, target * target]).sum(1)
-        return torch.cat([torch.full_like(sums[:1, 0], len(target)), sums.flatten()])
+        mean = target.mean(0)
+        about = target - mean
+        sums = torch.stack([errors.abs(), errors * errors, about * about]).sum(1)
+        rows = torch.cat([sums[:2].flatten(), mean, sums[2]])
+        return torch.cat([torch.full_like(rows[:1], len(target)), rows])
+
+    def merge(self, some: Sequence[float], more: Sequence[float]) -> list[float]:
+        """The counts of two sets of samples together."""
+        total = [a + b for a, b in zip(some, more, strict=True)]
+        if self.reconstruction or not total[0]:
+            return total
+        outputs = (len(total) - 1) // 4
+        for i in range(1 + 2 * outputs, 1 + 3 * outputs):
+            apart = more[i] - some[i]
+            total[i] = some[i] + apart * more[0] / total[0]
+            total[i + outputs] += apart * apart * some[0] * more[0] / total[0]
+        return total
+
+    train_merge = merge
 
     def result(self, counts: Tensor) -> dict[str, float]:
         """Averages over the outputs. R2 is NaN for fewer than two samples, 1 or 0 for constant targets."""
         n, sums = counts[0].item(), counts[1:].double().cpu()
         if self.reconstruction:
             return {"mae": _ratio(sums.item(), n)}
-        absolute, squared, total, squares = sums.reshape(4, -1)
+        absolute, squared, mean, spread = sums.reshape(4, -1)
         mae = _ratio(absolute.mean().item(), n)
         if n < 2:
             return {"mae": mae, "r2": NAN}
-        spread = squares - total * total / n
-        constant = spread <= 1e-12 * squares  # nothing but rounding is left
+        constant = spread <= n * (1e-12 * mean) ** 2  # nothing but rounding is left
         r2 = torch.where(constant, (squared == 0).double(), 1 - squared / torch.where(constant, 1.0, spread))
         return {"mae": mae, "r2": r2.mean().item()}
 
@@ -227,6 +248,7 @@ class MetricCollection:
         del self.better["loss"]
         self.countable, self.train_names = main.countable, main.train_names
         self.train_counts, self.train_result = main.train_counts, main.train_result
+        self.train_merge = getattr(main, "train_merge", add)
         self.sizes: list[int] = []
 
     def counts(self, output: Tensor, target: Tensor) -> Tensor:
@@ -240,9 +262,22 @@ class MetricCollection:
         parts = zip(self.metrics, counts.split(self.sizes), strict=True)
         return {name: float(value) for metric, part in parts for name, value in metric.result(part).items()}
 
+    def merge(self, some: Sequence[float], more: Sequence[float]) -> list[float]:
+        """The counts of all, each merged in its own way."""
+        total: list[float] = []
+        for metric, size in zip(self.metrics, self.sizes, strict=True):
+            part = slice(len(total), len(total) + size)
+            total += getattr(metric, "merge", add)(some[part], more[part])
+        return total
+
     def confusion(self, counts: Tensor) -> list[list[int]] | None:
         """The first one's."""
         return self.metrics[0].confusion(counts[: self.sizes[0]].long())
+
+
+def add(some: Sequence[float], more: Sequence[float]) -> list[float]:
+    """What merges counts that are sums."""
+    return [a + b for a, b in zip(some, more, strict=True)]
 
 
 def _float_type(tensor: Tensor) -> torch.dtype:

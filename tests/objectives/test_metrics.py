@@ -10,6 +10,7 @@ from sklearn import metrics as sk
 from torch import Tensor
 
 from dlrun.components.registry import METRICS
+from dlrun.engine.evaluation import total_of
 from dlrun.errors import ConfigError
 from dlrun.objectives.losses import bce, bce_with_logits, cross_entropy
 from dlrun.objectives.metrics import Classification, MetricCollection, Multilabel, Regression, metric_for
@@ -31,9 +32,9 @@ def classes(*shape: int, high: int = C) -> Tensor:
 
 
 def summed(metric: Any, output: Tensor, target: Tensor, size: int, kind: str = "counts") -> Tensor:
-    """The counts of all batches of `size`."""
-    starts = range(0, len(output), size)
-    return sum(getattr(metric, kind)(output[i : i + size], target[i : i + size]) for i in starts)  # type: ignore[return-value]
+    """The counts of the rows in batches of that size, together."""
+    rows = [getattr(metric, kind)(o, t) for o, t in zip(output.split(size), target.split(size), strict=True)]
+    return total_of(metric, rows)
 
 
 def test_classification_equals_scikit_learn() -> None:
@@ -201,3 +202,14 @@ def test_a_users_metric_is_evaluated_beside_the_tasks() -> None:
     assert torch.equal(both.train_counts(output, target), main.train_counts(output, target))
     with pytest.raises(ConfigError, match="accuracy"):
         MetricCollection(main, [main])
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.5, 5.0])
+def test_r2_where_the_mean_is_large_against_the_spread(noise: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    target = 1e6 + 0.5 * torch.randn(1000, 2, dtype=torch.float64, generator=generator)
+    output = target + noise * torch.randn(1000, 2, dtype=torch.float64, generator=generator)
+    metric = Regression(DataSpec("t", "regression", "tabular", (2,), 2))
+    expected = sk.r2_score(target, output)
+    assert metric.result(summed(metric, output, target, 7))["r2"] == pytest.approx(expected, rel=1e-6)
+    assert noise < 1 or expected < -50, "a hopeless model shows its negative R2"
