@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import site
 import subprocess
@@ -58,6 +59,12 @@ def _found_by_python() -> bool:
     code = f"import {PACKAGE.name}; print({PACKAGE.name}.__file__)"
     found = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
     return Path(found.stdout.strip()).resolve() == PACKAGE / "__init__.py"
+
+
+def peak_mib(usage: resource.struct_rusage | None = None) -> float:
+    """The most memory that a process has held: this one, or one whose end said so."""
+    most = (usage or resource.getrusage(resource.RUSAGE_SELF)).ru_maxrss
+    return most / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def die_with(parent: int) -> None:

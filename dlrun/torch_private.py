@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import torch
@@ -31,6 +32,12 @@ INDUCTOR_OPTIONS = {"fallback_random": True, "size_asserts": False}
 def compiler_is_loaded() -> bool:
     """Is torch's compiler imported already? Without the name: no, and calls take the detour that spares it."""
     return "torch._dynamo" in sys.modules
+
+
+def load_compiler() -> None:
+    """Import torch's compiler, so that processes forked from this one have it."""
+    with suppress(ImportError):
+        pass
 
 
 def without_wrapper(method: Callable[..., Any], *files: str) -> Callable[..., Any]:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dlrun.checks.worker import log_of, start
-from dlrun.components.plugins import loaded
+from dlrun.checks.worker import log_of, server_for, start
 from dlrun.config.config import Config
 from dlrun.errors import CheckFailed, RunError
 from dlrun.report.tables import format_seconds
+from dlrun.run.signals import Interrupted, Signals
 from dlrun.store import checkpoint as files
 from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
+from dlrun.workers.client import Server
 
 TIMING = ("epoch_seconds", "samples_per_second")
 KILLS = 3
@@ -28,21 +26,17 @@ ATTEMPTS = 3 * KILLS  # a kill may come before the first step
 
 
 def verify_command(config: Config, *, quiet: bool) -> int:
-    """Train twice in a temporary folder, once killed and resumed several times, and compare. 0: equal; else 3."""
+    """Train twice in a temporary folder, once killed and resumed several times, and compare. 0: equal; else 3.
+
+    A signal ends it, and its processes, at once.
+    """
     say: Callable[[str], None] = (lambda text: None) if quiet else print
-    with terminable(), tempfile.TemporaryDirectory(prefix="dlrun-verify-") as folder:
-        frozen = Path(folder) / "frozen.yaml"
-        frozen.write_text(config.to_yaml(), encoding="utf-8")
-        whole, broken = RunDir(Path(folder) / "whole"), RunDir(Path(folder) / "broken")
-        train_to_the_end(frozen, whole)
-        summary = read_json(whole.summary)
-        seconds, steps = summary["times"]["total_seconds"], summary["counts"]["steps"]
-        say(f"trained without interruption in {format_seconds(seconds)}")
-        kills = train_with_kills(frozen, broken, seconds, steps, random.Random(config.seed), say)
-        if kills == 0:
-            longer = "give it more trainer.epochs (or trainer.max_steps)."
-            raise RunError(f"the run ends before it can be interrupted in the middle: {longer}")
-        differences = compare(whole, broken)
+    try:
+        with Signals(), server_for(config) as server, tempfile.TemporaryDirectory(prefix="dlrun-verify-") as folder:
+            kills, differences = interrupted_and_whole(config, server, Path(folder), say)
+    except Interrupted as stopped:
+        print(f"\nStopped by {stopped}.", file=sys.stderr)
+        return stopped.exit_code
     if differences:
         listed = "\n".join(f"  {line}" for line in differences[:10])
         raise CheckFailed(f"after {kills} interruptions the result differs:\n{listed}")
@@ -51,59 +45,49 @@ def verify_command(config: Config, *, quiet: bool) -> int:
     return 0
 
 
-@contextmanager
-def terminable() -> Iterator[None]:
-    """Inside, SIGTERM is an exception, so that processes and folders are cleared away."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def interrupted_and_whole(
+    config: Config, server: Server, folder: Path, say: Callable[[str], None]
+) -> tuple[int, list[str]]:
+    """How often a run was interrupted, and what differs between it and one that was not."""
+    frozen = folder / "frozen.yaml"
+    frozen.write_text(config.to_yaml(), encoding="utf-8")
+    whole, broken = RunDir(folder / "whole"), RunDir(folder / "broken")
+    train_to_the_end(server, frozen, whole)
+    summary = read_json(whole.summary)
+    say(f"trained without interruption in {format_seconds(summary['times']['total_seconds'])}")
+    kills = train_with_kills(server, frozen, broken, summary, random.Random(config.seed), say)
+    if kills == 0:
+        longer = "give it more trainer.epochs (or trainer.max_steps)."
+        raise RunError(f"the run ends before it can be interrupted in the middle: {longer}")
+    return kills, compare(whole, broken)
 
 
-@contextmanager
-def begun(frozen: Path, run: RunDir) -> Iterator[Any]:
-    """`begin`; the process does not outlive the block."""
-    process = begin(frozen, run)
-    try:
-        yield process
-    finally:
-        if process.is_alive():
-            process.kill()
-        process.join()
-
-
-def begin(frozen: Path, run: RunDir) -> Any:
-    """The process that trains, with the plug-ins of this one."""
-    return start(frozen, run.path, [plugin.reference for plugin in loaded()])
-
-
-def train_to_the_end(frozen: Path, run: RunDir) -> None:
+def train_to_the_end(server: Server, frozen: Path, run: RunDir) -> None:
     """Raises `RunError` when the process fails."""
-    with begun(frozen, run) as process:
-        process.join()
-    if process.exitcode != 0:
+    process = start(server, frozen, run)
+    server.join(process)
+    if process.code != 0:
         output = log_of(run.path).read_text(encoding="utf-8", errors="replace")
         raise RunError(f"the run itself fails:\n{output.strip()[-2000:]}")
 
 
 def train_with_kills(
-    frozen: Path, run: RunDir, seconds: float, steps: int, dice: random.Random, say: Callable[[str], None]
+    server: Server, frozen: Path, run: RunDir, summary: dict[str, Any], dice: random.Random, say: Callable[[str], None]
 ) -> int:
     """Kill the run at random moments of its training (first by SIGTERM, then by SIGKILL), and let it go on each time.
 
-    `seconds` and `steps` are those of the whole run. Returns how often it will have gone on from a checkpoint in the
-    middle: a kill before the first or after the last step proves nothing.
+    `summary` is that of the whole run. Returns how often it will have gone on from a checkpoint in the middle: a kill
+    before the first or after the last step proves nothing.
     """
-    hits = 0
+    seconds, steps, hits = summary["times"]["total_seconds"], summary["counts"]["steps"], 0
     for _ in range(ATTEMPTS):
         number = signal.SIGTERM if hits == 0 else signal.SIGKILL
-        with begun(frozen, run) as process:
-            wait_until_training(run, process)
-            process.join(dice.uniform(0.0, seconds / (KILLS + 1)))
-            if process.is_alive():
-                os.kill(process.pid, number)
-            process.join()
+        process = start(server, frozen, run)
+        while not server.join(process, 0.01) and run.read_status().get("pid") != process.pid:
+            pass  # it does not train yet
+        server.join(process, dice.uniform(0.0, seconds / (KILLS + 1)))
+        process.send(number)
+        server.join(process)
         status = run.read_status()
         step = int(status.get("step") or 0)
         if status.get("state") == "finished" or step >= steps:
@@ -113,14 +97,8 @@ def train_with_kills(
             say(f"interrupted by {number.name}; the checkpoint is of step {step} of {steps}")
         if hits == KILLS:
             break
-    train_to_the_end(frozen, run)
+    train_to_the_end(server, frozen, run)
     return hits
-
-
-def wait_until_training(run: RunDir, process: Any) -> None:
-    """Return when the run says that it is running (or the process is gone)."""
-    while process.is_alive() and run.read_status().get("pid") != process.pid:
-        time.sleep(0.01)
 
 
 def compare(one: RunDir, other: RunDir) -> list[str]:

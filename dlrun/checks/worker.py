@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dlrun.processes import safe_path, set_variables
+from dlrun.components import plugins
+from dlrun.config.config import Config
+from dlrun.errors import DlrunError
+from dlrun.run.preload import modules
+from dlrun.run.runner import run_frozen
+from dlrun.run.screen import Screen
+from dlrun.store.rundir import RunDir
+from dlrun.workers.client import Child, Server
 
-PRELOADED = ["dlrun.run.build", "dlrun.run.resume", "dlrun.run.closing", "dlrun.report.curves"]
+
+def server_for(config: Config) -> Server:
+    """A server that has imported what a run of the configuration needs: a start takes a moment, not seconds."""
+    return Server([__name__, *modules([config])])
 
 
-def start(config: Path, run_dir: Path, plugins: Sequence[str] = ()) -> multiprocessing.context.ForkServerProcess:
-    """A process that begins the run of config.yaml in `run_dir`, or goes on with it. Its words go to RUN_DIR.log.
+def start(server: Server, config: Path, run: RunDir) -> Child:
+    """A process that begins the run of config.yaml, or goes on with it, with the plug-ins of this one.
 
-    It is forked from a server that has imported what a run needs: a start takes a moment, not seconds. Its exit
-    code is that of the run.
+    Its words go to RUN.log; its exit code is that of the run.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    paths = (str(config.resolve()), str(run_dir.resolve()), os.getcwd())
-    with safe_path() as before:
-        process = context.Process(target=work, args=(*paths, list(plugins), before))
-        process.start()
-    return process
+    references = [plugin.reference for plugin in plugins.loaded()]
+    arguments = {"config": str(config.resolve()), "run_dir": str(run.path.resolve()), "plug_ins": references}
+    return server.start(run.path.name, f"{__name__}:train", {**arguments, "folder": os.getcwd()})
 
 
 def log_of(run_dir: Path) -> Path:
@@ -33,26 +37,18 @@ def log_of(run_dir: Path) -> Path:
     return run_dir.with_name(f"{run_dir.name}.log")
 
 
-def work(config: str, run_dir: str, folder: str, plugins: list[str], variables: dict[str, str | None]) -> None:
-    """In the process. Ends it with the exit code of the run."""
-    set_variables(variables)
+def train(config: str, run_dir: str, plug_ins: Sequence[str], folder: str) -> int:
+    """In the process: returns the exit code of the run."""
     os.chdir(folder)
     log = os.open(log_of(Path(run_dir)), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (1, 2):
         os.dup2(log, stream)
-    multiprocessing.set_start_method("fork", force=True)  # for the workers of DataLoader, as in any run
-    from dlrun.components.plugins import load
-    from dlrun.config.config import Config
-    from dlrun.errors import DlrunError
-    from dlrun.run.runner import run_frozen
-    from dlrun.run.screen import Screen
-    from dlrun.store.rundir import RunDir
-
     try:
-        load(plugins)
+        plugins.load(plug_ins)
         frozen = Config.from_yaml(Path(config))
         code = run_frozen(frozen, RunDir(run_dir), screen=Screen(terminal=False)).exit_code
     except DlrunError as error:
-        print(f"Error: {error}", flush=True)
+        print(f"Error: {error}")
         code = error.exit_code
-    sys.exit(code)
+    sys.stdout.flush()
+    return code

@@ -98,6 +98,15 @@ def blank(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, plain(text), ha="center", va="center", color=FAINT, fontsize=11, transform=axes.transAxes)
 
 
+def warm_up() -> None:
+    """Draw a little figure: the first one in a process reads fonts and file formats for a third of a second."""
+    figure = new_figure(1.0, 1.0, layout=None)
+    axes = figure.subplots()
+    axes.set_title("0123456789")
+    axes.set_yscale("log")
+    figure.savefig(io.BytesIO(), format="png")
+
+
 def save(figure: Figure, path: Path) -> Path:
     """Write the figure as PNG, atomically. The file is the same whenever the figure is."""
     import warnings

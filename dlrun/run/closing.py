@@ -14,12 +14,12 @@ from dlrun.engine.evaluation import Evaluation, eval_mode, evaluate
 from dlrun.engine.state import TrainState, better
 from dlrun.errors import TrainingFailed
 from dlrun.objectives.metrics import directions
+from dlrun.processes import peak_mib
 from dlrun.report.confusion import write_confusion
 from dlrun.report.curves import draw_curves
 from dlrun.report.fits import draw_fit
 from dlrun.report.mistakes import draw_mistakes, draw_reconstructions
 from dlrun.report.tables import closing_table
-from dlrun.run import environment
 from dlrun.run.context import RunContext
 from dlrun.run.screen import shorter
 from dlrun.spec import BatchSource
@@ -100,7 +100,7 @@ def summarize(context: RunContext, part: str, result: Evaluation) -> dict[str, A
             "eval_seconds": sum(row["epoch_seconds"] for row in rows) - train_seconds,
             "total_seconds": context.seconds(),
             "samples_per_second": rows[-1]["samples_per_second"] if rows else None,
-            "peak_memory_mib": environment.peak_memory_mib(),
+            "peak_memory_mib": peak_mib(),
         },
     }
     if part == "test":

@@ -43,7 +43,7 @@ def try_jobs(jobs: Sequence[FrozenJob], settings: dict[str, Any], plugins: Seque
     runnable = [job for job in jobs if not job.invalid]
     found = {job.slug: refused(job) for job in jobs if job.invalid}
     limit = {**settings, "job_timeout": settings["job_timeout"] or MOST_SECONDS}
-    executor = LocalExecutor(limit, [job.config for job in runnable], Path())
+    executor = LocalExecutor(limit, [job.config for job in runnable])
     try:
         for job, ended, result, log in tried_on(executor, runnable, plugins, "batch"):
             crash = None if result else failure_of(ended, executor.timeout, log)
@@ -69,7 +69,7 @@ def tried_on(
             for ended in executor.wait(0.2):
                 job = next(job for job in jobs if job.slug == ended.slug)
                 yield job, ended, result_of(state, job.slug), state / f"{job.slug}.log"
-            if until == math.inf and any(child.pid for child in executor.children.values()):
+            if until == math.inf and any(worker.child.pid for worker in executor.children.values()):
                 until = time.monotonic() + seconds
             if time.monotonic() > until:
                 waiting = []

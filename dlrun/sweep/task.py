@@ -112,6 +112,16 @@ class watched:
         faulthandler.cancel_dump_traceback_later()
 
 
+def count_gpus() -> int:
+    """GPUs that torch can use, as an exit code of at most 255: asked in a process of its own, since it starts CUDA."""
+    import torch
+
+    try:
+        return min(torch.cuda.device_count(), 255) if torch.backends.cuda.is_built() else 0
+    except Exception:
+        return 0
+
+
 def train_job(task: Task) -> dict[str, Any]:
     """Begin the run, go on with it, or find it finished."""
     import torch

@@ -1,41 +1,36 @@
-"""The warm server: one process that has torch imported, and forks a child for each job.
+"""The warm server: one process that has imported what tasks need, and forks a child for each of them.
 
     python -P -m dlrun.workers.server       reads requests from standard input, answers on standard output, JSON a line
 
-    {"op": "load", "modules": [...]}      import these, too                    -> nothing
-    {"op": "gpus"}                        how many GPUs are there              -> {"gpus": 2}
-    {"op": "start", "task": {...}}        fork a child that runs the task      -> {"started": SLUG, "pid": 123}
-                                          later, when it has ended             -> {"ended": SLUG, "code": -9, ...}
+    {"load": ["a.module", "a.module:function"]}         import these, and call the function -> {"loaded": 2}
+    {"start": NAME, "task": "a.module:function", "arguments": {...}}
+                                    fork a child that ends with what FUNCTION(**ARGUMENTS) returns as its exit code
+                                                        -> {"started": NAME, "pid": 123}
+                                    later, when it has ended -> {"ended": NAME, "code": -9, ...}
 
-A child has its own process group, so that Ctrl-C at the terminal reaches the sweep alone, which passes it on. When
-the sweep dies, standard input closes, the server ends, and its children are killed by the kernel (Linux) or by a
+A child has its own process group, so that Ctrl-C at the terminal reaches the client alone, which passes it on. When
+the client dies, standard input closes, the server ends, and its children are killed by the kernel (Linux) or by a
 thread of their own (elsewhere). The server itself computes nothing: forking after OpenMP or CUDA have started hangs.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import resource
 import select
 import signal
 import sys
 import time
-from collections.abc import Iterable
+import traceback
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from types import FrameType
 from typing import IO, Any
 
-from dlrun.processes import die_with
+from dlrun.package import PACKAGE
+from dlrun.processes import die_with, peak_mib, set_variables
 
-WARM = (
-    "dlrun.run.runner", "dlrun.run.build", "dlrun.run.resume", "dlrun.run.closing", "dlrun.run.recorder",
-    "dlrun.run.session", "dlrun.sweep.task", "torch.optim.lr_scheduler",
-    "dlrun.report.curves", "dlrun.report.confusion", "dlrun.report.mistakes", "dlrun.report.fits",
-    "matplotlib.figure", "matplotlib.backends.backend_agg", "hydra.core.override_parser.overrides_parser",
-)  # fmt: skip
 NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"  # asking whether there is a GPU must not start CUDA here: children could not
 
 
@@ -44,38 +39,36 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what an import prints must not pass for an answer
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    variables = {NVML: os.environ.get(NVML)}
     os.environ[NVML] = "1"
-    load(WARM)
-    warm_fonts()
-    print(json.dumps({"ready": True}), file=answers)
-    Server(answers).serve()
+    Server(answers, variables).serve()
 
 
-def load(modules: Iterable[str]) -> None:
-    """Import modules; one that cannot be is left to the job that needs it, which can say so."""
-    for name in modules:
-        with suppress(Exception):
-            import_module(name)
+def load(names: Sequence[str]) -> int:
+    """Import modules, and call the functions that are named after a colon. Returns how many names there were.
 
-
-def warm_fonts() -> None:
-    """Draw a little figure: the first one in a process reads fonts and file formats for a third of a second."""
-    with suppress(Exception):
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
-        figure = Figure((1.0, 1.0))
-        axes = figure.subplots()
-        axes.set_title("0123456789")
-        axes.set_yscale("log")
-        FigureCanvasAgg(figure).print_png(io.BytesIO())
+    What cannot be imported is left to the task that needs it, which can say so. A module of ours that is not there
+    is an error.
+    """
+    for name in names:
+        module, _, function = name.partition(":")
+        try:
+            found = import_module(module)
+            if function:
+                getattr(found, function)()
+        except Exception as error:
+            if isinstance(error, ImportError) and (error.name or "").partition(".")[0] == PACKAGE.name:
+                raise
+            traceback.print_exc()
+    return len(names)
 
 
 class Server:
     """The children, and the two descriptors that wake the server: its input and the death of a child."""
 
-    def __init__(self, answers: IO[str]) -> None:
+    def __init__(self, answers: IO[str], variables: Mapping[str, str | None]) -> None:
         self.answers = answers
+        self.variables = variables  # what children set back
         self.children: dict[int, tuple[str, float]] = {}
         self.woken, self.wake = os.pipe()
         for end in (self.woken, self.wake):
@@ -85,7 +78,7 @@ class Server:
         self.unread = b""
 
     def serve(self) -> None:
-        """Answer requests and announce deaths."""
+        """Answer requests and announce deaths, until there is no more input; nobody is left behind."""
         while True:
             ready, _, _ = select.select([0, self.woken], [], [])
             if self.woken in ready:
@@ -93,33 +86,31 @@ class Server:
                     os.read(self.woken, 4096)
                 self.reap()
             if 0 in ready and not self.read():
-                return
+                break
+        for pid in self.children:
+            with suppress(OSError):
+                os.killpg(pid, signal.SIGKILL)
 
     def read(self) -> bool:
         """Take in what was sent, and answer whole lines. False at the end of the input."""
         data = os.read(0, 1 << 16)
         *lines, self.unread = (self.unread + data).split(b"\n")
         for line in lines:
-            self.answer(json.loads(line))
+            request = json.loads(line)
+            if "load" in request:
+                self.say(loaded=load(request["load"]))
+            else:
+                self.start(request["start"], request["task"], request["arguments"])
         return bool(data)
 
-    def answer(self, request: dict[str, Any]) -> None:
-        """Do what a request asks."""
-        if request["op"] == "load":
-            load(request["modules"])
-        elif request["op"] == "gpus":
-            self.say(gpus=count_gpus())
-        elif request["op"] == "start":
-            self.start(request["task"])
-
-    def say(self, **words: Any) -> None:
+    def say(self, **words: str | float) -> None:
         """Send an answer; if nobody listens any more, there is nothing left to do."""
         try:
             print(json.dumps(words), file=self.answers)
         except OSError:
             os._exit(1)
 
-    def start(self, task: dict[str, Any]) -> None:
+    def start(self, name: str, task: str, arguments: Mapping[str, Any]) -> None:
         """Fork a child for a task."""
         server = os.getpid()
         sys.stdout.flush()
@@ -129,11 +120,27 @@ class Server:
             signal.set_wakeup_fd(-1)
             for descriptor in (self.answers.fileno(), self.woken, self.wake):
                 os.close(descriptor)
-            os._exit(in_child(task, server))
+            os._exit(self.in_child(task, arguments, server))
         with suppress(OSError):
             os.setpgid(pid, pid)  # the child does so, too: whoever comes first
-        self.children[pid] = (task["slug"], time.monotonic())
-        self.say(started=task["slug"], pid=pid)
+        self.children[pid] = (name, time.monotonic())
+        self.say(started=name, pid=pid)
+
+    def in_child(self, task: str, arguments: Mapping[str, Any], server: int) -> int:
+        """The life of a child: cut loose from the server, then do the task. Returns its exit code; never raises."""
+        try:
+            with suppress(OSError):
+                os.setpgid(0, 0)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            set_variables(self.variables)
+            die_with(server)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            module, _, function = task.partition(":")
+            return int(getattr(import_module(module), function)(**arguments))
+        except BaseException:
+            traceback.print_exc()
+            return 1
 
     def reap(self) -> None:
         """Announce the children that have ended. What is left of their process groups ends with them."""
@@ -143,54 +150,13 @@ class Server:
             with suppress(OSError):
                 os.killpg(pid, signal.SIGKILL)
             _, status, usage = os.wait4(pid, 0)
-            slug, started = self.children.pop(pid)
+            name, started = self.children.pop(pid)
             code = os.waitstatus_to_exitcode(status)
-            self.say(ended=slug, code=code, seconds=time.monotonic() - started, memory_mib=peak_mib(usage))
+            self.say(ended=name, code=code, seconds=time.monotonic() - started, memory_mib=peak_mib(usage))
 
 
 def ignore(number: int, frame: FrameType | None) -> None:
     """A handler that does nothing, so that the signal arrives at the wake-up descriptor."""
-
-
-def peak_mib(usage: resource.struct_rusage) -> float:
-    """The most memory that a process has held."""
-    return usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def in_child(task: dict[str, Any], server: int) -> int:
-    """The life of a child: cut loose from the server, then run the task. Returns the exit code; never raises."""
-    try:
-        with suppress(OSError):
-            os.setpgid(0, 0)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        os.environ.pop(NVML, None)
-        die_with(server)
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
-        from dlrun.sweep.task import run_task
-
-        return run_task(task)
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-        return 1
-
-
-def count_gpus() -> int:
-    """GPUs that torch can use, asked in a child: this process must not start CUDA."""
-    import torch
-
-    if not torch.backends.cuda.is_built():
-        return 0
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os._exit(min(torch.cuda.device_count(), 255))
-        except BaseException:
-            os._exit(0)
-    return max(0, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,8 @@ from dlrun.data.toys import hello
 from dlrun.errors import DataError, TrainingFailed
 from dlrun.spec import Batch
 from tests.helpers import foreign
+from tests.helpers.deadline import wait_for
+from tests.helpers.processes import is_running
 from tests.helpers.python import run_python
 
 
@@ -317,19 +318,8 @@ def test_processes_that_read_end_with_a_main_process_that_is_killed() -> None:
         assert process.stdout is not None
         pids = [int(word) for word in process.stdout.readline().split()]
         assert process.wait(60) == -signal.SIGKILL
-        until = time.monotonic() + 10.0
-        while any(is_running(pid) for pid in pids):
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        wait_for(lambda: not any(map(is_running, pids)), 10)
     assert len(pids) == 2
-
-
-def is_running(pid: int) -> bool:
-    """Whether the process is there and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_python_ends_at_once_with_workers_still_open() -> None:

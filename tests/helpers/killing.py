@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-import os
+import atexit
 import random
 import signal
 import time
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 from dlrun.checks import worker
 from dlrun.checks.verify import about_time, differing, metrics_text
+from dlrun.run.preload import MODULES
 from dlrun.store import checkpoint
 from dlrun.store.rundir import RunDir
+from dlrun.workers.client import Child, Server
 from tests.helpers.deadline import deadline
 
-worker.PRELOADED += ["dlrun.report.confusion", "matplotlib.backends.backend_agg", "sklearn.datasets"]
+
+@cache
+def server() -> Server:
+    """The server of all these tests, which has imported everything: lives have their usual length."""
+    made = Server(["dlrun.checks.worker", "dlrun.data.sklearn_sets", "sklearn.datasets", *MODULES])
+    atexit.register(made.close)
+    return made
 
 
-def begin(config: Path, run: RunDir) -> Any:
+def begin(config: Path, run: RunDir) -> Child:
     """A process that trains: begins the run, or goes on with it."""
-    return worker.start(config, run.path)
+    return worker.start(server(), config, run)
 
 
 def finish(config: Path, run: RunDir) -> float:
     """Train (or go on) to the end. Returns the seconds that it took."""
     started = time.monotonic()
     process = begin(config, run)
-    process.join(deadline(120))
-    assert process.exitcode == 0, worker.log_of(run.path).read_text()
+    server().join(process, deadline(120))
+    assert process.code == 0, worker.log_of(run.path).read_text()
     return time.monotonic() - started
 
 
@@ -40,12 +48,10 @@ def train_killed(config: Path, run: RunDir, kills: int, dice: random.Random, sec
     hits = 0
     for _ in range(kills):
         process = begin(config, run)
-        process.join(dice.uniform(0.02, 0.7 * seconds))
-        if process.is_alive():
-            os.kill(process.pid, signal.SIGKILL)
+        if not server().join(process, dice.uniform(0.02, 0.7 * seconds)):
+            process.send(signal.SIGKILL)
             hits += 1
-        process.join(deadline(60))
-        assert not process.is_alive(), "a run did not end when it was killed"
+        assert server().join(process, deadline(60)), "a run did not end when it was killed"
     finish(config, run)
     return hits
 

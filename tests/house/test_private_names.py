@@ -12,10 +12,7 @@ from tests.house.measure import ROOT, House
 
 HOMES = ("torch_private", "config.hydra", "config.overrides.values")
 PUBLIC = {"_replace", "_asdict", "_fields", "_exit"}  # of named tuples and of os, where they are no secret
-EXCEPTIONS = {
-    "sweep.executors.local: 'torch._dynamo'",  # a module that is loaded before workers are forked
-    "sweep.samplers.optuna: found._trial_id",
-}
+EXCEPTIONS = {"sweep.samplers.optuna: found._trial_id"}
 STRING = re.compile(r"torch(\.\w+)*\._\w+|_(global_)?(fused|forward|backward|optimizer|post_accumulate|execution)\w*")
 
 

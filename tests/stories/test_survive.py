@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,10 @@ from dlrun.errors import RunError
 from dlrun.store.files import write_json
 from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
+from dlrun.workers.client import Server
 from tests.helpers.deadline import deadline, wait_for
-from tests.helpers.killing import assert_equal_runs, assert_readable, begin, finish, train_killed
+from tests.helpers.killing import assert_equal_runs, assert_readable, begin, finish, server, train_killed
+from tests.helpers.processes import is_running
 
 MIX = {
     "mlp, dropout, batch norm, momentum, step schedule": [
@@ -76,13 +79,10 @@ def assert_kills_change_nothing(name: str, images: Path, kills: int, dice: rando
     raise AssertionError(f"only {hits} of {kills} kills came in time")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def warm_server(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The server that processes are forked from has imported everything: lives have their usual length."""
-    folder = tmp_path_factory.mktemp("warm")
-    config = folder / "frozen.yaml"
-    config.write_text(dlrun.compose(["trainer=smoke", "device=cpu"]).to_yaml())
-    finish(config, RunDir(folder / "run"))
+@pytest.fixture
+def one_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`verify-resume` forks its processes from the server that is there: starting one takes seconds."""
+    monkeypatch.setattr(verify, "server_for", lambda config: nullcontext(server()))
 
 
 @pytest.mark.parametrize("name", MIX)
@@ -122,9 +122,9 @@ def test_a_signal_saves_the_step_and_the_run_goes_on_exactly(
     run = RunDir("broken")
     process = begin(config, run)
     wait_for_step(run, 20)
-    os.kill(process.pid, number)
-    process.join(deadline(30))
-    assert process.exitcode == code
+    process.send(number)
+    assert server().join(process, deadline(30))
+    assert process.code == code
     status = read_json(run.status)
     assert (status["state"], status["exit_code"]) == ("interrupted", code)
     assert "dlrun resume" in (run.path / "train.log").read_text()
@@ -189,8 +189,8 @@ def test_a_run_is_resumed_where_it_was_moved_to_and_with_other_threads(images: P
     config = config_file(["checkpoint.every_steps=20"], images, 200)
     process = begin(config, RunDir("here"))
     wait_for_step(RunDir("here"), 20)
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
+    process.send(signal.SIGKILL)
+    server().join(process)
     shutil.move("here", "there")
     assert cli.main(["resume", "there", "device.threads=2", "--force", "trainer.epochs=3"]) == 0
     assert read_json(Path("there/status.json"))["state"] == "finished"
@@ -218,16 +218,18 @@ def test_two_processes_cannot_train_in_one_directory() -> None:
 VERIFIED = ["device=cpu", "device.threads=1", "model.dropout=0.1", "checkpoint.every_steps=10"]
 
 
+@pytest.mark.usefixtures("one_server")
 def test_verify_resume_prints_the_verdict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(verify, "KILLS", 2)
     assert cli.main(["verify-resume", *VERIFIED, "trainer.epochs=30"]) == 0
     assert "exact: after" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("one_server")
 def test_verify_resume_finds_a_difference(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def otherwise(frozen: Path, run: RunDir, *_: object) -> int:
+    def otherwise(server: Server, frozen: Path, run: RunDir, *_: object) -> int:
         frozen.write_text(frozen.read_text().replace("seed: 0", "seed: 1"))
-        verify.train_to_the_end(frozen, run)
+        verify.train_to_the_end(server, frozen, run)
         return 1
 
     monkeypatch.setattr(verify, "train_with_kills", otherwise)
@@ -235,6 +237,7 @@ def test_verify_resume_finds_a_difference(monkeypatch: pytest.MonkeyPatch, capsy
     assert "last.pt: model." in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("one_server")
 def test_verify_resume_does_not_say_exact_of_what_it_has_not_seen(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["verify-resume", "model=linear", "dataset=iris", "device=cpu", "trainer.max_steps=1"]) == 2
     assert "before it can be interrupted in the middle" in capsys.readouterr().err
@@ -250,18 +253,20 @@ def test_equal_means_the_same_bits() -> None:
 
 
 @pytest.mark.faults
-def test_verify_resume_that_is_terminated_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, -1), (signal.SIGKILL, -9)]
+)
+def test_verify_resume_ends_at_a_signal_and_its_processes_with_it(number: int, code: int, tmp_path: Path) -> None:
     words = ["-m", "dlrun", "verify-resume", "device=cpu", "trainer.epochs=100000"]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     process = subprocess.Popen([sys.executable, *words], env=environment)
     wait_for(lambda: list(tmp_path.glob("dlrun-verify-*/whole/metrics.csv")))
     (folder,) = tmp_path.glob("dlrun-verify-*")
     pid = read_json(folder / "whole/status.json")["pid"]
-    process.terminate()
-    assert process.wait(deadline(20)) == 143
-    assert not folder.exists()
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+    process.send_signal(number)
+    assert process.wait(deadline(5)) == code
+    wait_for(lambda: not is_running(pid), 2)
+    assert folder.exists() == (code < 0)
 
 
 def test_weights_of_data_parallel_load_into_the_plain_model() -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,9 @@ from dlrun.sweep.folder import FrozenJob
 from dlrun.sweep.plan import DryRunResult, kind_of
 from dlrun.sweep.task import Task, check_job
 from dlrun.sweep.trial import CLOSING_SECONDS, try_one_batch
+from dlrun.workers.client import Child, Server, ServerDied
 from tests.helpers.deadline import deadline, wait_for
+from tests.helpers.processes import is_running
 from tests.helpers.sweep_fakes import read_sweep, states
 
 PLUGIN = Path(__file__).parents[1] / "helpers" / "sweep_plugin.py"
@@ -134,14 +135,6 @@ def jobs_that_run(path: Path) -> Iterator[tuple[Path, int]]:
             yield status.parent, values["pid"]
 
 
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 def killed_again_and_again(kills: int, jobs: int) -> None:
     """Kill a sweep so often in the middle; it ends as if nothing had happened."""
     path = Path("outputs/sweeps/s")
@@ -159,7 +152,7 @@ def killed_again_and_again(kills: int, jobs: int) -> None:
         hits += sweep.poll() is None
         sweep.kill()
         sweep.communicate()
-        wait_for(lambda pids=pids: not any(alive(pid) for pid in pids), 5.0)
+        wait_for(lambda pids=pids: not any(is_running(pid) for pid in pids), 5.0)
     assert hits >= kills - 1  # the last one may come when all is done
     sweep = begin([*words, "--quiet"])
     printed, _ = sweep.communicate()
@@ -211,7 +204,7 @@ def test_jobs_that_hang_end_with_their_sweep_and_at_a_second_interrupt() -> None
     sweep, pid = begin_to_hang()
     sweep.kill()
     sweep.communicate()
-    wait_for(lambda: not alive(pid), 5.0)
+    wait_for(lambda: not is_running(pid), 5.0)
 
     sweep, pid = begin_to_hang()
     for _ in range(2):
@@ -219,7 +212,7 @@ def test_jobs_that_hang_end_with_their_sweep_and_at_a_second_interrupt() -> None
         assert sweep.poll() is None
         sweep.send_signal(signal.SIGINT)
     sweep.communicate(timeout=deadline(20))
-    assert (sweep.returncode, alive(pid)) == (130, False)
+    assert (sweep.returncode, is_running(pid)) == (130, False)
     assert [record.state for record in states(read_sweep(Path("outputs/sweeps/s"))).values()] == ["waiting"]
 
 
@@ -287,17 +280,17 @@ class SlowExecutor:
         self.children: dict[str, Any] = {}
 
     def start(self, task: Task) -> None:
-        self.children[task.slug] = local.Worker(task, pid=1)
+        self.children[task.slug] = local.Worker(Child(task.slug, pid=1))
         if "hang" not in task.slug:
             write_json(Path(f"{task.stem}.result.json"), {"code": 0})
 
     def wait(self, seconds: float) -> list[Ended]:
-        ended = [slug for slug, child in self.children.items() if "hang" not in slug or child.pid < 0]
+        ended = [slug for slug, child in self.children.items() if "hang" not in slug or child.child.pid < 0]
         return [Ended(slug, 0, seconds=float(bool(self.children.pop(slug)))) for slug in ended]
 
     def kill(self) -> None:
         for child in self.children.values():
-            child.pid = -1
+            child.child.pid = -1
 
 
 def test_a_model_that_hangs_while_building_does_not_hold_the_sweep_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,29 +357,34 @@ def test_a_hopeless_job_is_pruned_while_it_runs() -> None:
 # --- sharing the machine ----------------------------------------------------------------------------------------------
 
 
-class FakeServer:
-    """Notes what it is sent."""
+class FakeServer(Server):
+    """Notes what it is asked for; its machine has four GPUs."""
 
-    ready = True
+    def __init__(self, modules: Sequence[str] = ()) -> None:
+        self.children, self.served = {}, True
+        self.tasks: list[dict[str, Any]] = []
 
-    def __init__(self) -> None:
-        self.sent: list[dict[str, Any]] = []
+    def request(self, **request: Any) -> None:
+        self.tasks += [request["arguments"]["values"]] if "values" in request["arguments"] else []
 
-    def send(self, **request: Any) -> None:
-        self.sent.append(request)
+    def wait(self, seconds: float) -> list[Child]:
+        return [self.end("gpus", 4)] if "gpus" in self.children else []
 
-    def receive(self, seconds: float) -> list[dict[str, Any]]:
-        return [{"gpus": 4}] if any(request["op"] == "gpus" for request in self.sent) else []
+    def end(self, name: str, code: int) -> Child:
+        self.hear({"started": name, "pid": 1 << 30})
+        child = self.hear({"ended": name, "code": code, "memory_mib": 1.0, "seconds": 1.0})
+        assert child is not None
+        return child
 
     def close(self) -> None: ...
 
 
 def executor(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> tuple[LocalExecutor, FakeServer]:
     server = FakeServer()
-    monkeypatch.setattr(local, "Server", lambda: server)
+    monkeypatch.setattr(local, "Server", lambda modules: server)
     monkeypatch.setattr(local, "processors", lambda: 8)
     config: Config = expand(["seed=0,1", *words]).config
-    return LocalExecutor(config.section("sweep"), [config], Path(".")), server
+    return LocalExecutor(config.section("sweep"), [config]), server
 
 
 def start(some: LocalExecutor, count: int, device: str = "auto") -> None:
@@ -398,9 +396,8 @@ def test_processors_are_divided_fairly(monkeypatch: pytest.MonkeyPatch) -> None:
     some, server = executor(monkeypatch, ["device=cpu", "sweep.workers=3"])
     start(some, 3, "cpu")
     assert some.slots == 3
-    tasks = [request["task"] for request in server.sent if request["op"] == "start"]
-    assert [task["threads"] for task in tasks] == [2, 2, 2]
-    assert [task["environment"] for task in tasks] == [{}, {}, {}]
+    assert [task["threads"] for task in server.tasks] == [2, 2, 2]
+    assert [task["environment"] for task in server.tasks] == [{}, {}, {}]
     assert executor(monkeypatch, ["device=cpu"])[0].slots == 8
 
 
@@ -409,15 +406,12 @@ def test_gpus_are_taken_in_turn_among_those_that_are_visible(monkeypatch: pytest
     some, server = executor(monkeypatch, ["sweep.per_gpu=2"])
     assert some.slots == 6
     start(some, 6)
-    seen = [
-        request["task"]["environment"]["CUDA_VISIBLE_DEVICES"] for request in server.sent if request["op"] == "start"
-    ]
-    assert seen == ["2", "3", "5"] * 2
-    some.note({"ended": "j1", "code": 0, "memory_mib": 1.0, "seconds": 1.0})
+    assert [task["environment"]["CUDA_VISIBLE_DEVICES"] for task in server.tasks] == ["2", "3", "5"] * 2
+    assert some.ending(server.end("j1", 0)) == Ended("j1", 0, 1.0, "", 1.0)
     some.start(Task(slug="j6", path="", state="", config={"device": {"name": "cuda"}}))
-    assert server.sent[-1]["task"]["environment"] == {"CUDA_VISIBLE_DEVICES": "3"}
+    assert server.tasks[-1]["environment"] == {"CUDA_VISIBLE_DEVICES": "3"}
     some.start(Task(slug="j7", path="", state="", config={"device": {"name": "cuda:1"}}))
-    assert server.sent[-1]["task"]["environment"] == {}  # it asked for a certain one
+    assert server.tasks[-1]["environment"] == {}  # it asked for a certain one
 
 
 def test_workers_that_cannot_start_say_why(
@@ -436,7 +430,11 @@ def test_workers_that_cannot_start_say_why(
 def test_the_server_that_dies_is_replaced_and_its_jobs_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     some, server = executor(monkeypatch, ["device=cpu"])
     start(some, 2, "cpu")
-    monkeypatch.setattr(server, "receive", lambda seconds: None)
+
+    def dead(seconds: float) -> list[Child]:
+        raise ServerDied("killed")
+
+    monkeypatch.setattr(server, "wait", dead)
     assert [(ended.slug, ended.code) for ended in some.wait(0)] == [("j0", None), ("j1", None)]
     assert some.children == {}
     assert some.starts == 2

@@ -74,7 +74,7 @@ def make_executor(settings: Any, configs: list[Config], state: Path) -> Executor
         return RayExecutor(settings, configs)
     from dlrun.sweep.executors.local import LocalExecutor
 
-    return LocalExecutor(settings, configs, state)
+    return LocalExecutor(settings, configs)
 
 
 def needs_extra(executor: str, package: str) -> ConfigError:

@@ -1,0 +1,30 @@
+"""What a process that trains imports: the warm server loads it once, and forks each run with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dlrun.components.registry import TABLES
+from dlrun.config.config import Config
+
+MODULES = (
+    "dlrun.run.runner", "dlrun.run.build", "dlrun.run.resume", "dlrun.run.closing", "dlrun.run.recorder",
+    "dlrun.run.session", "torch.optim.lr_scheduler", "dlrun.report.curves", "dlrun.report.confusion",
+    "dlrun.report.mistakes", "dlrun.report.fits", "dlrun.report.style:warm_up",
+    "hydra.core.override_parser.overrides_parser",
+)  # fmt: skip
+
+
+def modules(configs: Iterable[Config]) -> list[str]:
+    """The modules (and functions to call, `module:function`) that runs of these configurations need."""
+    found = dict.fromkeys(MODULES)
+    for config in configs:
+        for kind, table in TABLES.items():
+            place = table.builtin.get(str(config.get(f"{kind}.name")))
+            if place:
+                found[place.split(":")[0]] = None
+        if config.dataset.name in ("breast_cancer", "iris", "wine", "diabetes"):
+            found["sklearn.datasets"] = None
+        if config.device.compile:
+            found["dlrun.torch_private:load_compiler"] = None
+    return list(found)
