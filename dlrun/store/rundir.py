@@ -22,7 +22,9 @@ from dlrun.store.reading import read_json
 DISCARDED = ".discarded"  # a replaced run that is no longer needed, while its files are removed
 BEGINNING = ("status.json", "overrides.txt", "environment.json", "plugins")  # are there before config.yaml is
 FOLDERS = ("checkpoints", "init", ASIDE, MOVING, DISCARDED)
-BEGUN = (*BEGINNING, "config.yaml", "train.log", "metrics.csv", "steps.csv", "metrics.jsonl", "tensorboard", LOCK)
+BEGUN = (  # in the order in which it is removed, so that what is left is a run, or the beginning of one
+    "metrics.csv", "steps.csv", "metrics.jsonl", "tensorboard", "train.log", "config.yaml", *BEGINNING[::-1], LOCK,
+)  # fmt: skip
 
 
 class RunDir:
