@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dlrun.engine.state import load_rng_state
 from dlrun.engine.step import autocast
 from dlrun.errors import RunError, in_words
+from dlrun.generators import load_rng_state
 from dlrun.run.build import build
 from dlrun.run.capsule import NAME
 from dlrun.run.resume import stored_config

@@ -35,19 +35,17 @@ def layer_table(model: nn.Module, inputs: Sequence[Tensor]) -> list[LayerRow]:
     """
     import torch
 
+    from dlrun.engine.evaluation import eval_mode
+
     modules = {name: m for name, m in model.named_modules() if _has_row(m)}
     shapes: dict[str, tuple[int, ...] | None] = {}
     handles = [m.register_forward_hook(_recorder(shapes, name)) for name, m in modules.items()]
-    modes = [(m, m.training) for m in model.modules()]
-    model.eval()
     try:
-        with torch.no_grad():
+        with eval_mode(model), torch.no_grad():
             model(*inputs)
     finally:
         for handle in handles:
             handle.remove()
-        for module, training in modes:
-            module.training = training
     seen: set[int] = set()
     names = [*shapes, *(name for name in modules if name not in shapes)]
     return [_row(name, modules[name], shapes.get(name), seen) for name in names]

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlrun.data.seeds import derive, forked
+from dlrun.data.seeds import derive
 from dlrun.errors import ConfigError, Problem, did_you_mean
+from dlrun.generators import forked
 
 KEY = "dataset.augment"
 DRAWS = 4  # trial images through the whole list: an impossible crop shows before the first step

@@ -21,9 +21,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dlrun.data.base import Split
-from dlrun.data.seeds import derive, forked, permutation
+from dlrun.data.seeds import derive, permutation
 from dlrun.data.source import Batches, Options, trimmed
 from dlrun.errors import DataError, DlrunError, TrainingFailed
+from dlrun.generators import forked
 from dlrun.processes import die_with, safe_path, set_variables
 from dlrun.spec import Batch, DataSpec
 from dlrun.torch_errors import is_dead_reader

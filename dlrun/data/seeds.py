@@ -7,12 +7,8 @@ uses "data".
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import sha256
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,18 +34,3 @@ def permutation(seed: int, epoch: int, n: int, device: torch.device | str = "cpu
     if device.type == "cuda":
         return order.pin_memory().to(device, non_blocking=True)
     return order.to(device)
-
-
-@contextmanager
-def forked(seed: int) -> Iterator[None]:
-    """Inside, the generators of torch (CPU), numpy and python start from `seed`; then they are as before."""
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    torch.default_generator.manual_seed(seed)
-    np.random.seed(seed % 2**32)
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(states[0])
-        np.random.set_state(states[1])
-        random.setstate(states[2])

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dlrun.generators import load_rng_state, rng_state
 from dlrun.objectives.without_dynamo import load_optimizer_state_dict, optimizer_state_dict
 from dlrun.spec import Batch, DataSpec, Loss, Schedule, StateDict, TaskMetric
 
@@ -166,30 +165,6 @@ class TrainState:
         self.best = None if state["best"] is None else Best(**state["best"])
         self.history.load_state_dict(state["history"])
         load_rng_state(state["rng"][0], self.device)
-
-
-def rng_state(device: torch.device) -> StateDict:
-    """The states of all random generators that a step may draw from, as tensors and plain Python."""
-    version, words, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()
-    keys64 = torch.from_numpy(np.asarray(keys).astype(np.int64))
-    return {
-        "python": [version, list(words), gauss],
-        "numpy": [str(name), keys64, int(position), int(has_gauss), float(cached)],
-        "torch": torch.get_rng_state(),
-        "device": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-    }
-
-
-def load_rng_state(state: StateDict, device: torch.device) -> None:
-    """The inverse of `rng_state`. A checkpoint of another kind of device keeps this device's generator."""
-    version, words, gauss = state["python"]
-    random.setstate((version, tuple(words), gauss))
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))
-    torch.set_rng_state(state["torch"].cpu())
-    if device.type == "cuda" and state["device"] is not None:
-        torch.cuda.set_rng_state(state["device"].cpu(), device)
 
 
 StepResult: TypeAlias = tuple[Tensor, Tensor]  # the loss of a batch (0-d), and the output of the model

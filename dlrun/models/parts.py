@@ -11,7 +11,7 @@ from math import prod
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dlrun.errors import ConfigError, Problem, did_you_mean
 from dlrun.spec import DataSpec
@@ -116,15 +116,20 @@ def conv_size(size: int, kernel: int, stride: int = 1, padding: int = 0) -> int:
     return (size + 2 * padding - kernel) // stride + 1
 
 
-def shape_after(module: nn.Module, shape: Sequence[int]) -> tuple[int, ...]:
-    """The output's shape, without the batch, for an input of `shape`: one forward of zeros in eval mode.
+def dry_forward(module: nn.Module, shape: Sequence[int]) -> Any:
+    """The output for two samples of zeros of `shape`, in eval mode.
 
     BatchNorm's statistics, the random state and the modes of the modules stay as they were.
     """
     modes = [(m, m.training) for m in module.modules()]
     module.eval()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        output: Tensor = module(torch.zeros(1, *shape))
+        output = module(torch.zeros(2, *shape))
     for m, training in modes:
         m.training = training
-    return tuple(output.shape[1:])
+    return output
+
+
+def shape_after(module: nn.Module, shape: Sequence[int]) -> tuple[int, ...]:
+    """The output's shape, without the batch, for an input of `shape`."""
+    return tuple(dry_forward(module, shape).shape[1:])

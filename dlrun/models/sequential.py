@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from dlrun.errors import ConfigError, Problem, did_you_mean, first_line
 from dlrun.models.layers import LAYERS, Shape, check_arguments, first_argument, make_layer, misfit, out_argument, text
-from dlrun.models.parts import VECTOR_TASKS, check
+from dlrun.models.parts import VECTOR_TASKS, check, dry_forward
 from dlrun.spec import DataSpec
 
 BRANCHES = ("add", "concat")
@@ -175,7 +175,7 @@ def _layer(entry: Entry, shape: Shape, spec: DataSpec, before: str) -> tuple[nn.
         raise ConfigError(Problem(entry.where, f"{entry} has out={out!r}.", "Allowed: int >= 1 or auto."))
     try:
         layer = make_layer(entry.kind, entry.arguments, shape, _auto(entry.kind, shape, spec))
-        output = _dry_forward(layer, shape)
+        output = dry_forward(layer, shape)
     except Exception as error:  # torch's constructors and kernels raise whatever comes to hand
         reason = first_line(error) or type(error).__name__
         message = f"{entry} does not fit: {given}. Torch says: {reason.rstrip('.')}."
@@ -201,16 +201,6 @@ def _branches(entry: Entry, shape: Shape, spec: DataSpec, before: str) -> tuple[
     if entry.kind == "add":
         return Add(stacks), shapes[0]
     return Concat(stacks), (sum(s[0] for s in shapes), *shapes[0][1:])
-
-
-def _dry_forward(layer: nn.Module, shape: Shape) -> Any:
-    """The output for two samples of zeros; the random state and running statistics stay as they were."""
-    training = layer.training
-    layer.eval()
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        output = layer(torch.zeros(2, *shape))
-    layer.train(training)
-    return output
 
 
 def _auto(kind: str, shape: Shape, spec: DataSpec) -> int:

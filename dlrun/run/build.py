@@ -23,6 +23,7 @@ from dlrun.data.paths import data_root
 from dlrun.data.seeds import derive
 from dlrun.engine.choose import choose_step
 from dlrun.engine.device import choose_device, make_current, seed_everything, set_up
+from dlrun.engine.evaluation import eval_mode
 from dlrun.engine.fast.rules import StepOptions
 from dlrun.engine.state import TrainState
 from dlrun.errors import ConfigError, DlrunError, Problem, first_line
@@ -238,11 +239,10 @@ def build_schedule(config: Config, state: TrainState, steps_per_epoch: int) -> A
 def check_shapes(config: Config, model: nn.Module, loss: Any, batches: BatchSource) -> None:
     """One batch through model and loss, in eval mode, without gradients: shapes that do not fit are found here."""
     batch = next(iter(batches.epoch(0)))
-    training, device = model.training, next(model.parameters(), torch.zeros(1)).device
+    device = next(model.parameters(), torch.zeros(1)).device
     inputs, target = [x.to(device)[:2] for x in batch.inputs], batch.target.to(device)[:2]
-    model.eval()
     try:
-        with torch.no_grad():
+        with eval_mode(model), torch.no_grad():
             output = model(*inputs)
             if not isinstance(output, Tensor):
                 raise ValueError(f"the model returned a {type(output).__name__}, not a tensor")
@@ -258,8 +258,6 @@ def check_shapes(config: Config, model: nn.Module, loss: Any, batches: BatchSour
         reason = first_line(error) or type(error).__name__
         what = f"{config.model.name} cannot take this data ({config.dataset.name}: {given} a sample): {reason}."
         raise ConfigError(Problem("model", what)) from error
-    finally:
-        model.train(training)
 
 
 def check_loss(config: Config, loss: Any, output: Tensor, target: Tensor) -> None:

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from dlrun.data.batches import Batch
 from dlrun.engine.loop import fit
-from dlrun.engine.state import StepResult, TrainState, rng_state
+from dlrun.engine.state import StepResult, TrainState
 from dlrun.engine.step import PlainStep
 from dlrun.errors import DlrunError, RunError
+from dlrun.generators import rng_state
 from dlrun.objectives.optimizers import needs_closure
 from dlrun.run.build import build
 from dlrun.run.context import Components, LoadInitial, RunContext

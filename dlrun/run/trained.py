@@ -8,9 +8,9 @@ from torch import nn
 
 from dlrun.components.registry import MODELS
 from dlrun.config.config import Config
-from dlrun.data.seeds import forked
 from dlrun.engine.device import choose_device
 from dlrun.errors import RunError
+from dlrun.generators import forked
 from dlrun.run.build import arguments
 from dlrun.spec import DataSpec
 from dlrun.store import checkpoint as files

@@ -20,9 +20,10 @@ from dlrun.data.baseline import baseline
 from dlrun.data.leaks import overlap, overlap_notes
 from dlrun.data.paths import data_root
 from dlrun.data.preprocess import fit_standard, preprocess, restore_target
-from dlrun.data.seeds import derive, forked, permutation
+from dlrun.data.seeds import derive, permutation
 from dlrun.data.splits import file_order, split
 from dlrun.errors import DataError
+from dlrun.generators import forked
 from dlrun.spec import KINDS, TASKS, DataSpec
 from tests.helpers.python import run_python
 

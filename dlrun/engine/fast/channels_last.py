@@ -12,14 +12,13 @@ the order of the numbers in memory. So a copy of the model is tried on a few row
 from __future__ import annotations
 
 import copy
-import random
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dlrun.engine.fast.straight import straight
 from dlrun.engine.state import TrainState
+from dlrun.generators import forked
 from dlrun.spec import Batch, Forward
 
 ROWS = 4  # that the copy is tried on
@@ -38,21 +37,13 @@ def channels_last_is_safe(state: TrainState, batch: Batch) -> bool:
     """
     if not type(state.optimizer).__module__.startswith("torch.optim"):
         return False
-    devices = [state.device] if state.device.type == "cuda" else []
-    python, numpys = random.getstate(), np.random.get_state()
     results = []
     try:
         for laid_out in (False, True):
-            with torch.random.fork_rng(devices), torch.enable_grad():
-                random.setstate(python)
-                np.random.set_state(numpys)
-                torch.manual_seed(0)
+            with forked(0, state.device), torch.enable_grad():
                 results.append(tried(state, batch, laid_out))
     except Exception:  # whatever it is: the usual format is always right
         return False
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpys)
     return all(map(alike, *results))
 
 
