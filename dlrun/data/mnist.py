@@ -78,7 +78,7 @@ def mnist(
     std: float = 0.3081,
     classes: Sequence[int] | None = None,
     limit: int | None = None,
-    val_fraction: float = 0.0,
+    val_fraction: float = 0.1,
     in_memory: bool | str = "auto",
     workers: int | str = "auto",
 ) -> Data:
@@ -101,7 +101,7 @@ def fashion_mnist(
     std: float = 0.353,
     classes: Sequence[int] | None = None,
     limit: int | None = None,
-    val_fraction: float = 0.0,
+    val_fraction: float = 0.1,
     in_memory: bool | str = "auto",
     workers: int | str = "auto",
 ) -> Data:
@@ -129,13 +129,13 @@ def _load(
     for name, part in (("train", train), ("test", test)):
         if part.samples == 0:
             raise DataError(f"dataset {source.name}: no {name} image of the classes {', '.join(labels)} in {folder}.")
-    rest, taken = split(train.samples, val_fraction, seed, "val", train.target, labels)
+    rest, taken = _split(train, val_fraction, seed, labels)
     return from_parts(
         source.name,
         task,
         "image",
-        train if not val_fraction else train.take(rest),
-        train.take(taken) if val_fraction else None,
+        train.take(rest) if len(taken) else train,
+        train.take(taken) if len(taken) else None,
         test,
         labels=labels,
         fixed_labels=True,
@@ -144,6 +144,13 @@ def _load(
         remarks=overlap_notes(train, test),
         loading=loading,
     )
+
+
+def _split(train: Split, fraction: float, seed: int, labels: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Row numbers (train, val), by class where `limit` leaves enough rows; of a handful there is no val."""
+    wanted, counts = round(train.samples * fraction), train.target.bincount(minlength=len(labels))
+    by_class = wanted >= len(labels) and int(counts.min()) > 1
+    return split(train.samples, fraction if wanted else 0.0, seed, "val", train.target if by_class else None, labels)
 
 
 def _check_classes(classes: Sequence[int] | None) -> list[int]:

@@ -141,6 +141,8 @@ def find_remarks(context: RunContext, summary: dict[str, Any], looked: Looked) -
     """What a careful reader would want to be told: constant outputs, nothing gained over the baseline, leaks."""
     outputs = looked[1]
     remarks = []
+    if judged(context)[0] == "train":
+        remarks.append("measured on the rows that were trained on: nothing here concerns new data")
     if len(outputs) > 1 and float(outputs.flatten(1).std(0).max()) < CONSTANT:
         remarks.append("the outputs are constant: the model gives the same answer to every sample")
     part = summary["baseline"].get("part")

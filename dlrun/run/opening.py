@@ -88,6 +88,8 @@ def print_header(context: RunContext) -> None:
         screen.line(f"  note: {note}")
     if "test" in context.batches:
         screen.line(f"  note: no validation part: the best epoch is selected on test ({context.plan.monitor})")
+    elif "val" not in context.batches:
+        screen.line("  note: neither a validation nor a test part: nothing here concerns new data")
     screen.line()
 
 

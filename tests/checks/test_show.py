@@ -48,7 +48,7 @@ def test_images_become_a_file_that_is_named(folder: Path, mnist_root: Path, caps
     out = shown(capsys, "dataset=mnist", f"dataset.root={mnist_root}", "--count", "6")
     path = folder / "outputs" / "show" / "mnist.png"
     assert "The first 6 of test: outputs/show/mnist.png" in out
-    assert "1000 train, 200 test" in out
+    assert "900 train, 100 val, 200 test" in out
     width, height = png_size(path)
     assert width > height  # 2 x 3 panels, as in the notes' figure
 

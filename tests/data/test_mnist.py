@@ -86,7 +86,7 @@ def mirror(mnist_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("load", [mnist, fashion_mnist])
 def test_small_files_are_read_in_order(load: Any, mnist_root: Path) -> None:
-    data = load(seed=0, root=mnist_root)
+    data = load(seed=0, root=mnist_root, val_fraction=0.0)
     assert data.val is None
     assert data.test is not None
     assert (data.train.samples, data.test.samples) == (1000, 200)
@@ -118,8 +118,8 @@ def test_reading_mnist_imports_no_torchvision(mnist_root: Path) -> None:
 
 
 def test_classes_are_chosen_and_renumbered(mnist_root: Path) -> None:
-    data = mnist(seed=0, root=mnist_root, classes=[7, 5], limit=30)
-    whole = mnist(seed=0, root=mnist_root)
+    data = mnist(seed=0, root=mnist_root, classes=[7, 5], limit=30, val_fraction=0.0)
+    whole = mnist(seed=0, root=mnist_root, val_fraction=0.0)
     kept = whole.train.target[(whole.train.target == 7) | (whole.train.target == 5)][:30]
     assert data.spec.labels == ("7", "5")
     assert data.train.target.tolist() == [0 if label == 7 else 1 for label in kept.tolist()]
@@ -129,14 +129,18 @@ def test_classes_are_chosen_and_renumbered(mnist_root: Path) -> None:
 
 
 def test_limit_and_validation_come_from_train(mnist_root: Path) -> None:
-    data = mnist(seed=0, root=mnist_root, limit=300, val_fraction=0.1)
+    data = mnist(seed=0, root=mnist_root, limit=300)
     assert data.val is not None
     assert data.test is not None
     assert (data.train.samples, data.val.samples, data.test.samples) == (270, 30, 200)
-    first = mnist(seed=0, root=mnist_root).train.inputs[0][:300].flatten(1)
+    assert data.val.target.bincount().tolist() == [3] * 10
+    first = mnist(seed=0, root=mnist_root, val_fraction=0.0).train.inputs[0][:300].flatten(1)
     both = torch.cat([data.train.inputs[0], data.val.inputs[0]]).flatten(1)
     assert sorted(map(bytes, both.numpy())) == sorted(map(bytes, first.numpy()))
+    some = mnist(seed=0, root=mnist_root, limit=64)  # too few for a row of each class
+    assert {name: part.samples for name, part in some.parts().items()} == {"train": 58, "val": 6, "test": 200}
     few = mnist(seed=0, root=mnist_root, limit=5)
+    assert few.val is None
     assert few.notes[-1] == "the test part holds classes that train lacks: 5, 6, 7, 8, 9"
 
 
@@ -252,7 +256,7 @@ def _umask() -> int:
 @pytest.mark.parametrize("broken_off", [False, True])
 def test_a_download_is_tried_again(broken_off: bool, mirror: Server, tmp_path: Path) -> None:
     mirror.failures, mirror.broken_off = 2, broken_off
-    assert mnist(seed=0, root=tmp_path / "new").train.samples == 1000
+    assert mnist(seed=0, root=tmp_path / "new", val_fraction=0.0).train.samples == 1000
     assert mirror.requests == 6
 
 

@@ -30,7 +30,7 @@ ALWAYS += [f"trainer.max_steps={STEPS}"]
 SHORT = ["trainer.max_batches=3", f"trainer.epochs={STEPS}"]
 SMALL = ["trainer.batch_size=16"]
 DATA_FOR = {
-    "image": ["dataset=mnist", "dataset.limit=64"],
+    "image": ["dataset=mnist", "dataset.limit=64", "dataset.val_fraction=0"],
     "text": ["dataset=names", "dataset.source=builtin"],
     "multi": ["dataset=scenes"],
     "tabular": ["dataset=iris"],

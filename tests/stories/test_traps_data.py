@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -101,6 +102,38 @@ def test_t58_validation_selects_and_test_is_looked_at_once() -> None:
     assert {"best", "last"} <= set(run.summary)
     run = train("dataset=iris", "trainer.epochs=3", "dataset.val_fraction=0")
     assert "the best epoch is selected on test" in (run.path / "train.log").read_text(encoding="utf-8")
+
+
+def test_a_run_on_training_rows_alone_says_so() -> None:
+    for words in (["dataset=iris", "dataset.val_fraction=0", "dataset.test_fraction=0"], ["trainer=overfit_one_batch"]):
+        run = train(*words, "trainer.epochs=2")
+        said = (run.path / "train.log").read_text(encoding="utf-8")
+        assert "note: neither a validation nor a test part: nothing here concerns new data" in said
+        assert run.summary["remarks"][0].endswith("that were trained on: nothing here concerns new data")
+        assert run.summary["remarks"][0] in said
+    assert "new data" not in (train("dataset=iris", "trainer.epochs=1").path / "train.log").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_by_default_validation_selects(name: str, mnist_root: Path) -> None:
+    run = train(f"dataset={name}", f"dataset.root={mnist_root}", "model=linear", "trainer.epochs=2")
+    assert run.summary["monitor"] == "val_loss"
+    assert run.summary["counts"]["val"] == 100
+    assert "selected on test" not in (run.path / "train.log").read_text(encoding="utf-8")
+
+
+def test_only_presets_that_repeat_the_notes_select_on_test() -> None:
+    """And each says why, at its line."""
+    from dlrun.config.schema.schema import builtin_conf
+
+    found = {path: path.read_text(encoding="utf-8") for path in builtin_conf().glob("*/**/*.yaml")}
+    without = {path.stem for path, text in found.items() if re.search(r"^ *val_fraction: 0(\.0)? ", text, re.M)}
+    notes = {f"mnist_{n}" for n in ("mlp", "mlp_decay_from_start", "cnn", "cnn_small")}
+    notes |= {f"mnist_autoencoder_{n}" for n in ("interpolate", "transposed", "unpool")}
+    notes |= {"names_gru", "names_lstm", "names_bigru"}
+    assert without == notes | {"parabola"}  # all of its points are for training
+    for path, text in found.items():
+        assert path.stem not in notes or re.search(r"val_fraction: 0\.0 +# the notes look at the test", text), path
 
 
 def test_t29_labels_come_from_train_and_travel_with_the_checkpoint() -> None:
