@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
+
+Values: TypeAlias = dict[str, Any]  # a mapping as YAML and JSON hold it: None, bool, numbers, str, lists and mappings
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Values:
     """Nested mappings as dotted keys, in order. Lists and empty mappings are values."""
-    flat: dict[str, Any] = {}
+    flat: Values = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
             flat.update(flatten(value, f"{prefix}{key}."))
@@ -18,10 +20,10 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def number(text: Any) -> float:
+def number(value: object) -> float:
     """A float, or nan."""
     try:
-        return float(text)
+        return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         return math.nan
 
@@ -31,7 +33,7 @@ def finite(values: Iterable[float]) -> list[float]:
     return [value for value in values if math.isfinite(value)]
 
 
-def numbers(part: Any) -> dict[str, float]:
+def numbers(part: object) -> dict[str, float]:
     """The finite numbers of a mapping."""
     if not isinstance(part, Mapping):
         return {}
@@ -39,7 +41,7 @@ def numbers(part: Any) -> dict[str, float]:
     return {key: value for key, value in found.items() if math.isfinite(value)}
 
 
-def json_value(value: Any) -> Any:
+def json_value(value: object) -> Any:
     """A plain value for JSON, which has no name for numbers that are not finite: they become None."""
     if isinstance(value, Mapping):
         return {str(key): json_value(item) for key, item in value.items()}

@@ -21,7 +21,7 @@ Tasks, with the target and the output that a model gives:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -33,7 +33,6 @@ TASKS = ("classification", "multilabel", "labelling", "regression", "reconstruct
 IGNORE_INDEX = -100  # the target of a padded position, as in torch
 
 Interval = Literal["epoch", "step", "metric"]
-Plain: TypeAlias = "bool | int | float | str | Sequence[Plain] | Mapping[str, Plain] | None"  # what YAML and JSON hold
 StateDict: TypeAlias = dict[str, Any]  # plain values and tensors, as torch's `state_dict()` gives them
 Forward: TypeAlias = "Callable[..., Tensor]"  # a model as it is called, or what takes its place: `forward(*inputs)`
 

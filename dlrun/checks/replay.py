@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dlrun.engine.state import TrainState
 from dlrun.engine.step import autocast
 from dlrun.errors import RunError, in_words
 from dlrun.generators import load_rng_state
@@ -54,7 +55,7 @@ def describe_batch(capsule: dict[str, Any]) -> list[str]:
     return lines
 
 
-def repeat(state: Any, capsule: dict[str, Any], precision: str) -> list[str]:
+def repeat(state: TrainState, capsule: dict[str, Any], precision: str) -> list[str]:
     """Forward and backward with every layer watched."""
     culprits: list[str] = []
     handles = [
@@ -85,7 +86,7 @@ def repeat(state: Any, capsule: dict[str, Any], precision: str) -> list[str]:
 def watcher(name: str, culprits: list[str]) -> Any:
     """A forward hook that notes a layer whose output is not finite."""
 
-    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+    def hook(module: nn.Module, inputs: object, output: object) -> None:
         tensors = output if isinstance(output, tuple | list) else (output,)
         for tensor in tensors:
             if isinstance(tensor, Tensor) and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):

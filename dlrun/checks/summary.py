@@ -59,13 +59,13 @@ def _has_row(module: nn.Module) -> bool:
 def _recorder(shapes: dict[str, tuple[int, ...] | None], name: str) -> Any:
     """A forward hook that notes the shape of the (first) output under `name`, once."""
 
-    def record(module: nn.Module, inputs: Any, output: Any) -> None:
+    def record(module: nn.Module, inputs: object, output: object) -> None:
         shapes.setdefault(name, _shape(output))
 
     return record
 
 
-def _shape(output: Any) -> tuple[int, ...] | None:
+def _shape(output: object) -> tuple[int, ...] | None:
     """The shape of a tensor, of a packed sequence (batch, longest, features), or of the first of a tuple."""
     from torch import Tensor
     from torch.nn.utils.rnn import PackedSequence

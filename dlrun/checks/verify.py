@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlrun.checks.worker import log_of, server_for, start
 from dlrun.config.config import Config
@@ -19,6 +19,9 @@ from dlrun.store import checkpoint as files
 from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
 from dlrun.workers.client import Server
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TIMING = ("epoch_seconds", "samples_per_second")
 KILLS = 3
@@ -120,7 +123,7 @@ def about_time(line: str) -> bool:
     return line.startswith(("config.", "history.values", "sums.seconds", "sums.waited", "best.row"))
 
 
-def differing(a: Any, b: Any, where: str = "") -> list[str]:
+def differing(a: object, b: object, where: str = "") -> list[str]:
     """The places at which two checkpoints differ."""
     import torch
 
@@ -135,7 +138,7 @@ def differing(a: Any, b: Any, where: str = "") -> list[str]:
     return [] if type(a) is type(b) and repr(a) == repr(b) else [f"{where}: {a!r} and {b!r}"]
 
 
-def same_bits(a: Any, b: Any) -> bool:
+def same_bits(a: Tensor, b: Tensor) -> bool:
     """The same type, shape and bits: a NaN is equal to itself, and 0.0 is not -0.0."""
     import torch
 

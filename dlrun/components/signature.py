@@ -22,7 +22,16 @@ PASSED = {
     "loss": ("class_counts",),
     "metric": (),
 }
-PLAIN = {int: "int", float: "float", bool: "bool", str: "str", Path: "path", dict: "dict", list: "list", Any: "any"}
+PLAIN: dict[object, str] = {
+    int: "int",
+    float: "float",
+    bool: "bool",
+    str: "str",
+    Path: "path",
+    dict: "dict",
+    list: "list",
+    Any: "any",
+}
 
 
 def signature_options() -> tuple[Option, ...]:
@@ -64,7 +73,7 @@ def find_contract(kind: str, name: str) -> dict[str, tuple[Any, Contract]]:
     return found
 
 
-def contract_of(annotation: Any) -> Contract:
+def contract_of(annotation: object) -> Contract:
     """The contract that an annotation states; what is not understood accepts anything."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation is None or annotation is type(None):

@@ -96,7 +96,7 @@ class _Section:
     def _default(self, info: Key) -> Any:
         return yamls.loads(info.default, info.source)
 
-    def _value(self, info: Key, value: Any) -> Any:
+    def _value(self, info: Key, value: object) -> Any:
         """The value as its contract has it; a mismatch is noted."""
         dotted = self.prefix + info.key
         group = self.prefix.rstrip(".")
@@ -149,7 +149,7 @@ def nearest_key(dotted: str, menu: Schema) -> str:
     return did_you_mean(dotted, all_keys(menu)) or "`dlrun --help` lists the groups and keys."
 
 
-def _leaves(key: str, value: Any) -> list[str]:
+def _leaves(key: str, value: object) -> list[str]:
     """The dotted keys below an unknown one, as they were given."""
     if not isinstance(value, dict) or not value:
         return [key]
@@ -160,7 +160,7 @@ def _short(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
+def _put(values: dict[str, Any], dotted: str, value: object) -> None:
     *above, last = dotted.split(".")
     for part in above:
         values = values.setdefault(part, {})

@@ -37,7 +37,7 @@ class Section(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._values)
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a configuration is frozen: {name} cannot be set")
 
     def __delattr__(self, name: str) -> None:
@@ -65,7 +65,7 @@ class Config(Section):
 
     __slots__ = ()
 
-    def get(self, key: str, default: Any = None) -> Any:
+    def get(self, key: str, default: object = None) -> Any:
         """The value of a dotted key, or the default when there is none."""
         value: Any = self
         for part in key.split("."):
@@ -156,7 +156,7 @@ def not_registered(values: Mapping[str, Any], choices: Schema) -> list[Problem]:
     return problems
 
 
-def thaw(value: Any) -> Any:
+def thaw(value: object) -> Any:
     """Plain dicts, lists and scalars from anything frozen; always a copy."""
     if isinstance(value, Section):
         return {key: thaw(item) for key, item in value._values.items()}
@@ -167,7 +167,7 @@ def thaw(value: Any) -> Any:
     return value
 
 
-def _freeze(value: Any) -> Any:
+def _freeze(value: object) -> Any:
     if isinstance(value, Section):
         return value
     if isinstance(value, Mapping):

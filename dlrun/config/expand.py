@@ -232,7 +232,7 @@ def _inner(draft: Draft, fixed: tuple[str, ...], texts: tuple[str, ...]) -> list
     return [(key, read_param(key, value, draft.menu)) for key, value in found.items() if key not in given]
 
 
-def read_param(key: str, value: Any, choices: Schema) -> Choices | Distribution:
+def read_param(key: str, value: object, choices: Schema) -> Choices | Distribution:
     """The values of one key of `sweep.params`: a list, or a text in the grammar of `-m`. Raises `ConfigError`."""
     if value in ([], {}, None):
         raise ConfigError(Problem(f"sweep.params.{key}", "has no values."))

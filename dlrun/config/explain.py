@@ -147,13 +147,13 @@ def _component(values: dict[str, Any], group: str) -> str:
     return str(section.get("name", "")) if isinstance(section, dict) else ""
 
 
-def _get(values: Any, dotted: str) -> Any:
+def _get(values: object, dotted: str) -> Any:
     for part in dotted.split("."):
         values = values.get(part) if isinstance(values, dict) else None
     return values
 
 
-def _wrong(info: Key, value: Any) -> str:
+def _wrong(info: Key, value: object) -> str:
     """A remark when the present value is not one that the key accepts."""
     if info.contract is None or (isinstance(value, str) and "${" in value):
         return ""

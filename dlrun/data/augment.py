@@ -77,7 +77,7 @@ def _snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-def _build(key: str, step: Any, known: Mapping[str, type]) -> Any:
+def _build(key: str, step: object, known: Mapping[str, type]) -> Any:
     if isinstance(step, str):
         step = {step: None}
     if not isinstance(step, Mapping) or len(step) != 1:

@@ -44,7 +44,7 @@ def output_activation(name: str | None) -> nn.Module:
     return nn.Identity() if name is None else activation(name, "model.output_activation")
 
 
-def by_layer(value: Any, count: int, key: str) -> list[Any]:
+def by_layer(value: object, count: int, key: str) -> list[Any]:
     """One value for all of `count` layers, or a list with one a layer. Raises `ConfigError` at `key`."""
     if isinstance(value, str) or not isinstance(value, Sequence):
         return [value] * count

@@ -97,7 +97,7 @@ def sequential(spec: DataSpec, layers: Sequence[Any] = DEFAULT) -> nn.Sequential
     return network
 
 
-def read(layers: Any, where: str, problems: list[Problem]) -> list[Entry]:
+def read(layers: object, where: str, problems: list[Problem]) -> list[Entry]:
     """The entries of a list, nested ones included. What is wrong with their form is added to `problems`."""
     if isinstance(layers, str) or not isinstance(layers, Sequence):
         problems.append(Problem(where, f"is {layers!r}, and must be a list of layers."))
@@ -110,7 +110,7 @@ def read(layers: Any, where: str, problems: list[Problem]) -> list[Entry]:
     return found
 
 
-def _read_entry(layer: Any, where: str, problems: list[Problem]) -> Entry | None:
+def _read_entry(layer: object, where: str, problems: list[Problem]) -> Entry | None:
     name, kind, value = "", layer, None
     if isinstance(layer, dict):
         rest = {key: v for key, v in layer.items() if key != "name"}
@@ -139,7 +139,7 @@ def _read_entry(layer: Any, where: str, problems: list[Problem]) -> Entry | None
     return None if wrong else Entry(where, name, kind, value or {})
 
 
-def _read_branches(name: str, kind: str, value: Any, where: str, problems: list[Problem]) -> Entry | None:
+def _read_branches(name: str, kind: str, value: object, where: str, problems: list[Problem]) -> Entry | None:
     """`add` and `concat` hold a list of lists, `sequential` one list."""
     here = f"{where}.{kind}"
     if kind == "sequential":

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from dlrun.errors import ConfigError, Problem
 from dlrun.moved import keep_old_names
-from dlrun.spec import IGNORE_INDEX, DataSpec
+from dlrun.spec import IGNORE_INDEX, DataSpec, Loss, TaskMetric
 
 keep_old_names(__name__)
 
@@ -66,7 +66,7 @@ class Classification:
     better: ClassVar = {"accuracy": "max", "macro_f1": "max"}
     train_names = ("accuracy",)
 
-    def __init__(self, spec: DataSpec, loss: Any = None) -> None:
+    def __init__(self, spec: DataSpec, loss: Loss | None = None) -> None:
         self.binary = spec.num_outputs == 1
         self.classes = 2 if self.binary else spec.num_outputs
         self.threshold = 0.5 if getattr(loss, "probabilities", False) else 0.0
@@ -124,7 +124,7 @@ class Multilabel:
     train_names = ("accuracy",)
     countable = True
 
-    def __init__(self, spec: DataSpec, loss: Any = None) -> None:
+    def __init__(self, spec: DataSpec, loss: Loss | None = None) -> None:
         self.labels = spec.num_outputs
         self.threshold = 0.5 if getattr(loss, "probabilities", False) else 0.0
 
@@ -174,7 +174,7 @@ class Regression:
 
     countable = False  # sums of floats depend on how batches are cut, in the last digits
 
-    def __init__(self, spec: DataSpec, loss: Any = None) -> None:
+    def __init__(self, spec: DataSpec, loss: Loss | None = None) -> None:
         self.reconstruction = spec.task == "reconstruction"
         self.names = ("mae",) if self.reconstruction else ("mae", "r2")
         self.better = {"mae": "min"} if self.reconstruction else {"mae": "min", "r2": "max"}
@@ -238,7 +238,7 @@ class Regression:
 class MetricCollection:
     """The metric of the task and those of a user, evaluated side by side; training counts the first alone."""
 
-    def __init__(self, main: Any, users: Sequence[Any]) -> None:
+    def __init__(self, main: TaskMetric, users: Sequence[Any]) -> None:
         self.metrics = (main, *users)
         self.names = tuple(name for metric in self.metrics for name in metric.names)
         twice = sorted({name for name in self.names if ("loss", *self.names).count(name) > 1})

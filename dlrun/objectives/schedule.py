@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from dlrun.spec import Interval, StateDict
 from dlrun.torch_private import expect_no_step
@@ -19,7 +19,9 @@ class Schedule:
     must not rise again. `auto_mode`: a plateau that waits to be told by `set_mode` which way is better.
     """
 
-    def __init__(self, scheduler: Any, interval: Interval, *, last: int | None = None, auto_mode: bool = False) -> None:
+    def __init__(
+        self, scheduler: LRScheduler, interval: Interval, *, last: int | None = None, auto_mode: bool = False
+    ) -> None:
         self.scheduler = scheduler
         self.interval = interval
         self.last = last
@@ -29,7 +31,7 @@ class Schedule:
     def step(self, metric: float | None = None) -> None:
         """The next rate; `metric` is the value of the monitored metric, for the interval `metric`."""
         if self.interval == "metric":
-            self.scheduler.step(metric)
+            self.scheduler.step(metric)  # type: ignore[arg-type]
         elif self.last is None or self.scheduler.last_epoch < self.last:
             self.scheduler.step()
 

@@ -65,7 +65,7 @@ def _method(optimizer: Optimizer, name: str) -> Callable[..., Any]:
 
 
 @cache
-def _bare_step(kind: Any) -> Callable[..., Any] | None:
+def _bare_step(kind: type[Optimizer]) -> Callable[..., Any] | None:
     """The step of a class of torch.optim as it is written there, or None. Others may rely on the wrappers."""
     if not kind.__module__.startswith("torch.optim"):
         return None

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dlrun.report import style
 from dlrun.store.files import write_atomic
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 COUNTS_UP_TO = 30  # classes; beyond, cells are too small for numbers
 
 
-def write_confusion(run_dir: Path | str, matrix: Any, labels: Sequence[str] = ()) -> Path:
+def write_confusion(run_dir: Path | str, matrix: object, labels: Sequence[str] = ()) -> Path:
     """Write RUN/confusion.csv (counts) and RUN/confusion.png (colours are shares of the true class).
 
     Args:

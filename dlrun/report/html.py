@@ -191,7 +191,7 @@ def _text(path: Path) -> str:
     return page.details(path.name, page.pre("\n".join(read_lines(path) or [])))
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) if value else ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dlrun.report import style
 
@@ -18,7 +18,7 @@ CAPTION = 0.30  # of a tile, below an image
 
 
 def draw_mistakes(
-    run_dir: Path | str, images: Any, true: Any, predicted: Any, confidence: Any,
+    run_dir: Path | str, images: object, true: object, predicted: object, confidence: object,
     labels: Sequence[str] = (), limit: int = 25,
 ) -> Path | None:  # fmt: skip
     """Write RUN/mistakes.png: the wrong predictions that the model was surest of, surest first.
@@ -54,7 +54,7 @@ def draw_mistakes(
     return _draw_tiles(path, pixels, captions, columns, f"The surest mistakes ({count})")
 
 
-def draw_reconstructions(run_dir: Path | str, inputs: Any, outputs: Any, limit: int = 12) -> Path:
+def draw_reconstructions(run_dir: Path | str, inputs: object, outputs: object, limit: int = 12) -> Path:
     """Write RUN/reconstructions.png: each input above the output, on one grey scale; returns its path.
 
     Args:

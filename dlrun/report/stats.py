@@ -173,7 +173,7 @@ def time_to_target(
     return None
 
 
-def numeric(value: Any) -> bool:
+def numeric(value: object) -> bool:
     """Whether a setting is a number (True and False are not)."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 

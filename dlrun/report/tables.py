@@ -142,7 +142,7 @@ def _of_part(values: Mapping[str, float], part: str) -> dict[str, float]:
     return {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
 
 
-def baseline_name(baseline: Any) -> str:
+def baseline_name(baseline: object) -> str:
     """What the baseline does: always the majority class, or always the mean value."""
     if not isinstance(baseline, Mapping):
         return "baseline"
@@ -195,7 +195,7 @@ def format_seconds(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def format_value(value: Any) -> str:
+def format_value(value: object) -> str:
     """A configuration value as one writes it on the command line."""
     if value is None:
         return "null"

@@ -213,7 +213,7 @@ def eval_size(part: Split) -> int:
     return max(1, min(1024, 4_000_000 // max(1, numbers)))
 
 
-def build_metric(data: Data, loss: Any) -> Any:
+def build_metric(data: Data, loss: Loss) -> Any:
     """The metric of the data's task, and beside it those that plug-ins registered."""
     metric = METRICS.get(metric_for(data.spec))(data.spec, loss)
     users = [make(data.spec, loss) for make in METRICS.plugins.values()]
@@ -236,7 +236,7 @@ def build_schedule(config: Config, state: TrainState, steps_per_epoch: int) -> A
     return make(state.optimizer, epochs=epochs, steps_per_epoch=updates, **arguments(config, "scheduler"))
 
 
-def check_shapes(config: Config, model: nn.Module, loss: Any, batches: BatchSource) -> None:
+def check_shapes(config: Config, model: nn.Module, loss: Loss, batches: BatchSource) -> None:
     """One batch through model and loss, in eval mode, without gradients: shapes that do not fit are found here."""
     batch = next(iter(batches.epoch(0)))
     device = next(model.parameters(), torch.zeros(1)).device
@@ -260,7 +260,7 @@ def check_shapes(config: Config, model: nn.Module, loss: Any, batches: BatchSour
         raise ConfigError(Problem("model", what)) from error
 
 
-def check_loss(config: Config, loss: Any, output: Tensor, target: Tensor) -> None:
+def check_loss(config: Config, loss: Loss, output: Tensor, target: Tensor) -> None:
     """A loss of the user's must be one number. A copy is asked, since it may count; if it fails, training will say."""
     try:
         shape = tuple(copy.deepcopy(loss)(output, target.clone()).shape)

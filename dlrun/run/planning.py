@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from dlrun.config.config import Config
-from dlrun.engine.state import Plan, TrainState
+from dlrun.engine.state import Plan, Step, TrainState
 from dlrun.errors import ConfigError, Problem, did_you_mean
 from dlrun.objectives.metrics import directions
 from dlrun.spec import BatchSource
@@ -19,7 +19,7 @@ EVALUATIONS = 100  # of a run that has as many epochs, at least
 
 
 def build_plan(
-    config: Config, state: TrainState, batches: dict[str, BatchSource], step: Any, auto: dict[str, Any]
+    config: Config, state: TrainState, batches: dict[str, BatchSource], step: Step, auto: dict[str, Any]
 ) -> Plan:
     """How long to train and when to evaluate: every `auto` decided, and noted in `auto`."""
     trainer, checkpoint = config.trainer, config.checkpoint

@@ -5,12 +5,11 @@ profile.txt lists the operations by their own time; trace.json opens in https://
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from dlrun.engine.state import Step, StepResult, TrainState
 from dlrun.run.screen import shorter
+from dlrun.spec import Batch
 from dlrun.store.files import write_atomic
 from dlrun.store.rundir import RunDir
 
@@ -24,7 +23,7 @@ class ProfiledStep:
     `steps`: as many as are still to do, of which about the first third only warms up.
     """
 
-    def __init__(self, step: Any, run: RunDir, device_type: str, steps: int) -> None:
+    def __init__(self, step: Step, run: RunDir, device_type: str, steps: int) -> None:
         self.step, self.run = step, run
         self.first = max(1, min(FIRST, steps // 3))
         self.name = step.name
@@ -35,13 +34,13 @@ class ProfiledStep:
         self.count = 0
         self.watching = self.written = False
 
-    def __call__(self, state: Any, batch: Any, scale: float = 1.0, update: bool = True) -> tuple[Tensor, Tensor]:
+    def __call__(self, state: TrainState, batch: Batch, scale: float = 1.0, update: bool = True) -> StepResult:
         """One batch."""
         self.count += 1
         if self.count == self.first:
             self.profiler.start()
             self.watching = True
-        result: tuple[Tensor, Tensor] = self.step(state, batch, scale, update)
+        result = self.step(state, batch, scale, update)
         if self.count == LAST:
             self.write()
         return result

@@ -168,7 +168,7 @@ def allowed(change: Change, own: Config) -> bool:
     return change.effect.on_resume == "always" or change.key in ALLOWED
 
 
-def longer(old: Any, new: Any) -> bool:
+def longer(old: float | None, new: float | None) -> bool:
     """Is the new limit no shorter (None is no limit)?"""
     return new is None or (old is not None and new >= old)
 

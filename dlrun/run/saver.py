@@ -116,7 +116,7 @@ class Saver:
         self.context.screen.line(line, style="yellow")
 
 
-def moment(best: Any) -> tuple[Any, ...]:
+def moment(best: object) -> tuple[Any, ...]:
     """What tells one best epoch from another."""
     return (best["epoch"], best["row"].get("step"), best["value"]) if isinstance(best, dict) else ()
 

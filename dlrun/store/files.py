@@ -105,7 +105,7 @@ class CsvTable:
         self.file.close()
 
 
-def cell(value: Any) -> str:
+def cell(value: object) -> str:
     """A number as Python prints it (the shortest text that reads back the same); nothing for None."""
     return "" if value is None else repr(value) if isinstance(value, float) else str(value)
 

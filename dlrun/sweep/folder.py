@@ -218,7 +218,7 @@ class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[mis
     yaml_implicit_resolvers = yamls.Dumper.yaml_implicit_resolvers
     yaml_representers = yamls.Dumper.yaml_representers
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: object) -> bool:
         """Write shared lists out in full: aliases are no help to a reader."""
         return True
 

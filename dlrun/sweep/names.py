@@ -88,7 +88,7 @@ def tidy(text: str) -> str:
     return NOT_IN_NAMES.sub("_", text).strip("_.-")
 
 
-def shortened(name: str, facts: Any, *, always: bool = False) -> str:
+def shortened(name: str, facts: object, *, always: bool = False) -> str:
     """The name, cut if it is long; then (or always) with a few digits of a hash of what it stands for."""
     if len(name) <= LONGEST and not always:
         return name

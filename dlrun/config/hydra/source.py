@@ -51,7 +51,7 @@ class SchemaSource(ConfigSource):
         config = OmegaConf.create({"defaults": defaults} if defaults else {})
         return ConfigResult(provider=self.provider, path=self.path, config=config, header={"package": package})
 
-    def _usual(self, item: Any) -> Any:
+    def _usual(self, item: object) -> Any:
         """An entry of the primary config's defaults list, with the option that the user's settings put there."""
         if not isinstance(item, dict):
             return item
@@ -103,7 +103,7 @@ def _read_file(path: Path, _state: tuple[int, int], source: str) -> tuple[dict[s
         raise ConfigError(Problem(source, f"its @package line cannot be read: {error}.")) from None
 
 
-def check_file(values: Any, source: str) -> None:
+def check_file(values: object, source: str) -> None:
     """Refuse a file that is not a mapping with text keys, or whose `defaults` is not a list of options."""
     if not isinstance(values, dict) or not _text_keys(values):
         raise ConfigError(Problem(source, "must be `key: value` lines, with words as keys."))

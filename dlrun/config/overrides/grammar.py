@@ -143,7 +143,7 @@ def _choice(word: Override, menu: Schema) -> Iterator[Override]:
         yield Override(word.text, word.key, name, word.raw)
 
 
-def _option(group: str, value: Any, raw: str, menu: Schema) -> str | None:
+def _option(group: str, value: object, raw: str, menu: Schema) -> str | None:
     """The option that a value names. Raises `ConfigError` with the nearest one."""
     if value is None:
         return _deletion(raw, group, menu).value
@@ -164,7 +164,7 @@ def _option(group: str, value: Any, raw: str, menu: Schema) -> str | None:
     raise ConfigError(Problem(group, f"there is no option {name!r}.", hint))
 
 
-def _glob(value: Any, group: str, menu: Schema) -> Any:
+def _glob(value: object, group: str, menu: Schema) -> Any:
     if not isinstance(value, Globbed):
         return value
     names = [n for n in menu.options(group) if any(fnmatchcase(n, p) for p in value.include)]

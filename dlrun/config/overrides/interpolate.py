@@ -8,7 +8,7 @@ from dlrun.config.schema.contract import format_yaml
 from dlrun.errors import Problem
 
 
-def has_interpolation(value: Any) -> bool:
+def has_interpolation(value: object) -> bool:
     """Is there a `${` in any text of these values?"""
     if isinstance(value, str):
         return "${" in value
@@ -32,7 +32,7 @@ def resolve(values: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
         return _one_by_one(values, problems), problems
 
 
-def _without_broken(values: Any, path: str, problems: list[Problem]) -> Any:
+def _without_broken(values: object, path: str, problems: list[Problem]) -> Any:
     """The values with texts emptied whose `${` is no interpolation at all; each is noted."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -60,7 +60,7 @@ def _one_by_one(values: dict[str, Any], problems: list[Problem]) -> dict[str, An
 
     whole = OmegaConf.create(values)
 
-    def walk(value: Any, path: list[Any]) -> Any:
+    def walk(value: object, path: list[Any]) -> Any:
         if isinstance(value, dict):
             return {key: walk(item, [*path, key]) for key, item in value.items()}
         if isinstance(value, list):

@@ -199,7 +199,7 @@ def needs_quotes(raw: str) -> str:
     return f"'{quote(raw)}'"
 
 
-def as_text(value: Any) -> str:
+def as_text(value: object) -> str:
     """A plain value as an override's text, so that it is read back as the same value."""
     if isinstance(value, str):
         return value if read_value(value) == value else quote(value)

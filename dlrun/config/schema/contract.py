@@ -60,59 +60,59 @@ class Alternative:
         bounds = ", ".join(f"{sign} {limit:.12g}" for sign, limit in self.bounds)
         return f"{self.type}{inner} {bounds}".strip()
 
-    def accept(self, value: Any) -> Any:
+    def accept(self, value: object) -> Any:
         """The value in this type (`1` as a float, `1e3` as an int). Raises `Mismatch`."""
         value = getattr(self, f"_{self.type}")(value)
         if isinstance(value, (int, float)) and not all(COMPARE[sign](value, limit) for sign, limit in self.bounds):
             raise Mismatch("out of range")
         return value
 
-    def _literal(self, value: Any) -> Any:
+    def _literal(self, value: object) -> Any:
         if type(value) is not type(self.literal) or value != self.literal:
             raise Mismatch("another word")
         return value
 
-    def _int(self, value: Any) -> int:
+    def _int(self, value: object) -> int:
         if isinstance(value, float) and math.isfinite(value) and value == int(value):
             return int(value)
         if isinstance(value, bool) or not isinstance(value, int):
             raise Mismatch("not an int")
         return value
 
-    def _float(self, value: Any) -> float:
+    def _float(self, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise Mismatch("not a number")
         if (isinstance(value, int) and abs(value) > 2**1023) or not math.isfinite(value):
             raise Mismatch("not finite")
         return float(value)
 
-    def _bool(self, value: Any) -> bool:
+    def _bool(self, value: object) -> bool:
         if not isinstance(value, bool):
             raise Mismatch("not a bool")
         return value
 
-    def _str(self, value: Any) -> str:
+    def _str(self, value: object) -> str:
         if not isinstance(value, str) or not is_unicode(value):
             raise Mismatch("not text")
         return value
 
-    def _path(self, value: Any) -> str:
+    def _path(self, value: object) -> str:
         text = self._str(value)
         if "\0" in text:
             raise Mismatch("not a path")
         return expand_user(text)
 
-    def _dict(self, value: Any) -> dict[Any, Any]:
+    def _dict(self, value: object) -> dict[Any, Any]:
         if not isinstance(value, dict):
             raise Mismatch("not a dict")
         return value
 
-    def _list(self, value: Any) -> list[Any]:
+    def _list(self, value: object) -> list[Any]:
         if not isinstance(value, list):
             raise Mismatch("not a list")
         return [self.of.accept(item) for item in value] if self.of else value
 
-    def _any(self, value: Any) -> Any:
+    def _any(self, value: object) -> Any:
         return value
 
 
@@ -142,7 +142,7 @@ class Contract:
         types = [str(a) for a in self.alternatives if a.type != "literal"]
         return " or ".join([*types, *words]) if types else " | ".join(words)
 
-    def accept(self, value: Any) -> Any:
+    def accept(self, value: object) -> Any:
         """The value as the first alternative that fits has it. Raises `Mismatch`."""
         exact = [a for a in self.alternatives if a.type in ("literal", type(value).__name__)]
         for alternative in [*exact, *self.alternatives]:
@@ -189,7 +189,7 @@ def is_unicode(text: str) -> bool:
     return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
-def format_yaml(value: Any) -> str:
+def format_yaml(value: object) -> str:
     """A value as it is written on the command line or in YAML."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]

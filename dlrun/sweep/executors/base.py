@@ -10,10 +10,11 @@ import re
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from dlrun.config.config import Config
 from dlrun.errors import ConfigError, Problem
+from dlrun.plain import Values
 from dlrun.store.failure import Failure
 from dlrun.sweep.task import Task
 
@@ -62,7 +63,7 @@ class Executor(Protocol):
         """Nothing more will be started; what still runs is ended."""
 
 
-def make_executor(settings: Any, configs: list[Config], state: Path) -> Executor:
+def make_executor(settings: Values, configs: list[Config], state: Path) -> Executor:
     """The executor that `sweep.executor` names. Raises `ConfigError` when it cannot be used here."""
     if settings["executor"] == "slurm":
         from dlrun.sweep.executors.slurm import SlurmExecutor

@@ -12,6 +12,7 @@ from typing import Any
 
 from dlrun.config.config import Config
 from dlrun.errors import RunError, first_line
+from dlrun.plain import Values
 from dlrun.processes import search_path
 from dlrun.sweep.executors.base import Ended, needs_extra, uses_gpu
 from dlrun.sweep.task import Task, run_task
@@ -20,7 +21,7 @@ from dlrun.sweep.task import Task, run_task
 class RayExecutor:
     """Tasks as Ray tasks (see `executor.Executor`)."""
 
-    def __init__(self, settings: Any, configs: list[Config]) -> None:
+    def __init__(self, settings: Values, configs: list[Config]) -> None:
         try:
             import ray
         except ImportError:
@@ -64,7 +65,7 @@ class RayExecutor:
         ready, _ = self.ray.wait(list(self.refs), num_returns=len(self.refs), timeout=seconds)
         return [self.ending(ref) for ref in ready]
 
-    def ending(self, ref: Any) -> Ended:
+    def ending(self, ref: object) -> Ended:
         """The exit code of a task that is done, or what Ray says of its end."""
         slug = self.refs.pop(ref)
         try:

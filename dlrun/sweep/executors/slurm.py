@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import ConfigError, Problem, RunError, first_line
+from dlrun.plain import Values
 from dlrun.processes import safe_path
 from dlrun.sweep.executors.base import Ended, needs_extra
 from dlrun.sweep.task import Task, run_task
@@ -40,7 +41,7 @@ class Submitted:
 class SlurmExecutor:
     """Tasks as batch jobs (see `executor.Executor`)."""
 
-    def __init__(self, settings: Any, state: Path) -> None:
+    def __init__(self, settings: Values, state: Path) -> None:
         try:
             import submitit
         except ImportError:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from dlrun.config.expand import Space
@@ -184,7 +185,7 @@ def set_aside_damaged(file: Path) -> None:
         print(f"note: {file} is damaged: it is kept as {aside.name}", file=sys.stderr)
 
 
-def allows(choices: Space, value: Any) -> bool:
+def allows(choices: Space, value: object) -> bool:
     """Whether a value is in the space of its key."""
     if isinstance(choices, Distribution):
         return isinstance(value, int | float) and choices.low <= value <= choices.high
@@ -203,7 +204,7 @@ def import_optuna(search: str) -> Any:
     return optuna
 
 
-def make_sampler(optuna: Any, search: str, space: Mapping[str, Space], seed: int, sweep: SweepDir) -> Any:
+def make_sampler(optuna: ModuleType, search: str, space: Mapping[str, Space], seed: int, sweep: SweepDir) -> Any:
     """The study's sampler. Its draws differ from those of an earlier command on the same study."""
     seed += len(sweep.jobs)
     if search in ("random", "grid"):
@@ -223,7 +224,7 @@ def make_sampler(optuna: Any, search: str, space: Mapping[str, Space], seed: int
     return optuna.samplers.TPESampler(seed=seed, **options)
 
 
-def make_pruner(optuna: Any, name: str) -> Any:
+def make_pruner(optuna: ModuleType, name: str) -> Any:
     """The study's pruner; an epoch is its resource."""
     if name == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARMUP)
@@ -232,7 +233,7 @@ def make_pruner(optuna: Any, name: str) -> Any:
     return optuna.pruners.NopPruner()
 
 
-def distribution(optuna: Any, choices: Space) -> Any:
+def distribution(optuna: ModuleType, choices: Space) -> Any:
     """The space of one key in Optuna's words."""
     if not isinstance(choices, Distribution):
         return optuna.distributions.CategoricalDistribution([as_text(item) for item in choices])

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from dlrun.config.expand import Expansion, Space
 from dlrun.config.overrides.grammar import Distribution
 from dlrun.errors import ConfigError, Problem, RunError
+from dlrun.plain import Values
 from dlrun.store.reader import StoredRun
 from dlrun.store.reading import read_json
 from dlrun.sweep.folder import FrozenJob, SweepDir
@@ -89,7 +90,7 @@ def rounded(value: float, choices: Distribution) -> float | int:
     return min(max(float(f"{value:.{DIGITS}g}"), float(choices.low)), float(choices.high))
 
 
-def make_sampler(settings: Any, expansion: Expansion, sweep: SweepDir) -> Sampler:
+def make_sampler(settings: Values, expansion: Expansion, sweep: SweepDir) -> Sampler:
     """The sampler that `sweep.search` and `sweep.pruner` ask for. Raises `ConfigError` without Optuna."""
     if expansion.left_out:
         print(f"note: left out of the search, being impossible: {', '.join(expansion.left_out)}", file=sys.stderr)
@@ -235,7 +236,7 @@ def signed(value: float, mode: str) -> float:
     return -value if mode == "max" else value
 
 
-def remember_space(sweep: SweepDir, expansion: Expansion, settings: Any) -> None:
+def remember_space(sweep: SweepDir, expansion: Expansion, settings: Values) -> None:
     """Keep what is searched in sweep.yaml. Raises `ConfigError` when there is nothing to search, `RunError` when the
     folder holds another search.
     """
