@@ -29,7 +29,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 KINDS = ("tabular", "image", "text", "sequence", "multi")
-TASKS = ("classification", "multilabel", "labelling", "regression", "reconstruction")
+AUTO_LOSS = {  # of each task, what `loss=auto` stands for
+    "classification": "cross_entropy",
+    "multilabel": "bce_with_logits",
+    "labelling": "cross_entropy",
+    "regression": "mse",
+    "reconstruction": "mse",
+}
+TASKS = tuple(AUTO_LOSS)
 IGNORE_INDEX = -100  # the target of a padded position, as in torch
 
 Interval = Literal["epoch", "step", "metric"]

@@ -11,16 +11,36 @@ Built-in components are lines here. A user's plug-in registers with a decorator:
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 from dlrun.errors import ConfigError, Problem, did_you_mean
+from dlrun.package import PACKAGE
+
+
+@dataclass(frozen=True)
+class Builtin:
+    """All that is known of a built-in component before it is imported."""
+
+    place: str  # module:function
+    imports: tuple[str, ...] = ()  # other modules that it imports when it is called
+    folder: str = ""  # of a data set: where its files lie, under the data root
+    binary: bool = False  # of a loss: two classes are one output
+    wants: str = ""  # of a loss: the last activation of a model that it is made for
+    of_logits: str = ""  # of such a loss: the one for a model that has none
+    applies: tuple[str, ...] = ()  # of a loss: activations that it applies itself, or that have no place before it
+
+    @property
+    def module(self) -> str:
+        """Where it is imported from."""
+        return self.place.partition(":")[0]
 
 
 class Registry:
     """Names of one kind of component. A duplicate is an error; an unknown name is answered with the nearest."""
 
-    def __init__(self, kind: str, builtin: dict[str, str]) -> None:
+    def __init__(self, kind: str, builtin: dict[str, Builtin]) -> None:
         self.kind = kind
         self.builtin = builtin
         self.plugins: dict[str, Callable[..., Any]] = {}
@@ -36,8 +56,12 @@ class Registry:
         if name not in self.builtin:
             hint = did_you_mean(name, self.names()) or f"Allowed: {', '.join(self.names())}."
             raise ConfigError(Problem(self.kind, f"there is no {self.kind} named {name!r}.", hint))
-        module, attribute = self.builtin[name].split(":")
+        module, _, attribute = self.builtin[name].place.partition(":")
         return getattr(import_module(module), attribute)
+
+    def known(self, name: object) -> Builtin:
+        """What is known of a component; of a user's own, nothing."""
+        return self.builtin.get(str(name), Builtin(""))
 
     def register(self, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """A decorator that adds a user's component. The same function registered again replaces itself."""
@@ -53,89 +77,78 @@ class Registry:
         return add
 
 
+def _from(module: str, *names: str, **known: Any) -> dict[str, Builtin]:
+    """Components of one module, each a function or class of its own name."""
+    return {name: Builtin(f"{PACKAGE.name}.{module}:{name}", **known) for name in names}
+
+
 MODELS = Registry(
     "model",
     {
-        "linear": "dlrun.models.mlp:linear",
-        "polynomial": "dlrun.models.mlp:polynomial",
-        "mlp": "dlrun.models.mlp:mlp",
-        "cnn": "dlrun.models.cnn:cnn",
-        "vgg": "dlrun.models.vgg:vgg",
-        "inception": "dlrun.models.inception:inception",
-        "googlenet": "dlrun.models.inception:googlenet",
-        "resnet": "dlrun.models.residual:resnet",
-        "rnn": "dlrun.models.recurrent:rnn",
-        "rnn_cell": "dlrun.models.recurrent:rnn_cell",
-        "lstm": "dlrun.models.recurrent:lstm",
-        "gru": "dlrun.models.recurrent:gru",
-        "autoencoder": "dlrun.models.autoencoder:autoencoder",
-        "encoder_decoder": "dlrun.models.encoder_decoder:encoder_decoder",
-        "fusion": "dlrun.models.fusion:fusion",
-        "parameter_list": "dlrun.models.parameters:parameter_list",
-        "sequential": "dlrun.models.sequential:sequential",
-        "torchvision": "dlrun.models.torchvision:torchvision_model",
+        **_from("models.mlp", "linear", "polynomial", "mlp"),
+        **_from("models.cnn", "cnn"),
+        **_from("models.vgg", "vgg"),
+        **_from("models.inception", "inception", "googlenet"),
+        **_from("models.residual", "resnet"),
+        **_from("models.recurrent", "rnn", "rnn_cell", "lstm", "gru"),
+        **_from("models.autoencoder", "autoencoder"),
+        **_from("models.encoder_decoder", "encoder_decoder"),
+        **_from("models.fusion", "fusion"),
+        **_from("models.parameters", "parameter_list"),
+        **_from("models.sequential", "sequential"),
+        "torchvision": Builtin("dlrun.models.torchvision:torchvision_model"),
     },
 )
 
 DATASETS = Registry(
     "dataset",
     {
-        "digits": "dlrun.data.sklearn_sets:digits",
-        "breast_cancer": "dlrun.data.sklearn_sets:breast_cancer",
-        "iris": "dlrun.data.sklearn_sets:iris",
-        "wine": "dlrun.data.sklearn_sets:wine",
-        "diabetes": "dlrun.data.sklearn_sets:diabetes",
-        "moons": "dlrun.data.toys:moons",
-        "circles": "dlrun.data.toys:circles",
-        "parabola": "dlrun.data.toys:parabola",
-        "line": "dlrun.data.toys:line",
-        "pass_fail": "dlrun.data.toys:pass_fail",
-        "hello": "dlrun.data.toys:hello",
-        "tags": "dlrun.data.toys:tags",
-        "scenes": "dlrun.data.scenes:scenes",
-        "mnist": "dlrun.data.mnist:mnist",
-        "fashion_mnist": "dlrun.data.mnist:fashion_mnist",
-        "image_folder": "dlrun.data.image_folder:image_folder",
-        "names": "dlrun.data.names:names",
+        **_from("data.sklearn_sets", "digits"),
+        **_from("data.sklearn_sets", "breast_cancer", "iris", "wine", "diabetes", imports=("sklearn.datasets",)),
+        **_from("data.toys", "moons", "circles", "parabola", "line", "pass_fail", "hello", "tags"),
+        **_from("data.scenes", "scenes"),
+        **_from("data.mnist", "mnist", folder="MNIST"),
+        **_from("data.mnist", "fashion_mnist", folder="FashionMNIST"),
+        **_from("data.image_folder", "image_folder"),
+        **_from("data.names", "names", folder="names"),
     },
 )
 
 OPTIMIZERS = Registry(
     "optimizer",
-    {
-        name: f"dlrun.objectives.optimizers:{name}"
-        for name in (
-            *("sgd", "rmsprop", "adam", "adamw", "adamax", "nadam"),
-            *("radam", "adagrad", "adadelta", "asgd", "rprop", "lbfgs"),
-        )
-    },
+    _from(
+        "objectives.optimizers",
+        *("sgd", "rmsprop", "adam", "adamw", "adamax", "nadam"),
+        *("radam", "adagrad", "adadelta", "asgd", "rprop", "lbfgs"),
+    ),
 )
 
 SCHEDULERS = Registry(
     "scheduler",
-    {
-        name: f"dlrun.objectives.schedulers:{name}"
-        for name in (
-            *("none", "step", "multistep", "exponential", "cosine", "warmup_cosine"),
-            *("linear", "polynomial", "onecycle", "plateau", "cyclic"),
-        )
-    },
+    _from(
+        "objectives.schedulers",
+        *("none", "step", "multistep", "exponential", "cosine", "warmup_cosine"),
+        *("linear", "polynomial", "onecycle", "plateau", "cyclic"),
+    ),
 )
 
 LOSSES = Registry(
     "loss",
     {
-        name: f"dlrun.objectives.losses:{name}"
-        for name in ["mse", "mae", "huber", "cross_entropy", "nll", "bce", "bce_with_logits"]
+        **_from("objectives.losses", "mse", "mae", "huber"),
+        **_from("objectives.losses", "cross_entropy", applies=("softmax", "sigmoid")),
+        **_from("objectives.losses", "nll", wants="log_softmax", of_logits="cross_entropy"),
+        **_from("objectives.losses", "bce", binary=True, wants="sigmoid", of_logits="bce_with_logits"),
+        **_from("objectives.losses", "bce_with_logits", binary=True, applies=("sigmoid", "softmax")),
     },
 )
 
 METRICS = Registry(
     "metric",
     {
-        "classification": "dlrun.objectives.metrics:Classification",
-        "multilabel": "dlrun.objectives.metrics:Multilabel",
-        "regression": "dlrun.objectives.metrics:Regression",
+        "classification": Builtin("dlrun.objectives.metrics:Classification"),
+        "multilabel": Builtin("dlrun.objectives.metrics:Multilabel"),
+        "regression": Builtin("dlrun.objectives.metrics:Regression"),
     },
 )
 

@@ -6,14 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from dlrun.components.registry import LOSSES
 from dlrun.config.schema.comments import Option
 from dlrun.config.schema.contract import format_yaml
 from dlrun.errors import Problem, did_you_mean
-
-AUTO_LOSS = {"classification": "cross_entropy", "labelling": "cross_entropy", "multilabel": "bce_with_logits"}
-WANTED = {"bce": "sigmoid", "nll": "log_softmax"}  # the last activation that a loss is made for
-WITH_LOGITS = {"bce": "loss=bce_with_logits", "nll": "loss=cross_entropy"}
-APPLIED = {"cross_entropy": ("softmax", "sigmoid"), "bce_with_logits": ("sigmoid", "softmax")}
+from dlrun.spec import AUTO_LOSS
 
 
 def combinations(values: Mapping[str, Any], sections: Mapping[str, Option], wrong: set[str]) -> list[Problem]:
@@ -50,11 +47,11 @@ def _outputs(facts: dict[str, Any], task: str) -> Iterator[Problem]:
     if key not in facts or loss is None:
         return
     loss = AUTO_LOSS.get(task, loss) if loss == "auto" else loss
-    last = facts[key]
-    if loss in WANTED and last != WANTED[loss]:
-        hint = f"Write {key}={WANTED[loss]}, or choose {WITH_LOGITS[loss]}."
-        yield Problem(key, f"is {format_yaml(last)}, but loss={loss} wants {WANTED[loss]} outputs.", hint)
-    if last in APPLIED.get(loss, ()):
+    last, known = facts[key], LOSSES.known(loss)
+    if known.wants and last != known.wants:
+        hint = f"Write {key}={known.wants}, or choose loss={known.of_logits}."
+        yield Problem(key, f"is {format_yaml(last)}, but loss={loss} wants {known.wants} outputs.", hint)
+    if last in known.applies:
         message = f"is {last}, which loss={loss} applies itself: it would act twice."
         yield Problem(key, message, f"Write {key}=null.")
 

@@ -19,22 +19,15 @@ from torch import Tensor
 
 from dlrun.objectives.balance import balanced_pos_weight, balanced_weight
 from dlrun.objectives.loss import Loss, divide, weights_tensor
-from dlrun.spec import IGNORE_INDEX, DataSpec
+from dlrun.spec import AUTO_LOSS, IGNORE_INDEX, DataSpec
 
 Reduction = Literal["mean", "sum"]
-AUTO = {
-    "classification": "cross_entropy",
-    "multilabel": "bce_with_logits",
-    "labelling": "cross_entropy",
-    "regression": "mse",
-    "reconstruction": "mse",
-}
 
 
 def loss_for(spec: DataSpec) -> str:
     """The name of the loss that `loss=auto` stands for."""
     binary = spec.task == "classification" and spec.num_outputs == 1
-    return "bce_with_logits" if binary else AUTO[spec.task]
+    return "bce_with_logits" if binary else AUTO_LOSS[spec.task]
 
 
 class Elementwise(Loss):

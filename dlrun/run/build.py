@@ -36,8 +36,6 @@ from dlrun.run.planning import build_plan
 from dlrun.run.weights import freeze
 from dlrun.spec import BatchSource, Loss
 
-BINARY_LOSSES = ("bce", "bce_with_logits")
-
 
 def build(config: Config) -> Components:
     """Data, model, loss, optimizer, schedule and plan.
@@ -161,7 +159,7 @@ def class_counts(data: Data) -> list[int] | None:
 def fit_to_loss(data: Data, loss_name: str) -> Data:
     """Two classes under a binary loss are one output and a target (N, 1) of 0 and 1."""
     spec = data.spec
-    if spec.task != "classification" or loss_name not in BINARY_LOSSES or spec.num_outputs == 1:
+    if spec.task != "classification" or not LOSSES.known(loss_name).binary or spec.num_outputs == 1:
         return data
     if spec.num_outputs != 2:
         what = f"{loss_name} wants two classes, and {spec.name} has {spec.num_outputs}."

@@ -20,11 +20,8 @@ def modules(configs: Iterable[Config]) -> list[str]:
     found = dict.fromkeys(MODULES)
     for config in configs:
         for kind, table in TABLES.items():
-            place = table.builtin.get(str(config.get(f"{kind}.name")))
-            if place:
-                found[place.split(":")[0]] = None
-        if config.dataset.name in ("breast_cancer", "iris", "wine", "diabetes"):
-            found["sklearn.datasets"] = None
+            known = table.known(config.get(f"{kind}.name"))
+            found |= dict.fromkeys(filter(None, [known.module, *known.imports]))
         if config.device.compile:
             found["dlrun.torch_private:load_compiler"] = None
     return list(found)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.components.plugins import loaded
+from dlrun.components.registry import DATASETS
 from dlrun.package import PACKAGE
 
 SMALL = 1 << 20  # bytes: up to here a file's content counts, above it only its size and time
 MOST_FILES = 20_000
-FOLDERS = {"fashion_mnist": "FashionMNIST", "mnist": "MNIST", "names": "names"}  # under the data root
+PATHS = ("path", "train_path", "val_path", "test_path")  # keys of a data set that name its files
 
 
 def code_hash() -> str:
@@ -45,10 +46,10 @@ def data_hash(dataset: Mapping[str, Any]) -> str:
 
 def _places(dataset: Mapping[str, Any]) -> Iterator[Path]:
     """The files and folders of a dataset: what its keys name, and its own folder under the data root."""
-    for key in ("path", "train_path", "test_path"):
+    for key in PATHS:
         if isinstance(dataset.get(key), str):
             yield Path(dataset[key]).expanduser().absolute()
-    folder = FOLDERS.get(str(dataset.get("name")))
+    folder = DATASETS.known(dataset.get("name")).folder
     if folder:
         from dlrun.data.paths import data_root
 

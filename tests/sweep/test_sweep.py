@@ -373,6 +373,8 @@ def test_the_data_hash_sees_content_but_not_the_time(tmp_path: Path) -> None:
     file.write_text("2")
     assert data_hash(section) != before
     assert data_hash({"name": "digits"}) == ""
+    for key in ("path", "train_path", "val_path", "test_path"):
+        assert data_hash({"name": "image_folder", key: str(tmp_path)}) != ""
 
 
 # --- impossible jobs --------------------------------------------------------------------------------------------------

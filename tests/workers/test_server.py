@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import dlrun
-from dlrun.run.preload import MODULES, modules
+from dlrun.components.registry import TABLES
+from dlrun.run.preload import modules
 from dlrun.sweep.executors.local import TASK
 from dlrun.workers.client import Child, Server, ServerDied
 from tests.helpers import tasks
@@ -110,8 +111,9 @@ def test_what_else_cannot_be_imported_is_left_to_its_task() -> None:
 
 def every_preload() -> list[str]:
     """What the servers of sweeps and of `verify-resume` load, for every built-in component."""
-    config = dlrun.compose(["device.compile=true"])
-    return list(dict.fromkeys([TASK, *modules([config]), *MODULES]))
+    components = [known for table in TABLES.values() for known in table.builtin.values()]
+    loaded = [name for known in components for name in (known.module, *known.imports)]
+    return list(dict.fromkeys([TASK, *modules([dlrun.compose(["device.compile=true"])]), *loaded]))
 
 
 @pytest.mark.parametrize("name", every_preload())
