@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dlrun.report.tables import Table, print_table
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -89,17 +91,15 @@ def summary_command(config: Config) -> int:
 
     Raises `ConfigError` or `DataError`, as a run would before its first step.
     """
-    from dlrun.report.tables import Table, print_table
-    from dlrun.run.build import build
+    from dlrun.run.assemble import assemble
 
-    built = build(config)
-    batch = next(iter(built.batches["train"].epoch(0)))
-    model, inputs = built.state.model, [x[:2] for x in batch.inputs]
+    assembly = assemble(config)
+    model, inputs = assembly.model, assembly.example.inputs
     rows = layer_table(model, inputs)
     total, learning = (sum(getattr(row, key) for row in rows) for key in ("parameters", "trainable"))
     frozen, samples = learning < total, len(inputs[0])
     mib = sum(tensor.nbytes for tensor in model.state_dict().values()) / 2**20
-    task = f"{config.model.name} on {config.dataset.name}: {built.state.spec.task}"
+    task = f"{config.model.name} on {config.dataset.name}: {assembly.data.spec.task}"
     given = ", ".join(shape_words(tuple(x.shape), samples) for x in inputs)
     table = Table(
         ["layer", "type", "output", "parameters", *(["learn"] if frozen else [])],

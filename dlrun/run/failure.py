@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -101,14 +103,22 @@ def as_ours(error: BaseException, config: Config) -> DlrunError | None:
     return ComponentError(f"{YOURS}: {in_words(error)}") if from_plugin(error, config) else None
 
 
-def before_training(error: Exception | SystemExit, config: Config) -> BaseException:
-    """What is raised when the components cannot be made: the same error, if it is a bug of ours."""
-    known = as_ours(error, config)
-    if isinstance(known, ComponentError) and known is not error:
-        return ComponentError(f"{known}\n\n{own_traceback(error)}")
-    if known is None and isinstance(error, OSError) and error.filename is not None:
-        return DataError(f"cannot read {error.filename}: {error.strerror}.")
-    return known or error
+@contextmanager
+def explained(config: Config) -> Iterator[None]:
+    """Raises an exception inside, where components are made, as what it is to the user; a bug of ours as it is."""
+    try:
+        yield
+    except DlrunError:
+        raise
+    except (Exception, SystemExit) as error:
+        known = as_ours(error, config)
+        if isinstance(known, ComponentError):
+            raise ComponentError(f"{known}\n\n{own_traceback(error)}") from error
+        if known is not None:
+            raise known from error
+        if isinstance(error, OSError) and error.filename is not None:
+            raise DataError(f"cannot read {error.filename}: {error.strerror}.") from error
+        raise
 
 
 def from_plugin(error: BaseException, config: Config) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -11,7 +12,7 @@ from dlrun.config.config import Config
 from dlrun.engine.state import Plan, Step, TrainState
 from dlrun.errors import ConfigError, Problem, did_you_mean
 from dlrun.objectives.metrics import directions
-from dlrun.spec import BatchSource
+from dlrun.spec import BatchSource, TaskMetric
 
 MAX_STEP_ROWS = 10_000  # of steps.csv
 EVAL_SHARE = 0.1  # of an epoch's time that evaluation may take when eval_every is auto
@@ -19,11 +20,11 @@ EVALUATIONS = 100  # of a run that has as many epochs, at least
 
 
 def build_plan(
-    config: Config, state: TrainState, batches: dict[str, BatchSource], step: Step, auto: dict[str, Any]
+    config: Config, state: TrainState, batches: Mapping[str, BatchSource], step: Step, auto: dict[str, Any]
 ) -> Plan:
     """How long to train and when to evaluate: every `auto` decided, and noted in `auto`."""
     trainer, checkpoint = config.trainer, config.checkpoint
-    monitor, mode = choose_monitor(config, state, batches)
+    monitor, mode = choose_monitor(config, state.metric, batches)
     updates = math.ceil(len(batches["train"]) / trainer.accumulate)
     total = min(trainer.epochs * updates, trainer.max_steps or math.inf)
     every = (
@@ -48,27 +49,27 @@ def build_plan(
     )
 
 
-def choose_monitor(config: Config, state: TrainState, batches: dict[str, BatchSource]) -> tuple[str, str]:
+def choose_monitor(config: Config, metric: TaskMetric, batches: Mapping[str, BatchSource]) -> tuple[str, str]:
     """The metric that selects the best weights, and whether less or more of it is better. Raises `ConfigError`."""
     checkpoint = config.checkpoint
     part = next(part for part in ("val", "test", "train") if part in batches)
     monitor = f"{part}_loss" if checkpoint.monitor == "auto" else checkpoint.monitor
-    names = {name: state.metric.train_names if name == "train" else state.metric.names for name in batches}
-    known = [f"{name}_{metric}" for name in batches for metric in ("loss", *names[name])]
+    names = {name: metric.train_names if name == "train" else metric.names for name in batches}
+    known = [f"{name}_{value}" for name in batches for value in ("loss", *names[name])]
     if monitor not in known:
         hint = f"{did_you_mean(monitor, known)} Allowed: {', '.join(known)}.".strip()
         raise ConfigError(Problem("checkpoint.monitor", f"there is no metric {monitor!r}.", hint))
     if checkpoint.mode != "auto":
         return monitor, checkpoint.mode
     name = monitor.partition("_")[2]
-    way = directions(state.metric).get(name)
+    way = directions(metric).get(name)
     if way is None:
         hint = f"Write checkpoint.mode=min or max, or give its class `better = {{{name!r}: ...}}`."
         raise ConfigError(Problem("checkpoint.mode", f"the metric {name!r} does not say which way is better.", hint))
     return monitor, way
 
 
-def auto_eval_every(model: nn.Module, batches: dict[str, BatchSource], epochs: int) -> int:
+def auto_eval_every(model: nn.Module, batches: Mapping[str, BatchSource], epochs: int) -> int:
     """Epochs between evaluations, so that they take about a tenth of the time: from sizes alone, never from a clock.
 
     A run of few epochs is evaluated more often than that, for its curves. The numbers are microseconds, as measured

@@ -6,12 +6,11 @@ from pathlib import Path
 
 from torch import nn
 
-from dlrun.components.registry import MODELS
 from dlrun.config.config import Config
 from dlrun.engine.device import choose_device
 from dlrun.errors import RunError
 from dlrun.generators import forked
-from dlrun.run.build import arguments
+from dlrun.run.assemble import new_model
 from dlrun.spec import DataSpec
 from dlrun.store import checkpoint as files
 from dlrun.store.reading import read_json
@@ -32,7 +31,6 @@ def trained_model(path: Path, checkpoint: str, device: str) -> nn.Module:
     values = files.read(run.last if checkpoint == "last" or selects_none else run.best, str(home))
     config = Config.from_yaml(run.config)
     with forked(0):  # its first weights are drawn, and thrown away
-        model = MODELS.get(config.model.name)(DataSpec.from_dict(values["spec"]), **arguments(config, "model"))
+        model = new_model(config, DataSpec.from_dict(values["spec"]))
     model.load_state_dict(values["model"])
-    trained: nn.Module = model.to(home).eval()
-    return trained
+    return model.to(home).eval()

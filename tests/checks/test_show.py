@@ -15,7 +15,7 @@ from dlrun.cli import main
 from dlrun.config.compose import compose
 from dlrun.data.base import Data, Split
 from dlrun.errors import ConfigError
-from dlrun.run.build import build_data
+from dlrun.run.assemble import build_data
 from dlrun.spec import DataSpec
 
 

@@ -11,7 +11,8 @@ import torch
 
 import dlrun
 from dlrun.api import Run
-from dlrun.run.build import Components, build
+from dlrun.run.build import build
+from dlrun.run.context import Components
 
 BASE = ("device=cpu", "device.threads=1")
 

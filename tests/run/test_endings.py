@@ -121,7 +121,7 @@ def test_a_later_success_forgets_the_failure(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_logger_that_is_not_installed_is_found_before_a_directory_is_made(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("dlrun.run.build.find_spec", lambda name: None)
+    monkeypatch.setattr("dlrun.run.preflight.find_spec", lambda name: None)
     assert run("logger=tensorboard") == 2
     assert "pip install tensorboard" in capsys.readouterr().err
     assert not Path("a").exists()
@@ -155,7 +155,7 @@ def test_a_signal_while_the_components_are_made_leaves_nothing(
         except Exception:  # as careless code does
             return
 
-    monkeypatch.setattr("dlrun.run.build.build_data", slow)
+    monkeypatch.setattr("dlrun.run.assemble.build_data", slow)
     assert run() == 130
     assert "before training began" in capsys.readouterr().out
     assert not Path("a").exists()

@@ -14,7 +14,7 @@ from dlrun.config.config import Config, flatten
 from dlrun.config.expand import Expansion, plan
 from dlrun.config.schema import yamls
 from dlrun.config.schema.schema import GROUPS, builtin_conf, config_dirs, read_schema
-from dlrun.run.build import build_data, build_model
+from dlrun.run.assemble import build_data, build_model
 
 FOLDER = builtin_conf() / "experiment"
 PROMISED = re.findall(
@@ -113,7 +113,7 @@ def test_the_comparison_of_optimizers_has_the_settings_of_the_notes() -> None:
 def test_names_gru_has_the_parameters_of_the_notes(tmp_path: Path) -> None:
     config = one("names_gru", f"dataset.root={tmp_path}")
     data = build_data(config)
-    model = build_model(config, data)
+    model = build_model(config, data.spec)
     assert data.spec.vocab_size == 128
     # Embedding(128, 100), GRU(100, 100, 2 layers), Linear(100, 18)
     assert sum(p.numel() for p in model.parameters()) == 128 * 100 + 2 * (2 * 300 * 100 + 600) + 100 * 18 + 18

@@ -20,7 +20,7 @@ import dlrun
 from dlrun import cli
 from dlrun.config.config import Config
 from dlrun.config.expand import expand
-from dlrun.errors import ConfigError
+from dlrun.errors import ComponentError, ConfigError
 from dlrun.run import failure
 from dlrun.store.failure import Failure
 from dlrun.store.files import write_json
@@ -229,8 +229,9 @@ def begin_to_hang() -> tuple[subprocess.Popen[str], int]:
 
 def test_the_first_line_of_a_failure_while_building_says_what_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failure, "from_plugin", lambda *_: True)
-    told = str(failure.before_training(ValueError("boom\nand more"), dlrun.compose(["device=cpu"])))
-    assert told.splitlines()[0] == "an exception in a component of yours: ValueError: boom"
+    with pytest.raises(ComponentError) as told, failure.explained(dlrun.compose(["device=cpu"])):
+        raise ValueError("boom\nand more")
+    assert str(told.value).splitlines()[0] == "an exception in a component of yours: ValueError: boom"
 
 
 # --- dry run ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,200 @@
+"""From a checked configuration to data, model, loss and metric: what a summary and every use of a model need.
+
+There is no optimizer, no schedule and no step here (see build.py), and nothing is checked (see preflight.py) but what
+cannot be made at all.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+from torch.utils.data import Subset
+
+from dlrun.components.registry import DATASETS, LOSSES, METRICS, MODELS
+from dlrun.config.config import Config
+from dlrun.data.base import Data, Loading, Split, check_targets
+from dlrun.data.batches import batches_for
+from dlrun.data.paths import data_root
+from dlrun.data.seeds import derive
+from dlrun.engine.device import seed_everything, set_up
+from dlrun.engine.evaluation import eval_mode
+from dlrun.errors import ConfigError, Problem, first_line
+from dlrun.objectives.loss import Loss
+from dlrun.objectives.losses import loss_for
+from dlrun.objectives.metrics import MetricCollection, metric_for
+from dlrun.run.failure import explained
+from dlrun.run.weights import freeze
+from dlrun.spec import Batch, DataSpec, TaskMetric
+
+ROWS = 2  # of an example: with one alone, a model that loses the batch dimension would not show it
+TEXTS = 64  # rows that are read for an example of texts, so that it is as long as a batch
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """Data, model, loss and metric, on the CPU."""
+
+    config: Config
+    data: Data
+    model: nn.Module  # with its initial weights
+    loss: Loss
+    loss_name: str  # what `loss=auto` became
+    metric: TaskMetric
+    frozen: tuple[nn.Module, ...]  # modules of the model whose weights are all frozen
+    example: Batch  # the first `ROWS` rows of the training part
+
+
+def assemble(config: Config) -> Assembly:
+    """Data, model, loss and metric.
+
+    Raises `ConfigError` or `DataError`, and `TrainingFailed` for an exception in a user's component.
+    """
+    with explained(config):
+        set_up(threads=config.device.threads, deterministic=config.device.deterministic)
+        data = build_data(config)
+        loss_name, loss = build_loss(config, data)
+        data = fit_to_loss(data, loss_name)
+        check_targets(data, getattr(loss, "ignore_index", None))  # a user's loss may have none
+        example = first_rows(data)
+        model = build_model(config, data.spec)
+        materialize(config, model, example)
+        metric = build_metric(data.spec, loss)
+        return Assembly(config, data, model, loss, loss_name, metric, freeze(model, config.freeze), example)
+
+
+def arguments(config: Config, group: str) -> dict[str, Any]:
+    """A component's keyword arguments: its section without the name."""
+    section = config.section(group)
+    section.pop("name")
+    return section
+
+
+def build_data(config: Config) -> Data:
+    """The data set, with its parts. Raises `DataError`."""
+    options = arguments(config, "dataset")
+    make = DATASETS.get(config.dataset.name)
+    if "root" in inspect.signature(make).parameters:  # a user's data set may have no use for it
+        options["root"] = data_root(options.get("root"))
+    data = make(seed=config.seed, **options)
+    if not isinstance(data, Data):
+        what = f"the dataset function returned a {type(data).__name__}, not a dlrun.Data."
+        raise ConfigError(Problem("dataset", what))
+    return data
+
+
+def build_loss(config: Config, data: Data) -> tuple[str, Loss]:
+    """The loss by name, or the one that the data's task asks for."""
+    name = config.loss.name
+    if name == "auto":
+        name = loss_for(data.spec)
+    make = LOSSES.get(name)
+    options = arguments(config, "loss")
+    if "class_counts" in inspect.signature(make).parameters:
+        options["class_counts"] = class_counts(data)
+    return name, make(**options)
+
+
+def class_counts(data: Data) -> list[int] | None:
+    """Rows of each class in the training part (None where there are no classes)."""
+    target = data.train.target
+    if data.spec.task != "classification" or target.is_floating_point():
+        return None
+    return torch.bincount(target.long(), minlength=len(data.spec.labels)).tolist()
+
+
+def fit_to_loss(data: Data, loss_name: str) -> Data:
+    """Two classes under a binary loss are one output and a target (N, 1) of 0 and 1."""
+    spec = data.spec
+    if spec.task != "classification" or not LOSSES.known(loss_name).binary or spec.num_outputs == 1:
+        return data
+    if spec.num_outputs != 2:
+        what = f"{loss_name} wants two classes, and {spec.name} has {spec.num_outputs}."
+        raise ConfigError(Problem("loss", what, "Did you mean loss=cross_entropy?"))
+    parts: dict[str, Any] = {name: one_column(part) for name, part in data.parts().items()}
+    return replace(data, spec=spec.replace(num_outputs=1), **parts)
+
+
+def one_column(part: Split) -> Split:
+    return part if part.dataset is not None else replace(part, target=part.target.float().reshape(-1, 1))
+
+
+def first_rows(data: Data) -> Batch:
+    """An example of what the model is given: the first rows of the training part, as batches hold them."""
+    count = min(TEXTS if data.spec.input_kind == "text" else ROWS, data.train.samples)
+    part = data.train
+    if part.dataset is None:
+        part = part.take(range(count))
+    else:
+        part = replace(part, target=part.target[:count], dataset=Subset(part.dataset, range(count)))
+    source, _ = batches_for(part, data.spec, batch_size=count, loading=Loading("auto", workers=0))
+    batch = next(iter(source.epoch(0)))
+    return rows_of(batch, ROWS)
+
+
+def rows_of(batch: Batch, count: int) -> Batch:
+    """The first rows of a batch."""
+    return Batch(tuple(x[:count] for x in batch.inputs), batch.target[:count])
+
+
+def build_model(config: Config, spec: DataSpec) -> nn.Module:
+    """The model, its initial weights drawn from their own stream."""
+    seed_everything(derive(config.seed, "weights"))
+    return new_model(config, spec)
+
+
+def new_model(config: Config, spec: DataSpec) -> nn.Module:
+    """The model, its initial weights drawn from the generators as they are."""
+    model = MODELS.get(config.model.name)(spec, **arguments(config, "model"))
+    if not isinstance(model, nn.Module):
+        what = f"{config.model.name} returned a {type(model).__name__}, not a torch.nn.Module."
+        raise ConfigError(Problem("model", what))
+    return model
+
+
+def materialize(config: Config, model: nn.Module, batch: Batch) -> None:
+    """Give lazy modules of a user's their shapes and their initial weights."""
+    if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
+        with taking(config, batch):
+            forward(model, batch)
+
+
+def forward(model: nn.Module, batch: Batch) -> object:
+    """What the model returns for a batch in eval mode, without gradients."""
+    device = device_of(model)
+    with eval_mode(model), torch.no_grad():
+        return model(*(x.to(device, copy=True) for x in batch.inputs))  # it may change them in place
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model is: on the CPU, unless a user's puts itself elsewhere."""
+    return next(model.parameters(), torch.zeros(1)).device
+
+
+@contextmanager
+def taking(config: Config, batch: Batch) -> Iterator[None]:
+    """Turns an exception inside into a `ConfigError` that says which data the model cannot take.
+
+    An exception with components of a user's passes as it is: its traceback is what helps.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError, IndexError) as error:
+        if config.model.name in MODELS.plugins or config.loss.name in LOSSES.plugins:
+            raise
+        given = ", ".join(str(tuple(x.shape[1:])) for x in batch.inputs)
+        what = f"{config.model.name} cannot take this data ({config.dataset.name}: {given} a sample): "
+        raise ConfigError(Problem("model", f"{what}{first_line(error) or type(error).__name__}.")) from error
+
+
+def build_metric(spec: DataSpec, loss: Loss) -> TaskMetric:
+    """The metric of the data's task, and beside it those that plug-ins registered."""
+    metric: TaskMetric = METRICS.get(metric_for(spec))(spec, loss)
+    users = [make(spec, loss) for make in METRICS.plugins.values()]
+    return MetricCollection(metric, users) if users else metric
