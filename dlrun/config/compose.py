@@ -20,7 +20,7 @@ from dlrun.components.signature import signature_options
 from dlrun.config.checks import check, nearest_key
 from dlrun.config.config import Config
 from dlrun.config.overrides.grammar import Override, read_overrides
-from dlrun.config.overrides.interpolate import resolve
+from dlrun.config.overrides.interpolate import hide, resolve, show
 from dlrun.config.overrides.values import needs_quotes, read_value
 from dlrun.config.schema.contract import format_yaml
 from dlrun.config.schema.schema import GROUPS, Schema, config_dirs, read_schema, settings_files
@@ -47,19 +47,21 @@ def compose(
 def overlay(own: Config, overrides: Sequence[str], *, plugin_files: Sequence[str] = ()) -> Config:
     """A finished configuration (a run's own) with some words set on it: what `dlrun resume RUN KEY=VALUE` means.
 
-    A group takes the chosen option as a whole; everything else stays. Raises `ConfigError` with every problem.
+    A group takes the chosen option as a whole; everything else stays, and is never resolved: only the words are this
+    user's. Raises `ConfigError` with every problem.
     """
     choices = prepare(overrides, plugin_files=plugin_files)
     draft = read_draft(overrides, choices).single()
     if draft.problems:
         raise ConfigError(draft.problems)
-    values = own.to_dict()
+    kept: list[str] = []
+    values = hide(own.to_dict(), kept)
     for word in draft.words:
         if word.is_group:
             values[word.key] = base(choices, ((word.key, word.value),))[word.key]
         elif problem := put(values, word, choices):
             draft.problems.append(problem)
-    return draft.config(values)
+    return draft.config(values, kept)
 
 
 def prepare(
@@ -122,22 +124,25 @@ class Draft:
                 self.problems += [problem] if problem else []
         return values
 
-    def checked(self, values: dict[str, Any] | None = None) -> tuple[dict[str, Any], list[Problem]]:
-        """The clean values (of these, else of the files and words) and every problem."""
+    def checked(
+        self, values: dict[str, Any] | None = None, kept: Sequence[str] = ()
+    ) -> tuple[dict[str, Any], list[Problem]]:
+        """The clean values (of these, else of the files and words) and every problem. `kept`: see `hide`."""
         try:
             values = self.values() if values is None else values
         except ConfigError as error:
             return {}, [*self.problems, *error.problems]
         values, unresolved = resolve(values)
+        values = show(values, kept)
         raws = {word.key: word.raw for word in self.words if not word.is_group and word.raw == word.raw.strip("'\"")}
         clean, wrong = check(values, self.menu, raws, self.wrong)
         known = {problem.key for problem in [*self.problems, *unresolved]}
         wrong = [problem for problem in wrong if problem.key not in known]
         return clean, [*self.problems, *unresolved, *wrong, *_unloaded(clean)]
 
-    def config(self, values: dict[str, Any] | None = None) -> Config:
+    def config(self, values: dict[str, Any] | None = None, kept: Sequence[str] = ()) -> Config:
         """The configuration. Raises `ConfigError` with every problem."""
-        clean, problems = self.checked(values)
+        clean, problems = self.checked(values, kept)
         if problems:
             raise ConfigError(list(dict.fromkeys(problems)))
         return Config(clean)

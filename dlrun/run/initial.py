@@ -10,7 +10,8 @@ from pathlib import Path
 from torch import nn
 
 from dlrun.config.compose import compose
-from dlrun.config.config import Config, current_schema
+from dlrun.config.config import Config, current_schema, thaw
+from dlrun.config.overrides.values import as_text
 from dlrun.config.schema.schema import GROUPS
 from dlrun.config.schema.words import key_of
 from dlrun.errors import ConfigError, RunError, TrainingFailed
@@ -66,13 +67,19 @@ def weights_file(run: RunDir) -> Path:
 
 
 def shared_words(words: Sequence[str], config: Config, other: Config) -> list[str]:
-    """The words of a run's command that also hold for the run that it starts from, if that has their keys."""
+    """The words of a run's command that also hold for the run that it starts from, if that has their keys.
+
+    The words of a resumed run come from a file: values are taken from the configuration, so that nothing is resolved
+    on the word of others.
+    """
     schema = current_schema()
     shared = []
     for word in words:
         key = key_of(word)
         if key in SHARED or schema.effect(key, config).name == "speed":
-            shared += [word] if key in GROUPS or key in other.flat() else []
+            value = as_text(thaw(config.get(key))).replace("${", "\\${")
+            shared += [word] if key in GROUPS and "${" not in word else []
+            shared += [f"{key}={value}"] if key in other.flat() else []
     return shared
 
 

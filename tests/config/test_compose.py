@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dlrun.config.compose import compose, layers_of, overlay, prepare, read_draft
+from dlrun.config.config import Config
 from dlrun.config.hydra.layers import merge
 from dlrun.config.schema.schema import COMPONENTS, GROUPS, builtin_conf, config_dirs, read_schema
 from dlrun.errors import ConfigError
@@ -399,6 +400,20 @@ def test_words_on_a_finished_configuration() -> None:
     assert (changed.device.name, changed.run.name) == ("cpu", "007")
     with pytest.raises(ConfigError, match="optimizer\\.lrr"):
         overlay(own, ["optimizer.lrr=9"])
+
+
+def test_what_a_configuration_says_itself_is_never_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "hush")
+    values = compose(["seed=3", "optimizer=sgd"]).to_dict()
+    values["run"]["name"] = "${oc.env:SECRET} ${seed} \\${ {${"
+    values["plugins"] = []
+    values["freeze"] = ["${oc.env:SECRET}"]
+    own = Config.checked(values)
+    changed = overlay(own, ["optimizer.momentum=${optimizer.lr}", "run.dir=a-${run.name}-${seed}", "trainer=smoke"])
+    assert changed.run.name == own.run.name
+    assert changed.freeze == ("${oc.env:SECRET}",)
+    assert changed.optimizer.momentum == own.optimizer.lr
+    assert changed.run.dir == f"a-{own.run.name}-3"
 
 
 @pytest.mark.parametrize("key", ["dataset.path", "run.dir", "run.name"])

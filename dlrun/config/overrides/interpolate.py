@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dlrun.config.schema.contract import format_yaml
 from dlrun.errors import Problem
+from dlrun.plain import Values
 
 
 def has_interpolation(value: object) -> bool:
@@ -15,6 +18,39 @@ def has_interpolation(value: object) -> bool:
     if isinstance(value, dict):
         return any(has_interpolation(item) for item in value.values())
     return isinstance(value, list) and any(has_interpolation(item) for item in value)
+
+
+def hide(values: Values, kept: list[str]) -> Values:
+    """The values with a placeholder for each text that has a `${` in it; the texts are added to `kept`.
+
+    What a run's own file says is plain text: `resolve` must not look at it.
+    """
+
+    def placeholder(text: str) -> str:
+        if "${" not in text:
+            return text
+        kept.append(text)
+        return f"\ue000{len(kept) - 1}\ue001"  # characters of private use
+
+    return {key: _with_texts(value, placeholder) for key, value in values.items()}
+
+
+def show(values: Values, kept: Sequence[str]) -> Values:
+    """The inverse of `hide`, also where a placeholder has become a part of another text."""
+
+    def original(text: str) -> str:
+        return re.sub("\ue000([0-9]+)\ue001", lambda found: kept[int(found[1])], text)
+
+    return {key: _with_texts(value, original) for key, value in values.items()} if kept else values
+
+
+def _with_texts(value: object, change: Callable[[str], str]) -> object:
+    """A value with all texts in it changed."""
+    if isinstance(value, dict):
+        return {key: _with_texts(item, change) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_texts(item, change) for item in value]
+    return change(value) if isinstance(value, str) else value
 
 
 def resolve(values: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
