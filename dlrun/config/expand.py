@@ -8,37 +8,30 @@ Files are read once for each choice of groups; 200 jobs are composed, checked an
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from dlrun.config.compose import Draft, prepare, read_draft
 from dlrun.config.config import Config
+from dlrun.config.job import Job, Rows, Space, make_job, without_params
 from dlrun.config.overrides.grammar import read_word
 from dlrun.config.overrides.values import LARGEST_SWEEP, Choices, Distribution, as_text
 from dlrun.config.schema.schema import Schema
+from dlrun.config.search_space import (
+    impossible_values,
+    name_problems,
+    no_grid,
+    refuse_mixed,
+    some_jobs,
+    try_the_tops,
+    typed_space,
+    without_values,
+)
 from dlrun.errors import ConfigError, Problem
-
-Space = list[Any] | Distribution  # the values of a swept key, or the range that a search draws from
-Rows = dict[tuple[str, ...], dict[str, Any]]  # combinations: the swept words, and the values by key
-TRIED = 300  # jobs that are composed to find a search's impossible values: a second, at the most
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run of a sweep. `overrides` alone make it again; `config` is None where `problems` are found."""
-
-    overrides: tuple[str, ...]
-    swept: dict[str, Any]
-    config: Config | None
-    problems: list[Problem] = field(default_factory=list)
-
-    def label(self, fixed: Sequence[str]) -> str:
-        """Its words beyond those that all jobs have: `optimizer=adam seed=0`."""
-        return " ".join(self.overrides[len(fixed) :])
 
 
 @dataclass(frozen=True)
@@ -110,13 +103,6 @@ def _sweeps_itself(draft: Draft) -> bool:
     return bool(found) and (any(several.values()) or not set(found) <= set(several))
 
 
-def without_params(config: Config) -> Config:
-    """The same configuration as one run: nothing is left to sweep."""
-    values = config.to_dict()
-    values["sweep"]["params"] = {}
-    return Config(values)
-
-
 def expand_draft(draft: Draft) -> Expansion:
     """The sweep that a draft's words describe. Raises `ConfigError` for what is wrong with every job of it."""
     fixed, own = _own(draft)
@@ -127,91 +113,37 @@ def expand_draft(draft: Draft) -> Expansion:
     space: dict[str, Any] = {key: _space(value) for key, value in own}
     rows: Rows = {}
     repeated = dict.fromkeys(_repeated(own))
+    spaces: list[tuple[tuple[str, ...], dict[str, Space]]] = []  # what the experiments of some words sweep
     for texts, values in _product(grids):
         inner = _inner(draft, fixed, texts)
         repeated |= dict.fromkeys(_repeated(inner))
+        spaces.append((texts, {key: _space(value) for key, value in inner}))
         for key, value in inner:
             space[key] = _joined(space.get(key), _space(value))
         for more, row in _product([(key, value) for key, value in inner if isinstance(value, Choices)]):
             rows[(*texts, *more)] = {**values, **row}
-    sample = tuple(f"{key}={_first(v)}" for key, v in space.items() if isinstance(v, Distribution))
+    ranges = {key: v for key, v in space.items() if isinstance(v, Distribution)}
+    sample = tuple(f"{key}={as_text(v.low)}" for key, v in ranges.items())
     if not sample:
         jobs = [make_job(draft.menu, fixed, texts, values) for texts, values in rows.items()]
     else:
-        jobs = _some(draft.menu, fixed, rows, sample)
+        jobs = some_jobs(draft.menu, fixed, rows, sample)
+        try_the_tops(draft, fixed, rows, jobs, ranges)
     config = next((job.config for job in jobs if job.config), None)
     if config is None:
         raise ConfigError(list(dict.fromkeys(problem for job in jobs for problem in job.problems)))
     if config.sweep.search == "grid" and sample:
-        raise ConfigError([_no_grid(key) for key, value in space.items() if isinstance(value, Distribution)])
-    space = {key: _typed(key, value, draft.menu) for key, value in space.items()}
+        raise ConfigError([no_grid(key) for key, value in space.items() if isinstance(value, Distribution)])
+    refuse_mixed(jobs, spaces if sample or config.sweep.search != "grid" else [])
+    space = {key: typed_space(key, value, jobs, draft.menu) for key, value in space.items()}
     if config.sweep.search == "grid":
         return Expansion(fixed, space, jobs, config, draft.menu, repeated=tuple(repeated))
-    bad = _impossible(jobs)
+    bad = impossible_values(jobs)
     if bad and not config.sweep.skip_invalid:
-        raise ConfigError(_named(bad, jobs))
-    space = {key: _without(bad, key, value) for key, value in space.items()}
+        raise ConfigError(name_problems(bad, jobs))
+    space = {key: without_values(bad, key, value) for key, value in space.items()}
     left_out = tuple(f"{key}={text}" for key, text in bad)
     return Expansion(fixed, space, [], config, draft.menu, left_out, tuple(repeated))
-
-
-def _some(choices: Schema, fixed: tuple[str, ...], rows: Rows, sample: tuple[str, ...]) -> list[Job]:
-    """Some of a search's jobs: if a value can be in a possible one, it is in one of these, unless that takes too many.
-
-    First one that is possible, then for each value the jobs that differ the least from that.
-    """
-    jobs: list[Job] = []
-    good: set[str] = set()
-    order = deque(_nearest(rows, next(iter(rows))))
-    while order and len(jobs) < TRIED:
-        texts = order.popleft()
-        if jobs and good.issuperset(texts):
-            continue
-        jobs.append(make_job(choices, fixed, (*texts, *sample), rows[texts]))
-        if jobs[-1].config and not good:
-            order = deque(_nearest(order, texts))
-        good.update(texts if jobs[-1].config else ())
-    return jobs
-
-
-def _nearest(rows: Iterable[tuple[str, ...]], words: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """In order: those that differ from these words in the fewest come first."""
-    return sorted(rows, key=lambda texts: len(set(texts).difference(words)))
-
-
-def _impossible(jobs: list[Job]) -> list[tuple[str, str]]:
-    """The swept values (keys and texts) that are in none but impossible jobs."""
-    good = {pair for job in jobs if job.config for pair in _pairs(job)}
-    bad = dict.fromkeys(pair for job in jobs if not job.config for pair in _pairs(job))
-    return [pair for pair in bad if pair not in good]
-
-
-def _pairs(job: Job) -> list[tuple[str, str]]:
-    return [(key, as_text(value)) for key, value in job.swept.items()]
-
-
-def _named(bad: list[tuple[str, str]], jobs: list[Job]) -> list[Problem]:
-    """What is wrong with each of these values, as the job says that has the least else wrong with it."""
-    problems = []
-    for key, text in bad:
-        job = min((job for job in jobs if (key, text) in _pairs(job)), key=lambda job: len(job.problems))
-        problems += [Problem(f"{key}={text}: {p.key}", p.message, p.hint) for p in job.problems]
-    words = "1 value cannot" if len(bad) == 1 else f"{len(bad)} values cannot"
-    hint = "sweep.skip_invalid=true searches without."
-    return [*problems, Problem("sweep", f"{words} be run; nothing was started.", hint)]
-
-
-def _without(bad: list[tuple[str, str]], key: str, space: Space) -> Space:
-    """The values of a key but for these."""
-    return [v for v in space if (key, as_text(v)) not in bad] if isinstance(space, list) else space
-
-
-def make_job(choices: Schema, fixed: tuple[str, ...], swept: tuple[str, ...], values: dict[str, Any]) -> Job:
-    """One job: composed, checked and frozen."""
-    words = (*fixed, *swept)
-    clean, problems = read_draft(words, choices).checked()
-    config = None if problems else without_params(Config(clean))
-    return Job(words, values, config, problems)
 
 
 def _own(draft: Draft) -> tuple[tuple[str, ...], list[tuple[str, Choices | Distribution]]]:
@@ -278,15 +210,3 @@ def _joined(known: Space | None, new: Space) -> Space:
 def _first(value: Choices | Distribution) -> str:
     """Any one value, as text."""
     return value.texts[0] if isinstance(value, Choices) else as_text(value.low)
-
-
-def _typed(key: str, value: Space, choices: Schema) -> Space:
-    """A range over whole numbers where the key is one."""
-    contract = choices.contract(key)
-    if isinstance(value, Distribution) and contract and contract.has("int") and not contract.has("float"):
-        return replace(value, low=int(value.low), high=int(value.high), integer=True)
-    return value
-
-
-def _no_grid(key: str) -> Problem:
-    return Problem(key, "an interval has no list of values to try.", "Choose a search: sweep.search=random (or tpe).")

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import optuna
 import pytest
+from torch import nn
 
+from dlrun.components.registry import register
 from dlrun.config.compose import compose, prepare, read_draft
 from dlrun.config.config import Config
 from dlrun.config.expand import Expansion, expand, plan
 from dlrun.config.overrides.values import Distribution, as_text, read_value
 from dlrun.errors import ConfigError
+from dlrun.spec import DataSpec
+from dlrun.sweep.samplers.optuna import distribution
+from dlrun.sweep.samplers.search import drawn
 
 MANY = """\
 # dlrun experiment=many
@@ -263,3 +270,59 @@ def test_two_hundred_jobs_read_each_choice_of_files_once(monkeypatch: pytest.Mon
     assert len(found.jobs) == 200
     assert len({job.config.identity for job in found.jobs if job.config}) == 200
     assert len(calls) <= 5
+
+
+def test_experiments_with_spaces_of_their_own_do_not_share_a_search(conf: Path) -> None:
+    for name, top in (("ra", "1e-2"), ("rb", "1")):
+        text = f"sweep:\n  search: random\n  params:\n    optimizer.lr: interval(1e-3, {top})\n"
+        (conf / "experiment" / f"{name}.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"ra and .*rb sweep different values"):
+        expand(["experiment=ra,rb"], config_dir=conf)
+    assert expand(["experiment=ra,rb", "optimizer.lr=interval(0.01,0.02)"], config_dir=conf).swept["experiment"]
+
+
+def test_settings_of_a_sweep_that_experiments_do_not_share_are_named(conf: Path) -> None:
+    for name, workers in (("ra", 1), ("rb", 2)):
+        (conf / "experiment" / f"{name}.yaml").write_text(f"sweep:\n  workers: {workers}\n")
+    with pytest.raises(ConfigError, match=r"sweep\.workers.*1 and 2"):
+        expand(["experiment=ra,rb"], config_dir=conf)
+    assert len(expand(["experiment=ra,rb", "sweep.workers=1"], config_dir=conf).jobs) == 2
+
+
+@pytest.mark.usefixtures("conf")
+def test_a_range_has_the_type_of_the_chosen_option() -> None:
+    @register.model("narrow")
+    def narrow(spec: DataSpec, channels: int = 8) -> nn.Module: ...
+
+    @register.model("aaa")
+    def aaa(spec: DataSpec, channels: float = 8.0) -> nn.Module: ...
+
+    search = ["model.channels=interval(8,64)", "sweep.search=random"]
+    assert expand(["model=narrow", *search]).swept["model.channels"].integer
+    assert not expand(["model=aaa", *search]).swept["model.channels"].integer
+    assert not expand(["model=narrow,aaa", *search]).swept["model.channels"].integer
+
+
+def test_both_ends_of_a_range_are_tried() -> None:
+    with pytest.raises(ConfigError, match=r"model\.dropout"):
+        expand(["model.dropout=interval(0.1,1.5)", "sweep.search=random"])
+
+
+@pytest.mark.parametrize("word", ["interval(8,64,8)", "interval(0.1,0.5,0.2)"])
+def test_a_range_in_steps(word: str) -> None:
+    key = "trainer.batch_size" if "8" in word else "model.dropout"
+    space = expand([f"{key}={word}", "sweep.search=random"]).swept[key]
+    assert isinstance(space, Distribution)
+    again = read_value(str(space))
+    assert (again.low, again.high, again.step) == (space.low, space.high, space.step)
+    draw = Random(0)
+    found = {drawn(space, draw) for _ in range(200)}
+    assert found == (set(range(8, 65, 8)) if space.integer else {0.1, 0.3, 0.5})
+    limits = distribution(optuna, space)
+    assert limits.step == space.step
+
+
+@pytest.mark.parametrize("word", ["interval(8,64,0)", "interval(8,64,100)", "interval(8,64,x)"])
+def test_a_step_that_is_none_is_refused(word: str) -> None:
+    with pytest.raises(ConfigError, match="no step"):
+        expand([f"trainer.batch_size={word}", "sweep.search=random"])

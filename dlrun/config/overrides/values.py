@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
 from random import Random
@@ -19,6 +19,7 @@ from dlrun.errors import ConfigError, Problem
 
 SWEEP_FUNCTIONS = re.compile(r"^\s*(choice|range|interval|glob|tag|sort|shuffle)\s*\(.*\)\s*$", re.DOTALL)
 PARSER_WORDS = re.compile(r"no viable alternative|mismatched input|extraneous input|token recognition|missing '")
+STEPPED = re.compile(r"\s*interval\(([^,()]+,[^,()]+),([^,()]+)\)\s*$")
 EXAMPLES = {
     "choice": "choice(1, 2, 3)",
     "range": "range(5, 20, 5)",
@@ -41,15 +42,17 @@ class Choices:
 
 @dataclass(frozen=True)
 class Distribution:
-    """A range that a search draws from: `low` to `high`, on a log scale or not, whole numbers or not."""
+    """A range that a search draws from: `low` to `high`, with or without steps, a log scale, whole numbers."""
 
     low: float
     high: float
     log: bool = False
     integer: bool = False
+    step: float | None = None  # between the values: low, low + step, ... as far as high
 
     def __str__(self) -> str:
-        body = f"interval({format_yaml(self.low)}, {format_yaml(self.high)})"
+        ends = [self.low, self.high, *([] if self.step is None else [self.step])]
+        body = f"interval({', '.join(map(format_yaml, ends))})"
         return f"tag(log, {body})" if self.log else body
 
 
@@ -72,6 +75,8 @@ def read_value(raw: str) -> Any:
 
     from dlrun.config.hydra.rules import hydra_rules
 
+    if (stepped := STEPPED.match(raw)) is not None:
+        return _stepped(read_value(f"interval({stepped[1]})"), stepped[2])
     global _PARSER
     _PARSER = _PARSER or OverridesParser.create()
     for attempt in (str, _quoted_items, quote):
@@ -85,6 +90,16 @@ def read_value(raw: str) -> Any:
 
 
 _PARSER: Any = None
+
+
+def _stepped(interval: object, text: str) -> Any:
+    """`interval(8, 64, 8)`: Hydra's grammar knows no step, so it is read apart from the rest."""
+    step = read_value(text)
+    if not isinstance(interval, Distribution):
+        return interval
+    if isinstance(step, bool) or not isinstance(step, int | float) or not 0 < step <= interval.high - interval.low:
+        return ConfigError(Problem("", f"{text!r} is no step of {interval}.", "It is written like interval(8, 64, 8)."))
+    return replace(interval, step=step, integer=interval.integer and isinstance(step, int))
 
 
 def _unreadable(raw: str, reason: str) -> Problem:

@@ -238,5 +238,6 @@ def distribution(optuna: ModuleType, choices: Space) -> Any:
     if not isinstance(choices, Distribution):
         return optuna.distributions.CategoricalDistribution([as_text(item) for item in choices])
     if choices.integer:
-        return optuna.distributions.IntDistribution(int(choices.low), int(choices.high), log=choices.log)
-    return optuna.distributions.FloatDistribution(choices.low, choices.high, log=choices.log)
+        step = int(choices.step or 1)
+        return optuna.distributions.IntDistribution(int(choices.low), int(choices.high), log=choices.log, step=step)
+    return optuna.distributions.FloatDistribution(choices.low, choices.high, log=choices.log, step=choices.step)

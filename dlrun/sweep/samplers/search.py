@@ -74,6 +74,8 @@ def drawn(choices: Space, draw: Random) -> Any:
     """One value, uniformly (on a log scale if the range says so)."""
     if not isinstance(choices, Distribution):
         return draw.choice(choices)
+    if choices.step is not None:
+        return rounded(choices.low + choices.step * draw.randint(0, steps_of(choices)), choices)
     if choices.integer and not choices.log:
         return draw.randint(int(choices.low), int(choices.high))
     if choices.log:
@@ -84,10 +86,17 @@ def drawn(choices: Space, draw: Random) -> Any:
 
 
 def rounded(value: float, choices: Distribution) -> float | int:
-    """A drawn number with as many digits as a person might write, still within its range."""
+    """A drawn number with as many digits as a person might write, still within its range and on its steps."""
+    if choices.step is not None:
+        value = choices.low + choices.step * min(round((value - choices.low) / choices.step), steps_of(choices))
     if choices.integer:
         return int(min(max(round(value), choices.low), choices.high))
     return min(max(float(f"{value:.{DIGITS}g}"), float(choices.low)), float(choices.high))
+
+
+def steps_of(choices: Distribution) -> int:
+    """How many steps a range has above its lower end."""
+    return math.floor((choices.high - choices.low) / (choices.step or 1.0) + 1e-9)
 
 
 def make_sampler(settings: Values, expansion: Expansion, sweep: SweepDir) -> Sampler:

@@ -1,0 +1,112 @@
+"""The space of a search: which of its values are possible at all, and of which type they are."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
+
+from dlrun.config.compose import Draft
+from dlrun.config.job import Job, Rows, Space, make_job
+from dlrun.config.overrides.values import Distribution, as_text
+from dlrun.config.schema.schema import GROUPS, Schema
+from dlrun.errors import ConfigError, Problem
+
+TRIED = 300  # jobs that are composed to find a search's impossible values: a second, at the most
+SETTINGS = ("search", "trials", "pruner", "target", "executor", "workers", "name")  # that a sweep has once
+
+
+def some_jobs(choices: Schema, fixed: tuple[str, ...], rows: Rows, sample: tuple[str, ...]) -> list[Job]:
+    """Some of a search's jobs: if a value can be in a possible one, it is in one of these, unless that takes too many.
+
+    First one that is possible, then for each value the jobs that differ the least from that.
+    """
+    jobs: list[Job] = []
+    good: set[str] = set()
+    order = deque(_nearest(rows, next(iter(rows))))
+    while order and len(jobs) < TRIED:
+        texts = order.popleft()
+        if jobs and good.issuperset(texts):
+            continue
+        jobs.append(make_job(choices, fixed, (*texts, *sample), rows[texts]))
+        if jobs[-1].config and not good:
+            order = deque(_nearest(order, texts))
+        good.update(texts if jobs[-1].config else ())
+    return jobs
+
+
+def _nearest(rows: Iterable[tuple[str, ...]], words: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """In order: those that differ from these words in the fewest come first."""
+    return sorted(rows, key=lambda texts: len(set(texts).difference(words)))
+
+
+def impossible_values(jobs: list[Job]) -> list[tuple[str, str]]:
+    """The swept values (keys and texts) that are in none but impossible jobs."""
+    good = {pair for job in jobs if job.config for pair in _pairs(job)}
+    bad = dict.fromkeys(pair for job in jobs if not job.config for pair in _pairs(job))
+    return [pair for pair in bad if pair not in good]
+
+
+def _pairs(job: Job) -> list[tuple[str, str]]:
+    return [(key, as_text(value)) for key, value in job.swept.items()]
+
+
+def name_problems(bad: list[tuple[str, str]], jobs: list[Job]) -> list[Problem]:
+    """What is wrong with each of these values, as the job says that has the least else wrong with it."""
+    problems = []
+    for key, text in bad:
+        job = min((job for job in jobs if (key, text) in _pairs(job)), key=lambda job: len(job.problems))
+        problems += [Problem(f"{key}={text}: {p.key}", p.message, p.hint) for p in job.problems]
+    words = "1 value cannot" if len(bad) == 1 else f"{len(bad)} values cannot"
+    hint = "sweep.skip_invalid=true searches without."
+    return [*problems, Problem("sweep", f"{words} be run; nothing was started.", hint)]
+
+
+def without_values(bad: list[tuple[str, str]], key: str, space: Space) -> Space:
+    """The values of a key but for these."""
+    return [v for v in space if (key, as_text(v)) not in bad] if isinstance(space, list) else space
+
+
+def typed_space(key: str, value: Space, jobs: list[Job], choices: Schema) -> Space:
+    """A range over whole numbers where the key is one, in every option that the jobs choose."""
+    if not isinstance(value, Distribution):
+        return value
+    group, _, inner = key.partition(".")
+    chosen = {str(job.config.get(f"{group}.name")) for job in jobs if job.config}
+    sections = [section for name in sorted(chosen) if group in GROUPS and (section := choices.section(group, name))]
+    known = [info.contract for section in sections if (info := section.keys.get(inner))] or [choices.contract(key)]
+    if all(contract and contract.has("int") and not contract.has("float") for contract in known):
+        return replace(value, low=int(value.low), high=int(value.high), integer=True)
+    return value
+
+
+def try_the_tops(
+    draft: Draft, fixed: tuple[str, ...], rows: Rows, jobs: list[Job], ranges: dict[str, Distribution]
+) -> None:
+    """Raise `ConfigError` where the upper end of a range is not allowed beside values whose lower ends are."""
+    good = next((job for job in jobs if job.config), None)
+    if good is None:
+        return
+    tops = tuple(f"{key}={as_text(value.high)}" for key, value in ranges.items())
+    words = good.overrides[len(fixed) : len(good.overrides) - len(tops)]
+    if problems := make_job(draft.menu, fixed, (*words, *tops), rows[words]).problems:
+        raise ConfigError(problems)
+
+
+def refuse_mixed(jobs: list[Job], spaces: list[tuple[tuple[str, ...], dict[str, Space]]]) -> None:
+    """Raise `ConfigError` where experiments that sweep themselves would share one search, or settings of the sweep."""
+    differing = [words for words, space in spaces if space != spaces[0][1]]
+    if differing:
+        first = " ".join(spaces[0][0])
+        what = f"{first} and {' '.join(differing[0])} sweep different values, and a search has one space for all."
+        raise ConfigError(Problem("sweep.search", what, f"Search each by itself: dlrun -m {first} ..."))
+    configs = [job.config for job in jobs if job.config]
+    for key in SETTINGS:
+        values = dict.fromkeys(as_text(config.get(f"sweep.{key}")) for config in configs)
+        if len(values) > 1:
+            what = f"the experiments set {' and '.join(values)}, and a sweep has one."
+            raise ConfigError(Problem(f"sweep.{key}", what, f"Say which: sweep.{key}={next(iter(values))}"))
+
+
+def no_grid(key: str) -> Problem:
+    return Problem(key, "an interval has no list of values to try.", "Choose a search: sweep.search=random (or tpe).")
