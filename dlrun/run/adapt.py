@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from dlrun.config.config import Config
 from dlrun.engine.device import device_words
 from dlrun.errors import RunError
 from dlrun.objectives.without_dynamo import optimizer_state_dict
+from dlrun.plain import Values
 from dlrun.run.context import Components
 from dlrun.run.environment import package_version
 from dlrun.store.reading import read_json
@@ -16,7 +15,7 @@ from dlrun.store.rundir import RunDir
 DATA = ("task", "input_kind", "input_shape", "other_shapes", "num_outputs", "labels", "vocabulary")
 
 
-def check_data(values: dict[str, Any], components: Components) -> None:
+def check_data(values: Values, components: Components) -> None:
     """Raise `RunError` if the data are of another kind than when the run began."""
     before, now = values.get("spec") or {}, components.state.spec.to_dict()
     for key in DATA:
@@ -28,7 +27,7 @@ def check_data(values: dict[str, Any], components: Components) -> None:
             )
 
 
-def differences(run: RunDir, values: dict[str, Any], components: Components) -> list[str]:
+def differences(run: RunDir, values: Values, components: Components) -> list[str]:
     """Lines on what can no longer make the result equal to an uninterrupted run's bit for bit."""
     before = read_json(run.environment)
     versions = before.get("versions") or {}
@@ -47,7 +46,7 @@ def differences(run: RunDir, values: dict[str, Any], components: Components) -> 
     return lines
 
 
-def adapt(run: RunDir, values: dict[str, Any], own: Config, config: Config, components: Components) -> list[str]:
+def adapt(run: RunDir, values: Values, own: Config, config: Config, components: Components) -> list[str]:
     """Change the checkpoint where the configuration was changed in earnest; returns lines that say so.
 
     Settings of the optimizer come from the new configuration and its moments from the checkpoint; another

@@ -10,7 +10,6 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import nn
@@ -29,6 +28,7 @@ from dlrun.errors import ConfigError, Problem, first_line
 from dlrun.objectives.loss import Loss
 from dlrun.objectives.losses import loss_for
 from dlrun.objectives.metrics import MetricCollection, metric_for
+from dlrun.plain import Values
 from dlrun.run.failure import explained
 from dlrun.run.weights import freeze
 from dlrun.spec import Batch, DataSpec, TaskMetric
@@ -69,7 +69,7 @@ def assemble(config: Config) -> Assembly:
         return Assembly(config, data, model, loss, loss_name, metric, freeze(model, config.freeze), example)
 
 
-def arguments(config: Config, group: str) -> dict[str, Any]:
+def arguments(config: Config, group: str) -> Values:
     """A component's keyword arguments: its section without the name."""
     section = config.section(group)
     section.pop("name")
@@ -117,7 +117,7 @@ def fit_to_loss(data: Data, loss_name: str) -> Data:
     if spec.num_outputs != 2:
         what = f"{loss_name} wants two classes, and {spec.name} has {spec.num_outputs}."
         raise ConfigError(Problem("loss", what, "Did you mean loss=cross_entropy?"))
-    parts: dict[str, Any] = {name: one_column(part) for name, part in data.parts().items()}
+    parts: Values = {name: one_column(part) for name, part in data.parts().items()}
     return replace(data, spec=spec.replace(num_outputs=1), **parts)
 
 

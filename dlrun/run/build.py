@@ -6,7 +6,6 @@ Everything that can be known to be wrong is found here, before anything is writt
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 
@@ -20,6 +19,7 @@ from dlrun.engine.device import choose_device, make_current, seed_everything
 from dlrun.engine.fast.rules import StepOptions
 from dlrun.engine.state import TrainState
 from dlrun.objectives.groups import Trainable
+from dlrun.plain import Values
 from dlrun.run.assemble import Assembly, arguments, assemble
 from dlrun.run.context import Components
 from dlrun.run.failure import explained
@@ -45,7 +45,7 @@ def build(config: Config) -> Components:
         options = StepOptions(batches["train"], trainer.clip_norm, config.device.precision, trainer.accumulate)
         fast = config.device.fast and not trainer.detect_anomaly
         step, engine = choose_step(state, options, fast=fast, compile=config.device.compile)
-        auto: dict[str, Any] = {"device": str(device), "loss": assembly.loss_name}
+        auto: Values = {"device": str(device), "loss": assembly.loss_name}
         plan = build_plan(config, state, batches, step, auto)
         if state.schedule is not None:
             state.schedule.set_mode(plan.mode)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +19,7 @@ from dlrun.engine.step import PlainStep
 from dlrun.errors import DlrunError, RunError
 from dlrun.generators import rng_state
 from dlrun.objectives.optimizers import needs_closure
+from dlrun.plain import Values
 from dlrun.run.build import build
 from dlrun.run.context import Components, LoadInitial, RunContext
 from dlrun.run.screen import words_for
@@ -34,7 +34,7 @@ LIMIT = 20_000  # steps that are repeated at most
 class Found(Exception):
     """The step that goes wrong."""
 
-    def __init__(self, capsule: dict[str, Any]) -> None:
+    def __init__(self, capsule: Values) -> None:
         self.capsule = capsule
         super().__init__(capsule["reason"])
 
@@ -44,9 +44,7 @@ class WatchedStep(PlainStep):
 
     name = "watched"
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.steps = 0
+    steps = 0  # done
 
     def __call__(self, state: TrainState, batch: Batch, scale: float = 1.0, update: bool = True) -> StepResult:
         """One batch; raises `Found` with the capsule when it goes wrong."""

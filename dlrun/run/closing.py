@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +13,7 @@ from dlrun.engine.evaluation import Evaluation, eval_mode, evaluate
 from dlrun.engine.state import TrainState, better
 from dlrun.errors import TrainingFailed
 from dlrun.objectives.metrics import directions
+from dlrun.plain import Values
 from dlrun.processes import peak_mib
 from dlrun.report.confusion import write_confusion
 from dlrun.report.curves import draw_curves
@@ -31,7 +31,7 @@ LOOKED_AT = 10_000_000  # numbers in the samples that are looked at one by one: 
 Looked = tuple[tuple[Tensor, ...], Tensor, Tensor]  # inputs, outputs and targets of some samples
 
 
-def close_run(context: RunContext) -> dict[str, Any] | None:
+def close_run(context: RunContext) -> Values | None:
     """Evaluate the selected weights, write summary.json and the figures, print the table.
 
     Returns the summary; None if a stop was asked for before the evaluation was done. Raises `TrainingFailed` where
@@ -75,13 +75,13 @@ def judged(context: RunContext) -> tuple[str, BatchSource]:
     return part, batches[part]
 
 
-def summarize(context: RunContext, part: str, result: Evaluation) -> dict[str, Any]:
+def summarize(context: RunContext, part: str, result: Evaluation) -> Values:
     """The nested values of summary.json."""
     state, plan, components = context.state, context.plan, context.components
     best = None if state.best is None else dict(state.best.row)
     rows = state.history.rows
     train_seconds = seconds_of_training(context)
-    summary: dict[str, Any] = {
+    summary: Values = {
         "monitor": plan.monitor,
         "mode": plan.mode,
         "better": directions(state.metric),
@@ -137,7 +137,7 @@ def look(state: TrainState, batches: BatchSource) -> Looked:
     return shown, torch.cat(outputs), torch.cat(targets)
 
 
-def find_remarks(context: RunContext, summary: dict[str, Any], looked: Looked) -> list[str]:
+def find_remarks(context: RunContext, summary: Values, looked: Looked) -> list[str]:
     """What a careful reader would want to be told: constant outputs, nothing gained over the baseline, leaks."""
     outputs = looked[1]
     remarks = []
@@ -214,7 +214,7 @@ def draw_line(context: RunContext) -> None:
     draw_fit(context.run.path)
 
 
-def print_closing(context: RunContext, summary: dict[str, Any]) -> None:
+def print_closing(context: RunContext, summary: Values) -> None:
     """Best and last metrics, the test result, the baseline beside them, time, where things are."""
     screen = context.screen
     screen.line()

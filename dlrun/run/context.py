@@ -10,13 +10,14 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from torch import nn
 
 from dlrun.config.config import Config
 from dlrun.data.base import Data
 from dlrun.engine.state import Plan, TrainState
+from dlrun.plain import Values
 from dlrun.run.screen import Screen
 from dlrun.run.signals import Signals
 from dlrun.spec import BatchSource
@@ -34,7 +35,7 @@ class Components:
     batches: dict[str, BatchSource]  # train, and the parts that are evaluated each time
     test: BatchSource | None = None  # the test part, where it is evaluated once, at the end
     engine: list[str] = field(default_factory=list)  # words for the header
-    auto: dict[str, Any] = field(default_factory=dict)  # what `auto` became
+    auto: Values = field(default_factory=dict)  # what `auto` became
     notes: list[str] = field(default_factory=list)
 
     def close(self) -> None:

@@ -8,12 +8,13 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+
+from dlrun.plain import Values
 
 PACKAGES = ("dlrun", "torch", "torchvision", "hydra-core", "omegaconf", "numpy", "scikit-learn", "pandas")
 
 
-def describe(argv: Sequence[str]) -> dict[str, Any]:
+def describe(argv: Sequence[str]) -> Values:
     """Versions, git commit, host facts and the command, as plain values."""
     return {
         "argv": list(argv),
@@ -40,7 +41,7 @@ def package_version(name: str) -> str | None:
         return None
 
 
-def git_state() -> dict[str, Any] | None:
+def git_state() -> Values | None:
     """The commit of the folder that the command ran in, and whether the tree is dirty (None outside git)."""
     try:
         words = ["git", "-c", "core.fsmonitor=false", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
+from dlrun.config.config import Config
+from dlrun.plain import Values
 from dlrun.run.screen import Screen
 from dlrun.run.signals import Interrupted
 from dlrun.store.failure import Failure
@@ -21,7 +23,7 @@ class Outcome:
 
     run: RunDir | None
     failure: Failure | None = None  # also of a run that a signal stopped
-    summary: dict[str, Any] = field(default_factory=dict)
+    summary: Values = field(default_factory=dict)
     state: TrainState | None = None
 
     @property
@@ -30,7 +32,10 @@ class Outcome:
         return 0 if self.failure is None else self.failure.exit_code
 
 
-Train = Callable[..., Outcome]  # `runner.train`, handed to what may have to train another run first
+class Train(Protocol):
+    """`runner.train`, handed to what may have to train another run first."""
+
+    def __call__(self, config: Config, *, argv: Sequence[str] = (), screen: Screen | None = None) -> Outcome: ...
 
 
 def before_it_began(interrupted: Interrupted, screen: Screen, run: RunDir | None = None) -> Outcome:

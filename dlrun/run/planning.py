@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from torch import nn
 
@@ -12,6 +11,7 @@ from dlrun.config.config import Config
 from dlrun.engine.state import Plan, Step, TrainState
 from dlrun.errors import ConfigError, Problem, did_you_mean
 from dlrun.objectives.metrics import directions
+from dlrun.plain import Values
 from dlrun.spec import BatchSource, TaskMetric
 
 MAX_STEP_ROWS = 10_000  # of steps.csv
@@ -19,9 +19,7 @@ EVAL_SHARE = 0.1  # of an epoch's time that evaluation may take when eval_every 
 EVALUATIONS = 100  # of a run that has as many epochs, at least
 
 
-def build_plan(
-    config: Config, state: TrainState, batches: Mapping[str, BatchSource], step: Step, auto: dict[str, Any]
-) -> Plan:
+def build_plan(config: Config, state: TrainState, batches: Mapping[str, BatchSource], step: Step, auto: Values) -> Plan:
     """How long to train and when to evaluate: every `auto` decided, and noted in `auto`."""
     trainer, checkpoint = config.trainer, config.checkpoint
     monitor, mode = choose_monitor(config, state.metric, batches)

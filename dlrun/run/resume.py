@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dlrun.config.config import Config, current_schema
 from dlrun.config.schema.effects import Effect
 from dlrun.errors import RunError, cannot_write
 from dlrun.objectives.length import depends_on_length
+from dlrun.plain import Values
 from dlrun.run.outcome import Outcome, Train, before_it_began
 from dlrun.run.screen import Screen, shorter
 from dlrun.run.signals import Interrupted, Signals
@@ -72,7 +73,7 @@ def resume(
 
 def starting_point(
     run: RunDir, own: Config, config: Config, components: Components, screen: Screen, forced: set[str]
-) -> dict[str, Any] | None:
+) -> Values | None:
     """The newest whole checkpoint, made to fit what was changed, or None: from the beginning. Says which."""
     from dlrun.run import adapt
 
@@ -136,8 +137,8 @@ class Change:
     """A key that has another value now than in the run, and what it changes."""
 
     key: str
-    old: Any
-    new: Any
+    old: object
+    new: object
     effect: Effect
 
 
@@ -168,9 +169,9 @@ def allowed(change: Change, own: Config) -> bool:
     return change.effect.on_resume == "always" or change.key in ALLOWED
 
 
-def longer(old: float | None, new: float | None) -> bool:
+def longer(old: object, new: object) -> bool:
     """Is the new limit no shorter (None is no limit)?"""
-    return new is None or (old is not None and new >= old)
+    return new is None or (isinstance(old, int | float) and isinstance(new, int | float) and new >= old)
 
 
 def length_matters(own: Config) -> bool:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 from dlrun.config.compose import overlay
 from dlrun.config.config import Config
@@ -96,16 +94,11 @@ def run_frozen(
 
 def open_run(config: Config) -> RunDir:
     """The run's own directory, locked: `run.dir`, or a fresh one. Raises `RunError`."""
-    if config.run.dir:
-        return writable(claim, user_path(config.run.dir), overwrite=config.run.overwrite)
-    words = config.run.name or f"{config.model.name}-{config.dataset.name}"
-    words = "".join(c if c.isalnum() or c in "._-" else "-" for c in words)
-    return writable(fresh_dir, OUTPUTS, words)
-
-
-def writable(make: Callable[..., RunDir], path: Path, *words: Any, **options: Any) -> RunDir:
-    """Make a run directory, or say clearly why it cannot be made."""
+    path = user_path(config.run.dir) if config.run.dir else OUTPUTS
     try:
-        return make(path, *words, **options)
+        if config.run.dir:
+            return claim(path, overwrite=config.run.overwrite)
+        words = config.run.name or f"{config.model.name}-{config.dataset.name}"
+        return fresh_dir(path, "".join(c if c.isalnum() or c in "._-" else "-" for c in words))
     except OSError as error:
         raise RunError(cannot_write(path, error)) from error

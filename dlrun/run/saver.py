@@ -11,11 +11,11 @@ import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from dlrun.engine.loop import EpochRecord, Progress
 from dlrun.engine.state import Best
 from dlrun.errors import Diverged, RunError, first_line
+from dlrun.plain import Values
 from dlrun.run.context import RunContext
 from dlrun.store import checkpoint as files
 
@@ -77,7 +77,7 @@ class Saver:
         rows = self.state.history.rows
         return bool(rows) and self.state.cursor > 0 and rows[-1]["epoch"] == self.state.epoch + 1
 
-    def save_best(self, values: dict[str, Any]) -> None:
+    def save_best(self, values: Values) -> None:
         """best.pt holds the best weights and what is needed to use them; no optimizer."""
         if not self.best_unsaved or self.state.best_weights is None:
             return
@@ -87,7 +87,7 @@ class Saver:
         files.write(self.run.best, best)
         self.best_unsaved = False
 
-    def restore(self, checkpoint: dict[str, Any]) -> None:
+    def restore(self, checkpoint: Values) -> None:
         """Go on where the checkpoint was taken. Raises `RunError` if it does not fit."""
         try:
             self.state.load_state_dict(checkpoint)
@@ -116,7 +116,7 @@ class Saver:
         self.context.screen.line(line, style="yellow")
 
 
-def moment(best: object) -> tuple[Any, ...]:
+def moment(best: object) -> tuple[object, ...]:
     """What tells one best epoch from another."""
     return (best["epoch"], best["row"].get("step"), best["value"]) if isinstance(best, dict) else ()
 

@@ -9,13 +9,15 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from dlrun.components.plugins import given
 from dlrun.run.epochs import EpochTable, epoch_line
 from dlrun.store.files import open_append
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+
     from dlrun.engine.loop import EpochRecord, Progress
 
 CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
@@ -38,7 +40,7 @@ class Screen:
         self.terminal = sys.stdout.isatty() if terminal is None else terminal
         self.log: IO[str] | None = None
         self.early: list[str] = []
-        self.bar: Any = None
+        self.bar: RichProgress | None = None
         self.table: EpochTable | None = None
 
     def open_log(self, path: Path) -> None:

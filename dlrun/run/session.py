@@ -6,11 +6,11 @@ import signal
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
 
 import torch
 
 from dlrun.engine.loop import EpochRecord, fit
+from dlrun.plain import Values
 from dlrun.run.capsule import keep_step
 from dlrun.run.closing import close_run
 from dlrun.run.context import LoadInitial, RunContext
@@ -33,7 +33,7 @@ class Session:
         self.context, self.load_initial, self.on_epoch = context, load_initial, on_epoch
         self.recorder = Recorder(context)
 
-    def go(self, checkpoint: dict[str, Any] | None = None) -> Outcome:
+    def go(self, checkpoint: Values | None = None) -> Outcome:
         """Train, from a checkpoint if one is given. Raises what the command line has to show: see `failed`."""
         context = self.context
         context.resumed = checkpoint is not None
@@ -48,7 +48,7 @@ class Session:
         finally:
             context.close()
 
-    def story(self, checkpoint: dict[str, Any] | None) -> Outcome:
+    def story(self, checkpoint: Values | None) -> Outcome:
         """Begin, train, finish; or be interrupted."""
         context = self.context
         summary = None
@@ -92,7 +92,7 @@ class Session:
                 profiled.write()
                 context.screen.line(f"  {profiled.said()}")
 
-    def finished(self, summary: dict[str, Any]) -> Outcome:
+    def finished(self, summary: Values) -> Outcome:
         """Note in status.json that all is written."""
         context = self.context
         state = "pruned" if context.pruned else "finished"

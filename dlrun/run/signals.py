@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import TypeAlias
 
+Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | None  # as `signal.signal` takes and gives it
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
 
 
@@ -33,7 +35,7 @@ class Signals:
     def __init__(self) -> None:
         self.number: int | None = None
         self.held = False
-        self.before: dict[int, Any] = {}
+        self.before: dict[int, Handler] = {}
 
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
 
 from torch import Tensor, nn
 
 from dlrun.errors import ConfigError, Problem, did_you_mean
+from dlrun.plain import Values
 
 
 @dataclass
@@ -57,7 +57,7 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> Loaded:
     return report
 
 
-def weights_of(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+def weights_of(checkpoint: Values) -> dict[str, Tensor]:
     """The model's tensors in one of our checkpoints, or in a plain `state_dict` file."""
     inner = checkpoint.get("model", checkpoint)
     return inner if isinstance(inner, dict) else checkpoint

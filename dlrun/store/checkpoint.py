@@ -14,9 +14,9 @@ import struct
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any
 
 from dlrun.errors import RunError, in_words
+from dlrun.plain import Values
 from dlrun.store.files import write_atomic
 from dlrun.store.rundir import RunDir
 
@@ -25,7 +25,7 @@ MARK = b"dlrun sha256 "
 END = 22  # bytes of a zip's end record, whose last two hold the length of the comment
 
 
-def pack(values: dict[str, Any]) -> bytes:
+def pack(values: Values) -> bytes:
     """The bytes of a checkpoint file, checksum included."""
     import torch
 
@@ -47,7 +47,7 @@ def check(path: Path) -> None:
         raise RunError(f"{path} is damaged: its checksum does not fit.")
 
 
-def read(path: Path, device: str = "cpu") -> dict[str, Any]:
+def read(path: Path, device: str = "cpu") -> Values:
     """Load one checkpoint without running any code from it. Raises `RunError` when that cannot be done."""
     if not path.is_file():
         raise RunError(f"there is no checkpoint {path}.")
@@ -55,7 +55,7 @@ def read(path: Path, device: str = "cpu") -> dict[str, Any]:
     return read_unchecked(path, device)
 
 
-def read_unchecked(path: Path, device: str = "cpu") -> dict[str, Any]:
+def read_unchecked(path: Path, device: str = "cpu") -> Values:
     """Load a file of tensors and plain Python, of dlrun or of plain torch; pickled objects are refused."""
     import torch
 
@@ -77,13 +77,13 @@ def read_unchecked(path: Path, device: str = "cpu") -> dict[str, Any]:
     return values
 
 
-def write(path: Path, values: dict[str, Any]) -> None:
+def write(path: Path, values: Values) -> None:
     """Write atomically and durably: the previous file is whole until the new one is."""
     path.parent.mkdir(exist_ok=True)
     write_atomic(path, pack(values), sync=True)
 
 
-def write_last(run: RunDir, values: dict[str, Any], keep: int) -> None:
+def write_last(run: RunDir, values: Values, keep: int) -> None:
     """Write last.pt; the ones before become last-1.pt, last-2.pt, ... as far as they are kept."""
     data = pack(values)  # before anything is renamed
     run.checkpoints.mkdir(exist_ok=True)
@@ -106,7 +106,7 @@ def candidates(run: RunDir) -> list[Path]:
     return [path for path in (fresh, run.last, *older) if path.exists()]
 
 
-def newest(run: RunDir, device: str = "cpu") -> tuple[dict[str, Any], Path, list[str]]:
+def newest(run: RunDir, device: str = "cpu") -> tuple[Values, Path, list[str]]:
     """The newest checkpoint that is whole, its path, and what was skipped on the way. Raises `RunError` if none is."""
     skipped: list[str] = []
     for path in candidates(run):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import get_args
 
 from dlrun.errors import Kind, first_line
+from dlrun.plain import Values
 
 EXIT_KINDS: dict[int, Kind] = {1: "bug", 2: "input", 130: "signal", 143: "signal"}
 OLD_SENTENCES: dict[Kind, str] = {  # how the messages of versions that kept no kind begin
@@ -39,7 +40,7 @@ class Failure:
         """The last line of the message: after a traceback, the exception."""
         return self.message.strip().splitlines()[-1]
 
-    def to_values(self) -> dict[str, Any]:
+    def to_values(self) -> Values:
         """Plain values, as status.json and a job's result have them; `read_failure` is the inverse."""
         return {
             "kind": self.kind,
@@ -49,14 +50,13 @@ class Failure:
         }
 
 
-def read_failure(values: Mapping[str, Any]) -> Failure | None:
+def read_failure(values: Mapping[str, object]) -> Failure | None:
     """The failure in a status.json, a job's result or record; None where there is none."""
     message, code = str(values.get("error") or ""), values.get("exit_code")
     if not message:
         return None
-    kind: Any = values.get("kind")
-    if kind not in get_args(Kind):
-        kind = guess_kind(message, code)
+    known: Kind | None = next((kind for kind in get_args(Kind) if kind == values.get("kind")), None)
+    kind = known or guess_kind(message, code)
     return Failure(kind, message, str(values.get("traceback") or ""), code if isinstance(code, int) else 4)
 
 

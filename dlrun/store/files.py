@@ -12,14 +12,14 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from dlrun.plain import json_value
 
 TEMPORARY = ".tmp"  # the ending of files that are not whole yet
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json(path: Path, value: Mapping[str, object]) -> None:
     """Write a JSON object atomically. Numbers that are not finite become null."""
     text = json.dumps(json_value(value), indent=2, ensure_ascii=False) + "\n"
     write_atomic(path, text.encode(errors="backslashreplace"))  # file names need not be UTF-8
@@ -90,7 +90,7 @@ class CsvTable:
             self.file.write(",".join(self.columns) + "\n")
         return self
 
-    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def add(self, rows: Iterable[Mapping[str, object]]) -> None:
         """Append rows; what a row lacks stays empty."""
         for row in rows:  # numbers alone: there is nothing to quote
             self.file.write(",".join([cell(row.get(column)) for column in self.columns]) + "\n")
@@ -110,7 +110,7 @@ def cell(value: object) -> str:
     return "" if value is None else repr(value) if isinstance(value, float) else str(value)
 
 
-def rewrite_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+def rewrite_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
     """Replace a CSV file as a whole, atomically."""
     lines = [",".join(columns)]
     lines += [",".join(cell(row.get(column)) for column in columns) for row in rows]

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
 
+from dlrun.plain import Values
 from dlrun.store import lock
 from dlrun.store.reading import read_json, read_text
 
@@ -23,7 +23,7 @@ SECTIONS = ("model", "dataset", "optimizer", "trainer")  # of every config.yaml
 TRACES = ("metrics.csv", "steps.csv", "summary.json", "train.log", "checkpoints")  # what training leaves
 
 
-def is_status(values: dict[str, Any]) -> bool:
+def is_status(values: Values) -> bool:
     """Whether these are the values of a status.json that dlrun wrote."""
     return values.items() >= MARK.items() or values.keys() >= OLD_FIELDS
 

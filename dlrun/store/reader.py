@@ -14,11 +14,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from dlrun.config.schema.schema import text_schema
 from dlrun.config.schema.words import key_of, repeated
-from dlrun.plain import finite, flatten, numbers
+from dlrun.plain import Values, finite, flatten, numbers
 from dlrun.store import lock
 from dlrun.store.failure import Failure, read_failure
 from dlrun.store.marks import folders_of
@@ -39,25 +38,25 @@ class StoredRun:
         return next((place for place in places if os.path.lexists(place)), places[-1])
 
     @cached_property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Values:
         """config.yaml, nested."""
         return read_yaml(self.file("config.yaml"))
 
     @cached_property
-    def flat(self) -> dict[str, Any]:
+    def flat(self) -> Values:
         """config.yaml with dotted keys."""
         return flatten(self.config)
 
     @cached_property
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Values:
         return read_json(self.file("status.json"))
 
     @cached_property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Values:
         return read_json(self.file("summary.json"))
 
     @cached_property
-    def environment(self) -> dict[str, Any]:
+    def environment(self) -> Values:
         return read_json(self.file("environment.json"))
 
     @cached_property
@@ -202,13 +201,13 @@ def last_stack(log: Sequence[str], most: int) -> list[str]:
     return stack[-most:] if innermost_last else stack[:most]
 
 
-def state_of(path: Path, status: Mapping[str, Any]) -> str:
+def state_of(path: Path, status: Mapping[str, object]) -> str:
     """The state of a run; see `Run.state`."""
     state = str(status.get("state") or "unknown")
     return "dead" if state == "running" and lock.is_free(path) else state
 
 
-def started_of(path: Path, status: Mapping[str, Any]) -> float:
+def started_of(path: Path, status: Mapping[str, object]) -> float:
     """When a run began, in seconds since 1970; where its status does not say it, when its folder changed last."""
     try:
         return datetime.fromisoformat(str(status.get("started"))).timestamp()
@@ -232,7 +231,7 @@ def best_row(columns: Columns, metric: str, mode: str) -> dict[str, float]:
     return {name: values[row] for name, values in columns.items() if math.isfinite(values[row])}
 
 
-def direction(facts: Mapping[str, Any], column: str) -> str | None:
+def direction(facts: Mapping[str, object], column: str) -> str | None:
     """Which way a column of metrics.csv is better, by the `better` of summary.json; None where that does not say.
 
     Runs of older versions have no such entry: there, the name decides.
@@ -244,7 +243,7 @@ def direction(facts: Mapping[str, Any], column: str) -> str | None:
     return way if way in ("min", "max") else None
 
 
-def component(config: Mapping[str, Any], group: str) -> str:
+def component(config: Mapping[str, object], group: str) -> str:
     """The name of the component in a group of a configuration."""
     section = config.get(group)
     return str(section.get("name", "")) if isinstance(section, Mapping) else str(section or "")

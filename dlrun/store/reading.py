@@ -6,9 +6,8 @@ import csv
 import json
 import math
 from pathlib import Path
-from typing import Any
 
-from dlrun.plain import number
+from dlrun.plain import Values, number
 
 Columns = dict[str, list[float]]
 
@@ -21,7 +20,7 @@ def read_text(path: Path) -> str | None:
         return None
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> Values:
     """A JSON object, or an empty dict when the file is missing or damaged."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -30,7 +29,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> Values:
     """A YAML mapping of plain values; empty when the file is missing or damaged."""
     import yaml
 

@@ -10,9 +10,9 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 from dlrun.errors import RunError, cannot_write
+from dlrun.plain import Values
 from dlrun.store.files import TEMPORARY, write_json
 from dlrun.store.lock import NAME as LOCK
 from dlrun.store.lock import Lock, is_free, refuse_links
@@ -120,11 +120,11 @@ class RunDir:
         if is_folder(self.path / DISCARDED):
             shutil.rmtree(self.path / DISCARDED)
 
-    def read_status(self) -> dict[str, Any]:
+    def read_status(self) -> Values:
         """status.json, or an empty dict when there is none or it cannot be read."""
         return read_json(self.status)
 
-    def write_status(self, **changes: Any) -> None:
+    def write_status(self, **changes: object) -> None:
         """Change some fields of status.json."""
         write_json(self.status, MARK | self.read_status() | changes)
 
