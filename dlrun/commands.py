@@ -128,8 +128,8 @@ def _resume(words: CommandLine) -> int:
     from dlrun.run.runner import resume_command
 
     _plugins(words)
-    force = words.flags.get("--force", [])
-    return resume_command(words.plain[0], words.overrides, force, argv=words.argv, quiet=words.quiet)
+    force, schedule = words.flags.get("--force", []), next(iter(words.flags.get("--schedule", [])), None)
+    return resume_command(words.plain[0], words.overrides, force, schedule, argv=words.argv, quiet=words.quiet)
 
 
 def _verify(words: CommandLine) -> int:
@@ -202,8 +202,9 @@ COMMANDS: dict[str, Command] = {
                     "look at samples of a data set", {"--count": 1, "--output": 1}),
     "summary": Command(_summary, "dlrun summary [OVERRIDES]",
                        "the layers of a model with shapes and parameter counts"),
-    "resume": Command(_resume, "dlrun resume RUN [OVERRIDES] [--force KEY=VALUE ...]   (RUN: a path, a name, or last)",
-                      "go on with an interrupted run", {"--force": -1}, plain=(1, 1)),
+    "resume": Command(_resume, "dlrun resume RUN [OVERRIDES] [--schedule HOW] [--force KEY=VALUE ...]   "
+                      "(RUN: a path, a name, or last)",
+                      "go on with an interrupted run", {"--force": -1, "--schedule": 1}, plain=(1, 1)),
     "verify-resume": Command(_verify, "dlrun verify-resume [OVERRIDES]",
                              "prove that an interrupted and resumed run equals an uninterrupted one"),
     "replay": Command(_replay, "dlrun replay RUN",

@@ -39,10 +39,14 @@ change the result (device, threads, printing, checkpoints) and may make the run 
 {RUN}
 
 flags:
+  --schedule HOW           how the learning-rate schedule of a longer run goes on, where it depends on the length:
+                           stretch (computed for the new length, from where it stands), hold (it ends as planned, and
+                           its last rate stays) or restart (it begins again, over the epochs that are left)
   --force KEY=VALUE ...    change something else all the same
 
 examples:
   dlrun resume last
+  dlrun resume last trainer.epochs=40 --schedule stretch
   dlrun resume outputs/2026-11-21/14-22-56-mlp-digits trainer.epochs=40""",
     "verify-resume": """\
 Trains the configuration once without interruption and once killed and resumed several times, and compares both bit

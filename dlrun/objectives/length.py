@@ -9,6 +9,18 @@ FREE = ("none", "step", "multistep", "exponential", "plateau", "cyclic")
 SPANNING = ("cosine", "warmup_cosine", "linear", "polynomial", "onecycle")  # `total_epochs` null: the whole run
 
 
+CHOICES = ("stretch", "hold", "restart")  # of `dlrun resume --schedule`
+
+
+def choose(words: str) -> str:
+    """How to say what becomes of a schedule when a run is resumed with `words`, which change its length."""
+    return (
+        f"Choose with `dlrun resume RUN {words} --schedule stretch` (computed for the new length, from where it "
+        "stands), `hold` (it ends as planned, and its last rate stays) or `restart` (it begins again, over the epochs "
+        "that are left)."
+    )
+
+
 def depends_on_length(name: str, settings: Mapping[str, Any]) -> bool:
     """Would another number of epochs change the learning rates of the epochs before?
 

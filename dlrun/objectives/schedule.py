@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -11,13 +12,25 @@ from dlrun.spec import Interval, StateDict
 from dlrun.torch_private import expect_no_step
 
 
+@dataclass(frozen=True)
+class Span:
+    """The part of a run that a schedule was made for."""
+
+    epochs: int  # its length
+    begin_epoch: int = 0  # epochs and optimizer steps of the run before it began
+    begin_step: int = 0
+
+
 class Schedule:
     """A scheduler of torch that acts on every parameter group, and when to step it.
 
     `interval` says when `step` is due: after an `epoch`, after an optimizer `step`, or after an evaluation,
     with the monitored `metric`. `last` is the number of steps after which it rests (None: never): a cosine
     must not rise again. `auto_mode`: a plateau that waits to be told by `set_mode` which way is better.
+    `span` is set by whoever makes the schedule for a run, and kept in checkpoints.
     """
+
+    span: Span | None = None
 
     def __init__(
         self, scheduler: LRScheduler, interval: Interval, *, last: int | None = None, auto_mode: bool = False
@@ -44,11 +57,12 @@ class Schedule:
     def state_dict(self) -> StateDict:
         """Plain Python only. Milestones are configuration, and torch keeps them as a Counter: left out."""
         state = self.scheduler.state_dict()
-        return {key: value for key, value in state.items() if key != "milestones"}
+        span = {} if self.span is None else {"span": dict(vars(self.span))}
+        return {key: value for key, value in state.items() if key != "milestones"} | span
 
     def load_state_dict(self, state: StateDict) -> None:
         """Go on where `state_dict` was taken; the optimizer's own state holds the rates."""
-        self.scheduler.load_state_dict(dict(state))
+        self.scheduler.load_state_dict({key: value for key, value in state.items() if key != "span"})
 
 
 def current_lr(optimizer: Optimizer) -> float:

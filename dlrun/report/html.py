@@ -77,7 +77,7 @@ def run_page(run: StoredRun) -> str:
         page.section("Result", _result(run.summary)),
         page.section("To bear in mind", page.bullets([str(line) for line in run.summary.get("remarks") or []])),
         page.section("Figures", "".join(page.image(run.path / name, alt) for name, alt in FIGURES.items())),
-        page.section("Repeat it", page.command(run.command)),
+        page.section("Repeat it", page.command(run.commands)),
         page.section("Configuration", _text(run.path / "config.yaml")),
         page.section("Environment", page.details("environment.json", page.pre(_json(run.environment)))),
     ]

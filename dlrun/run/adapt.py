@@ -5,8 +5,10 @@ from __future__ import annotations
 from dlrun.config.config import Config
 from dlrun.engine.device import device_words
 from dlrun.errors import RunError
+from dlrun.objectives.schedule import Schedule
 from dlrun.objectives.without_dynamo import optimizer_state_dict
 from dlrun.plain import Values
+from dlrun.run import lengthen
 from dlrun.run.context import Components
 from dlrun.run.environment import package_version
 from dlrun.store.reading import read_json
@@ -46,24 +48,31 @@ def differences(run: RunDir, values: Values, components: Components) -> list[str
     return lines
 
 
-def adapt(run: RunDir, values: Values, own: Config, config: Config, components: Components) -> list[str]:
+def adapt(
+    run: RunDir, values: Values, own: Config, config: Config, components: Components, choice: str | None = None
+) -> list[str]:
     """Change the checkpoint where the configuration was changed in earnest; returns lines that say so.
 
     Settings of the optimizer come from the new configuration and its moments from the checkpoint; another
-    optimizer has none. A schedule that was changed, or whose rate was, starts anew.
+    optimizer has none. A schedule that was changed, or whose rate was, starts anew, for the epochs that are left; for
+    one of a run of another length see lengthen.py.
     """
     lines = []
     groups = [group for group in ("optimizer", "scheduler") if own.section(group) != config.section(group)]
     if groups:
+        schedule = components.state.schedule
+        if isinstance(schedule, Schedule) and schedule.span is not None:
+            lengthen.restart(values, components, schedule.span.epochs)
+        else:
+            lengthen.store(values, components.state)
         fresh = optimizer_state_dict(components.state.optimizer)
         if own.optimizer.name != config.optimizer.name:
             values["optimizer"] = fresh
-        values["optimizer"]["param_groups"] = fresh["param_groups"]
-        schedule = components.state.schedule
-        values["scheduler"] = None if schedule is None else schedule.state_dict()
         anew = [] if schedule is None else ["the schedule"]
         anew += ["the optimizer"] if own.optimizer.name != config.optimizer.name else []
         lines.append(f"from here on with another {' and '.join(groups)}" + starts(anew))
+    else:
+        lines += lengthen.follow(values, config, components, choice)
     if own.section("loss") != config.section("loss"):
         values["loss"] = {}  # an average over steps of another loss
     before = read_json(run.environment).get("auto") or {}

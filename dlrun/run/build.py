@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import nn
 
 from dlrun.components.registry import OPTIMIZERS, SCHEDULERS
 from dlrun.config.config import Config
@@ -19,13 +20,14 @@ from dlrun.engine.device import choose_device, make_current, seed_everything
 from dlrun.engine.fast.rules import StepOptions
 from dlrun.engine.state import TrainState
 from dlrun.objectives.groups import Trainable
+from dlrun.objectives.schedule import Schedule, Span
 from dlrun.plain import Values
 from dlrun.run.assemble import Assembly, arguments, assemble
 from dlrun.run.context import Components
 from dlrun.run.failure import explained
 from dlrun.run.planning import build_plan
 from dlrun.run.preflight import check
-from dlrun.spec import BatchSource, Schedule
+from dlrun.spec import BatchSource
 
 
 def build(config: Config) -> Components:
@@ -95,7 +97,9 @@ def eval_size(part: Split) -> int:
 def build_state(assembly: Assembly, device: torch.device, steps_per_epoch: int) -> TrainState:
     """The model and everything that changes while it learns, on the device."""
     config, model = assembly.config, assembly.model.to(device)
-    optimizer = OPTIMIZERS.get(config.optimizer.name)(Trainable(model), **arguments(config, "optimizer"))
+    optimizer = build_optimizer(config, model)
+    updates = math.ceil(steps_per_epoch / config.trainer.accumulate)
+    span = Span(schedule_epochs(config.trainer.epochs, config.trainer.max_steps, updates))
     return TrainState(
         model=model,
         loss=assembly.loss.to(device),
@@ -103,21 +107,30 @@ def build_state(assembly: Assembly, device: torch.device, steps_per_epoch: int) 
         optimizer=optimizer,
         spec=assembly.data.spec,
         device=device,
-        schedule=build_schedule(config, optimizer, steps_per_epoch),
+        schedule=build_schedule(config, optimizer, updates, span),
         scaler=torch.amp.GradScaler(device.type) if config.device.precision == "fp16" else None,
         frozen=assembly.frozen,
     )
 
 
-def build_schedule(config: Config, optimizer: torch.optim.Optimizer, steps_per_epoch: int) -> Schedule | None:
-    """The learning-rate schedule, or None."""
-    trainer = config.trainer
-    updates = math.ceil(steps_per_epoch / trainer.accumulate)
-    epochs = trainer.epochs
-    if trainer.max_steps is not None:
-        epochs = min(epochs, math.ceil(trainer.max_steps / updates))
+def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer, with the rates of the configuration."""
+    make = OPTIMIZERS.get(config.optimizer.name)
+    optimizer: torch.optim.Optimizer = make(Trainable(model), **arguments(config, "optimizer"))
+    return optimizer
+
+
+def schedule_epochs(epochs: int, max_steps: int | None, updates: int) -> int:
+    """The number of epochs that a schedule of the whole run spans; `updates` are the optimizer steps of each."""
+    return epochs if max_steps is None else min(epochs, math.ceil(max_steps / updates))
+
+
+def build_schedule(config: Config, optimizer: torch.optim.Optimizer, updates: int, span: Span) -> Schedule | None:
+    """The learning-rate schedule for a part of the run, or None; `updates` are the optimizer steps of an epoch."""
     make = SCHEDULERS.get(config.scheduler.name)
     schedule: Schedule | None = make(
-        optimizer, epochs=epochs, steps_per_epoch=updates, **arguments(config, "scheduler")
+        optimizer, epochs=span.epochs, steps_per_epoch=updates, **arguments(config, "scheduler")
     )
+    if schedule is not None:
+        schedule.span = span
     return schedule

@@ -38,7 +38,7 @@ def write_facts(context: RunContext) -> None:
         state="running", name=context.name, pid=getpid(), host=socket.gethostname(), started=started or now(),
         ended=None, kind=None, error=None, traceback=None, exit_code=None,
     )  # fmt: skip
-    if not context.resumed:
+    if context.overrides or not context.resumed:
         write_atomic(run.file("overrides.txt"), "".join(f"{word}\n" for word in context.overrides).encode())
     plugins = loaded()
     for plugin in plugins:

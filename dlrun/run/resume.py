@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+import shlex
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,12 +12,14 @@ from typing import TYPE_CHECKING
 from dlrun.config.config import Config, current_schema
 from dlrun.config.schema.effects import Effect
 from dlrun.errors import RunError, cannot_write
-from dlrun.objectives.length import depends_on_length
+from dlrun.objectives.length import choose, depends_on_length
 from dlrun.plain import Values
+from dlrun.report.tables import format_value
 from dlrun.run.outcome import Outcome, Train, before_it_began
 from dlrun.run.screen import Screen, shorter
 from dlrun.run.signals import Interrupted, Signals
 from dlrun.store import checkpoint as files
+from dlrun.store.reader import RESUMED
 from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
 
@@ -24,6 +28,18 @@ if TYPE_CHECKING:
 
 ALLOWED = ("device.precision", "plugins")  # may change the result, but also what lets a run go on elsewhere
 DONE = ("finished", "pruned")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What `dlrun resume` is asked for besides the new configuration."""
+
+    forced: frozenset[str] = frozenset()  # keys that may change all the same
+    schedule: str | None = None  # how a schedule goes on that depends on the length: stretch, hold or restart
+    words: tuple[str, ...] = ()  # of the command, for overrides.txt
+
+
+NOTHING = Asked()
 
 
 def stored_config(run: RunDir) -> Config:
@@ -40,13 +56,13 @@ def resume(
     train: Train,
     screen: Screen,
     argv: Sequence[str] = (),
-    forced: set[str] | None = None,
+    asked: Asked = NOTHING,
     on_epoch: Callable[[dict[str, float]], bool] | None = None,
 ) -> Outcome:
     """Go on in `run` with `config`, which may differ from the run's own only in what does not change the past."""
     run.settle()
     own = stored_config(run)
-    refuse_changes(own, config, forced or set())
+    refuse_changes(own, config, asked)
     if done := already_finished(run, own, config):
         screen.line(done, always=True)
         return Outcome(run, summary=read_json(run.summary))
@@ -60,10 +76,15 @@ def resume(
             lock(run)
             refuse_to_lose(run)
             components = build(config)
-            values = starting_point(run, own, config, components, screen, forced or set())
+            values = starting_point(run, own, config, components, screen, asked)
+            words = asked.words or [f"{each.key}={format_value(each.new)}" for each in changes(own, config)]
+            overrides = own_overrides(run)
             if values is None:
                 check_initial(config, components.state.model)
-            context = RunContext(run, components, screen, signals, own_overrides(run), argv)
+                overrides += [word for word in words if "=" in word or word.startswith("~")]
+            elif words and (line := resumed_line(values, words)) not in overrides:
+                overrides.append(line)
+            context = RunContext(run, components, screen, signals, overrides, argv)
             return Session(context, partial(load_initial, train=train), on_epoch).go(values)
         except Interrupted as interrupted:
             return before_it_began(interrupted, screen, run)
@@ -72,7 +93,7 @@ def resume(
 
 
 def starting_point(
-    run: RunDir, own: Config, config: Config, components: Components, screen: Screen, forced: set[str]
+    run: RunDir, own: Config, config: Config, components: Components, screen: Screen, asked: Asked
 ) -> Values | None:
     """The newest whole checkpoint, made to fit what was changed, or None: from the beginning. Says which."""
     from dlrun.run import adapt
@@ -84,13 +105,24 @@ def starting_point(
     for reason in skipped:
         screen.line(f"skipped: {reason}", style="yellow")
     screen.line(f"resuming from {shorter(path)} (epoch {values['epoch'] + 1}, step {values['step']})")
-    if not any(key.split(".")[0] == "dataset" for key in forced):
+    if not any(key.split(".")[0] == "dataset" for key in asked.forced):
         adapt.check_data(values, components)
-    for line in [*adapt.differences(run, values, components), *adapt.adapt(run, values, own, config, components)]:
+    changed = adapt.adapt(run, values, own, config, components, asked.schedule)
+    for line in [*adapt.differences(run, values, components), *changed]:
         screen.line(line, style="yellow")
-    if forced:
-        values["stopper"]["reason"] = None
+    go_on_after_a_stop(values, own, config, asked)
     return values
+
+
+def go_on_after_a_stop(values: Values, own: Config, config: Config, asked: Asked) -> None:
+    """Forget why training stopped early where that holds no longer; where it does, a longer run is a `RunError`."""
+    stopper, patience = values["stopper"], config.trainer.early_stop.patience
+    more = own.trainer.early_stop.patience != patience and (patience or math.inf) > stopper["without_improvement"]
+    if asked.forced or more:
+        stopper["reason"] = None
+    elif stopper["reason"] and any(each.effect.on_resume == "longer" for each in changes(own, config)):
+        hint = "Give it more patience (trainer.early_stop.patience=N or null)" if patience else "Start a new run"
+        raise RunError(f"the run stopped early: {stopper['reason']}. A longer run would stop there, too. {hint}.")
 
 
 def refuse_to_lose(run: RunDir) -> None:
@@ -109,9 +141,14 @@ def refuse_to_lose(run: RunDir) -> None:
 
 
 def own_overrides(run: RunDir) -> list[str]:
-    """The words that made the run: they stay, also when it starts again from the beginning."""
+    """The lines of overrides.txt: they stay, also when the run starts again from the beginning."""
     path = run.file("overrides.txt")
     return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+
+
+def resumed_line(values: Values, words: Sequence[str]) -> str:
+    """A comment in overrides.txt: where the run went on, and with which words."""
+    return f"{RESUMED}after epoch {values['epoch']}, step {values['step']}: {shlex.join(words)}"
 
 
 def lock(run: RunDir) -> None:
@@ -149,24 +186,36 @@ def changes(own: Config, config: Config) -> list[Change]:
     return [Change(key, old.get(key), new.get(key), schema.effect(key, config)) for key in differ]
 
 
-def refuse_changes(own: Config, config: Config, forced: set[str]) -> None:
+def refuse_changes(own: Config, config: Config, asked: Asked = NOTHING) -> None:
     """Raise `RunError` listing the keys that may not change in the middle of a run."""
-    refused = [each for each in changes(own, config) if not allowed(each, own) and not within(each.key, forced)]
+    changed = changes(own, config)
+    refused = [each for each in changed if not allowed(each) and not within(each.key, asked.forced)]
     if refused:
-        lines = [f"  {each.key}: {each.old} in the run, {each.new} now{why(each, own)}" for each in refused]
+        lines = [f"  {each.key}: {each.old} in the run, {each.new} now" for each in refused]
         text = "these settings may not change in the middle of a run:\n" + "\n".join(lines)
         raise RunError(f"{text}\nStart a new run, or insist with `dlrun resume RUN --force KEY=VALUE`.")
+    lengths = [each for each in changed if asks_for_a_schedule(each, own, config, asked)]
+    if lengths:
+        lines = [f"{each.key}: {each.old} in the run, {each.new} now" for each in lengths]
+        words = " ".join(f"{each.key}={format_value(each.new)}" for each in lengths)
+        raise RunError(f"{', '.join(lines)}. The {own.scheduler.name} schedule depends on the length.\n{choose(words)}")
 
 
-def within(key: str, forced: set[str]) -> bool:
+def within(key: str, forced: Collection[str]) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in forced)
 
 
-def allowed(change: Change, own: Config) -> bool:
+def allowed(change: Change) -> bool:
     """May this key change?"""
     if change.effect.on_resume == "longer":
-        return longer(change.old, change.new) and not length_matters(own)
+        return longer(change.old, change.new)
     return change.effect.on_resume == "always" or change.key in ALLOWED
+
+
+def asks_for_a_schedule(change: Change, own: Config, config: Config, asked: Asked) -> bool:
+    """Is the run given another length, under a schedule that depends on it, without a word on how that goes on?"""
+    same = own.section("scheduler") == config.section("scheduler")
+    return change.effect.name == "length" and same and length_matters(own) and asked.schedule is None
 
 
 def longer(old: object, new: object) -> bool:
@@ -177,9 +226,3 @@ def longer(old: object, new: object) -> bool:
 def length_matters(own: Config) -> bool:
     """Does the schedule depend on how long the run is? (A cosine past its end would raise the rate again.)"""
     return depends_on_length(own.scheduler.name, own.section("scheduler"))
-
-
-def why(change: Change, own: Config) -> str:
-    if change.effect.on_resume == "longer" and length_matters(own):
-        return f" (the {own.scheduler.name} schedule depends on the length)"
-    return ""

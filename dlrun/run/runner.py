@@ -11,9 +11,10 @@ from functools import partial
 from dlrun.config.compose import overlay
 from dlrun.config.config import Config
 from dlrun.config.schema.words import key_of
-from dlrun.errors import RunError, cannot_write
+from dlrun.errors import ConfigError, Problem, RunError, cannot_write, did_you_mean
+from dlrun.objectives.length import CHOICES
 from dlrun.run.outcome import Outcome, before_it_began
-from dlrun.run.resume import resume, stored_config
+from dlrun.run.resume import Asked, resume, stored_config
 from dlrun.run.screen import Screen
 from dlrun.run.signals import Interrupted, Signals
 from dlrun.store.claim import claim, fresh_dir
@@ -27,13 +28,19 @@ def run_command(config: Config, *, overrides: Sequence[str], argv: Sequence[str]
     return train(config, overrides=overrides, argv=argv, screen=Screen(quiet=quiet)).exit_code
 
 
-def resume_command(run: str, overrides: list[str], force: list[str], *, argv: Sequence[str], quiet: bool) -> int:
-    """`dlrun resume RUN [OVERRIDES] [--force KEY=VALUE ...]`. Returns the exit code."""
+def resume_command(
+    run: str, overrides: list[str], force: list[str], schedule: str | None, *, argv: Sequence[str], quiet: bool
+) -> int:
+    """`dlrun resume RUN [OVERRIDES] [--force KEY=VALUE ...] [--schedule HOW]`. Returns the exit code."""
+    if schedule not in (None, *CHOICES):
+        hint = did_you_mean(schedule, CHOICES) or f"Allowed: {', '.join(CHOICES)}."
+        raise ConfigError(Problem("--schedule", f"there is no {schedule!r}.", hint))
     directory = find_run(run)
     config = overlay(stored_config(directory), [*overrides, *force])
-    forced = {key_of(word) for word in force}
+    flags = [*(["--schedule", schedule] if schedule else []), *(["--force", *force] if force else [])]
+    asked = Asked(frozenset(map(key_of, force)), schedule, (*overrides, *flags))
     screen = Screen(quiet=quiet)
-    return resume(directory, config, train=train, screen=screen, argv=argv, forced=forced).exit_code
+    return resume(directory, config, train=train, screen=screen, argv=argv, asked=asked).exit_code
 
 
 def train(

@@ -23,6 +23,7 @@ from dlrun.store.failure import Failure, read_failure
 from dlrun.store.marks import folders_of
 from dlrun.store.reading import Columns, read_columns, read_json, read_lines, read_yaml
 
+RESUMED = "# resumed "  # begins a line of overrides.txt: where the run went on, and with which words
 OLD_MAXIMA = ("accuracy", "r2", "f1", "precision", "recall", "auc")  # of runs that do not say which way is better
 
 
@@ -142,23 +143,41 @@ class StoredRun:
     @property
     def command(self) -> str:
         """The command that repeats this run elsewhere, or the empty string when it is not known."""
-        lines = read_lines(self.file("overrides.txt"))
-        if lines is None:
+        if self.words is None:
             return ""
-        return shlex.join(["dlrun", *repeated(lines, text_schema())])
+        return shlex.join(["dlrun", *repeated(self.words, text_schema())])
+
+    @property
+    def commands(self) -> str:
+        """The command, and a line each for what the run was resumed with: `dlrun resume RUN ...  # after epoch 4`."""
+        lines = (line.removeprefix(RESUMED).partition(": ") for line in self.resumed)
+        return "\n".join([self.command, *(f"dlrun resume RUN {words}  # {when}" for when, _, words in lines)])
+
+    @cached_property
+    def words(self) -> list[str] | None:
+        """The words of the command that began the run (None when they are not known)."""
+        lines = read_lines(self.file("overrides.txt"))
+        return None if lines is None else [line for line in lines if not line.startswith(RESUMED)]
+
+    @cached_property
+    def resumed(self) -> list[str]:
+        """The lines of overrides.txt that say what the run was resumed with."""
+        return [line for line in read_lines(self.file("overrides.txt")) or [] if line.startswith(RESUMED)]
 
     @property
     def choices(self) -> dict[str, str]:
         """The options that the command chose for groups: `optimizer`: `momentum`."""
-        pairs = (line.partition("=") for line in read_lines(self.file("overrides.txt")) or [])
+        pairs = (word.partition("=") for word in self.words or [])
         groups = {name for name, section in self.config.items() if isinstance(section, Mapping)}
         return {key: option for key, _, option in pairs if key in groups and option.isidentifier()}
 
     @property
     def overridden(self) -> set[str] | None:
-        """The keys that the command set (None when the command is not known)."""
-        lines = read_lines(self.file("overrides.txt"))
-        return None if lines is None else {key_of(line) for line in lines}
+        """The keys that the commands set (None when the first is not known)."""
+        if self.words is None:
+            return None
+        later = (word for line in self.resumed for word in line.partition(": ")[2].split() if "=" in word)
+        return {key_of(word) for word in (*self.words, *later)}
 
     @property
     def failure(self) -> Failure | None:

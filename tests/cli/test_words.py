@@ -100,7 +100,11 @@ def test_a_sweep(command: Run, calls: list[Any]) -> None:
 
 def test_commands_call_their_functions(command: Run, calls: list[Any], tmp_path: Path) -> None:
     lines = [
-        (["resume", "last", "device=cpu", "--force", "seed=4"], ("last", ["device=cpu"], ["seed=4"]), {"quiet": False}),
+        (
+            ["resume", "last", "device=cpu", "--force", "seed=4"],
+            ("last", ["device=cpu"], ["seed=4"], None),
+            {"quiet": False},
+        ),
         (["replay", "last"], ("last",), {}),
         (["compare", "a", "b", "--output", "c"], (["a", "b"], Path("c")), {}),
         (

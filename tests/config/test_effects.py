@@ -41,9 +41,10 @@ def test_other_facts_make_it_a_remark(text: str) -> None:
     ("effect", "keys"),
     [
         ("", "seed freeze init_from plugins optimizer.lr model.name device.precision device.strategy trainer.eval_every"
-             " dataset.val_fraction trainer.early_stop.patience"),
+             " dataset.val_fraction trainer.early_stop.min_delta"),
         ("selects", "checkpoint.monitor checkpoint.mode"),
         ("length", "trainer.epochs trainer.max_steps"),
+        ("stops", "trainer.early_stop.patience"),
         ("speed", "device.name device.threads device.compile device.fast device.deterministic dataset.workers"
                   " dataset.in_memory dataset.root trainer.detect_anomaly"),
         ("shown", "trainer.print_every trainer.log_every trainer.profile logger.name logger"),

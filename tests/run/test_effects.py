@@ -10,7 +10,7 @@ import dlrun
 from dlrun import cli
 from dlrun.errors import RunError
 from dlrun.run.initial import of_identity, shared_words
-from dlrun.run.resume import refuse_changes
+from dlrun.run.resume import Asked, refuse_changes
 from dlrun.store.files import write_json
 from dlrun.store.reader import StoredRun
 from dlrun.store.reading import read_json
@@ -25,10 +25,10 @@ MNIST = ["dataset=mnist", "model=cnn", "dataset.val_fraction=0.1"]
      "dataset.root=/elsewhere", "dataset.in_memory=false", "trainer.print_every=1", "trainer.log_every=3",
      "trainer.detect_anomaly=true", "trainer.profile=true", "logger=jsonl", "checkpoint.keep=3",
      "checkpoint.monitor=val_accuracy", "checkpoint.mode=max", "run.name=x", "resume=auto", "sweep.slurm={a: 1}",
-     "trainer.epochs=30"],
+     "trainer.epochs=30", "trainer.early_stop.patience=null"],
 )  # fmt: skip
 def test_may_change_in_the_middle_of_a_run(word: str) -> None:
-    refuse_changes(dlrun.compose(MNIST), dlrun.compose([*MNIST, word]), set())
+    refuse_changes(dlrun.compose(MNIST), dlrun.compose([*MNIST, word]))
 
 
 @pytest.mark.parametrize(
@@ -46,13 +46,13 @@ def test_may_change_in_the_middle_of_a_run(word: str) -> None:
 def test_may_not_change_in_the_middle_of_a_run(word: str, told: str) -> None:
     own, config = dlrun.compose(MNIST), dlrun.compose([*MNIST, word])
     with pytest.raises(RunError, match=told):
-        refuse_changes(own, config, set())
-    refuse_changes(own, config, {word.partition("=")[0]})
+        refuse_changes(own, config)
+    refuse_changes(own, config, Asked(frozenset({word.partition("=")[0]})))
 
 
 def test_plugins_may_be_named_otherwise(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("")
-    refuse_changes(dlrun.compose(), dlrun.compose([f"plugins=[{tmp_path / 'mine.py'}]"]), set())
+    refuse_changes(dlrun.compose(), dlrun.compose([f"plugins=[{tmp_path / 'mine.py'}]"]))
 
 
 # --- what is repeated -------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ RESULT = Effect("", "changes the result", True, True, "never")
 _ALL = (
     Effect("selects", "selects the best epoch; may change on resume", True, True),
     Effect("length", "sets the length of the run; may only grow on resume", True, True, "longer"),
+    Effect("stops", "sets when the run stops early; may only grow on resume", True, True, "longer"),
     Effect("speed", "does not change the result; may change on resume", False, True),
     Effect("shown", "changes only what is shown; may change on resume", False, False),
     Effect("kept", "changes only what is kept, and where; may change on resume", False, False),

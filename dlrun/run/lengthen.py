@@ -1,0 +1,121 @@
+"""The learning-rate schedule of a run that goes on: made for the part of the run that it was made for, or, where the
+run was given another length, as the user chooses.
+"""
+
+from __future__ import annotations
+
+import math
+
+from dlrun.config.config import Config
+from dlrun.engine.state import TrainState
+from dlrun.errors import RunError
+from dlrun.objectives.length import choose, depends_on_length
+from dlrun.objectives.schedule import Schedule, Span, current_lr
+from dlrun.objectives.without_dynamo import optimizer_state_dict
+from dlrun.plain import Values
+from dlrun.run.build import build_optimizer, build_schedule, schedule_epochs
+from dlrun.run.context import Components
+
+CHANGED = ("lr", "momentum", "betas")  # of a group's settings, what a schedule changes; it adds others
+NOTHING = 1e-9  # a share of the first rate: less trains nothing
+
+
+def follow(values: Values, config: Config, components: Components, choice: str | None) -> list[str]:
+    """Make the schedule that the checkpoint's `values` are of; returns lines on what has changed.
+
+    Where the checkpoint is of a run of another length and the schedule depends on it, it is made by `choice`:
+    `stretch`, `hold` or `restart`. Raises `RunError` if none was made, and for a rate of 0 that would be held.
+    """
+    schedule, saved = components.state.schedule, values.get("scheduler")
+    if not isinstance(schedule, Schedule) or schedule.span is None or saved is None or schedule.interval == "metric":
+        return []
+    if not depends_on_length(config.scheduler.name, config.section("scheduler")):
+        return []
+    length, before = schedule.span.epochs, length_before(values, components)
+    span = Span(**saved["span"]) if "span" in saved else Span(before)
+    if before == length:
+        if span != schedule.span:
+            remake(components, span)
+        return []
+    if choice is None:
+        what = f"the {config.scheduler.name} schedule depends on the length, which was {before} epochs and is {length}"
+        raise RunError(f"{what}. {choose(f'trainer.epochs={config.trainer.epochs}')}")
+    name = f"the {config.scheduler.name} schedule"
+    if choice == "hold":
+        rate = hold(components, span)
+        return [f"{name} ends as planned, and its last rate stays (lr {rate:.3g})"]
+    if choice == "restart":
+        restart(values, components, length)
+        return [f"{name} begins again, over the {epochs_left(values, length)} epochs that are left"]
+    stretch(values, components, Span(length - span.begin_epoch, span.begin_epoch, span.begin_step))
+    return [f"{name} goes on as one of {length - span.begin_epoch} epochs, from where it stands"]
+
+
+def updates_of(components: Components) -> int:
+    """The number of optimizer steps in an epoch."""
+    return math.ceil(len(components.batches["train"]) / components.plan.accumulate)
+
+
+def length_before(values: Values, components: Components) -> int:
+    """The number of epochs that the run was to have when the checkpoint was written."""
+    trainer = (values.get("config") or {}).get("trainer") or {}
+    now = components.config.trainer
+    limits = trainer.get("epochs", now.epochs), trainer.get("max_steps", now.max_steps)
+    return schedule_epochs(*limits, updates_of(components))
+
+
+def epochs_left(values: Values, length: int) -> int:
+    return max(1, length - int(values["epoch"]))
+
+
+def remake(components: Components, span: Span) -> Schedule:
+    """The schedule for another part of the run, at its beginning, with the rates of the configuration."""
+    state, config = components.state, components.config
+    fresh = build_optimizer(config, state.model)
+    for group, new in zip(state.optimizer.param_groups, fresh.param_groups, strict=True):
+        for key in [key for key in group if key not in new]:
+            del group[key]  # what the former schedule added
+        group |= {key: new[key] for key in CHANGED if key in new}
+    schedule = build_schedule(config, state.optimizer, updates_of(components), span)
+    assert schedule is not None
+    if schedule.last is None:  # a user's
+        schedule.last = span.epochs * (1 if schedule.interval == "epoch" else updates_of(components))
+    state.schedule = schedule
+    return schedule
+
+
+def hold(components: Components, span: Span) -> float:
+    """Let the schedule end as planned. Returns the rate that stays. Raises `RunError` if that is 0."""
+    schedule = remake(components, span)
+    first = max(float(group.get("initial_lr", group["lr"])) for group in components.state.optimizer.param_groups)
+    advance(schedule, schedule.last or 0)
+    rate = current_lr(components.state.optimizer)
+    if rate <= NOTHING * first:
+        raise RunError("--schedule hold: the schedule ends at a learning rate of 0. Use stretch or restart.")
+    remake(components, span)
+    return rate
+
+
+def restart(values: Values, components: Components, length: int) -> None:
+    """Begin the schedule again at the checkpoint, for the epochs up to `length`."""
+    remake(components, Span(epochs_left(values, length), int(values["epoch"]), int(values["step"])))
+    store(values, components.state)
+
+
+def stretch(values: Values, components: Components, span: Span) -> None:
+    """Put a schedule of another length where the checkpoint stands in it."""
+    schedule = remake(components, span)
+    by_epoch = schedule.interval == "epoch"
+    advance(schedule, values["epoch"] - span.begin_epoch if by_epoch else values["step"] - span.begin_step)
+    store(values, components.state)
+
+
+def advance(schedule: Schedule, steps: int) -> None:
+    for _ in range(steps):
+        schedule.step()
+
+
+def store(values: Values, state: TrainState) -> None:
+    """The schedule and the rates as they are now go into the checkpoint's values; the moments stay."""
+    values["optimizer"]["param_groups"] = optimizer_state_dict(state.optimizer)["param_groups"]
+    values["scheduler"] = None if state.schedule is None else state.schedule.state_dict()
