@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dlrun.checks.grid import draw_grid
 from dlrun.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ def show_command(config: Config, *, count: int, output: str | None) -> int:
     print("\n".join(describe(data)))
     title = f"The first {rows.count} of {name}:"
     if _is_image(data.spec):
-        from dlrun.checks.grid import draw_grid
-
         path = Path(output or Path("outputs", "show", f"{data.spec.name}.png"))
         draw_grid(path, rows.inputs, rows.target, captions(data.spec, rows), data.spec)
         print(f"\n{title} {path}")

@@ -8,10 +8,8 @@ from dlrun.components.registry import TABLES
 from dlrun.config.config import Config
 
 MODULES = (
-    "dlrun.run.runner", "dlrun.run.build", "dlrun.run.resume", "dlrun.run.closing", "dlrun.run.recorder",
-    "dlrun.run.session", "torch.optim.lr_scheduler", "dlrun.report.curves", "dlrun.report.confusion",
-    "dlrun.report.mistakes", "dlrun.report.fits", "dlrun.report.style:warm_up",
-    "hydra.core.override_parser.overrides_parser",
+    "dlrun.run.runner", "dlrun.run.session", "dlrun.run.initial", "dlrun.run.adapt", "torch.optim.lr_scheduler",
+    "dlrun.report.style:warm_up", "hydra.core.override_parser.overrides_parser",
 )  # fmt: skip
 
 

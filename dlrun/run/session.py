@@ -17,6 +17,7 @@ from dlrun.run.context import LoadInitial, RunContext
 from dlrun.run.failure import failed
 from dlrun.run.opening import begin
 from dlrun.run.outcome import Outcome
+from dlrun.run.profiling import ProfiledStep
 from dlrun.run.recorder import Recorder
 from dlrun.run.screen import words_for
 from dlrun.run.signals import EXIT_CODES, Interrupted
@@ -72,8 +73,6 @@ class Session:
         context = self.context
         plan, profiled = context.plan, None
         if context.config.trainer.profile:
-            from dlrun.run.profiling import ProfiledStep
-
             steps = context.batches_to_do() - context.batches_done()
             profiled = ProfiledStep(plan.step, context.run, context.state.device.type, steps)
             plan = replace(plan, step=profiled)
