@@ -220,15 +220,14 @@ def _runs() -> list[str]:
 
 def _print_config(words: CommandLine) -> int:
     """`--cfg job`: the configuration, checked, as YAML on stdout."""
-    from dlrun.config.compose import prepare
-    from dlrun.config.compose import read_draft as read_draft
+    from dlrun.config.compose import open_draft
     from dlrun.config.schema.yamls import dumps
 
     if words.value("--cfg") != "job":
         raise ConfigError(
             Problem("--cfg", f"prints the job's configuration, not {words.value('--cfg')!r}.", "Write --cfg job.")
         )
-    draft = read_draft(words.overrides, prepare(words.overrides, **words.options)).single()
+    draft = open_draft(words.overrides, **words.options).single()
     config = draft.config()
     print(config.to_yaml() if "--resolve" in words.flags else dumps(draft.values()), end="")
     return 0

@@ -79,10 +79,10 @@ def _config(words: CommandLine) -> Any:
 
 def _data_config(words: CommandLine) -> Any:
     """The configuration of a command that only looks at the data: model and loss need not fit them."""
-    from dlrun.config.compose import prepare, read_draft
+    from dlrun.config.compose import open_draft
     from dlrun.config.config import Config
 
-    draft = read_draft(words.overrides, prepare(words.overrides, **words.options)).single()
+    draft = open_draft(words.overrides, **words.options).single()
     clean, problems = draft.checked()
     misfits = {"model", "loss"} if {"model", "loss"} <= clean.keys() and not draft.problems else set()
     problems = [problem for problem in problems if problem.key not in misfits]
@@ -93,21 +93,23 @@ def _data_config(words: CommandLine) -> Any:
 
 def _plugins(words: CommandLine) -> None:
     """Import the plug-ins for a command that reads a run's own configuration."""
-    from dlrun.config.compose import prepare
+    from dlrun.config.compose import import_plugins
 
-    prepare(words.overrides, **words.options)
+    import_plugins(words.overrides, **words.options)
 
 
 def _list(words: CommandLine) -> int:
-    from dlrun.config.compose import prepare
+    from dlrun.config.compose import import_plugins
+    from dlrun.config.config import current_schema
     from dlrun.config.schema.pages import list_page
 
-    print(list_page(words.plain[0] if words.plain else None, prepare((), **words.options)))
+    import_plugins(**words.options)
+    print(list_page(words.plain[0] if words.plain else None, current_schema()))
     return 0
 
 
 def _explain(words: CommandLine) -> int:
-    from dlrun.config.compose import prepare, read_draft
+    from dlrun.config.compose import open_draft
     from dlrun.config.explain import explain
     from dlrun.config.schema.schema import GROUPS
 
@@ -117,7 +119,7 @@ def _explain(words: CommandLine) -> int:
         raise ConfigError(Problem("explain", "needs a key, a group or GROUP=OPTION.", COMMANDS["explain"].usage))
     if "=" in asked and asked.partition("=")[0] not in GROUPS:
         rest.append(asked)  # `explain optimizer.lr=0.1` is about the key, so set
-    draft = read_draft(rest, prepare(rest, **words.options)).single()
+    draft = open_draft(rest, **words.options).single()
     if draft.problems:
         raise ConfigError(draft.problems)
     print(explain(asked, draft))

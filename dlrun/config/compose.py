@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.components import plugins
-from dlrun.components.signature import signature_options
 from dlrun.config.checks import check, nearest_key
-from dlrun.config.config import Config
+from dlrun.config.config import Config, current_schema
 from dlrun.config.overrides.grammar import Override, read_overrides
 from dlrun.config.overrides.interpolate import hide, resolve, show
 from dlrun.config.overrides.values import needs_quotes, read_value
 from dlrun.config.schema.contract import format_yaml
-from dlrun.config.schema.schema import GROUPS, Schema, config_dirs, read_schema, settings_files
+from dlrun.config.schema.schema import GROUPS, Schema, config_dirs, settings_files
 from dlrun.errors import ConfigError, Problem
 
 
@@ -39,9 +38,8 @@ def compose(
     `config_dir` is searched before dlrun's own files, and so is ./conf if it holds a dlrun.yaml (unless
     `search_cwd` is false). Raises `ConfigError` with every problem found.
     """
-    choices = prepare(overrides, config_dir=config_dir, search_cwd=search_cwd, plugin_files=plugin_files)
-    draft = read_draft(list(overrides), choices).single()
-    return draft.config()
+    draft = open_draft(overrides, config_dir=config_dir, search_cwd=search_cwd, plugin_files=plugin_files)
+    return draft.single().config()
 
 
 def overlay(own: Config, overrides: Sequence[str], *, plugin_files: Sequence[str] = ()) -> Config:
@@ -50,34 +48,31 @@ def overlay(own: Config, overrides: Sequence[str], *, plugin_files: Sequence[str
     A group takes the chosen option as a whole; everything else stays, and is never resolved: only the words are this
     user's. Raises `ConfigError` with every problem.
     """
-    choices = prepare(overrides, plugin_files=plugin_files)
-    draft = read_draft(overrides, choices).single()
+    draft = open_draft(overrides, plugin_files=plugin_files).single()
     if draft.problems:
         raise ConfigError(draft.problems)
     kept: list[str] = []
     values = hide(own.to_dict(), kept)
     for word in draft.words:
         if word.is_group:
-            values[word.key] = base(choices, ((word.key, word.value),))[word.key]
-        elif problem := put(values, word, choices):
+            values[word.key] = base(draft.menu, ((word.key, word.value),))[word.key]
+        elif problem := put(values, word, draft.menu):
             draft.problems.append(problem)
     return draft.config(values, kept)
 
 
-def prepare(
+def import_plugins(
     overrides: Sequence[str] = (),
     *,
     config_dir: str | Path | None = None,
     search_cwd: bool = True,
     plugin_files: Sequence[str] = (),
-) -> Schema:
-    """Import the plug-ins that are to be imported; the menu with their components. Raises `ConfigError`."""
-    dirs = config_dirs(config_dir, search_cwd)
+) -> None:
+    """Import the plug-ins that are to be imported. Raises `ConfigError`."""
     _entry_points()
-    plugins.load_settings(settings_files(dirs))
+    plugins.load_settings(settings_files(config_dirs(config_dir, search_cwd)))
     plugins.load(literal_plugins(overrides), "plugins")
     plugins.load(plugin_files, "--plugin")
-    return read_schema(dirs, signature_options())
 
 
 @lru_cache(maxsize=1)
@@ -146,6 +141,18 @@ class Draft:
         if problems:
             raise ConfigError(list(dict.fromkeys(problems)))
         return Config(clean)
+
+
+def open_draft(
+    overrides: Sequence[str],
+    *,
+    config_dir: str | Path | None = None,
+    search_cwd: bool = True,
+    plugin_files: Sequence[str] = (),
+) -> Draft:
+    """The words as a draft, read by the files and the plug-ins that they name. Raises `ConfigError`."""
+    import_plugins(overrides, config_dir=config_dir, search_cwd=search_cwd, plugin_files=plugin_files)
+    return read_draft(overrides, current_schema(config_dir, search_cwd))
 
 
 def read_draft(overrides: Sequence[str], choices: Schema) -> Draft:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from dlrun.components.signature import signature_options
 from dlrun.config.checks import check
 from dlrun.config.schema import yamls
 from dlrun.config.schema.schema import COMPONENTS, Schema, config_dirs, read_schema
@@ -136,11 +137,9 @@ def identity_of(config: Config, choices: Schema) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def current_schema() -> Schema:
-    """The menu of this moment: our files, the user's ./conf, and components that plug-ins have registered."""
-    from dlrun.components.signature import signature_options
-
-    return read_schema(config_dirs(), signature_options())
+def current_schema(config_dir: str | Path | None = None, search_cwd: bool = True) -> Schema:
+    """The schema of this moment: our files, the user's ./conf, and components that plug-ins have registered."""
+    return read_schema(config_dirs(config_dir, search_cwd), signature_options())
 
 
 def not_registered(values: Mapping[str, Any], choices: Schema) -> list[Problem]:

@@ -15,7 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from dlrun.config.compose import Draft, prepare, read_draft
+from dlrun.config.compose import Draft, open_draft, read_draft
 from dlrun.config.config import Config
 from dlrun.config.job import Job, Rows, Space, make_job, without_params
 from dlrun.config.overrides.grammar import read_word
@@ -65,8 +65,8 @@ def expand(
     plugin_files: Sequence[str] = (),
 ) -> Expansion:
     """The jobs that these words describe. Raises `ConfigError` for what is wrong with all of them."""
-    choices = prepare(overrides, config_dir=config_dir, search_cwd=search_cwd, plugin_files=plugin_files)
-    return expand_draft(read_draft(overrides, choices))
+    draft = open_draft(overrides, config_dir=config_dir, search_cwd=search_cwd, plugin_files=plugin_files)
+    return expand_draft(draft)
 
 
 def plan(
@@ -78,8 +78,7 @@ def plan(
     plugin_files: Sequence[str] = (),
 ) -> Config | Expansion:
     """What a command line asks for: one run, or a sweep (`-m`, or an experiment with `sweep.params`)."""
-    choices = prepare(overrides, config_dir=config_dir, search_cwd=search_cwd, plugin_files=plugin_files)
-    draft = read_draft(overrides, choices)
+    draft = open_draft(overrides, config_dir=config_dir, search_cwd=search_cwd, plugin_files=plugin_files)
     if multirun or (not draft.problems and _sweeps_itself(draft)):
         return expand_draft(draft)
     return without_params(draft.single().config())

@@ -14,7 +14,7 @@ from dlrun.components import plugins
 from dlrun.components.registry import MODELS, TABLES
 from dlrun.components.signature import contract_of, find_contract
 from dlrun.config import compose as composing
-from dlrun.config.compose import compose, prepare, read_draft
+from dlrun.config.compose import compose, open_draft, read_draft
 from dlrun.config.config import Config
 from dlrun.config.expand import expand
 from dlrun.config.explain import explain
@@ -89,7 +89,7 @@ def test_it_is_checked_like_the_built_in_ones(folder: Path) -> None:
 
 
 def test_it_is_listed_and_explained(folder: Path) -> None:
-    choices = prepare(["plugins=[mine.py]"])
+    choices = open_draft(["plugins=[mine.py]"]).menu
     assert "my_net" in list_page("models", choices)
     assert "A net of my own." in list_page("models", choices)
     assert "With a long story" not in list_page("models", choices)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dlrun.config.compose import compose, layers_of, overlay, prepare, read_draft
+from dlrun.config.compose import compose, layers_of, open_draft, overlay, read_draft
 from dlrun.config.config import Config
 from dlrun.config.hydra.layers import merge
 from dlrun.config.schema.schema import COMPONENTS, GROUPS, builtin_conf, config_dirs, read_schema
@@ -331,8 +331,7 @@ def test_equals_hydras_own_composition(words: list[str]) -> None:
     with initialize_config_dir(str(builtin_conf()), version_base="1.3"):
         theirs = OmegaConf.to_container(hydra_compose("dlrun_primary", words))
     GlobalHydra.instance().clear()
-    choices = prepare(words)
-    assert read_draft(words, choices).values() == theirs
+    assert open_draft(words).values() == theirs
 
 
 def test_hydras_global_state_is_left_alone() -> None:

@@ -11,7 +11,7 @@ import pytest
 from torch import nn
 
 from dlrun.components.registry import register
-from dlrun.config.compose import compose, prepare, read_draft
+from dlrun.config.compose import compose, import_plugins, read_draft
 from dlrun.config.config import Config
 from dlrun.config.expand import Expansion, expand, plan
 from dlrun.config.overrides.values import Distribution, as_text, read_value
@@ -263,7 +263,7 @@ def test_two_hundred_jobs_read_each_choice_of_files_once(monkeypatch: pytest.Mon
     calls = []
     real = layers.stack
     monkeypatch.setattr(layers, "stack", lambda *given: calls.append(given) or real(*given))
-    prepare([])
+    import_plugins()
     found = expand(
         ["optimizer=sgd,momentum,adam,adamw", "optimizer.lr=0.5,0.1,0.01,0.001,0.2", "seed=range(10)", "run.name=once"]
     )

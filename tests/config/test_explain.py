@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dlrun.config.compose import prepare, read_draft
+from dlrun.config.compose import open_draft, read_draft
 from dlrun.config.explain import Origin, explain, provenance
 from dlrun.config.schema.completion import complete, script
 from dlrun.config.schema.pages import help_page, list_page
@@ -15,7 +15,7 @@ from dlrun.errors import ConfigError
 
 
 def told(asked: str, *words: str, conf: Path | None = None) -> str:
-    return explain(asked, read_draft(words, prepare(words, config_dir=conf)))
+    return explain(asked, open_draft(words, config_dir=conf))
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def conf(tmp_path: Path) -> Path:
 
 def test_who_set_a_value_and_what_it_replaced(conf: Path) -> None:
     words = ["experiment=own", "optimizer.lr=0.4"]
-    origins = provenance(read_draft(words, prepare(words, config_dir=conf)))["optimizer.lr"]
+    origins = provenance(open_draft(words, config_dir=conf))["optimizer.lr"]
     assert [(Path(o.source).name, o.value) for o in origins[:3]] == [
         ("adam.yaml", 0.001),
         ("dlrun.yaml", 0.2),
