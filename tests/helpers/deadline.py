@@ -22,7 +22,7 @@ def deadline(seconds: float) -> float:
 def start_seconds() -> float:
     """Seconds that a Python process takes to import torch here; measured once."""
     started = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import torch"], check=True)
+    subprocess.run([sys.executable, "-P", "-c", "import torch"], check=True)
     return time.monotonic() - started
 
 

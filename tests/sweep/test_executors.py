@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dlrun import cli
 from dlrun.errors import ConfigError, Kind
 from dlrun.store.failure import Failure
+from dlrun.processes import safe_path
 from dlrun.sweep.executors.base import Ended, failure_of
 from dlrun.sweep.state import last_line
 from tests.helpers import foreign
+from tests.helpers.deadline import wait_for
 from tests.helpers.sweep_fakes import FakeSweep, read_sweep, states
 
 QUICK = ["trainer=smoke", "device=cpu", "device.threads=1", "seed=0,1", "sweep.name=s", "--quiet"]
@@ -112,6 +116,23 @@ def submitted(state: Path, number: str) -> str:
 
     with open(state / "slurm" / f"{number}_submitted.pkl", "rb") as file:
         return json.dumps(pickle.load(file).args[0])
+
+
+@pytest.mark.parametrize(
+    ("end", "log"), [((os._exit, 9), r"slurm/\d+_0_log\.out"), ((os.abort,), r"slurm/\d+_0_log\.(out|err)")]
+)
+def test_a_batch_job_that_dies_is_not_said_to_have_finished(end: tuple[Any, ...], log: str, tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    from dlrun.sweep.executors.slurm import SlurmExecutor
+
+    executor = SlurmExecutor({"slurm": {"cluster": "local"}, "workers": 1}, tmp_path)
+    with safe_path():
+        executor.jobs["a"] = job = executor.executor.submit(*end)
+    ended: list[Ended] = []
+    wait_for(lambda: ended.extend(executor.wait(0)) or ended)
+    assert ended[0].code is None
+    assert re.fullmatch(rf"batch job {job.job_id} ended without a result( \(INTERRUPTED\))?: {log}", ended[0].note)
+    assert Path(ended[0].note.rpartition(": ")[2]).exists()
 
 
 def test_slurm_needs_sbatch_and_known_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,11 +17,13 @@ from typing import Any
 from dlrun.errors import ConfigError, Problem, RunError, first_line
 from dlrun.plain import Values
 from dlrun.processes import safe_path
+from dlrun.run.screen import shorter
 from dlrun.sweep.executors.base import Ended, needs_extra
 from dlrun.sweep.task import Task, run_task
 
 MOST = 64  # jobs in the queue when `sweep.workers` is auto
 SHARED = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node")
+SAYS_NOTHING = ("FINISHED", "COMPLETED", "UNKNOWN", "NO PROCESS AND NO RESULT")  # states of a job without a result
 POLL = 0.5  # seconds between looks at the result files
 
 
@@ -84,11 +86,14 @@ class SlurmExecutor:
         return [self.ending(slug, self.jobs.pop(slug)) for slug in ended]
 
     def ending(self, slug: str, job: Any) -> Ended:
-        """The exit code of a job that is done, or what SLURM says of its end."""
+        """The exit code of a job that is done, or what SLURM says of its end, and where its log is."""
         try:
             return Ended(slug, int(job.result()))
-        except Exception as error:  # submitit's, or whatever was raised in the job
-            return Ended(slug, None, note=f"batch job {job.job_id}: {job.state}, {first_line(error)}")
+        except Exception:  # submitit's, or whatever was raised in the job; the log has it
+            state = "" if job.state in SAYS_NOTHING else f" ({job.state})"
+            logs = [path for path in (job.paths.stderr, job.paths.stdout) if path.exists() and path.stat().st_size]
+            log = f": {shorter(logs[0])}" if logs else ", nor a log"
+            return Ended(slug, None, note=f"batch job {job.job_id} ended without a result{state}{log}")
 
     def stop(self, number: int) -> None:
         """scancel sends SIGTERM; SIGKILL follows after the cluster's KillWait."""
