@@ -16,8 +16,11 @@ from dlrun.errors import ConfigError, Problem, TrainingFailed, cannot_write
 from dlrun.run.signals import EXIT_CODES, Interrupted, Signals
 from dlrun.store.claim import is_at_fault
 from dlrun.store.files import now
+from dlrun.sweep import plan
 from dlrun.sweep.drive import Drive
-from dlrun.sweep.executors.base import Executor, make_executor
+from dlrun.sweep.executors.base import Executor
+from dlrun.sweep.executors.choose import make_executor
+from dlrun.sweep.executors.local import LocalExecutor
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.freeze import Frozen, forget, freeze_jobs, new_job, refresh
 from dlrun.sweep.names import job_words
@@ -112,15 +115,13 @@ def refuse_impossible(expansion: Expansion, settings: dict[str, Any]) -> None:
 
 def dry_run(expansion: Expansion, settings: dict[str, Any]) -> int:
     """Try every job, print the plan. 2 for impossible jobs (unless they are to be skipped), 3 for others that fail."""
-    from dlrun.sweep.plan import print_plan, try_jobs
-
     jobs = expansion.jobs or [some_job(expansion)]
     scratch = SweepDir("dry-run")
     frozen = freeze_jobs(scratch, expansion, jobs)
     say_of_jobs(expansion, frozen, settings)
-    tried = try_jobs(list(frozen.jobs.values()), settings, plugin_files())
+    tried = plan.try_jobs(list(frozen.jobs.values()), settings, plugin_files())
     searching = expansion.jobs != jobs
-    print_plan(tried, settings, int(min(settings["trials"], size(expansion.swept))) if searching else None)
+    plan.print_plan(tried, settings, int(min(settings["trials"], size(expansion.swept))) if searching else None)
     if any(one.impossible for one in tried) and not settings["skip_invalid"]:
         return 2
     return EXIT_FAILED if any(one.failure and not one.impossible for one in tried) else 0
@@ -254,10 +255,8 @@ def ready_executor(
 
 def check_first(executor: Executor, jobs: list[FrozenJob], screen: SweepScreen) -> None:
     """Build some jobs, if the executor works on this machine: elsewhere, there may be other data and devices."""
-    from dlrun.sweep.plan import LocalExecutor, check_kinds
-
     if isinstance(executor, LocalExecutor):
-        check_kinds(executor, jobs, plugin_files(), screen.note)
+        plan.check_kinds(executor, jobs, plugin_files(), screen.note)
 
 
 def some_job(expansion: Expansion) -> Job:
@@ -269,12 +268,12 @@ def make_source(sweep: SweepDir, expansion: Expansion | None, todo: list[FrozenJ
     """Where the jobs come from."""
     settings = sweep.settings
     if settings["search"] == "grid" and settings["pruner"] != "none" and todo:
-        from dlrun.sweep.samplers.optuna import OptunaSampler
-
-        return Pruned(sweep, todo, OptunaSampler("grid", settings["pruner"], {}, todo[0].config.seed, sweep))
+        return Pruned(sweep, todo, make_sampler(settings, {}, todo[0].config.seed, sweep))
     if expansion is None or settings["search"] == "grid":
         return Jobs(todo)
-    sampler = make_sampler(settings, expansion, sweep)
+    if expansion.left_out:
+        print(f"note: left out of the search, being impossible: {', '.join(expansion.left_out)}", file=sys.stderr)
+    sampler = make_sampler(settings, expansion.swept, expansion.config.seed, sweep)
     return Search(sweep, expansion, sampler, retry_failed=settings["retry_failed"])
 
 

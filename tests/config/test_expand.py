@@ -17,8 +17,8 @@ from dlrun.config.expand import Expansion, expand, plan
 from dlrun.config.overrides.values import Distribution, as_text, read_value
 from dlrun.errors import ConfigError
 from dlrun.spec import DataSpec
+from dlrun.sweep.samplers.base import drawn
 from dlrun.sweep.samplers.optuna import distribution
-from dlrun.sweep.samplers.search import drawn
 
 MANY = """\
 # dlrun experiment=many

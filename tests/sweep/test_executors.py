@@ -16,8 +16,8 @@ import pytest
 
 from dlrun import cli
 from dlrun.errors import ConfigError, Kind
-from dlrun.store.failure import Failure
 from dlrun.processes import safe_path
+from dlrun.store.failure import Failure
 from dlrun.sweep.executors.base import Ended, failure_of
 from dlrun.sweep.state import last_line
 from tests.helpers import foreign

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -16,7 +17,10 @@ from dlrun.store.files import write_json
 from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
 from dlrun.sweep.folder import FrozenJob
-from dlrun.sweep.samplers.search import Pruned, RandomSampler, drawn, rounded, signed
+from dlrun.sweep.samplers.base import RandomSampler, drawn, rounded
+from dlrun.sweep.samplers.optuna import OptunaSampler, open_storage
+from dlrun.sweep.samplers.results import signed
+from dlrun.sweep.samplers.search import Pruned
 from dlrun.sweep.state import Record
 from dlrun.sweep.task import Task, asking, next_question
 from tests.helpers.sweep_fakes import FakeSweep, states
@@ -113,7 +117,7 @@ def test_a_search_spends_no_trial_on_an_impossible_value(sweep: FakeSweep, capsy
 def test_a_search_that_finds_nothing_new_says_so(
     sweep: FakeSweep, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dlrun.sweep.samplers.search.drawn", lambda choices, draw: choices.low)
+    monkeypatch.setattr("dlrun.sweep.samplers.base.drawn", lambda choices, draw: choices.low)
     assert sweep(["optimizer.lr=interval(0.1,0.2)", "sweep.search=random", "device=cpu"], quiet=False) == 0
     assert "the search ends after 1 jobs: only values came up that it has tried" in capsys.readouterr().out
 
@@ -160,7 +164,8 @@ def test_tpe_finds_the_valley_and_survives_failures(sweep: FakeSweep) -> None:
 def load(sweep: FakeSweep) -> Any:
     import optuna
 
-    return optuna.load_study(study_name="sweep", storage=f"sqlite:///{sweep.folder.state.absolute()}/optuna.db")
+    storage = open_storage(optuna, sweep.folder.state.absolute() / "optuna.db")
+    return optuna.load_study(study_name="sweep", storage=storage)
 
 
 def test_a_search_goes_on_where_it_stopped(sweep: FakeSweep) -> None:
@@ -288,8 +293,6 @@ def test_cmaes_says_what_it_needs(sweep: FakeSweep, monkeypatch: pytest.MonkeyPa
 def test_the_median_rule_ends_a_grid_job_that_lags_behind(sweep: FakeSweep) -> None:
     sweep(["seed=range(7)", "device=cpu"])
     folder = sweep.folder
-    from dlrun.sweep.samplers.optuna import OptunaSampler
-
     source = Pruned(folder, folder.jobs.values(), OptunaSampler("grid", "median", {}, 0, folder))
     for _ in range(6):
         job = source.next()
@@ -335,8 +338,6 @@ def _fail_once(yes: bool) -> float:
 def test_what_a_killed_sweep_was_told_is_not_told_again(sweep: FakeSweep, recwarn: pytest.WarningsRecorder) -> None:
     sweep(["seed=0,1", "device=cpu"])
     folder = sweep.folder
-    from dlrun.sweep.samplers.optuna import OptunaSampler
-
     first = OptunaSampler("grid", "median", {}, 0, folder)
     trial, _ = first.ask(0)
     first.epoch(trial, 1, 0.5)
@@ -348,6 +349,20 @@ def test_what_a_killed_sweep_was_told_is_not_told_again(sweep: FakeSweep, recwar
     second.tell(trial, "finished", 0.4)
     assert load(sweep).trials[trial].intermediate_values == {1: 0.5, 2: 0.4}
     assert not [w for w in recwarn if "already reported" in str(w.message)]
+
+
+def test_no_connection_to_the_study_stays_open(sweep: FakeSweep) -> None:
+    """Python 3.13 warns of each that is left to the garbage collector."""
+    assert sweep([LR, "device=cpu", "sweep.search=tpe", "sweep.trials=3", "sweep.pruner=median"]) == 0
+    study = load(sweep)
+    assert study.trials
+    assert not [name for name in open_files() if "optuna.db" in name]
+
+
+def open_files() -> list[str]:
+    """What this process has open."""
+    links = (os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd"))
+    return [os.readlink(link) for link in links if os.path.lexists(link)]
 
 
 def test_of_many_little_epochs_only_some_are_asked_about(tmp_path: Path) -> None:

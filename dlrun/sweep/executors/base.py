@@ -1,7 +1,4 @@
-"""What runs jobs: one interface, and the words for how a job's process ended.
-
-`local` (the default) forks warm children on this machine; `slurm` and `ray` submit the same task elsewhere.
-"""
+"""What runs jobs: one interface, and the words for how a job's process ended."""
 
 from __future__ import annotations
 
@@ -14,7 +11,6 @@ from typing import Protocol
 
 from dlrun.config.config import Config
 from dlrun.errors import ConfigError, Problem
-from dlrun.plain import Values
 from dlrun.store.failure import Failure
 from dlrun.sweep.task import Task
 
@@ -61,21 +57,6 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Nothing more will be started; what still runs is ended."""
-
-
-def make_executor(settings: Values, configs: list[Config], state: Path) -> Executor:
-    """The executor that `sweep.executor` names. Raises `ConfigError` when it cannot be used here."""
-    if settings["executor"] == "slurm":
-        from dlrun.sweep.executors.slurm import SlurmExecutor
-
-        return SlurmExecutor(settings, state)
-    if settings["executor"] == "ray":
-        from dlrun.sweep.executors.ray import RayExecutor
-
-        return RayExecutor(settings, configs)
-    from dlrun.sweep.executors.local import LocalExecutor
-
-    return LocalExecutor(settings, configs)
 
 
 def needs_extra(executor: str, package: str) -> ConfigError:

@@ -9,11 +9,11 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from dlrun.config.config import Config
+from dlrun.plain import Values
 from dlrun.run.preload import modules
 from dlrun.sweep.executors.base import Ended, processors, uses_gpu
 from dlrun.sweep.task import Task
@@ -35,7 +35,7 @@ class Worker:
 class LocalExecutor:
     """Children of a warm server, `slots` at a time."""
 
-    def __init__(self, settings: Mapping[str, Any], configs: Sequence[Config]) -> None:
+    def __init__(self, settings: Values, configs: Sequence[Config]) -> None:
         self.settings = settings
         self.modules = [TASK, *modules(configs)]
         self.timeout: float | None = settings["job_timeout"]
@@ -120,7 +120,7 @@ def visible(count: int) -> list[str]:
     return listed[:count] if listed else [str(number) for number in range(count)]
 
 
-def slots(settings: Mapping[str, Any], gpus: int) -> int:
+def slots(settings: Values, gpus: int) -> int:
     """Jobs at a time: as asked, or one a GPU (or `per_gpu`), or one a processor."""
     if settings["workers"] != "auto":
         return int(settings["workers"])

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from contextlib import chdir
-from typing import Any
 
 from dlrun.config.config import Config
 from dlrun.errors import RunError, first_line
@@ -19,9 +19,9 @@ from dlrun.sweep.task import Task, run_task
 
 
 class RayExecutor:
-    """Tasks as Ray tasks (see `executor.Executor`)."""
+    """Tasks as Ray tasks (see `base.Executor`)."""
 
-    def __init__(self, settings: Values, configs: list[Config]) -> None:
+    def __init__(self, settings: Values, configs: Sequence[Config]) -> None:
         try:
             import ray
         except ImportError:
@@ -36,11 +36,11 @@ class RayExecutor:
             self.slots = int(settings["workers"])
         # max_calls=1: a process for each job, as crashes and redirected output need
         self.remote = ray.remote(max_retries=0, max_calls=1, num_cpus=1, num_gpus=share)(run_task)
-        self.refs: dict[Any, str] = {}
+        self.refs: dict[object, str] = {}
 
     def connect(self, address: str | None) -> None:
         """Start a local cluster or join one. Workers find this dlrun where it is installed here."""
-        options: dict[str, Any] = {"runtime_env": {"env_vars": search_path()}, "log_to_driver": False}
+        options: Values = {"runtime_env": {"env_vars": search_path()}, "log_to_driver": False}
         if address is None:
             options |= {"include_dashboard": False}
         try:

@@ -12,7 +12,7 @@ import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from dlrun.errors import ConfigError, Problem, RunError, first_line
 from dlrun.plain import Values
@@ -20,6 +20,12 @@ from dlrun.processes import safe_path
 from dlrun.run.screen import shorter
 from dlrun.sweep.executors.base import Ended, needs_extra
 from dlrun.sweep.task import Task, run_task
+
+if TYPE_CHECKING:
+    from submitit import Job
+    from submitit.helpers import DelayedSubmission
+
+    BatchJob = Job[int]
 
 MOST = 64  # jobs in the queue when `sweep.workers` is auto
 SHARED = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node")
@@ -30,10 +36,10 @@ POLL = 0.5  # seconds between looks at the result files
 class Submitted:
     """`run_task` for submitit: told that the time is up, it goes back into the queue."""
 
-    def __call__(self, values: dict[str, Any]) -> int:
+    def __call__(self, values: Values) -> int:
         return run_task(values)
 
-    def checkpoint(self, values: dict[str, Any]) -> Any:
+    def checkpoint(self, values: Values) -> DelayedSubmission:
         """The same again: the run goes on from its last checkpoint."""
         import submitit
 
@@ -41,7 +47,7 @@ class Submitted:
 
 
 class SlurmExecutor:
-    """Tasks as batch jobs (see `executor.Executor`)."""
+    """Tasks as batch jobs (see `base.Executor`)."""
 
     def __init__(self, settings: Values, state: Path) -> None:
         try:
@@ -62,7 +68,7 @@ class SlurmExecutor:
         except (NameError, ValueError, TypeError) as error:
             raise ConfigError(Problem("sweep.slurm", first_line(error))) from None
         self.slots = MOST if settings["workers"] == "auto" else int(settings["workers"])
-        self.jobs: dict[str, Any] = {}
+        self.jobs: dict[str, BatchJob] = {}
 
     def start(self, task: Task) -> str:
         try:
@@ -85,7 +91,7 @@ class SlurmExecutor:
         ended = [slug for slug, job in self.jobs.items() if job.done()]
         return [self.ending(slug, self.jobs.pop(slug)) for slug in ended]
 
-    def ending(self, slug: str, job: Any) -> Ended:
+    def ending(self, slug: str, job: BatchJob) -> Ended:
         """The exit code of a job that is done, or what SLURM says of its end, and where its log is."""
         try:
             return Ended(slug, int(job.result()))

@@ -16,14 +16,23 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlrun.config.expand import Space
 from dlrun.config.overrides.grammar import Distribution
 from dlrun.config.overrides.values import as_text
 from dlrun.errors import ConfigError, Problem, RunError
+from dlrun.plain import Values
 from dlrun.sweep.folder import FrozenJob, SweepDir
-from dlrun.sweep.samplers.search import learnt, rounded
+from dlrun.sweep.samplers.base import rounded
+from dlrun.sweep.samplers.results import learnt
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+    from optuna.storages import RDBStorage
+    from optuna.trial import FrozenTrial, Trial, TrialState
 
 STARTUP = 5  # finished trials before the median prunes
 WARMUP = 2  # the first epoch in which it may
@@ -31,7 +40,7 @@ STUDY = "sweep"
 
 
 class OptunaSampler:
-    """A study on disk: trials, their epochs and results survive the sweep (see `search.Sampler`).
+    """A study on disk: trials, their epochs and results survive the sweep (see `base.Sampler`).
 
     For a grid the study only prunes: its trials have no parameters.
     """
@@ -43,15 +52,15 @@ class OptunaSampler:
         file = (sweep.state / "optuna.db").absolute()
         set_aside_damaged(file)
         self.study = optuna.create_study(
-            storage=f"sqlite:///{file}",
+            storage=open_storage(optuna, file),
             study_name=STUDY,
             load_if_exists=True,
             direction="minimize",
-            sampler=make_sampler(optuna, search, self.space, seed, sweep),
+            sampler=make_sampler(optuna, search, seed, sweep),
             pruner=make_pruner(optuna, pruner),
         )
         self.distributions = {key: distribution(optuna, choices) for key, choices in self.space.items()}
-        self.asked: dict[int, Any] = {}
+        self.asked: dict[int, Trial] = {}
         self.reported: defaultdict[int, set[int]] = defaultdict(set)  # epochs by trial
         self.restore(sweep)
         self.drop_orphans({job.trial for job in sweep.jobs.values()})
@@ -70,7 +79,7 @@ class OptunaSampler:
             text = f"the study of {sweep.path} had lost {len(lost)} trial{'s' if len(lost) > 1 else ''}"
             print(f"note: {text}: put back from sweep.yaml and the runs", file=sys.stderr)
 
-    def knows(self, job: FrozenJob, trials: Sequence[Any]) -> bool:
+    def knows(self, job: FrozenJob, trials: Sequence[FrozenTrial]) -> bool:
         """Whether the job's trial is among those of the study, with the job's values."""
         if job.trial is None or job.trial >= len(trials):
             return False
@@ -79,7 +88,7 @@ class OptunaSampler:
             as_text(self.plain(key, old[key])) == as_text(job.swept[key]) for key in wanted
         )
 
-    def params_of(self, job: FrozenJob) -> dict[str, Any]:
+    def params_of(self, job: FrozenJob) -> Values:
         """A job's values as the study has them; none if the job is not of this space (but of a grid before it)."""
         if not all(key in job.swept and allows(self.space[key], job.swept[key]) for key in self.space):
             return {}
@@ -101,7 +110,7 @@ class OptunaSampler:
         )
         return int(self.study.get_trials(deepcopy=False)[-1].number)
 
-    def word(self, state: str) -> Any:
+    def word(self, state: str) -> TrialState:
         """Optuna's word for the state of a job."""
         states = self.optuna.trial.TrialState
         known = {"finished": states.COMPLETE, "pruned": states.PRUNED, "failed": states.FAIL}
@@ -113,21 +122,21 @@ class OptunaSampler:
             if not trial.state.is_finished() and trial.number not in known:
                 self.study.tell(trial.number, state=self.optuna.trial.TrialState.FAIL)
 
-    def ask(self, number: int) -> tuple[int, dict[str, Any]]:
+    def ask(self, number: int) -> tuple[int, Values]:
         """A trial of the study, its values as plain ones."""
         trial = self.study.ask(self.distributions)
         self.asked[trial.number] = trial
         values = {key: self.plain(key, value) for key, value in trial.params.items()}
         return trial.number, {key: values[key] for key in self.space}
 
-    def plain(self, key: str, value: Any) -> Any:
+    def plain(self, key: str, value: float | str) -> Any:
         """A suggested value in the words of the space: choices are kept in the study by their text."""
         choices = self.space[key]
         if isinstance(choices, Distribution):
-            return rounded(value, choices)
+            return rounded(float(value), choices)
         return next(item for item in choices if as_text(item) == value)
 
-    def trial(self, number: int) -> Any:
+    def trial(self, number: int) -> Trial:
         """The live trial of that number, also one of an earlier process."""
         if number not in self.asked:
             found = next(t for t in self.study.get_trials(deepcopy=False) if t.number == number)
@@ -168,6 +177,13 @@ class OptunaSampler:
             self.study.add_trial(self.optuna.trial.create_trial(value=value, **facts))
 
 
+def open_storage(optuna: ModuleType, file: Path) -> RDBStorage:
+    """The SQLite file of a study, which no connection keeps open between two calls."""
+    from sqlalchemy.pool import NullPool  # which Optuna brings
+
+    return optuna.storages.RDBStorage(f"sqlite:///{file}", engine_kwargs={"poolclass": NullPool})
+
+
 def set_aside_damaged(file: Path) -> None:
     """Rename a study that cannot be read any more, and say so. Raises `RunError` where it cannot be opened."""
     if not file.exists():
@@ -192,7 +208,7 @@ def allows(choices: Space, value: object) -> bool:
     return as_text(value) in map(as_text, choices)
 
 
-def import_optuna(search: str) -> Any:
+def import_optuna(search: str) -> ModuleType:
     """Optuna, or a `ConfigError` that says how to get it."""
     try:
         import optuna
@@ -204,7 +220,7 @@ def import_optuna(search: str) -> Any:
     return optuna
 
 
-def make_sampler(optuna: ModuleType, search: str, space: Mapping[str, Space], seed: int, sweep: SweepDir) -> Any:
+def make_sampler(optuna: ModuleType, search: str, seed: int, sweep: SweepDir) -> BaseSampler:
     """The study's sampler. Its draws differ from those of an earlier command on the same study."""
     seed += len(sweep.jobs)
     if search in ("random", "grid"):
@@ -224,7 +240,7 @@ def make_sampler(optuna: ModuleType, search: str, space: Mapping[str, Space], se
     return optuna.samplers.TPESampler(seed=seed, **options)
 
 
-def make_pruner(optuna: ModuleType, name: str) -> Any:
+def make_pruner(optuna: ModuleType, name: str) -> BasePruner:
     """The study's pruner; an epoch is its resource."""
     if name == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARMUP)
@@ -233,7 +249,7 @@ def make_pruner(optuna: ModuleType, name: str) -> Any:
     return optuna.pruners.NopPruner()
 
 
-def distribution(optuna: ModuleType, choices: Space) -> Any:
+def distribution(optuna: ModuleType, choices: Space) -> BaseDistribution:
     """The space of one key in Optuna's words."""
     if not isinstance(choices, Distribution):
         return optuna.distributions.CategoricalDistribution([as_text(item) for item in choices])

@@ -1,4 +1,4 @@
-"""Searching a space: random by ourselves, everything else by Optuna, and the book-keeping that both share.
+"""Searching a space: the jobs that a sampler proposes, and what it is told of them.
 
 Trial number n is a job like any other; its values are in sweep.yaml. A search that was stopped goes on with the jobs
 that it had begun, and then with new trials, up to `sweep.trials`.
@@ -6,13 +6,9 @@ that it had begun, and then with new trials, up to `sweep.trials`.
 
 from __future__ import annotations
 
-import hashlib
 import math
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from random import Random
-from typing import Any, Protocol
 
 from dlrun.config.expand import Expansion, Space
 from dlrun.config.overrides.grammar import Distribution
@@ -24,90 +20,19 @@ from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.freeze import new_job
 from dlrun.sweep.identity import data_hash
 from dlrun.sweep.names import job_slug
+from dlrun.sweep.samplers.base import RandomSampler, Sampler
+from dlrun.sweep.samplers.optuna import OptunaSampler
+from dlrun.sweep.samplers.results import result_of, signed
 from dlrun.sweep.state import DONE, Record, read_record, state_of_job
 
-DIGITS = 6  # significant digits of a drawn number: more would only lengthen the commands
 REDRAWS = 100  # times that random draws again to find values that are new
 
 
-class Sampler(Protocol):
-    """Something that proposes values, and may learn from what they gave."""
-
-    def ask(self, number: int) -> tuple[int, dict[str, Any]]:
-        """A trial's number and the values to try; `number` is how many trials there were before."""
-
-    def again(self, trial: int) -> int:
-        """The trial that a job goes on with: its own, or one with the same values if that has ended already."""
-
-    def epoch(self, trial: int, epoch: int, value: float) -> bool:
-        """The metric (less is better) after an epoch; True ends the trial there."""
-
-    def tell(self, trial: int, state: str, value: float | None) -> None:
-        """How a trial ended: `finished`, `pruned` or `failed`. Telling the same again does nothing."""
-
-
-class RandomSampler:
-    """Values drawn from (seed, number) alone, so that a search can be gone on with."""
-
-    def __init__(self, space: Mapping[str, Space], seed: int) -> None:
-        self.space, self.seed = space, seed
-
-    def ask(self, number: int) -> tuple[int, dict[str, Any]]:
-        """The values of this number."""
-        digest = hashlib.sha256(f"{self.seed} {number}".encode()).digest()
-        draw = Random(int.from_bytes(digest, "big"))
-        return number, {key: drawn(choices, draw) for key, choices in self.space.items()}
-
-    def again(self, trial: int) -> int:
-        """The same."""
-        return trial
-
-    def epoch(self, trial: int, epoch: int, value: float) -> bool:
-        """Never: nothing is learnt."""
-        return False
-
-    def tell(self, trial: int, state: str, value: float | None) -> None:
-        """Nothing is learnt."""
-
-
-def drawn(choices: Space, draw: Random) -> Any:
-    """One value, uniformly (on a log scale if the range says so)."""
-    if not isinstance(choices, Distribution):
-        return draw.choice(choices)
-    if choices.step is not None:
-        return rounded(choices.low + choices.step * draw.randint(0, steps_of(choices)), choices)
-    if choices.integer and not choices.log:
-        return draw.randint(int(choices.low), int(choices.high))
-    if choices.log:
-        value = math.exp(draw.uniform(math.log(choices.low), math.log(choices.high)))
-    else:
-        value = draw.uniform(choices.low, choices.high)
-    return rounded(value, choices)
-
-
-def rounded(value: float, choices: Distribution) -> float | int:
-    """A drawn number with as many digits as a person might write, still within its range and on its steps."""
-    if choices.step is not None:
-        value = choices.low + choices.step * min(round((value - choices.low) / choices.step), steps_of(choices))
-    if choices.integer:
-        return int(min(max(round(value), choices.low), choices.high))
-    return min(max(float(f"{value:.{DIGITS}g}"), float(choices.low)), float(choices.high))
-
-
-def steps_of(choices: Distribution) -> int:
-    """How many steps a range has above its lower end."""
-    return math.floor((choices.high - choices.low) / (choices.step or 1.0) + 1e-9)
-
-
-def make_sampler(settings: Values, expansion: Expansion, sweep: SweepDir) -> Sampler:
+def make_sampler(settings: Values, space: Mapping[str, Space], seed: int, sweep: SweepDir) -> Sampler:
     """The sampler that `sweep.search` and `sweep.pruner` ask for. Raises `ConfigError` without Optuna."""
-    if expansion.left_out:
-        print(f"note: left out of the search, being impossible: {', '.join(expansion.left_out)}", file=sys.stderr)
     if settings["search"] == "random" and settings["pruner"] == "none":
-        return RandomSampler(expansion.swept, expansion.config.seed)
-    from dlrun.sweep.samplers.optuna import OptunaSampler
-
-    return OptunaSampler(settings["search"], settings["pruner"], expansion.swept, expansion.config.seed, sweep)
+        return RandomSampler(space, seed)
+    return OptunaSampler(settings["search"], settings["pruner"], space, seed, sweep)
 
 
 class SamplerSource:
@@ -221,28 +146,6 @@ class Search(SamplerSource):
 def size(space: Mapping[str, Space | str]) -> float:
     """How many combinations there are to try; a range may be written out, as in sweep.yaml."""
     return math.prod(len(choices) if isinstance(choices, list) else math.inf for choices in space.values())
-
-
-def result_of(run: StoredRun) -> float | None:
-    """The best value of the monitored metric, turned so that less is better."""
-    value = run.best().get(run.monitor)
-    return None if value is None else signed(value, run.mode)
-
-
-def learnt(sweep: SweepDir, job: FrozenJob) -> tuple[str, float | None, dict[int, float]]:
-    """What a job's files say of its trial: the state, the result, and the metric by epoch (less is better)."""
-    run = StoredRun(sweep.run(job.slug).path)
-    state, value = state_of_job(sweep, job, read_record(sweep, job.slug)).state, result_of(run)
-    if state in DONE and value is None:
-        state = "failed"
-    rows = zip(run.metrics.get("epoch", []), run.metrics.get(run.monitor, []), strict=False)
-    epochs = {int(epoch): signed(number, run.mode) for epoch, number in rows if math.isfinite(number)}
-    return state, value, epochs
-
-
-def signed(value: float, mode: str) -> float:
-    """The value turned so that less is better."""
-    return -value if mode == "max" else value
 
 
 def remember_space(sweep: SweepDir, expansion: Expansion, settings: Values) -> None:

@@ -1,0 +1,84 @@
+"""What proposes values: the interface, and the simplest answer, which draws at random and learns nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from random import Random
+from typing import Any, Protocol
+
+from dlrun.config.expand import Space
+from dlrun.config.overrides.grammar import Distribution
+from dlrun.plain import Values
+
+DIGITS = 6  # significant digits of a drawn number: more would only lengthen the commands
+
+
+class Sampler(Protocol):
+    """Something that proposes values, and may learn from what they gave."""
+
+    def ask(self, number: int) -> tuple[int, Values]:
+        """A trial's number and the values to try; `number` is how many trials there were before."""
+
+    def again(self, trial: int) -> int:
+        """The trial that a job goes on with: its own, or one with the same values if that has ended already."""
+
+    def epoch(self, trial: int, epoch: int, value: float) -> bool:
+        """The metric (less is better) after an epoch; True ends the trial there."""
+
+    def tell(self, trial: int, state: str, value: float | None) -> None:
+        """How a trial ended: `finished`, `pruned` or `failed`. Telling the same again does nothing."""
+
+
+class RandomSampler:
+    """Values drawn from (seed, number) alone, so that a search can be gone on with."""
+
+    def __init__(self, space: Mapping[str, Space], seed: int) -> None:
+        self.space, self.seed = space, seed
+
+    def ask(self, number: int) -> tuple[int, Values]:
+        """The values of this number."""
+        digest = hashlib.sha256(f"{self.seed} {number}".encode()).digest()
+        draw = Random(int.from_bytes(digest, "big"))
+        return number, {key: drawn(choices, draw) for key, choices in self.space.items()}
+
+    def again(self, trial: int) -> int:
+        """The same."""
+        return trial
+
+    def epoch(self, trial: int, epoch: int, value: float) -> bool:
+        """Never: nothing is learnt."""
+        return False
+
+    def tell(self, trial: int, state: str, value: float | None) -> None:
+        """Nothing is learnt."""
+
+
+def drawn(choices: Space, draw: Random) -> Any:
+    """One value, uniformly (on a log scale if the range says so)."""
+    if not isinstance(choices, Distribution):
+        return draw.choice(choices)
+    if choices.step is not None:
+        return rounded(choices.low + choices.step * draw.randint(0, steps_of(choices)), choices)
+    if choices.integer and not choices.log:
+        return draw.randint(int(choices.low), int(choices.high))
+    if choices.log:
+        value = math.exp(draw.uniform(math.log(choices.low), math.log(choices.high)))
+    else:
+        value = draw.uniform(choices.low, choices.high)
+    return rounded(value, choices)
+
+
+def rounded(value: float, choices: Distribution) -> float | int:
+    """A drawn number with as many digits as a person might write, still within its range and on its steps."""
+    if choices.step is not None:
+        value = choices.low + choices.step * min(round((value - choices.low) / choices.step), steps_of(choices))
+    if choices.integer:
+        return int(min(max(round(value), choices.low), choices.high))
+    return min(max(float(f"{value:.{DIGITS}g}"), float(choices.low)), float(choices.high))
+
+
+def steps_of(choices: Distribution) -> int:
+    """How many steps a range has above its lower end."""
+    return math.floor((choices.high - choices.low) / (choices.step or 1.0) + 1e-9)
