@@ -120,7 +120,7 @@ def compare(one: RunDir, other: RunDir) -> list[str]:
 
 def about_time(line: str) -> bool:
     """The configuration names the directory, and history the seconds: both differ by nature."""
-    return line.startswith(("config.", "history.values", "sums.seconds", "sums.waited", "best.row"))
+    return line.startswith(("config.", "history.values", "seconds.", "sums.seconds", "sums.waited", "best.row"))
 
 
 def differing(a: object, b: object, where: str = "") -> list[str]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from unicodedata import category
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
 from dlrun.data.splits import check_class_count
 from dlrun.errors import DataError
@@ -55,6 +55,12 @@ class Split:
             raise TypeError("the rows of this part are on disk: split their paths instead")
         index = torch.as_tensor(rows, dtype=torch.int64)
         return Split(tuple(tensor[index] for tensor in self.inputs), self.target[index], augment=self.augment)
+
+    def first(self, count: int) -> Split:
+        """The first rows, in memory or on disk."""
+        if self.dataset is None:
+            return replace(self, inputs=tuple(tensor[:count] for tensor in self.inputs), target=self.target[:count])
+        return replace(self, target=self.target[:count], dataset=Subset(self.dataset, range(count)))
 
 
 @dataclass(frozen=True)

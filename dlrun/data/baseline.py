@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,15 +15,17 @@ from dlrun.spec import IGNORE_INDEX
 ROWS = 4096  # images whose prepared form is in memory at a time
 
 
-def baseline(data: Data, ignore_index: int | None = None) -> dict[str, Any]:
+def baseline(data: Data, ignore_index: int | None = None, used: Mapping[str, int] | None = None) -> dict[str, Any]:
     """`{"of": what it does, "part": test, else val, else train, METRIC: value, ...}`, metrics as runs name them.
 
     `accuracy` where there are classes or tags; `mae`, `mse` and, for regression, `r2` (mean over the
     targets), in the units in which the model is trained. Targets equal to the loss's `ignore_index` (-100 where it
-    names none) count nothing, as in the metric. Empty when the rows would have to be read from disk.
+    names none) count nothing, as in the metric. Where fewer rows of a part are `used` than it has, the first ones
+    count. Empty when the rows would have to be read from disk.
     """
     name = "test" if data.test is not None else "val" if data.val is not None else "train"
     part = data.parts()[name]
+    part = part.first((used or {}).get(name) or part.samples)
     if data.spec.task == "reconstruction":
         numbers = _reconstruction(data, part)
     else:

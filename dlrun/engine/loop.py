@@ -183,6 +183,8 @@ def end_epoch(state: TrainState, data: Mapping[str, BatchSource], plan: Plan) ->
     if reached(row["train_loss"], plan):
         state.stop_reason = f"the training loss reached trainer.stop_at_loss={plan.stop_at_loss}"
     seconds = {"train": sums.seconds, "wait": sums.waited, "eval": eval_seconds}
+    state.train_seconds += sums.seconds
+    state.eval_seconds += eval_seconds
     if not partial:
         schedule_epoch(state, row, plan)
         state.epoch, state.cursor, state.sums = state.epoch + 1, 0, EpochTotals()

@@ -92,6 +92,8 @@ class TrainState:
     best_weights: dict[str, Tensor] | None = None
     patience_value: float | None = None  # the last value that counted as an improvement
     without_improvement: int = 0  # evaluations since then
+    train_seconds: float = 0.0  # of training in all epochs that have ended
+    eval_seconds: float = 0.0  # of evaluating after them
     stop_reason: str | None = None  # why training is over before its last epoch
     outside: list[Tensor] = field(
         init=False, repr=False
@@ -130,6 +132,7 @@ class TrainState:
             "rng": [rng_state(self.device)],
             "grads": accumulated or None,
             "sums": self.sums.state_dict(),
+            "seconds": {"train": self.train_seconds, "eval": self.eval_seconds},
             "stopper": {
                 "value": self.patience_value,
                 "without_improvement": self.without_improvement,
@@ -162,6 +165,8 @@ class TrainState:
         self.without_improvement = state["stopper"]["without_improvement"]
         self.stop_reason = state["stopper"]["reason"]
         self.epoch, self.step, self.cursor = state["epoch"], state["step"], state["cursor"]
+        seconds = state.get("seconds") or {}  # an older checkpoint has none
+        self.train_seconds, self.eval_seconds = seconds.get("train", 0.0), seconds.get("eval", 0.0)
         self.best = None if state["best"] is None else Best(**state["best"])
         self.history.load_state_dict(state["history"])
         load_rng_state(state["rng"][0], self.device)

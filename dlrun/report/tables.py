@@ -118,15 +118,30 @@ def closing_table(summary: Mapping[str, Any], run_dir: Path | None = None) -> Ta
     return Table(["", *names] if rows else [], rows, notes=notes, result=result)
 
 
+def some_of(used: float, rows: float) -> str:
+    """`10,000`, or `320 of 10,000` where not all rows are used."""
+    return f"{rows:,.0f}" if used == rows else f"{used:,.0f} of {rows:,.0f}"
+
+
+def _cut(summary: Mapping[str, Any], part: object) -> str:
+    """`, 320 of 10,000 rows`, for a part of which not all rows are used."""
+    counts = numbers(summary.get("counts"))
+    used, rows = counts.get(f"{part}_used"), counts.get(str(part))
+    return "" if used is None or rows is None or used == rows else f", {some_of(used, rows)} rows"
+
+
 def _closing_rows(summary: Mapping[str, Any]) -> list[tuple[str, dict[str, float]]]:
     rows = []
     best, last = (numbers(summary.get(moment)) for moment in ("best", "last"))
     same = "epoch" in best and best["epoch"] == last.get("epoch")
     for moment, values in (("best and last", best),) if same else (("best", best), ("last", last)):
         epoch = f" (epoch {values['epoch']:.0f})" if "epoch" in values else ""
-        rows += [(f"{part}, {moment}{epoch}", _of_part(values, part)) for part in ("train", "val", "test")]
+        parts = ("train", "val", "test")
+        rows += [(f"{part}, {moment}{epoch}{_cut(summary, part)}", _of_part(values, part)) for part in parts]
+    base = summary.get("baseline")
+    cut = _cut(summary, base.get("part")) if isinstance(base, Mapping) else ""
     rows.append((_test_name(summary), numbers(summary.get("test"))))
-    rows.append((baseline_name(summary.get("baseline")), numbers(summary.get("baseline"))))
+    rows.append((f"{baseline_name(base)}{cut}", numbers(base)))
     return [(moment, values) for moment, values in rows if values]
 
 
@@ -134,7 +149,7 @@ def _test_name(summary: Mapping[str, Any]) -> str:
     """`test of best`"""
     test = summary.get("test")
     of = test.get("of") if isinstance(test, Mapping) else None
-    return f"test of {of}" if of else "test"
+    return (f"test of {of}" if of else "test") + _cut(summary, "test")
 
 
 def _of_part(values: Mapping[str, float], part: str) -> dict[str, float]:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
-from torch.utils.data import Subset
 
 from dlrun.components.registry import DATASETS, LOSSES, METRICS, MODELS
 from dlrun.config.config import Config
@@ -128,12 +127,7 @@ def one_column(part: Split) -> Split:
 def first_rows(data: Data) -> Batch:
     """An example of what the model is given: the first rows of the training part, as batches hold them."""
     count = min(TEXTS if data.spec.input_kind == "text" else ROWS, data.train.samples)
-    part = data.train
-    if part.dataset is None:
-        part = part.take(range(count))
-    else:
-        part = replace(part, target=part.target[:count], dataset=Subset(part.dataset, range(count)))
-    source, _ = batches_for(part, data.spec, batch_size=count, loading=Loading("auto", workers=0))
+    source, _ = batches_for(data.train.first(count), data.spec, batch_size=count, loading=Loading("auto", workers=0))
     batch = next(iter(source.epoch(0)))
     return rows_of(batch, ROWS)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from time import perf_counter
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from dlrun.report.confusion import write_confusion
 from dlrun.report.curves import draw_curves
 from dlrun.report.fits import draw_fit
 from dlrun.report.mistakes import draw_mistakes, draw_reconstructions
-from dlrun.report.tables import closing_table
+from dlrun.report.tables import closing_table, some_of
 from dlrun.run.context import RunContext
 from dlrun.run.screen import shorter
 from dlrun.spec import BatchSource
@@ -42,12 +43,14 @@ def close_run(context: RunContext) -> Values | None:
     last = {name: value.clone() for name, value in context.state.model.state_dict().items()}
     if context.state.best_weights is not None:
         context.state.model.load_state_dict(context.state.best_weights)
+    started = perf_counter()
     result = evaluate(context.state, batches, context.plan)
+    evaluating = perf_counter() - started
     if result is None:
         context.state.model.load_state_dict(last)
         return None
     looked = look(context.state, batches)
-    summary = summarize(context, part, result)
+    summary = summarize(context, part, result, evaluating)
     remarks = find_remarks(context, summary, looked)
     summary["remarks"] = remarks
     write_json(context.run.summary, summary)
@@ -75,12 +78,12 @@ def judged(context: RunContext) -> tuple[str, BatchSource]:
     return part, batches[part]
 
 
-def summarize(context: RunContext, part: str, result: Evaluation) -> Values:
-    """The nested values of summary.json."""
+def summarize(context: RunContext, part: str, result: Evaluation, evaluating: float) -> Values:
+    """The nested values of summary.json; `evaluating` are the seconds that `result` took."""
     state, plan, components = context.state, context.plan, context.components
     best = None if state.best is None else dict(state.best.row)
     rows = state.history.rows
-    train_seconds = seconds_of_training(context)
+    used = components.rows_used()
     summary: Values = {
         "monitor": plan.monitor,
         "mode": plan.mode,
@@ -88,16 +91,17 @@ def summarize(context: RunContext, part: str, result: Evaluation) -> Values:
         "stopped": "pruned" if context.pruned else state.stop_reason,
         "best": best,
         "last": dict(rows[-1]) if rows else None,
-        "baseline": baseline(components.data, getattr(state.loss, "ignore_index", None)),
+        "baseline": baseline(components.data, getattr(state.loss, "ignore_index", None), used),
         "counts": {
             **{name: p.samples for name, p in components.data.parts().items()},
+            **{f"{name}_used": count for name, count in used.items()},
             "parameters": sum(p.numel() for p in state.model.parameters()),
             "epochs": len(rows),
             "steps": state.step,
         },
         "times": {
-            "train_seconds": train_seconds,
-            "eval_seconds": sum(row["epoch_seconds"] for row in rows) - train_seconds,
+            "train_seconds": state.train_seconds,
+            "eval_seconds": state.eval_seconds + evaluating,
             "total_seconds": context.seconds(),
             "samples_per_second": rows[-1]["samples_per_second"] if rows else None,
             "peak_memory_mib": peak_mib(),
@@ -106,16 +110,6 @@ def summarize(context: RunContext, part: str, result: Evaluation) -> Values:
     if part == "test":
         summary["test"] = {"of": "last" if state.best is None else "best", **result.metrics}
     return summary
-
-
-def seconds_of_training(context: RunContext) -> float:
-    """All epochs' training time, from the rows: samples over samples a second (the last may be cut short)."""
-    state, whole = context.state, context.batches["train"].samples
-    rows = state.history.rows
-    counts = [whole] * len(rows)
-    if rows and state.cursor > 0:
-        counts[-1] = state.sums.samples
-    return sum(count / row["samples_per_second"] for count, row in zip(counts, rows, strict=True))
 
 
 def look(state: TrainState, batches: BatchSource) -> Looked:
@@ -141,6 +135,10 @@ def find_remarks(context: RunContext, summary: Values, looked: Looked) -> list[s
     """What a careful reader would want to be told: constant outputs, nothing gained over the baseline, leaks."""
     outputs = looked[1]
     remarks = []
+    used, rows = summary["counts"][f"{judged(context)[0]}_used"], summary["counts"][judged(context)[0]]
+    if context.config.trainer.max_batches is not None and used < rows:
+        words = f"{some_of(used, rows)} {judged(context)[0]} rows"
+        remarks.append(f"the result is measured on {words} (trainer.max_batches={context.config.trainer.max_batches})")
     if judged(context)[0] == "train":
         remarks.append("measured on the rows that were trained on: nothing here concerns new data")
     if len(outputs) > 1 and float(outputs.flatten(1).std(0).max()) < CONSTANT:

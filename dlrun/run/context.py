@@ -38,6 +38,11 @@ class Components:
     auto: Values = field(default_factory=dict)  # what `auto` became
     notes: list[str] = field(default_factory=list)
 
+    def rows_used(self) -> dict[str, int]:
+        """The rows of each part in one epoch or evaluation: fewer than it has under `trainer.max_batches`."""
+        sources = self.batches if self.test is None else {**self.batches, "test": self.test}
+        return {name: sources[name].samples if name in sources else 0 for name in self.data.parts()}
+
     def close(self) -> None:
         """Stop the processes that read data."""
         for source in [*self.batches.values(), self.test]:

@@ -11,6 +11,7 @@ from torch import nn
 from dlrun.components.plugins import PluginRecord, loaded
 from dlrun.engine.device import device_words
 from dlrun.objectives.metrics import directions
+from dlrun.report.tables import some_of
 from dlrun.run import environment
 from dlrun.run.context import Components, RunContext
 from dlrun.run.screen import shorter
@@ -101,10 +102,10 @@ def parameter_words(model: nn.Module) -> str:
 
 
 def data_words(components: Components) -> str:
-    """1,149 train, 288 validation, 360 test."""
+    """1,149 train, 288 validation, 320 of 10,000 test."""
     names = {"train": "train", "val": "validation", "test": "test"}
-    parts = components.data.parts()
-    return ", ".join(f"{part.samples:,} {names[name]}" for name, part in parts.items())
+    used, parts = components.rows_used(), components.data.parts()
+    return ", ".join(f"{some_of(used[name], part.samples)} {names[name]}" for name, part in parts.items())
 
 
 def training_words(context: RunContext) -> str:
