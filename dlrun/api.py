@@ -80,8 +80,12 @@ def train(config: Config | Sequence[str]) -> Run:
     `KeyboardInterrupt` after Ctrl-C, when it has been saved (`resume=auto` goes on with it).
     """
     from dlrun.run import runner
+    from dlrun.run.rerun import elsewhere
+    from dlrun.store.marks import is_run
 
     frozen = config if isinstance(config, Config) else compose(config)
+    if isinstance(config, Config) and config.run.dir and config.resume != "auto" and is_run(Path(config.run.dir)):
+        frozen = elsewhere(config)  # it came out of that run's config.yaml
     words = [] if isinstance(config, Config) else list(config)
     outcome = runner.train(frozen, overrides=words)
     if outcome.exit_code == 130:

@@ -14,7 +14,7 @@ from typing import Any
 
 from dlrun.commands import COMMANDS, CommandLine
 from dlrun.config.overrides import other_tools
-from dlrun.config.schema.schema import all_keys, set_config_dir, text_schema
+from dlrun.config.schema.schema import all_keys, set_config_dir, text_schema, unread_conf
 from dlrun.errors import ConfigError, DlrunError, Problem, did_you_mean
 from dlrun.manual import MANUAL
 
@@ -100,6 +100,8 @@ def run(words: CommandLine) -> int:
         raise ConfigError(Problem(words.overrides[0], f"{words.command} takes no configuration.", usage))
     if "--multirun" in words.flags and words.command:
         raise ConfigError(Problem("--multirun", f"{words.command} looks at one configuration.", usage))
+    if command.overrides and not words.quiet and (note := unread_conf()):
+        print(note, file=sys.stderr)
     return _print_config(words) if "--cfg" in words.flags else command.call(words)
 
 
@@ -111,6 +113,10 @@ def parse(argv: list[str]) -> CommandLine:
     words, rest = CommandLine(argv), list(argv)
     while rest:
         word = rest.pop(0)
+        following = "".join(rest[:1])
+        if following.startswith("=") or (word.endswith("=") and rest and not is_override(following)):
+            spaced = word + following + ("".join(rest[1:2]) if following == "=" else "")
+            raise ConfigError(Problem(word, "KEY=VALUE is written without spaces.", f"Write {spaced}"))
         if word.startswith("-") and len(word) > 1:
             _take_flag(word, rest, words)
         elif is_override(word):

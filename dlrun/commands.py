@@ -134,6 +134,13 @@ def _resume(words: CommandLine) -> int:
     return resume_command(words.plain[0], words.overrides, force, schedule, argv=words.argv, quiet=words.quiet)
 
 
+def _rerun(words: CommandLine) -> int:
+    from dlrun.run.rerun import rerun_command
+
+    _plugins(words)
+    return rerun_command(words.plain[0], words.overrides, argv=words.argv, quiet=words.quiet)
+
+
 def _verify(words: CommandLine) -> int:
     from dlrun.checks.verify import verify_command
 
@@ -207,6 +214,8 @@ COMMANDS: dict[str, Command] = {
     "resume": Command(_resume, "dlrun resume RUN [OVERRIDES] [--schedule HOW] [--force KEY=VALUE ...]   "
                       "(RUN: a path, a name, or last)",
                       "go on with an interrupted run", {"--force": -1, "--schedule": 1}, plain=(1, 1)),
+    "rerun": Command(_rerun, "dlrun rerun RUN | CONFIG.yaml [OVERRIDES]",
+                     "train a run's configuration again, in a directory of its own", plain=(1, 1)),
     "verify-resume": Command(_verify, "dlrun verify-resume [OVERRIDES]",
                              "prove that an interrupted and resumed run equals an uninterrupted one"),
     "replay": Command(_replay, "dlrun replay RUN",

@@ -48,6 +48,13 @@ examples:
   dlrun resume last
   dlrun resume last trainer.epochs=40 --schedule stretch
   dlrun resume outputs/2026-11-21/14-22-56-mlp-digits trainer.epochs=40""",
+    "rerun": f"""\
+Trains the configuration of a run, or of a config.yaml, from the beginning in a new directory. Overrides change it.
+{RUN}
+
+examples:
+  dlrun rerun last seed=1
+  dlrun rerun outputs/2026-11-21/14-22-56-mlp-digits/config.yaml optimizer.lr=0.1""",
     "verify-resume": """\
 Trains the configuration once without interruption and once killed and resumed several times, and compares both bit
 for bit. Exit code 3 if they differ.

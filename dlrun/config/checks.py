@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from dlrun.config.combinations import combinations
@@ -10,9 +12,10 @@ from dlrun.config.overrides.other_tools import keys_meant, value_hint
 from dlrun.config.schema import yamls
 from dlrun.config.schema.contract import Mismatch, format_yaml
 from dlrun.config.schema.schema import COMPONENTS, GROUPS, Key, Option, Schema, all_keys
-from dlrun.errors import Problem, did_you_mean
+from dlrun.errors import ConfigError, Problem, did_you_mean
 
 NEEDED = [group for group in GROUPS if group != "experiment"]
+TYPED = re.compile(r"\s*(true|false|null|[-+.\d][-+.\de]*|\[.*\])\s*", re.IGNORECASE | re.DOTALL)
 MISSING = "???"  # OmegaConf's word for a value that must be given
 
 
@@ -110,10 +113,16 @@ class _Section:
         raw = self.raws.get(dotted)
         if raw is not None and info.contract.takes_text and not isinstance(value, (str, list, dict, type(None))):
             value = format_yaml(value) if "${" in raw else raw.strip()  # `run.name=007` and `run.name=1e3` are texts
+        if value == "None" and info.contract.has_null:
+            return None
         try:
             return info.contract.accept(value)
         except Mismatch as mismatch:
-            hint = value_hint(dotted, str(value), info.contract.words) if isinstance(value, str | int) else ""
+            if isinstance(value, str) and TYPED.fullmatch(value):  # a quoted number, or one out of the environment
+                with suppress(Mismatch, ConfigError):
+                    return info.contract.accept(yamls.loads(value, dotted))
+            hint = "Write null." if value == "None" else ""
+            hint = hint or value_hint(dotted, str(value), info.contract.words) if isinstance(value, str | int) else ""
             if isinstance(value, str) and value.lower() in ("yes", "no", "on", "off") and info.contract.has("bool"):
                 hint = "Write true or false."
             if info.contract.takes_text and isinstance(value, (int, float)):

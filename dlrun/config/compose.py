@@ -186,15 +186,20 @@ def put(values: dict[str, Any], word: Override, choices: Schema) -> Problem | No
 
     *above, last = word.key.split(".")
     place: Any = values
+    new = copy.deepcopy(word.value)
     for part in above:
         if isinstance(place, list):
             place = place[int(part)] if part.isdigit() and int(part) < len(place) else None
         elif isinstance(place, dict):
             place = place.setdefault(part, {})
-    if isinstance(place, list) and last.isdigit() and int(last) < len(place):
-        place[int(last)] = copy.deepcopy(word.value)
+    if word.appends:
+        if not isinstance(place, dict) or not isinstance(place.get(last), list):
+            return Problem(word.key, "is no list that can be added to.", f"Set it: {word.key}={format_yaml(new)}")
+        place[last] = [*place[last], *new]
+    elif isinstance(place, list) and last.isdigit() and int(last) < len(place):
+        place[int(last)] = new
     elif isinstance(place, dict):
-        merge_into(place, {last: word.value})
+        merge_into(place, {last: new})
     else:
         return Problem(word.key, "unknown key.", nearest_key(word.key, choices))
     return None

@@ -43,7 +43,7 @@ def test_who_set_a_value_and_what_it_replaced(conf: Path) -> None:
     assert "optimizer.lr: learning rate" in text
     assert "value     0.4" in text
     assert "accepts   float > 0" in text
-    assert "default   0.001  (conf/optimizer/adam.yaml)" in text
+    assert "default   0.001  (dlrun:conf/optimizer/adam.yaml)" in text
     assert "own.yaml -> 0.3, replacing 0.2" in text
     assert "optimizer.lr=0.4 -> 0.4, replacing 0.3" in text
 

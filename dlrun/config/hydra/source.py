@@ -25,6 +25,10 @@ class SchemaSource(ConfigSource):
         self.provider, self.path = "dlrun", ", ".join(str(d) for d in menu.dirs)
         self._texts: dict[str, tuple[dict[str, Any], str | None]] = {}
 
+    def __deepcopy__(self, memo: object) -> SchemaSource:
+        """Itself: Hydra's repository copies its sources, and a copied menu would not see files that are added."""
+        return self
+
     @staticmethod
     def scheme() -> str:
         """Sources are named by a scheme, like addresses; this one stands for no address."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 from dlrun.config.overrides.other_tools import option_hint
@@ -39,6 +41,7 @@ class Override:
     key: str
     value: Any  # plain values, Choices or Distribution
     raw: str = ""  # the value as it was typed
+    appends: bool = False  # `key+=[...]`: to the list that is there
 
     @property
     def is_group(self) -> bool:
@@ -65,6 +68,8 @@ def read_overrides(texts: list[str], menu: Schema) -> tuple[list[Override], list
 
 def read_word(text: str, menu: Schema) -> list[Override]:
     """One override (two for `device=cuda:1`). Raises `ConfigError`."""
+    if appended := re.fullmatch(r"\s*([A-Za-z_][\w.-]*)\+(=.*)", text, re.DOTALL):
+        return _appended(text, *read_word("".join(appended.groups()), menu))
     sign, key, raw = _split(text)
     if not is_unicode(text):  # a byte of another encoding, on the command line or in a file's name
         raise ConfigError(Problem(ascii(key)[1:-1], f"{raw or text!a} is not UTF-8, so no file of a run can hold it."))
@@ -84,6 +89,13 @@ def read_word(text: str, menu: Schema) -> list[Override]:
     if isinstance(value, Globbed):
         raise ConfigError(Problem(key, "glob(...) picks options of a group; this is a key.", "List its values."))
     return [Override(text, key, value, raw)]
+
+
+def _appended(text: str, word: Override, *more: Override) -> list[Override]:
+    """`freeze+=[head.*]`: the word with what is added to a list. Raises `ConfigError` where it is no list."""
+    if more or word.is_group or not isinstance(word.value, list):
+        raise ConfigError(Problem(word.key, "+= adds a list to a list.", f"Write {word.key}+=[VALUE, ...]."))
+    return [replace(word, text=text, appends=True)]
 
 
 def _split(text: str) -> tuple[str, str, str | None]:
@@ -157,6 +169,8 @@ def _option(group: str, value: object, raw: str, menu: Schema) -> str | None:
             Problem(group, "takes the name of an option.", f"To set its keys: {hint or group + '.KEY=...'}")
         )
     name = value if isinstance(value, str) else raw.strip()
+    if group == "experiment" and name.endswith(".yaml") and os.path.isfile(path := os.path.expanduser(name)):
+        return menu.add_file(group, Path(path).resolve())
     name = name.removesuffix(".yaml")
     if name in menu.options(group) or (group == "device" and re.fullmatch(r"cuda:\d+", name)):
         return name

@@ -64,7 +64,7 @@ def builtin_conf() -> Path:
 def read_option(path: Path, group: str, name: str, folder: Path) -> Option:
     """What the comments of one YAML file say. `source` is its path from the folder above `conf`."""
     ours = folder == builtin_conf()
-    source = f"conf/{path.relative_to(folder).as_posix()}" if ours else short_path(path)
+    source = f"dlrun:conf/{path.relative_to(folder).as_posix()}" if ours else short_path(path)
     return _read_file(path, file_state(path), group, name, source)
 
 

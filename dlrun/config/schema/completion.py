@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dlrun.config.schema.schema import GROUPS, Schema
 from dlrun.errors import ConfigError, Problem, did_you_mean
 
-TAKE_A_RUN = (["resume"], ["replay"], ["compare"], ["report"])  # what stands before the word
+TAKE_A_RUN = (["resume"], ["rerun"], ["replay"], ["compare"], ["report"])  # what stands before the word
 SCRIPTS = {
     "bash": """\
 # dlrun's completion for bash: add to ~/.bashrc:  eval "$(dlrun --completion bash)"

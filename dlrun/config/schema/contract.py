@@ -169,6 +169,11 @@ class Contract:
         return any(a.type in types for a in self.alternatives)
 
     @property
+    def has_null(self) -> bool:
+        """May it be null?"""
+        return any(a.type == "literal" and a.literal is None for a in self.alternatives)
+
+    @property
     def takes_text(self) -> bool:
         """May any text be written here (so that `7` means the text 7)?"""
         return self.has("str", "path")

@@ -5,6 +5,7 @@ No Hydra, no torch and no YAML parser are needed, so that `dlrun --help`, `list`
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -12,8 +13,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from dlrun.config.schema.comments import Key, Option, builtin_conf, read_option
-from dlrun.config.schema.contract import Contract
+from dlrun.config.schema.comments import Key, Option, builtin_conf, read_option, short_path
+from dlrun.config.schema.contract import Contract, expand_user
 from dlrun.config.schema.effects import RESULT, Effect
 from dlrun.errors import ConfigError, Problem
 
@@ -50,14 +51,33 @@ def config_dirs(config_dir: str | Path | None = None, search_cwd: bool = True) -
     dirs: list[Path] = []
     config_dir = config_dir or (_GIVEN[0] if _GIVEN else None)
     if config_dir is not None:
-        given = Path(config_dir).expanduser()
+        given = Path(expand_user(str(config_dir)))
         if not given.is_dir():
             raise ConfigError(Problem("--config-dir", f"{config_dir} is not a folder."))
+        if not holds_options(given) and not any((given / name).is_file() for name in (SETTINGS, f"{PRIMARY}.yaml")):
+            what = f"{config_dir} holds no file of dlrun's: neither GROUP/OPTION.yaml nor {SETTINGS}."
+            raise ConfigError(Problem("--config-dir", what, f"Groups: {', '.join(GROUPS)}."))
         dirs.append(given.resolve())
     own = Path.cwd() / "conf"
     if search_cwd and (own / SETTINGS).is_file():
         dirs.append(own.resolve())
     return tuple(dict.fromkeys([*dirs, builtin_conf()]))
+
+
+def holds_options(folder: Path) -> bool:
+    """Is there a file of a group in it, such as `optimizer/mine.yaml`?"""
+    return any(next((folder / group).rglob("*.yaml"), None) is not None for group in GROUPS)
+
+
+def unread_conf() -> str:
+    """What is said of a ./conf with options that are not read, since no dlrun.yaml marks it; else empty."""
+    own = Path.cwd() / "conf"
+    if (own / SETTINGS).is_file() or own.resolve() == builtin_conf() or not holds_options(own):
+        return ""
+    given = [Path(expand_user(str(folder))).resolve() for folder in _GIVEN]
+    if own.resolve() in given:
+        return ""
+    return f"note: ./conf is not read: put a {SETTINGS} into it (it may be empty), or give --config-dir conf"
 
 
 def settings_files(dirs: Iterable[Path]) -> list[Path]:
@@ -83,6 +103,19 @@ class Schema:
                     found[name] = _shadow(read_option(path, group, name, folder), found.get(name))
             self._groups[group] = dict(sorted(found.items()))
         return self._groups[group]
+
+    def add_file(self, group: str, path: Path) -> str:
+        """Take a file from anywhere as an option (`experiment=PATH.yaml`); its name. Raises `ConfigError`."""
+        options = self.options(group)
+        name = path.stem
+        if name in options and options[name].path != path:
+            name = f"{name}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+        found = read_option(path, group, name, path.parent)
+        if {f"{part}.name" for part in COMPONENTS} <= set(found.keys):
+            hint = f"To repeat it: dlrun rerun {short_path(path)}"
+            raise ConfigError(Problem(group, f"{short_path(path)} is the whole configuration of a run.", hint))
+        options[name] = found
+        return name
 
     def chain(self, option: Option, seen: tuple[str, ...] = ()) -> Iterator[Option]:
         """The option and what it inherits from by `defaults`, nearest first. A loop ends quietly."""

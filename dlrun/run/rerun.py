@@ -1,0 +1,33 @@
+"""`dlrun rerun`: a run's configuration, trained again from the beginning in a directory of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dlrun.config.compose import overlay
+from dlrun.config.config import Config
+from dlrun.run.resume import stored_config
+from dlrun.run.runner import train
+from dlrun.run.screen import Screen
+from dlrun.store.find import find_run
+from dlrun.store.reading import read_lines
+
+OWN_PLACE = {"dir": None, "name": None, "overwrite": False}  # what belongs to the run that is repeated
+
+
+def rerun_command(word: str, overrides: Sequence[str], *, argv: Sequence[str], quiet: bool) -> int:
+    """`dlrun rerun RUN | CONFIG.yaml [OVERRIDES]`. Returns the exit code."""
+    path = Path(word).expanduser()
+    folder = path.parent if path.is_file() else find_run(word).path
+    own = Config.from_yaml(path) if path.is_file() else stored_config(find_run(word))
+    config = overlay(elsewhere(own), overrides)
+    before = [line for line in read_lines(folder / "overrides.txt") or [] if not line.startswith(("run.", "resume="))]
+    return train(config, overrides=[*before, *overrides], argv=argv, screen=Screen(quiet=quiet)).exit_code
+
+
+def elsewhere(config: Config) -> Config:
+    """The same configuration without the place of the run that it was of."""
+    values = config.to_dict()
+    values["run"] |= OWN_PLACE
+    return Config(values | {"resume": "never"})
