@@ -8,7 +8,7 @@ from dlrun.report.stats import Group, Interval
 from dlrun.report.tables import Table, clipped, format_number, format_seconds, format_value
 
 if TYPE_CHECKING:
-    from dlrun.report.compare import Comparison
+    from dlrun.report.comparison import Comparison
 
 
 def grouped_table(comparison: Comparison) -> Table:

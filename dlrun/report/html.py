@@ -11,7 +11,9 @@ from typing import Any
 from dlrun.errors import RunError, cannot_write
 from dlrun.plain import number
 from dlrun.report import page
-from dlrun.report.compare import FIGURE, Comparison, compare
+from dlrun.report.compare import FIGURE, compare
+from dlrun.report.comparison import Comparison
+from dlrun.report.grouped import grouped_table
 from dlrun.report.jobs import ComparedRun
 from dlrun.report.stats import numeric
 from dlrun.report.tables import clipped, closing_table, format_number, format_seconds, format_value
@@ -103,7 +105,7 @@ def sweep_page(folder: Path, comparison: Comparison) -> str:
 
 
 def _groups(comparison: Comparison) -> str:
-    table = comparison.table()
+    table = grouped_table(comparison)
     rows = []
     for group, cells in zip(comparison.groups, table.rows, strict=True):
         counted = {"n": float(len(group.counted)), "time": group.seconds}

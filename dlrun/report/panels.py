@@ -19,7 +19,7 @@ from dlrun.store.reading import Columns
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from dlrun.report.compare import Comparison
+    from dlrun.report.comparison import Comparison
 
 LINES = 8  # groups in colour; the others are grey
 OTHERS = "#bbbbbb"

@@ -14,7 +14,7 @@ from dlrun.report.tables import format_number, format_value
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from dlrun.report.compare import Comparison
+    from dlrun.report.comparison import Comparison
 
 
 def draw_lr(axes: Axes, comparison: Comparison) -> None:

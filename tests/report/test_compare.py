@@ -13,6 +13,7 @@ import pytest
 from dlrun.errors import RunError
 from dlrun.report import panels, style
 from dlrun.report.compare import compare, compare_command, write_results
+from dlrun.report.grouped import grouped_table
 from dlrun.report.html import report_command
 from dlrun.report.jobs import SweepEntry, collect, parse, read_results, short_names, varied_keys
 from dlrun.report.sensitivity import heat_map_keys
@@ -103,7 +104,7 @@ def test_a_dict_that_is_swept_is_one_column(tmp_path: Path) -> None:
         assert comparison.keys == ["model.opts"]
         assert comparison.differences() == ["model.opts: {a:1,b:[1,2]}, {a:2,b:null}"]
     alone = run_with(tmp_path / "alone", model__opts={"a": 3, "b": 0})
-    assert "{a:3,b:0}" in str(compare([folder, alone]).table())
+    assert "{a:3,b:0}" in str(grouped_table(compare([folder, alone])))
 
 
 def test_groups_are_ranked_with_test_beside(sweep: Path) -> None:
@@ -111,7 +112,7 @@ def test_groups_are_ranked_with_test_beside(sweep: Path) -> None:
     assert comparison.keys == ["optimizer", "optimizer.lr", "seed"]
     assert comparison.label(comparison.groups[0]) == "adam lr=0.01"
     assert comparison.label(comparison.groups[-1]) == "sgd lr=0.1"
-    text = str(comparison.table())
+    text = str(grouped_table(comparison))
     assert text.splitlines()[0].split("  ")[0] == "optimizer"
     assert all(word in text for word in ("n", "val_loss", "std", "95 % interval", "test_accuracy", "2 diverged"))
     assert any("2 of 12 diverged" in remark for remark in comparison.remarks)
@@ -187,13 +188,13 @@ def test_time_to_the_target(sweep: Path) -> None:
     count, epochs, seconds = reached
     assert count == 2
     assert seconds == pytest.approx(epochs * 0.5)
-    assert "to val_loss 0.5000" in str(comparison.table()).splitlines()[0]
+    assert "to val_loss 0.5000" in str(grouped_table(comparison)).splitlines()[0]
     assert "reached by 2 of 2" in "\n".join(comparison.remarks)
 
 
 def test_a_narrow_table_keeps_what_was_not_counted_and_the_interval_longest(sweep: Path) -> None:
     paths = sorted((sweep / "jobs").iterdir())
-    table = write_results(sweep, [SweepEntry(path) for path in paths], target=0.35).table()
+    table = grouped_table(write_results(sweep, [SweepEntry(path) for path in paths], target=0.35))
     given_up = [header for header in table.spare if header in table.headers]
     assert given_up[-4:] == ["to val_loss 0.3500", "test_loss", "95 % interval", "not counted"]
     assert {"not counted", "95 % interval"} <= set(table.fitted(80).headers)

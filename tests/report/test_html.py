@@ -17,6 +17,7 @@ import pytest
 from dlrun.errors import RunError
 from dlrun.report import html, page
 from dlrun.report.compare import write_results
+from dlrun.report.grouped import grouped_table
 from dlrun.report.html import report_command, write_report
 from dlrun.report.jobs import SweepEntry
 from dlrun.store.failure import Failure
@@ -129,7 +130,7 @@ def test_very_long_values_are_shortened_and_whole_in_a_tooltip(tmp_path: Path) -
     lost = SweepEntry(tmp_path / "s/jobs/lost", {"model.opts": "c" * 400}, "failed", Failure("bug", "no luck"))
     rows = [SweepEntry(job, {"model.opts": value}) for job, value in zip(jobs, values, strict=True)]
     comparison = write_results(tmp_path / "s", [*rows, lost])
-    assert max(map(len, str(comparison.table()).splitlines())) < 150
+    assert max(map(len, str(grouped_table(comparison)).splitlines())) < 150
     assert max(map(len, [*comparison.differences(), *map(comparison.label, comparison.groups)])) < 250
     shown = Page(write_report(tmp_path / "s", comparison).read_text())
     titles = [attrs["title"] for tag, attrs in shown.tags if tag == "td" and "title" in attrs]

@@ -1,0 +1,164 @@
+"""What was compared and what came of it: settings that differ, groups of repeats, the metric that ranks them."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dlrun.config.schema.schema import text_schema
+from dlrun.config.schema.words import key_of, repeated
+from dlrun.report import stats
+from dlrun.report.curves import metric_names
+from dlrun.report.jobs import ComparedRun, named_alike, short_names, varied_keys
+from dlrun.report.origin import on_origin
+from dlrun.report.remarks import REPEAT, remarks
+from dlrun.report.tables import clipped, format_value
+from dlrun.store.reader import StoredRun, best_row, component
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was compared, and what came of it.
+
+    `keys` are the settings that differ (`seed` last), `groups` the rows that differ only in the seed, best
+    first by `metric`; `folder` is where results.csv and comparison.png were written (None: nowhere);
+    `comparable`: the metric means the same in all of them.
+    """
+
+    jobs: list[ComparedRun]
+    keys: list[str]
+    metric: str
+    mode: str
+    groups: list[stats.Group]
+    remarks: list[str]
+    target: float | None = None
+    folder: Path | None = None
+    short: dict[str, str] = field(default_factory=dict)
+    comparable: bool = True
+
+    def label(self, group: stats.Group) -> str:
+        """A group in a few words: `adam lr=0.1`; a run's name where no setting differs."""
+        words = []
+        for key, value in group.keys.items():
+            name = self.short.get(key, key)
+            if value == "":  # other components have this key
+                continue
+            choice = isinstance(value, str) and "." not in name
+            text = clipped(format_value(value))
+            words.append(text if choice else f"{name}={text}")
+        run = group.rows[0].source.run
+        return " ".join(words) or (run.name if len(group.rows) == 1 else run.title)
+
+    def test_names(self) -> list[str]:
+        """The test metrics worth a column: the ranked one's own and the most telling other."""
+        names = {name for group in self.groups for row in group.rows for name in row.tests}
+        own = self.metric.split("_", 1)[-1]
+        order = [own, "accuracy", "r2", "macro_f1", "mae", "loss"]
+        return [name for name in dict.fromkeys(order) if name in names][:2]
+
+    def differences(self) -> list[str]:
+        """One line a key: in what they differ, and the values."""
+        lines = []
+        for key in self.keys:
+            values = list(dict.fromkeys(clipped(format_value(job.setting(key))) for job in self.jobs))
+            more = f", ... ({len(values)} values)" if len(values) > 8 else ""
+            lines.append(f"{key}: {', '.join(values[:8])}{more}")
+        return lines
+
+
+def compare_jobs(jobs: list[ComparedRun], target: float | None = None) -> Comparison:
+    """Group the jobs by what differs and rank them; `target` defaults to their own `sweep.target`."""
+    jobs = named_alike(jobs)
+    keys = varied_keys(jobs)
+    metric, mode, notes, comparable = choose_metric(jobs)
+    if target is None:
+        target = next(
+            (value for job in jobs if isinstance(value := job.run.flat.get("sweep.target"), int | float)), None
+        )
+    rows = [_row(job, keys, metric, mode, target) for job in jobs]
+    ranked = stats.rank(stats.group(rows), mode)
+    comparison = Comparison(
+        jobs, keys, metric, mode, ranked, notes, target, short=short_names(keys), comparable=comparable
+    )
+    again = stats.repeated(rows)
+    if again:
+        notes.append(f"{again} run(s) repeat the settings and the seed of another: only the newest counts.")
+    notes += [text for text in [on_origin(jobs)] if text]
+    grid = all(job.run.flat.get("sweep.search", "grid") == "grid" for job in jobs)
+    repeat = REPEAT if grid else repeat_alone(ranked)
+    notes += remarks(ranked, metric, mode, comparison.label, target, grid=grid, comparable=comparable, repeat=repeat)
+    return comparison
+
+
+def repeat_alone(ranked: Sequence[stats.Group]) -> str:
+    """How to repeat the best setting of a search, which would take seed=0,1,2 for one more thing to search."""
+    words = shlex.split(ranked[0].rows[0].source.command)[1:] if ranked else []
+    if not words:
+        return "repeat the best setting alone with seed=0,1,2"
+    kept = [word for word in repeated(words, text_schema()) if key_of(word) != "seed"]
+    return f"repeat the best with `{shlex.join(['dlrun', '-m', *kept, 'seed=0,1,2'])}`"
+
+
+def choose_metric(jobs: Sequence[ComparedRun]) -> tuple[str, str, list[str], bool]:
+    """The metric to rank by (what most runs monitored), min or max, what to say of it, and whether it means the
+    same in all runs.
+    """
+    runs = [job.run for job in jobs if job.run.metrics or job.run.summary]
+    metric = Counter(run.monitor for run in runs).most_common(1)[0][0] if runs else "val_loss"
+    modes = {run.mode: None for run in runs if run.monitor == metric} or {"min": None}
+    mode = next(iter(modes))
+    notes = []
+    comparable = True
+    if len(modes) > 1:
+        notes.append(f"some runs take less and some take more of {metric} for better: it does not rank them.")
+        comparable = False
+    if len({component(run.config, "dataset") for run in runs if run.config}) > 1:
+        notes.append(f"the runs are on different data sets: {metric} does not compare between them.")
+        comparable = False
+    losses = {repr(run.config.get("loss")) for run in runs if run.config}
+    if len(losses) > 1 and metric.endswith("_loss"):
+        part = metric.split("_", 1)[0]
+        shared = shared_metric(runs, part)
+        if shared is not None:
+            notes.append(
+                f"the loss functions differ, so {metric} does not compare: ranked by {shared[0]}"
+                " (at the epoch that each run chose by its own loss)."
+            )
+            metric, mode = shared
+        else:
+            notes.append(f"the loss functions differ: {metric} does not compare between them.")
+            comparable = False
+    return metric, mode, notes, comparable
+
+
+def shared_metric(runs: Sequence[StoredRun], part: str) -> tuple[str, str] | None:
+    """The most telling metric of a part that all runs measured, and which way it is better, if they agree on that."""
+    for name in metric_names(runs[0].metrics):
+        column = f"{part}_{name}"
+        ways = {run.direction(column) if column in run.metrics else None for run in runs}
+        if len(ways) == 1 and (way := ways.pop()) is not None:
+            return column, way
+    return None
+
+
+def _row(job: ComparedRun, keys: Sequence[str], metric: str, mode: str, target: float | None) -> stats.PairRow:
+    run = job.run
+    best = run.best()  # of the epoch that best.pt and the test result are of, whatever metric chose it
+    if metric not in best:
+        best = best_row(run.metrics, metric, mode)
+    epochs, seconds, values = (run.metrics.get(name, []) for name in ("epoch", "epoch_seconds", metric))
+    return stats.PairRow(
+        keys={key: job.setting(key) for key in keys if key != "seed"},
+        seed=job.setting("seed"),
+        value=best.get(metric),
+        tests=run.part("test"),
+        status=job.status,
+        diverged=job.diverged,
+        seconds=run.seconds,
+        reached=None if target is None else stats.time_to_target(epochs, seconds, values, mode, target),
+        source=job,
+        began=bool(run.config),
+    )
