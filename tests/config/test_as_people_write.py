@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dlrun import cli
-from dlrun.config.compose import compose, prepare, read_draft
+from dlrun.config.compose import compose, open_draft
 from dlrun.config.explain import explain
 from dlrun.errors import ConfigError
 
@@ -72,7 +72,7 @@ def test_our_files_look_different_from_the_users() -> None:
     Path("conf/optimizer").mkdir(parents=True)
     Path("conf/optimizer/mine.yaml").write_text(MINE)
     Path("conf/dlrun.yaml").touch()
-    text = explain("optimizer.lr", read_draft(["optimizer=mine"], prepare(["optimizer=mine"])))
+    text = explain("optimizer.lr", open_draft(["optimizer=mine"]))
     assert "dlrun:conf/optimizer/sgd.yaml" in text
     assert " conf/optimizer/mine.yaml" in text
 
