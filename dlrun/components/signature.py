@@ -59,7 +59,8 @@ def find_contract(kind: str, name: str) -> dict[str, tuple[Any, Contract]]:
     component = TABLES[kind].get(name)
     hints = _hints(component)
     found: dict[str, tuple[Any, Contract]] = {}
-    for parameter in inspect.signature(component).parameters.values():
+    parameters = list(inspect.signature(component).parameters.values())
+    for parameter in parameters[2:] if kind == "loss" and is_loss_function(component) else parameters:
         if parameter.name in PASSED[kind] or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         if kind == "dataset" and parameter.name == "root":  # null: the data root, found by `data.paths`
@@ -71,6 +72,23 @@ def find_contract(kind: str, name: str) -> dict[str, tuple[Any, Contract]]:
             contract = Contract((*contract.alternatives, Alternative("literal", None)))
         found[parameter.name] = (str(default) if isinstance(default, Path) else default, contract)
     return found
+
+
+def is_loss_function(component: Callable[..., Any]) -> bool:
+    """Is it a loss itself, as `def my_loss(output, target, scale=1.0)`, and not what makes one?"""
+    if inspect.isclass(component):
+        return False
+    parameters = list(inspect.signature(component).parameters.values())
+    first = [p for p in parameters[:2] if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return len(first) == 2 and all(p.default is p.empty and p.name not in PASSED["loss"] for p in first)
+
+
+def accepted(component: Callable[..., Any], options: dict[str, object]) -> dict[str, object]:
+    """Those of the options that a component has a parameter for."""
+    parameters = inspect.signature(component).parameters.values()
+    anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    names = {parameter.name for parameter in parameters}
+    return {name: value for name, value in options.items() if anything or name in names}
 
 
 def contract_of(annotation: object) -> Contract:

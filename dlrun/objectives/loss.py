@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, cast
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,36 @@ class Loss(nn.Module):
             self.refuse(f"{shapes}: they must have the same shape.", _hint_for(target))
         if not target.is_floating_point():
             self.refuse(f"the target is {target.dtype}, not a float.", _hint_for(target))
+
+
+class CallableLoss(Loss):
+    """A loss of a user's that is any callable of output and target: a function, or a module such as torch's own."""
+
+    def __init__(self, name: str, inner: Callable[[Tensor, Tensor], Tensor]) -> None:
+        reduction = getattr(inner, "reduction", "mean")
+        super().__init__(name, reduction if isinstance(reduction, str) else "mean")
+        self.inner = inner  # a module's parameters are this one's
+        ignored = getattr(inner, "ignore_index", None)
+        self.ignore_index = ignored if isinstance(ignored, int) else None
+        self.probabilities = bool(getattr(inner, "probabilities", isinstance(inner, nn.BCELoss)))
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        return self.inner(output, target)
+
+    def denominator(self, target: Tensor) -> int | Tensor:
+        """The inner loss's own, else the number of targets that are not ignored, else the number of samples."""
+        own = getattr(self.inner, "denominator", None)
+        if own is not None:
+            return cast("int | Tensor", own(target))
+        if self.ignore_index is None or target.is_floating_point():
+            return super().denominator(target)
+        return (target != self.ignore_index).sum()
+
+    def check(self, output: Tensor, target: Tensor) -> None:
+        """The inner loss's own check, if it has one; else what it takes shows when it is called."""
+        own = getattr(self.inner, "check", None)
+        if own is not None:
+            own(output, target)
 
 
 def _hint_for(target: Tensor) -> str:

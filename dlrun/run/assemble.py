@@ -10,12 +10,14 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from dlrun.components.registry import DATASETS, LOSSES, METRICS, MODELS
+from dlrun.components.signature import is_loss_function
 from dlrun.config.config import Config
 from dlrun.data.base import Data, Loading, Split, check_targets
 from dlrun.data.batches import batches_for
@@ -24,7 +26,7 @@ from dlrun.data.seeds import derive
 from dlrun.engine.device import seed_everything, set_up
 from dlrun.engine.evaluation import eval_mode
 from dlrun.errors import ConfigError, Problem, first_line
-from dlrun.objectives.loss import Loss
+from dlrun.objectives.loss import CallableLoss, Loss
 from dlrun.objectives.losses import loss_for
 from dlrun.objectives.metrics import MetricCollection, metric_for
 from dlrun.plain import Values
@@ -83,7 +85,7 @@ def build_data(config: Config) -> Data:
         options["root"] = data_root(options.get("root"))
     data = make(seed=config.seed, **options)
     if not isinstance(data, Data):
-        what = f"the dataset function returned a {type(data).__name__}, not a dlrun.Data."
+        what = f"{config.dataset.name} returned {a_type(data)}, not a dlrun.Data."
         raise ConfigError(Problem("dataset", what))
     return data
 
@@ -97,7 +99,19 @@ def build_loss(config: Config, data: Data) -> tuple[str, Loss]:
     options = arguments(config, "loss")
     if "class_counts" in inspect.signature(make).parameters:
         options["class_counts"] = class_counts(data)
-    return name, make(**options)
+    made = partial(make, **options) if is_loss_function(make) else make(**options)
+    if isinstance(made, Loss):
+        return name, made
+    if not callable(made):
+        what = f"{name} returned {a_type(made)}, not a loss: a callable of output and target that returns one number."
+        raise ConfigError(Problem("loss", what, "Return a torch.nn.Module, a function or a dlrun.Loss."))
+    return name, CallableLoss(name, made)
+
+
+def a_type(value: object) -> str:
+    """`None`, or `a tuple`, `an int`: what was returned instead of what is wanted."""
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
 def class_counts(data: Data) -> list[int] | None:
@@ -147,7 +161,7 @@ def new_model(config: Config, spec: DataSpec) -> nn.Module:
     """The model, its initial weights drawn from the generators as they are."""
     model = MODELS.get(config.model.name)(spec, **arguments(config, "model"))
     if not isinstance(model, nn.Module):
-        what = f"{config.model.name} returned a {type(model).__name__}, not a torch.nn.Module."
+        what = f"{config.model.name} returned {a_type(model)}, not a torch.nn.Module."
         raise ConfigError(Problem("model", what))
     return model
 

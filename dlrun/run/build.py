@@ -9,8 +9,10 @@ import math
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from dlrun.components.registry import OPTIMIZERS, SCHEDULERS
+from dlrun.components.signature import accepted
 from dlrun.config.config import Config
 from dlrun.data.base import Data, Split
 from dlrun.data.batches import batches_for
@@ -19,10 +21,11 @@ from dlrun.engine.choose import choose_step
 from dlrun.engine.device import choose_device, make_current, seed_everything
 from dlrun.engine.fast.rules import StepOptions
 from dlrun.engine.state import TrainState
+from dlrun.errors import ConfigError, Problem
 from dlrun.objectives.groups import Trainable
 from dlrun.objectives.schedule import Schedule, Span
 from dlrun.plain import Values
-from dlrun.run.assemble import Assembly, arguments, assemble
+from dlrun.run.assemble import Assembly, a_type, arguments, assemble
 from dlrun.run.context import Components
 from dlrun.run.failure import explained
 from dlrun.run.planning import build_plan
@@ -116,7 +119,10 @@ def build_state(assembly: Assembly, device: torch.device, steps_per_epoch: int) 
 def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
     """The optimizer, with the rates of the configuration."""
     make = OPTIMIZERS.get(config.optimizer.name)
-    optimizer: torch.optim.Optimizer = make(Trainable(model), **arguments(config, "optimizer"))
+    optimizer = make(Trainable(model), **arguments(config, "optimizer"))
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        what = f"{config.optimizer.name} returned {a_type(optimizer)}, not a torch.optim.Optimizer."
+        raise ConfigError(Problem("optimizer", what))
     return optimizer
 
 
@@ -128,9 +134,14 @@ def schedule_epochs(epochs: int, max_steps: int | None, updates: int) -> int:
 def build_schedule(config: Config, optimizer: torch.optim.Optimizer, updates: int, span: Span) -> Schedule | None:
     """The learning-rate schedule for a part of the run, or None; `updates` are the optimizer steps of an epoch."""
     make = SCHEDULERS.get(config.scheduler.name)
-    schedule: Schedule | None = make(
-        optimizer, epochs=span.epochs, steps_per_epoch=updates, **arguments(config, "scheduler")
-    )
-    if schedule is not None:
-        schedule.span = span
-    return schedule
+    passed = accepted(make, {"epochs": span.epochs, "steps_per_epoch": updates})  # torch's own classes take neither
+    made = make(optimizer, **passed, **arguments(config, "scheduler"))
+    if made is None:
+        return None
+    if isinstance(made, LRScheduler):
+        made = Schedule(made, "metric" if isinstance(made, ReduceLROnPlateau) else "epoch")
+    if not isinstance(made, Schedule):
+        what = f"{config.scheduler.name} returned {a_type(made)}, not a dlrun.Schedule."
+        raise ConfigError(Problem("scheduler", what, "Return one, a scheduler of torch.optim.lr_scheduler, or None."))
+    made.span = span
+    return made

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dlrun.errors import ConfigError, Problem, first_line
 from dlrun.generators import forked
-from dlrun.run.assemble import Assembly, device_of, forward, rows_of, taking
+from dlrun.run.assemble import Assembly, a_type, device_of, forward, rows_of, taking
 from dlrun.run.planning import choose_monitor
 from dlrun.spec import Batch, BatchSource
 
@@ -97,9 +97,13 @@ def problems_of_a_step(assembly: Assembly, batch: Batch) -> list[Problem]:
         if not isinstance(output, Tensor):
             return [no_tensor(assembly, output, " in training mode")]
         value = loss(output, batch.target.to(device, copy=True))
-        if value.shape:
-            what = f"{assembly.loss_name} gives a tensor of shape {tuple(value.shape)}, not one number."
-            return [Problem("loss", what, "Return loss.mean() or loss.sum().")]
+        if not isinstance(value, Tensor) or value.shape:
+            given = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else a_type(value)
+            what = f"{assembly.loss_name} gives {given}, not one number."
+            return [Problem("loss", what, "Return a tensor: loss.mean() or loss.sum().")]
+        if not value.requires_grad:
+            what = f"{assembly.loss_name} gives a number that has no gradient."
+            return [Problem("loss", what, "Compute it from the output by operations of torch, without detach().")]
         value.backward()
     return []
 
@@ -120,7 +124,7 @@ def twice(batch: Batch) -> Batch:
 
 def no_tensor(assembly: Assembly, output: object, when: str) -> Problem:
     """What a model returns must be what the loss takes."""
-    what = f"{assembly.config.model.name} returns a {type(output).__name__}{when}, not a tensor."
+    what = f"{assembly.config.model.name} returns {a_type(output)}{when}, not a tensor."
     return Problem("model", what, "Return the output that the loss takes.")
 
 

@@ -95,7 +95,7 @@ def test_one_of_each_kind_trains_and_resumes_exactly() -> None:
     assert "val_worst" in rows
     assert rows["lr"].iloc[25] == pytest.approx(0.0125)
     short = dlrun.train([*WORDS, "trainer.epochs=30", "run.dir=short"])
-    assert cli.main(["resume", "short", "trainer.epochs=60", "--force", "trainer.epochs=60"]) == 0
+    assert cli.main(["resume", "short", "trainer.epochs=60", "--schedule", "stretch"]) == 0
     assert short.metrics["val_loss"].tolist() == rows["val_loss"].tolist()
 
 
