@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,14 @@ def plug_ins_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for kind, table in TABLES.items():
         table.plugins = before[kind]
+
+
+@pytest.fixture(autouse=True)
+def threads_are_put_back() -> Iterator[None]:
+    """What a run sets by device.threads is not there for the next test."""
+    yield
+    if (torch := sys.modules.get("torch")) is not None and torch.get_num_threads() > 1:
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 @pytest.fixture(scope="session")
@@ -68,8 +77,9 @@ COSTS: dict[str, float] = {}  # seconds of CPU, by test
 
 
 def cpu_seconds() -> float:
-    """The CPU time of this process and of the processes it has waited for."""
-    return sum(os.times()[:4])
+    """The CPU time of this process, of the processes it has waited for, and of the server that tests share."""
+    warm = sys.modules.get("tests.helpers.warm")
+    return sum(os.times()[:4]) + (warm.cpu_seconds() if warm is not None else 0.0)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -95,6 +105,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("no CUDA device")
+
+
+@pytest.fixture
+def warm_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweeps and `verify-resume` in this process start no server of their own: see tests/helpers/warm.py."""
+    from tests.helpers import warm
+
+    warm.share(monkeypatch)
+
+
+def pytest_sessionfinish() -> None:
+    """End the shared server, whose CPU time is known only then."""
+    if (warm := sys.modules.get("tests.helpers.warm")) is not None:
+        warm.end()
 
 
 @pytest.fixture

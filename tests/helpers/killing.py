@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import atexit
 import random
 import signal
 import time
-from functools import cache
 from pathlib import Path
 
 from dlrun.checks import worker
 from dlrun.checks.verify import about_time, differing, metrics_text
-from dlrun.run.preload import MODULES
 from dlrun.store import checkpoint
 from dlrun.store.rundir import RunDir
-from dlrun.workers.client import Child, Server
+from dlrun.workers.client import Child
 from tests.helpers.deadline import deadline
-
-
-@cache
-def server() -> Server:
-    """The server of all these tests, which has imported everything: lives have their usual length."""
-    made = Server(["dlrun.checks.worker", "dlrun.data.sklearn_sets", "sklearn.datasets", *MODULES])
-    atexit.register(made.close)
-    return made
+from tests.helpers.warm import server
 
 
 def begin(config: Path, run: RunDir) -> Child:

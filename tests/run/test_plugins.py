@@ -10,7 +10,7 @@ import dlrun
 from dlrun import cli
 from dlrun.checks import verify
 from dlrun.errors import ConfigError
-from tests.helpers import foreign
+from tests.helpers import foreign, warm
 
 PLUGIN = """
 import torch
@@ -134,6 +134,7 @@ def test_a_module_finds_its_package_in_a_sweep_and_in_verify_resume(
     )
     words = ["plugins=[relative.nets]", "model=relative_net", "device=cpu"]
     assert cli.main(["-m", *words, "trainer=smoke", "seed=0,1", "--quiet"]) == 0
+    warm.share(monkeypatch)  # the sweep had a server of its own
     assert cli.main(["verify-resume", *words, "trainer.epochs=30", "checkpoint.every_steps=10"]) == 0
     assert "exact: after" in capsys.readouterr().out
     assert foreign.imported(Path.cwd()) == ""

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -24,8 +23,9 @@ from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
 from dlrun.workers.client import Server
 from tests.helpers.deadline import deadline, wait_for
-from tests.helpers.killing import assert_equal_runs, assert_readable, begin, finish, server, train_killed
+from tests.helpers.killing import assert_equal_runs, assert_readable, begin, finish, train_killed
 from tests.helpers.processes import is_running
+from tests.helpers.warm import server
 
 MIX = {
     "mlp, dropout, batch norm, momentum, step schedule": [
@@ -79,16 +79,10 @@ def assert_kills_change_nothing(name: str, images: Path, kills: int, dice: rando
     raise AssertionError(f"only {hits} of {kills} kills came in time")
 
 
-@pytest.fixture
-def one_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`verify-resume` forks its processes from the server that is there: starting one takes seconds."""
-    monkeypatch.setattr(verify, "server_for", lambda config: nullcontext(server()))
-
-
 @pytest.mark.parametrize("name", MIX)
 def test_killed_and_resumed_equals_uninterrupted(name: str, images: Path) -> None:
-    epochs = 3 if "disk" in name else 40 if "mlp" in name else 10
-    assert_kills_change_nothing(name, images, 2, random.Random(name), epochs)
+    epochs, kills = (3, 1) if "disk" in name else (15, 2) if "mlp" in name else (6, 1)
+    assert_kills_change_nothing(name, images, kills, random.Random(name), epochs)
 
 
 @pytest.mark.faults
@@ -218,14 +212,14 @@ def test_two_processes_cannot_train_in_one_directory() -> None:
 VERIFIED = ["device=cpu", "device.threads=1", "model.dropout=0.1", "checkpoint.every_steps=10"]
 
 
-@pytest.mark.usefixtures("one_server")
+@pytest.mark.usefixtures("warm_server")
 def test_verify_resume_prints_the_verdict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(verify, "KILLS", 2)
     assert cli.main(["verify-resume", *VERIFIED, "trainer.epochs=30"]) == 0
     assert "exact: after" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("one_server")
+@pytest.mark.usefixtures("warm_server")
 def test_verify_resume_finds_a_difference(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def otherwise(server: Server, frozen: Path, run: RunDir, *_: object) -> int:
         frozen.write_text(frozen.read_text().replace("seed: 0", "seed: 1"))
@@ -237,7 +231,7 @@ def test_verify_resume_finds_a_difference(monkeypatch: pytest.MonkeyPatch, capsy
     assert "last.pt: model." in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("one_server")
+@pytest.mark.usefixtures("warm_server")
 def test_verify_resume_does_not_say_exact_of_what_it_has_not_seen(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["verify-resume", "model=linear", "dataset=iris", "device=cpu", "trainer.max_steps=1"]) == 2
     assert "before it can be interrupted in the middle" in capsys.readouterr().err

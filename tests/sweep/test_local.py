@@ -60,6 +60,7 @@ def metrics(path: Path) -> list[dict[str, str]]:
 # --- failures ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("warm_server")
 @pytest.mark.parametrize("count", [12, pytest.param(60, marks=pytest.mark.faults)])
 def test_nine_jobs_fail_in_nine_ways_and_the_others_finish(
     count: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -116,6 +117,8 @@ def test_nine_jobs_fail_in_nine_ways_and_the_others_finish(
 WRAPPER = """
 import sys
 from dlrun.cli import main
+from dlrun.run import preload
+preload.MODULES = preload.MODULES[:2]  # figures are not looked at: their modules take seconds
 code = main(sys.argv[1:])
 assert "torch" not in sys.modules or "bad" in str(sys.argv)  # only a plug-in may bring it into this process
 sys.exit(code)
@@ -147,13 +150,13 @@ def killed_again_and_again(kills: int, jobs: int) -> None:
         wait_for(
             lambda dead=dead, sweep=sweep: {pid for _, pid in jobs_that_run(path)} - dead or sweep.poll() is not None
         )
-        time.sleep(draw.uniform(0.0, 1.0))
+        time.sleep(draw.uniform(0.0, 0.5))
         pids = [pid for _, pid in jobs_that_run(path)]
         hits += sweep.poll() is None
         sweep.kill()
         sweep.communicate()
         wait_for(lambda pids=pids: not any(is_running(pid) for pid in pids), 5.0)
-    assert hits >= kills - 1  # the last one may come when all is done
+    assert hits >= max(1, kills - 1)  # the last one may come when all is done
     sweep = begin([*words, "--quiet"])
     printed, _ = sweep.communicate()
     assert sweep.returncode == 0, printed
@@ -165,7 +168,7 @@ def killed_again_and_again(kills: int, jobs: int) -> None:
 
 
 def test_a_sweep_that_is_killed_ends_as_if_nothing_had_happened() -> None:
-    killed_again_and_again(kills=2, jobs=5)
+    killed_again_and_again(kills=1, jobs=4)
 
 
 @pytest.mark.faults
@@ -200,31 +203,19 @@ def test_a_signal_stops_the_jobs_tidily_and_they_can_go_on(capsys: pytest.Captur
     assert sweep.returncode == 143
 
 
-def test_jobs_that_hang_end_with_their_sweep_and_at_a_second_interrupt() -> None:
-    sweep, pid = begin_to_hang()
-    sweep.kill()
-    sweep.communicate()
-    wait_for(lambda: not is_running(pid), 5.0)
-
-    sweep, pid = begin_to_hang()
+def test_jobs_that_hang_end_at_a_second_interrupt() -> None:
+    """That all jobs end with the process that sweeps is the server's part (tests/workers)."""
+    path = Path("outputs/sweeps/s")
+    sweep = begin(["-m", *QUICK, "model.kind=hang", "sweep.name=s"])
+    wait_for(lambda: list(jobs_that_run(path)))
+    ((_, pid),) = jobs_that_run(path)
     for _ in range(2):
-        time.sleep(0.5)
+        time.sleep(0.5)  # until it hangs
         assert sweep.poll() is None
         sweep.send_signal(signal.SIGINT)
     sweep.communicate(timeout=deadline(20))
     assert (sweep.returncode, is_running(pid)) == (130, False)
-    assert [record.state for record in states(read_sweep(Path("outputs/sweeps/s"))).values()] == ["waiting"]
-
-
-def begin_to_hang() -> tuple[subprocess.Popen[str], int]:
-    """A sweep whose only job hangs, and that job's process."""
-    path = Path("outputs/sweeps/s")
-    before = {pid for _, pid in jobs_that_run(path)}
-    sweep = begin(["-m", *QUICK, "model.kind=hang", "sweep.name=s"])
-    wait_for(lambda: {pid for _, pid in jobs_that_run(path)} - before)
-    ((_, pid),) = jobs_that_run(path)
-    time.sleep(0.5)  # until it hangs
-    return sweep, pid
+    assert [record.state for record in states(read_sweep(path)).values()] == ["waiting"]
 
 
 def test_the_first_line_of_a_failure_while_building_says_what_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,6 +228,7 @@ def test_the_first_line_of_a_failure_while_building_says_what_it_was(monkeypatch
 # --- dry run ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("warm_server")
 def test_a_dry_run_tries_every_job_and_trains_none(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["-m", *QUICK, "model.kind=good,impossible,raise,segfault", "sweep.dry_run=true"]
     assert cli.main(words) == 2
@@ -345,8 +337,17 @@ def test_the_estimate_counts_what_is_not_training(
 # --- pruning ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("warm_server")
 def test_a_hopeless_job_is_pruned_while_it_runs() -> None:
-    words = [*BAD, "trainer.epochs=6", "optimizer=sgd", "trainer.eval_every=1", "sweep.name=s", "sweep.workers=1"]
+    words = [
+        *BAD,
+        "device.threads=1",
+        "trainer.epochs=6",
+        "optimizer=sgd",
+        "trainer.eval_every=1",
+        "sweep.name=s",
+        "sweep.workers=1",
+    ]
     rates = "optimizer.lr=0.1,0.11,0.12,0.13,0.14,1e-9"
     assert cli.main(["-m", *words, rates, "sweep.pruner=median", "--quiet"]) == 0
     records = states(read_sweep(Path("outputs/sweeps/s")))
