@@ -12,6 +12,7 @@ from dlrun.config.overrides.other_tools import keys_meant, value_hint
 from dlrun.config.schema import yamls
 from dlrun.config.schema.contract import Mismatch, format_yaml
 from dlrun.config.schema.schema import COMPONENTS, GROUPS, Key, Option, Schema, all_keys
+from dlrun.config.schema.words import respelled
 from dlrun.errors import ConfigError, Problem, did_you_mean
 
 NEEDED = [group for group in GROUPS if group != "experiment"]
@@ -26,6 +27,7 @@ def check(
 
     `raws` are values as they were typed, by key. The groups in `skip` are known to be wrong already.
     """
+    values = respelled(values, menu)
     sections, problems = _sections(values, menu, skip)
     clean: dict[str, Any] = {}
     for group, option in sections.items():

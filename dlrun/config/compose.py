@@ -9,9 +9,10 @@ Hydra would do forty times slower. Every problem is collected and reported at on
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from dlrun.config.overrides.interpolate import hide, resolve, show
 from dlrun.config.overrides.values import needs_quotes, read_value
 from dlrun.config.schema.contract import format_yaml
 from dlrun.config.schema.schema import GROUPS, Schema, config_dirs, settings_files
+from dlrun.config.schema.words import key_of
 from dlrun.errors import ConfigError, Problem
 
 
@@ -73,6 +75,12 @@ def import_plugins(
     plugins.load_settings(settings_files(config_dirs(config_dir, search_cwd)))
     plugins.load(literal_plugins(overrides), "plugins")
     plugins.load(plugin_files, "--plugin")
+
+
+@cache
+def say_spelling(old: str, new: str) -> None:
+    """Once in a process: the word is taken, and will be in time to come."""
+    print(f"note: {old} is spelled {new} now", file=sys.stderr)
 
 
 @lru_cache(maxsize=1)
@@ -152,7 +160,11 @@ def open_draft(
 ) -> Draft:
     """The words as a draft, read by the files and the plug-ins that they name. Raises `ConfigError`."""
     import_plugins(overrides, config_dir=config_dir, search_cwd=search_cwd, plugin_files=plugin_files)
-    return read_draft(overrides, current_schema(config_dir, search_cwd))
+    menu = current_schema(config_dir, search_cwd)
+    for key in map(key_of, overrides):
+        if menu.today(key) != key:
+            say_spelling(key, menu.today(key))
+    return read_draft(overrides, menu)
 
 
 def read_draft(overrides: Sequence[str], choices: Schema) -> Draft:

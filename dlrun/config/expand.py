@@ -92,7 +92,7 @@ def params(draft: Draft) -> dict[str, Any]:
         return {}
     section = values.get("sweep")
     found = section.get("params") if isinstance(section, dict) else None
-    return found if isinstance(found, dict) else {}
+    return {draft.menu.today(key): value for key, value in found.items()} if isinstance(found, dict) else {}
 
 
 def _sweeps_itself(draft: Draft) -> bool:

@@ -57,7 +57,7 @@ def explain(word: str, draft: Draft) -> str:
     left, equals, right = word.partition("=")
     if left in GROUPS:
         return _explain_option(left, right, draft.menu) if equals else _explain_group(left, draft)
-    return _explain_key(left, draft)
+    return _explain_key(draft.menu.today(left), draft)
 
 
 def _explain_group(group: str, draft: Draft) -> str:

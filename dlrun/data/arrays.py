@@ -27,8 +27,8 @@ def from_arrays(
     val_fraction: float = 0.0,
     test_fraction: float = 0.0,
     rows: tuple[Tensor, Tensor, Tensor] | None = None,
-    standardise: bool = False,
-    standardise_target: bool = False,
+    standardize: bool = False,
+    standardize_target: bool = False,
     scale: float | None = None,
     labels: Sequence[str] = (),
     feature_names: Sequence[str] = (),
@@ -38,7 +38,7 @@ def from_arrays(
     """`Data` from inputs (N, ...) and target (N,) of class numbers or (N, K).
 
     Test is drawn from all rows and val from the rest, stratified for classification; `rows` gives the row
-    numbers of (train, val, test) instead. `standardise` fits mean and deviation of each feature on train;
+    numbers of (train, val, test) instead. `standardize` fits mean and deviation of each feature on train;
     `scale` divides stored uint8 values. Raises `DataError` for NaN, empty parts and classes that cannot be
     split.
     """
@@ -63,19 +63,19 @@ def from_arrays(
         labels=labels,
         feature_names=feature_names,
         target_names=target_names,
-        preprocessing=_fit(parts[0], standardise, standardise_target, scale),
+        preprocessing=_fit(parts[0], standardize, standardize_target, scale),
         notes=notes,
         remarks=overlap_notes(parts[0], parts[2]),
     )
 
 
-def _fit(train: Split, standardise: bool, standardise_target: bool, scale: float | None) -> dict[str, Any]:
+def _fit(train: Split, standardize: bool, standardize_target: bool, scale: float | None) -> dict[str, Any]:
     steps: dict[str, Any] = {}
-    if standardise:
+    if standardize:
         steps["inputs"] = [fit_standard(train.inputs[0])]
     elif scale is not None:
         steps["inputs"] = [{"scale": scale}]
-    if standardise_target:
+    if standardize_target:
         steps["target"] = fit_standard(train.target)
     return steps
 

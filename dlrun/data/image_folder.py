@@ -34,7 +34,7 @@ def image_folder(
     val_path: str | None = None,
     test_path: str | None = None,
     size: int | Sequence[int] = 32,
-    colour: str = "rgb",
+    color: str = "rgb",
     augment: Sequence[Any] = (),
     mean: float | Sequence[float] = 0.5,
     std: float | Sequence[float] = 0.5,
@@ -51,7 +51,7 @@ def image_folder(
     `DataError` for what is wrong with the files.
     """
     height, width = _pair(size)
-    channels = 3 if colour == "rgb" else 1
+    channels = 3 if color == "rgb" else 1
     folders = _folders(path, train_path, val_path, test_path)
     steps = {"scale": 255.0, "mean": _by_channel("mean", mean, channels), "std": _by_channel("std", std, channels)}
     change = build_augment(augment) if augment else None
@@ -70,7 +70,7 @@ def image_folder(
 
     def part(name: str) -> Split | None:
         files, numbers = images[name].files, images[name].numbers
-        dataset = ImageRows(files, numbers, (height, width), MODES[colour])
+        dataset = ImageRows(files, numbers, (height, width), MODES[color])
         return Split((), torch.tensor(numbers), dataset) if files else None
 
     train = part("train")

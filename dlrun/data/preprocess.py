@@ -50,7 +50,7 @@ class Preparation:
         return tuple(_scaled(rows, step) for rows, step in zip(inputs, steps, strict=True))
 
     def prepare_target(self, target: Tensor) -> Tensor:
-        """Class numbers as int64, all else as float32: standardised where the spec says so, (N, 1) where two
+        """Class numbers as int64, all else as float32: standardized where the spec says so, (N, 1) where two
         classes are one output."""
         if self.spec.task == "labelling" or (self.spec.task == "classification" and self.spec.num_outputs > 1):
             return target.to(torch.int64)
@@ -66,7 +66,7 @@ def preprocess(spec: DataSpec, inputs: tuple[Tensor, ...], target: Tensor) -> tu
 
 
 def restore_target(spec: DataSpec, output: Tensor) -> Tensor:
-    """Predictions (N, K) in the units of the data: undoes the standardising of a regression target."""
+    """Predictions (N, K) in the units of the data: undoes the standardizing of a regression target."""
     step = _constants(spec.preprocessing.get("target"), output.device)
     return output * step["std"] + step["mean"] if step else output
 

@@ -52,7 +52,7 @@ def breast_cancer(
     *,
     seed: int,
     root: Path,
-    standardise: bool = True,
+    standardize: bool = True,
     split: str = "stratified",
     test_fraction: float = 0.2,
     val_fraction: float = 0.25,
@@ -68,40 +68,40 @@ def breast_cancer(
     if split not in ("stratified", "file_order"):
         raise ConfigError(Problem("dataset.split", f"{split!r} is not known.", "Allowed: stratified, file_order."))
     rows = file_order(len(bunch.target), val_fraction, test_fraction) if split == "file_order" else None
-    return _table(bunch, "breast_cancer", seed, standardise, test_fraction, val_fraction, rows=rows)
+    return _table(bunch, "breast_cancer", seed, standardize, test_fraction, val_fraction, rows=rows)
 
 
 def iris(
-    *, seed: int, root: Path, standardise: bool = True, test_fraction: float = 0.2, val_fraction: float = 0.2
+    *, seed: int, root: Path, standardize: bool = True, test_fraction: float = 0.2, val_fraction: float = 0.2
 ) -> Data:
     """150 iris flowers of three species, 4 features (Fisher 1936)."""
     from sklearn.datasets import load_iris
 
-    return _table(load_iris(), "iris", seed, standardise, test_fraction, val_fraction)
+    return _table(load_iris(), "iris", seed, standardize, test_fraction, val_fraction)
 
 
 def wine(
-    *, seed: int, root: Path, standardise: bool = True, test_fraction: float = 0.2, val_fraction: float = 0.2
+    *, seed: int, root: Path, standardize: bool = True, test_fraction: float = 0.2, val_fraction: float = 0.2
 ) -> Data:
     """178 wines of three growers, 13 features of a chemical analysis (Aeberhard, Coomans and de Vel 1992)."""
     from sklearn.datasets import load_wine
 
-    return _table(load_wine(), "wine", seed, standardise, test_fraction, val_fraction)
+    return _table(load_wine(), "wine", seed, standardize, test_fraction, val_fraction)
 
 
 def diabetes(
     *,
     seed: int,
     root: Path,
-    standardise: bool = True,
-    standardise_target: bool = True,
+    standardize: bool = True,
+    standardize_target: bool = True,
     test_fraction: float = 0.2,
     val_fraction: float = 0.2,
 ) -> Data:
     """442 patients, 10 features; the target (N, 1) is the progress of the disease after a year, 25 to 346
     (Efron, Hastie, Johnstone and Tibshirani 2004).
 
-    With `standardise_target` loss and MAE are in standard deviations; `preprocess.restore_target` undoes it.
+    With `standardize_target` loss and MAE are in standard deviations; `preprocess.restore_target` undoes it.
     """
     from sklearn.datasets import load_diabetes
 
@@ -115,15 +115,15 @@ def diabetes(
         seed=seed,
         test_fraction=test_fraction,
         val_fraction=val_fraction,
-        standardise=standardise,
-        standardise_target=standardise_target,
+        standardize=standardize,
+        standardize_target=standardize_target,
         feature_names=list(bunch.feature_names),
         target_names=["progression"],
-        notes=["loss and MAE are in standard deviations of the target"] if standardise_target else [],
+        notes=["loss and MAE are in standard deviations of the target"] if standardize_target else [],
     )
 
 
-def _table(bunch: Any, name: str, seed: int, standardise: bool, test: float, val: float, **options: Any) -> Data:
+def _table(bunch: Any, name: str, seed: int, standardize: bool, test: float, val: float, **options: Any) -> Data:
     """A table of numbers with a class to each row."""
     return from_arrays(
         name,
@@ -134,7 +134,7 @@ def _table(bunch: Any, name: str, seed: int, standardise: bool, test: float, val
         seed=seed,
         test_fraction=test,
         val_fraction=val,
-        standardise=standardise,
+        standardize=standardize,
         labels=[str(label) for label in bunch.target_names],
         feature_names=[str(feature) for feature in bunch.feature_names],
         **options,

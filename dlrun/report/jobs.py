@@ -169,7 +169,8 @@ def read_results(path: Path) -> list[SweepEntry]:
         names = list(line)
         if "status" not in names or not line.get("path"):
             continue
-        keys = {name: parse(line[name] or "") for name in names[: names.index("status")]}
+        swept = names[: names.index("status")]
+        keys = {text_schema().today(name): parse(line[name] or "") for name in swept}
         folder = path.parent / line["path"]
         old = modified(folder / "status.json") > modified(path)
         rows.append(SweepEntry(folder, keys, line["status"] or "", read_failure(line), line.get("command") or "", old))

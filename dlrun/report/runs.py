@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from dlrun.config.schema.schema import COMPONENTS, text_schema
 from dlrun.errors import RunError, did_you_mean
 from dlrun.plain import flatten, number, numbers
 from dlrun.report.tables import Table, format_number, print_table
@@ -85,7 +86,9 @@ def runs_command(filters: Sequence[str], sort: str | None, limit: int | None, ro
 
     Raises `RunError` for a key that no run has.
     """
-    entries = list_runs(root)
+    entries, today = list_runs(root), text_schema().today
+    filters = [word.replace(m[1], today(m[1]), 1) if (m := FILTER.fullmatch(word)) else word for word in filters]
+    sort = sort and sort.replace(key := sort.lstrip("-"), today(key), 1)
     keys = [match[1] for word in filters if (match := FILTER.fullmatch(word))] + ([sort.lstrip("-")] if sort else [])
     _check_keys(entries, keys)
     found = sort_runs([entry for entry in entries if all(matches(entry, word) for word in filters)], sort)
@@ -166,12 +169,14 @@ def _check_keys(entries: Sequence[Entry], keys: Sequence[str]) -> None:
 
 def _entry(path: Path, root: Path) -> Entry:
     run = StoredRun(path)
+    values = scan_config(run.file("config.yaml"))
+    chosen = {group: {"name": values.get(f"{group}.name", "")} for group in COMPONENTS}
     return Entry(
         place=os.path.relpath(path, root),
         name=run.full_name,
         state=run.state,
         started=run.started,
-        config=scan_config(run.file("config.yaml")),
+        config={text_schema().today(key, chosen): value for key, value in values.items()},
         summary=run.summary,
         kind=run.failure.kind if run.failure else "",
     )

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from dlrun.config.compose import overlay
 from dlrun.config.config import Config
+from dlrun.config.schema.schema import text_schema
+from dlrun.config.schema.words import repeated
 from dlrun.run.resume import stored_config
 from dlrun.run.runner import train
 from dlrun.run.screen import Screen
 from dlrun.store.find import find_run
-from dlrun.store.reading import read_lines
+from dlrun.store.reader import StoredRun
 
 OWN_PLACE = {"dir": None, "name": None, "overwrite": False}  # what belongs to the run that is repeated
 
@@ -22,7 +24,7 @@ def rerun_command(word: str, overrides: Sequence[str], *, argv: Sequence[str], q
     folder = path.parent if path.is_file() else find_run(word).path
     own = Config.from_yaml(path) if path.is_file() else stored_config(find_run(word))
     config = overlay(elsewhere(own), overrides)
-    before = [line for line in read_lines(folder / "overrides.txt") or [] if not line.startswith(("run.", "resume="))]
+    before = repeated(StoredRun(folder).words or (), text_schema())
     return train(config, overrides=[*before, *overrides], argv=argv, screen=Screen(quiet=quiet)).exit_code
 
 

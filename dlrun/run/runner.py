@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from dlrun.config.compose import overlay
-from dlrun.config.config import Config
+from dlrun.config.config import Config, current_schema
 from dlrun.config.schema.words import key_of
 from dlrun.errors import ConfigError, Problem, RunError, cannot_write, did_you_mean
 from dlrun.objectives.length import CHOICES
@@ -36,9 +36,11 @@ def resume_command(
         hint = did_you_mean(schedule, CHOICES) or f"Allowed: {', '.join(CHOICES)}."
         raise ConfigError(Problem("--schedule", f"there is no {schedule!r}.", hint))
     directory = find_run(run)
-    config = overlay(stored_config(directory), [*overrides, *force])
+    own = stored_config(directory)
+    config = overlay(own, [*overrides, *force])
     flags = [*(["--schedule", schedule] if schedule else []), *(["--force", *force] if force else [])]
-    asked = Asked(frozenset(map(key_of, force)), schedule, (*overrides, *flags))
+    forced = frozenset(current_schema().today(key_of(word), own) for word in force)
+    asked = Asked(forced, schedule, (*overrides, *flags))
     screen = Screen(quiet=quiet)
     return resume(directory, config, train=train, screen=screen, argv=argv, asked=asked).exit_code
 

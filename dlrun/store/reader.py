@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 from dlrun.config.schema.schema import text_schema
-from dlrun.config.schema.words import key_of, repeated
+from dlrun.config.schema.words import key_of, repeated, respelled, respelled_word
 from dlrun.plain import Values, finite, flatten, numbers
 from dlrun.store import lock
 from dlrun.store.failure import Failure, read_failure
@@ -41,7 +41,7 @@ class StoredRun:
     @cached_property
     def config(self) -> Values:
         """config.yaml, nested."""
-        return read_yaml(self.file("config.yaml"))
+        return respelled(read_yaml(self.file("config.yaml")), text_schema())
 
     @cached_property
     def flat(self) -> Values:
@@ -155,14 +155,17 @@ class StoredRun:
 
     @cached_property
     def words(self) -> list[str] | None:
-        """The words of the command that began the run (None when they are not known)."""
+        """The words of the command that began the run, in today's spelling (None when they are not known)."""
         lines = read_lines(self.file("overrides.txt"))
-        return None if lines is None else [line for line in lines if not line.startswith(RESUMED)]
+        return None if lines is None else [self._today(line) for line in lines if not line.startswith(RESUMED)]
 
     @cached_property
     def resumed(self) -> list[str]:
         """The lines of overrides.txt that say what the run was resumed with."""
         return [line for line in read_lines(self.file("overrides.txt")) or [] if line.startswith(RESUMED)]
+
+    def _today(self, word: str) -> str:
+        return respelled_word(word, text_schema(), self.config)
 
     @property
     def choices(self) -> dict[str, str]:
@@ -177,7 +180,7 @@ class StoredRun:
         if self.words is None:
             return None
         later = (word for line in self.resumed for word in line.partition(": ")[2].split() if "=" in word)
-        return {key_of(word) for word in (*self.words, *later)}
+        return {key_of(word) for word in (*self.words, *map(self._today, later))}
 
     @property
     def failure(self) -> Failure | None:

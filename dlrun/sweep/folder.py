@@ -22,10 +22,13 @@ import yaml
 
 from dlrun.config.config import Config, current_schema
 from dlrun.config.schema import yamls
+from dlrun.config.schema.schema import text_schema
+from dlrun.config.schema.words import respelled_word
 from dlrun.errors import ConfigError, InUse, Problem, RunError, cannot_write
 from dlrun.store.files import write_atomic
 from dlrun.store.lock import Lock, owner, refuse_links
 from dlrun.store.rundir import RunDir
+from dlrun.sweep.names import name_today
 
 FORMAT = 1
 SLUG = "[A-Za-z0-9][A-Za-z0-9._-]*"  # names no folder but one of its own
@@ -72,6 +75,7 @@ class SweepDir:
         self.folder = str(Path.cwd())
         self.renewed: set[str] = set()  # frozen anew: what these jobs left counts no more
         self.made = False  # by `open`
+        self.today = ""  # the name that its words give today, where an older dlrun named the folder
         self._lock = Lock(self.path)
 
     @property
@@ -141,8 +145,11 @@ class SweepDir:
         values = yamls.load(self.file)
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise RunError(f"{self.file} is not a sweep that this dlrun can read. Give another sweep.dir.")
+        self.today = name_today(values, self.path.name, text_schema())
         self.commands = list(values.get("commands") or [])
         self.settings, self.search = dict(values.get("settings") or {}), dict(values.get("search") or {})
+        if isinstance(space := self.search.get("space"), dict):
+            self.search["space"] = {text_schema().today(key): value for key, value in space.items()}
         base = values.get("base") or {}
         entries = values.get("jobs") or {}
         if wrong := [slug for slug in entries if not re.fullmatch(SLUG, str(slug))]:
@@ -155,6 +162,7 @@ class SweepDir:
         base = next((job.values for job in self.jobs.values() if job.values), {})
         values = {
             "format": FORMAT,
+            **({"name": {"today": self.today, "folder": self.path.name}} if self.today else {}),
             "commands": self.commands,
             "settings": self.settings,
             "search": self.search,
@@ -195,14 +203,18 @@ def entry_of(job: FrozenJob, base: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def thawed(slug: str, entry: Mapping[str, Any], base: Mapping[str, Any]) -> FrozenJob:
-    """The inverse of `entry_of`."""
-    invalid = str(entry.get("invalid") or "")
+    """The inverse of `entry_of`, with keys in today's spelling but for `values`, which `config` reads."""
+    invalid, schema = str(entry.get("invalid") or ""), text_schema()
+    values = {} if invalid else {**base, **(entry.get("frozen") or {})}
+    fixed, overrides = (
+        tuple(respelled_word(word, schema, values) for word in entry.get(key) or ()) for key in ("fixed", "overrides")
+    )
     return FrozenJob(
         slug,
-        tuple(entry.get("fixed") or ()),
-        dict(entry.get("swept") or {}),
-        tuple(entry.get("overrides") or ()),
-        {} if invalid else {**base, **(entry.get("frozen") or {})},
+        fixed,
+        {schema.today(key, values): value for key, value in (entry.get("swept") or {}).items()},
+        overrides,
+        values,
         str(entry.get("identity") or ""),
         str(entry.get("data") or ""),
         entry.get("trial"),

@@ -10,7 +10,7 @@ from typing import Any
 
 from dlrun.config.overrides.values import as_text
 from dlrun.config.schema.schema import Schema
-from dlrun.config.schema.words import key_of
+from dlrun.config.schema.words import key_of, respelled_word
 from dlrun.report.jobs import short_names
 from dlrun.report.tables import format_value
 
@@ -19,12 +19,13 @@ NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def last_words(words: Iterable[str]) -> dict[str, str]:
-    """What counts of the words for each key: the last one; a dict is merged into what stands before it."""
+    """What counts of the words for each key: the last one, with those before it that it is merged into or adds to."""
     last: dict[str, str] = {}
     for word in words:
         key, text = key_of(word), word.lstrip("+")
-        merged = key in last and text.partition("=")[2].startswith("{")
-        last[key] = f"{last[key]} {text}" if merged else text
+        left, _, value = text.partition("=")
+        adds = key in last and (value.startswith("{") or left.endswith("+"))
+        last[key] = f"{last[key]} {text}" if adds else text
     return last
 
 
@@ -59,6 +60,26 @@ def former_name(fixed: Iterable[str], keys: Iterable[str], search: str) -> str:
     selects = [word for key, word in last.items() if key in ("checkpoint.monitor", "checkpoint.mode")]
     words = [word for key, word in last.items() if key.split(".")[0] not in apart and key != "device.name"]
     return sweep_name([*words, *selects], keys, search)
+
+
+def name_today(sweep: Mapping[str, Any], folder: str, schema: Schema) -> str:
+    """The name that the words of a sweep.yaml give today, where dlrun 0.1 named its folder by them; else empty.
+
+    The words may have changed since (an unfinished job takes those of the last command), so the name is kept then.
+    """
+    kept = sweep.get("name")
+    if isinstance(kept, Mapping):
+        return str(kept.get("today")) if kept.get("folder") == folder else ""
+    jobs = sweep.get("jobs")
+    job = next(iter(jobs.values()), None) if isinstance(jobs, Mapping) else None
+    if not isinstance(job, Mapping):
+        return ""
+    fixed, keys = list(map(str, job.get("fixed") or ())), list(job.get("swept") or ())
+    search = str((sweep.get("settings") or {}).get("search"))
+    if former_name(fixed, keys, search) != folder:
+        return ""
+    words = words_that_count([respelled_word(word, schema) for word in fixed], schema)
+    return sweep_name(words, map(schema.today, keys), search)
 
 
 def in_short(word: str) -> str:

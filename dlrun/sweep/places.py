@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from dlrun.config.expand import Expansion
 from dlrun.config.schema import yamls
+from dlrun.config.schema.schema import Schema
 from dlrun.errors import ConfigError, Problem
 from dlrun.store.find import OUTPUTS
-from dlrun.sweep.names import former_name, sweep_name, words_that_count
+from dlrun.sweep.names import name_today, sweep_name, words_that_count
 
 SWEEPS = OUTPUTS / "sweeps"
 
@@ -26,9 +27,9 @@ def folder_of(expansion: Expansion, settings: Mapping[str, Any]) -> Path:
     words = words_that_count(expansion.overrides, expansion.menu)
     name = sweep_name(words, expansion.swept, settings["search"])
     if not (SWEEPS / name / "sweep.yaml").is_file():
-        for path, fixed, keys, search in former_sweeps(words):
-            if sweep_name(words_that_count(fixed, expansion.menu), keys, search) == name:
-                return path
+        for file in sorted(SWEEPS.glob("*/sweep.yaml")):
+            if name_of(file, words, expansion.menu) == name:
+                return file.parent
     return SWEEPS / name
 
 
@@ -41,19 +42,14 @@ def default_path(name: str) -> Path:
     return SWEEPS / name
 
 
-def former_sweeps(words: Sequence[str]) -> Iterator[tuple[Path, list[str], list[str], str]]:
-    """The sweeps that have these fixed words and whose names were given by dlrun 0.1, which counted other words, too:
-    the folder, fixed words, swept keys, search.
-    """
-    for file in sorted(SWEEPS.glob("*/sweep.yaml")):
-        with suppress(ConfigError, OSError, AttributeError, TypeError):  # a damaged one is told of when it is asked for
-            head = first_job(file.read_text(encoding="utf-8", errors="replace"))
-            if all(word in head for word in words):
-                values = yamls.loads(head, str(file))
-                (job,) = values["jobs"].values()
-                fixed, keys, search = list(job["fixed"]), list(job["swept"]), values["settings"]["search"]
-                if file.parent.name == former_name(fixed, keys, search):
-                    yield file.parent, fixed, keys, search
+def name_of(file: Path, words: Sequence[str], schema: Schema) -> str:
+    """Today's name of the sweep in a folder that an older dlrun named; empty for other sweeps and other words."""
+    with suppress(ConfigError, OSError):  # a damaged one is told of when it is asked for
+        head = first_job(file.read_text(encoding="utf-8", errors="replace"))
+        if all(word.partition("=")[2] in head for word in words):  # most sweeps need not be parsed
+            values = yamls.loads(head, str(file))
+            return name_today(values, file.parent.name, schema) if isinstance(values, dict) else ""
+    return ""
 
 
 def first_job(text: str) -> str:

@@ -128,7 +128,7 @@ def test_the_stratified_split_keeps_the_share_of_classes() -> None:
     assert max(shares) == pytest.approx(357 / 569, abs=0.01)
 
 
-def test_t20_standardising_sees_the_training_part_only() -> None:
+def test_t20_standardizing_sees_the_training_part_only() -> None:
     data = load("breast_cancer")
     inputs, _ = preprocess(data.spec, data.train.inputs, data.train.target)
     assert torch.allclose(inputs[0].mean(0), torch.zeros(30), atol=1e-5)
@@ -147,7 +147,7 @@ def test_t20_standardising_sees_the_training_part_only() -> None:
         rows,
         target,
         seed=0,
-        standardise=True,
+        standardize=True,
         labels=["a", "b"],
         rows=(cut[0], torch.arange(0), cut[1]),
     )
@@ -190,7 +190,7 @@ def test_predictions_return_in_the_units_of_the_data() -> None:
     _, target = preprocess(data.spec, data.train.inputs, data.train.target)
     assert target.std(correction=0).item() == pytest.approx(1, abs=1e-4)
     assert torch.allclose(restore_target(data.spec, target), data.train.target, atol=1e-3)
-    plain = load("diabetes", standardise_target=False)
+    plain = load("diabetes", standardize_target=False)
     assert torch.equal(restore_target(plain.spec, target), target)
 
 
@@ -307,7 +307,7 @@ def test_bad_numbers_are_found_before_the_means(rows: list[list[float]], message
             np.array(rows),
             np.zeros((10, 1)),
             seed=0,
-            standardise=True,
+            standardize=True,
             feature_names=["a", "b"],
         )
 

@@ -65,7 +65,7 @@ def test_no_file_is_in_two_parts(folder: Path) -> None:
 
 
 def test_grey_images_are_normalised_by_channel(folder: Path) -> None:
-    data = load(folder, colour="grey", mean=0.25, std=0.5, size=4)
+    data = load(folder, color="grey", mean=0.25, std=0.5, size=4)
     batch = next(iter(batches_for(data.train, data.spec, batch_size=18)[0].epoch(0)))
     assert batch.inputs[0].shape == (18, 1, 4, 4)
     grey = decode(data.train.dataset.files[0], (4, 4), "L")  # type: ignore[union-attr]

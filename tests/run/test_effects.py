@@ -73,11 +73,12 @@ def test_a_command_is_repeated_without_its_place_and_its_moment(tmp_path: Path) 
 
 def test_what_changes_the_speed_alone_is_shared_with_the_run_that_it_starts_from() -> None:
     words = ["trainer=smoke", "trainer.max_batches=2", "seed=3", "device=cpu", "+device.threads=1",
-             "device.precision=bf16", "dataset.workers=0", "trainer.detect_anomaly=true", "trainer.epochs=9",
+             "device.precision=fp32", "dataset.workers=0", "trainer.detect_anomaly=true", "trainer.epochs=9",
              "model.dropout=0.1", "checkpoint.keep=1", "run.name=x", "trainer.print_every=1"]  # fmt: skip
-    config = dlrun.compose(MNIST)
-    assert shared_words(words, config, config) == words[:8]
-    assert shared_words(words, config, dlrun.compose()) == words[:6] + words[7:8]  # digits have no workers
+    config = dlrun.compose([*MNIST, *words])
+    shared = [word.lstrip("+") for word in words[:8]]
+    assert shared_words(words, config, config) == shared
+    assert shared_words(words, config, dlrun.compose()) == shared[:6] + shared[7:8]  # digits have no workers
 
 
 def test_a_run_of_an_older_version_is_known_by_its_configuration(tmp_path: Path) -> None:

@@ -57,8 +57,8 @@ def test_t20_features_are_standardised_by_the_training_part_inside_the_run() -> 
     assert steps["mean"] == pytest.approx(features.mean(0).tolist())
     assert steps["std"] == pytest.approx(features.std(0, correction=0).tolist())
     assert checkpoint(train(*words, "trainer.epochs=1"))["spec"]["preprocessing"]["inputs"][0]["mean"] == steps["mean"]
-    assert dlrun.compose(["experiment=breast_cancer"]).dataset.standardise
-    assert not dlrun.compose(["experiment=breast_cancer_raw"]).dataset.standardise
+    assert dlrun.compose(["experiment=breast_cancer"]).dataset.standardize
+    assert not dlrun.compose(["experiment=breast_cancer_raw"]).dataset.standardize
 
 
 def test_t21_a_constant_output_and_the_majority_class_are_said_at_the_end() -> None:
@@ -207,7 +207,7 @@ def test_t42_colour_becomes_grey_as_pillow_has_it_and_sizes_are_equal(tmp_path: 
         for number in range(5):
             pixels = random.integers(0, 256, (12, 12, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "pictures" / label / f"{number}.png")
-    words = ("dataset=image_folder", f"dataset.path={tmp_path / 'pictures'}", "dataset.colour=grey", "dataset.size=12")
+    words = ("dataset=image_folder", f"dataset.path={tmp_path / 'pictures'}", "dataset.color=grey", "dataset.size=12")
     batch = next(iter(built(*words, "model=cnn", "trainer.shuffle=false").batches["train"].epoch(0)))
     files = sorted((tmp_path / "pictures").rglob("*.png"))
     grey = [np.asarray(Image.open(file).convert("L"), dtype=np.float32) / 255 for file in files]

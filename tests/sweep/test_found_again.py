@@ -104,6 +104,21 @@ def test_another_sweep_or_one_that_the_user_renamed_is_not_it(word: str, place: 
     assert len(read_sweep(old).commands) == 1
 
 
+def test_a_sweep_is_found_again_after_its_jobs_took_todays_words(sweep: FakeSweep) -> None:
+    old = old_sweep("seeds", OLD)
+    shutil.rmtree(old / "jobs" / "sgd-seed0")
+    more = ["trainer.print_every=1", "device.threads=2"]
+    assert sweep([*SEEDS, *more]) == 0
+    assert sweep.ran == ["sgd-seed0"]
+    assert "device.threads=2" in read_sweep(old).jobs["sgd-seed0"].fixed
+    for words in (SEEDS, [*SEEDS, *more]):
+        assert sweep(words) == 0
+    assert len(sweep.executors) == 1
+    old.rename(old.with_name("set-aside"))
+    assert sweep(SEEDS) == 0
+    assert len(sweep.ran) == 4
+
+
 def test_todays_name_goes_before_a_former_one(sweep: FakeSweep) -> None:
     assert sweep(SEEDS) == 0
     today = sweep.folder.path
@@ -182,6 +197,8 @@ def test_two_dicts_for_one_key_are_both_part_of_the_job(sweep: FakeSweep) -> Non
     one, two = (job_words(words, {}, current_schema()) for words in (both[1:3], both[2:3]))
     assert one == ("model.opts={a: 1} model.opts={b: 2}",)
     assert two == ("model.opts={b: 2}",)
+    adding = ["freeze=[a]", "freeze+=[b]"]
+    assert job_words(adding, {}, current_schema()) == (" ".join(adding),)
     layers = "model.layers=[{linear: {out: 4}}, relu, {linear: {out: auto}}]"
     group = "dataset.augment=[{random_horizontal_flip: {p: 0.5}}]"
     assert job_words([layers, group], {}, current_schema()) == (group, layers)

@@ -17,6 +17,7 @@ from dlrun.config.hydra.source import SchemaSource, check_file, repository
 from dlrun.config.schema import yamls
 from dlrun.config.schema.comments import Option, short_path
 from dlrun.config.schema.schema import COMPONENTS, GROUPS, PRIMARY, Schema, settings_files
+from dlrun.config.schema.words import respelled
 from dlrun.errors import ConfigError, Problem, did_you_mean
 
 Choices = dict[str, str | None]  # option by group
@@ -46,6 +47,7 @@ def stack(choices: Choices, menu: Schema, swept_by_experiment: frozenset[str] = 
     unless the experiment itself sweeps that group, so that its values are meant for every option.
     """
     files, chosen = _files(choices, menu)
+    names = {group: {"name": _component(group, option, menu)} for group, option in chosen.items()}
     layers: list[Layer] = []
     for path, package, from_experiment in files:
         source, settings, usual = _reader(menu)
@@ -54,10 +56,17 @@ def stack(choices: Choices, menu: Schema, swept_by_experiment: frozenset[str] = 
         if from_experiment:
             hidden = {group for group in choices if group not in swept_by_experiment}
             values = {key: value for key, value in values.items() if key not in hidden}
-        layers.append(Layer(option.source if option else path, values))
+        layers.append(Layer(option.source if option else path, respelled(values, menu, names)))
         if path == PRIMARY:
-            layers += [Layer(s.source, _fitting(s.values, chosen, usual, menu)) for s in settings]
+            own = [(s.source, respelled(s.values, menu, names)) for s in settings]
+            layers += [Layer(name, _fitting(values, chosen, usual, menu)) for name, values in own]
     return layers
+
+
+def _component(group: str, name: str | None, menu: Schema) -> str:
+    """The component of a group's option; empty where there is no such option."""
+    option = menu.options(group).get(name or "") if group in GROUPS else None
+    return menu.full(option).component if option else ""
 
 
 def merge(layers: list[Layer]) -> dict[str, Any]:

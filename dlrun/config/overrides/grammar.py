@@ -37,7 +37,7 @@ HYDRA_KEYS = {
 class Override:
     """One override: a group (`option` set, or None for no option) or a dotted key with its value."""
 
-    text: str  # as it was typed
+    text: str  # as it was typed, the key in today's spelling
     key: str
     value: Any  # plain values, Choices or Distribution
     raw: str = ""  # the value as it was typed
@@ -74,6 +74,7 @@ def read_word(text: str, menu: Schema) -> list[Override]:
     if not is_unicode(text):  # a byte of another encoding, on the command line or in a file's name
         raise ConfigError(Problem(ascii(key)[1:-1], f"{raw or text!a} is not UTF-8, so no file of a run can hold it."))
     _refuse_hydra(key)
+    text, key = text.replace(key, menu.today(key), 1), menu.today(key)
     if sign == "~":
         return [_deletion(text, key, menu)]
     if raw is None:

@@ -16,6 +16,7 @@ from typing import Any
 from dlrun.config.schema.comments import Key, Option, builtin_conf, read_option, short_path
 from dlrun.config.schema.contract import Contract, expand_user
 from dlrun.config.schema.effects import RESULT, Effect
+from dlrun.config.schema.merged import former_names, inheriting, over, shadow
 from dlrun.errors import ConfigError, Problem
 
 PRIMARY = "dlrun_primary"
@@ -92,6 +93,7 @@ class Schema:
         self.dirs, self.extra = dirs, extra
         self._groups: dict[str, dict[str, Option]] = {}
         self._effects: dict[tuple[str, str], Effect] = {}
+        self._former: dict[tuple[str, str], dict[str, str]] = {}
 
     def options(self, group: str) -> dict[str, Option]:
         """The options of a group by name, sorted. The first folder that has a name wins."""
@@ -100,7 +102,7 @@ class Schema:
             for folder in reversed(self.dirs):
                 for path in sorted((folder / group).rglob("*.yaml")):
                     name = path.relative_to(folder / group).with_suffix("").as_posix()
-                    found[name] = _shadow(read_option(path, group, name, folder), found.get(name))
+                    found[name] = shadow(read_option(path, group, name, folder), found.get(name))
             self._groups[group] = dict(sorted(found.items()))
         return self._groups[group]
 
@@ -131,15 +133,14 @@ class Schema:
         headers: dict[str, str] = {}
         for part in reversed(list(self.chain(option))):
             headers.update(part.headers)
-            for key, new in part.keys.items():
-                keys[key] = _inheriting(new, keys.get(key))
+            keys = over(keys, part.keys)
         return replace(option, keys=keys, headers=headers)
 
     @cached_property
     def primary(self) -> dict[str, Key]:
         """The keys of no group: `seed`, `run.dir`, `sweep.params`, ..."""
         ours = read_option(builtin_conf() / f"{PRIMARY}.yaml", "", PRIMARY, builtin_conf()).keys
-        return {name: _inheriting(key, ours.get(name)) for name, key in self.primary_option.keys.items()}
+        return {name: inheriting(key, ours.get(name)) for name, key in self.primary_option.keys.items()}
 
     @cached_property
     def primary_option(self) -> Option:
@@ -173,7 +174,7 @@ class Schema:
         for option in sorted(options.values(), key=lambda option: option.name != usual):
             for key, new in self.full(option).keys.items():
                 known = keys.get(key)
-                keys[key] = _inheriting(known, new) if known and known.contract else _inheriting(new, known)
+                keys[key] = inheriting(known, new) if known and known.contract else inheriting(new, known)
         return Option(group, name, "", keys=keys)
 
     def contract(self, dotted: str) -> Contract | None:
@@ -193,8 +194,7 @@ class Schema:
 
         A key that is not known (of a later version, say) changes what all its neighbours change.
         """
-        chosen = (config or {}).get(dotted.partition(".")[0])
-        component = str(chosen.get("name", "")) if isinstance(chosen, Mapping) else ""
+        component = _component(dotted, config)
         if (dotted, component) not in self._effects:
             found = {info.contract.effect if info.contract else RESULT for info in self._lines(dotted, component)}
             self._effects[dotted, component] = found.pop() if len(found) == 1 else RESULT
@@ -203,18 +203,40 @@ class Schema:
     def _lines(self, dotted: str, component: str) -> list[Key]:
         """The lines that tell of a key: its own, that of the dict that it is in, or those of its whole section."""
         group, _, rest = dotted.partition(".")
-        if group not in GROUPS:
-            tables, names, section = [self.primary], [dotted], f"{group}."
-        else:
-            one = self.section(group, component) if component or group not in COMPONENTS else None
-            options = [one] if one else [self.full(option) for option in self.options(group).values()]
-            tables, names, section = [option.keys for option in options], [rest], ""
+        tables = self._tables(group, component)
+        names, section = ([rest], "") if group in GROUPS else ([dotted], f"{group}.")
         while "." in names[-1]:
             names.append(names[-1].rpartition(".")[0])
         for name in names:
             if found := [keys[name] for keys in tables if name in keys]:
                 return found
         return [info for keys in tables for key, info in keys.items() if key.startswith(section)]
+
+    def _tables(self, group: str, component: str) -> list[dict[str, Key]]:
+        """The keys of a group's section: of one component, else of all. Of no group: the primary config's."""
+        if group not in GROUPS:
+            return [self.primary]
+        if component or group not in COMPONENTS:
+            one = self.section(group, component)
+            return [one.keys] if one else []
+        return [self.full(option).keys for option in self.options(group).values()]
+
+    def today(self, dotted: str, config: Mapping[str, Any] | None = None) -> str:
+        """A key in today's spelling: `dataset.standardize` for `dataset.standardise`, as its contract says.
+
+        What is a key of its own to the component that a configuration chooses (without one, to any) is left alone.
+        """
+        group, _, rest = dotted.partition(".")
+        if group in GROUPS and not rest:
+            return dotted
+        place = (group if group in GROUPS else "", _component(dotted, config))
+        if place not in self._former:
+            tables = self._tables(*place)
+            self._former[place] = {old: new for keys in tables for old, new in former_names(keys).items()}
+            for key in (key for keys in tables for key in keys):
+                self._former[place].pop(key, None)
+        former = self._former[place]
+        return f"{group}.{former.get(rest, rest)}" if place[0] else former.get(dotted, dotted)
 
     def check_contracts(self) -> list[Problem]:
         """The keys of YAML files whose comment states no contract, and bases that are not there."""
@@ -229,27 +251,17 @@ class Schema:
         return problems
 
 
-def _inheriting(key: Key, other: Key | None) -> Key:
-    """A line with what it does not say itself: help and contract of another one for the same key."""
-    if other is None:
-        return key
-    contract = key.contract.inheriting(other.contract) if key.contract else other.contract
-    return replace(key, contract=contract, help=key.help or other.help)
+def _component(dotted: str, config: Mapping[str, Any] | None) -> str:
+    """The component that a configuration chooses in the section of a key; empty where it does not say."""
+    group = dotted.partition(".")[0]
+    section = (config or {}).get(group) if group in COMPONENTS else None
+    return str(section.get("name", "")) if isinstance(section, Mapping) else ""
 
 
 def all_keys(schema: Schema) -> list[str]:
     """Every group and dotted key that there is."""
     options = [(g, option) for g in GROUPS if g != "experiment" for option in schema.options(g).values()]
     return list(dict.fromkeys([*GROUPS, *schema.primary, *(f"{g}.{key}" for g, o in options for key in o.keys)]))
-
-
-def _shadow(option: Option, below: Option | None) -> Option:
-    """A file of the user's that hides one of ours of the same name borrows the contracts it does not state."""
-    if below is None or below.component != option.component:
-        return option
-    keys = {name: _inheriting(key, below.keys.get(name)) for name, key in option.keys.items()}
-    missing = {} if option.bases else {k: v for k, v in below.keys.items() if k not in keys}
-    return replace(option, keys={**keys, **missing}, headers={**below.headers, **option.headers})
 
 
 def fingerprint(dirs: tuple[Path, ...]) -> tuple[tuple[str, int, int], ...]:
