@@ -6,6 +6,7 @@ Words with `=` are configuration, wherever they stand; what belongs to a command
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from dlrun.config.overrides import other_tools
 from dlrun.config.schema.schema import all_keys, set_config_dir, text_schema, unread_conf
 from dlrun.errors import ConfigError, DlrunError, Problem, did_you_mean
 from dlrun.manual import MANUAL
+from dlrun.plain import printable
 
 FLAGS = {  # what every command takes
     "-m, --multirun": "run every combination of the values given (optimizer=sgd,adam)",
@@ -181,9 +183,10 @@ def complain(error: DlrunError) -> None:
         lines = ["error:" if len(problems) == 1 else f"{len(problems)} errors:"]
         for problem in problems:
             break_ = " " if len(str(problem)) <= 110 else "\n      "
-            lines.append(f"  {bold}{problem.key}{plain}: {problem.message}{break_}{problem.hint}".rstrip())
+            key, rest = printable(problem.key), printable(f"{problem.message}{break_}{problem.hint}")
+            lines.append(f"  {bold}{key}{plain}: {rest}".rstrip())
     else:
-        lines = ["error:", *(f"  {line}".rstrip() for line in str(error).splitlines())]
+        lines = ["error:", *(f"  {line}".rstrip() for line in printable(str(error)).split("\n"))]
     print("\n".join([f"{bold}{red}{lines[0]}{plain}", *lines[1:]]), file=sys.stderr)
 
 
@@ -220,7 +223,7 @@ def _runs() -> list[str]:
     """What a RUN may be, the newest first: `last`, the names of runs, and paths where a name says too little."""
     from dlrun.store.find import names
 
-    found = names()
+    found = {name: places for name, places in names().items() if re.fullmatch(r"[\w./=+-]+", name)}
     return ["last", *(name if len(places) == 1 else str(place) for name, places in found.items() for place in places)]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import ConfigError, Problem, did_you_mean
+from dlrun.plain import say
 
 CARRIED = ("--config-dir", "--plugin")  # flags that a job of a sweep needs alone, too
 
@@ -104,7 +105,7 @@ def _list(words: CommandLine) -> int:
     from dlrun.config.schema.pages import list_page
 
     import_plugins(**words.options)
-    print(list_page(words.plain[0] if words.plain else None, current_schema()))
+    say(list_page(words.plain[0] if words.plain else None, current_schema()))
     return 0
 
 
@@ -122,7 +123,7 @@ def _explain(words: CommandLine) -> int:
     draft = open_draft(rest, **words.options).single()
     if draft.problems:
         raise ConfigError(draft.problems)
-    print(explain(asked, draft))
+    say(explain(asked, draft))
     return 0
 
 

@@ -1,12 +1,17 @@
-"""Plain values: dotted keys, and the numbers among them."""
+"""Plain values: dotted keys, the numbers among them, and how text is shown."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import IO, Any, TypeAlias
 
 Values: TypeAlias = dict[str, Any]  # a mapping as YAML and JSON hold it: None, bool, numbers, str, lists and mappings
+
+# What a terminal obeys instead of showing it: control characters, the other order of right-to-left text, halves of a
+# surrogate pair (bytes of a name that are not UTF-8). Line ends and tabulators are left.
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Values:
@@ -48,3 +53,31 @@ def json_value(value: object) -> Any:
     if isinstance(value, list | tuple):
         return [json_value(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def with_texts(value: object, change: Callable[[str], str]) -> object:
+    """A plain value with all texts in it changed, but for the keys of mappings."""
+    if isinstance(value, dict):
+        return {key: with_texts(item, change) for key, item in value.items()}
+    if isinstance(value, list):
+        return [with_texts(item, change) for item in value]
+    return change(value) if isinstance(value, str) else value
+
+
+def printable(text: str) -> str:
+    """Text of whatever origin, safe for a terminal: control characters are spelled (`\\x1b`)."""
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def one_line(text: str) -> str:
+    """The same, with line ends and tabulators spelled, too."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def say(text: str = "", *, file: IO[str] | None = None) -> None:
+    """Print text of whatever origin. Letters that the terminal does not know are spelled."""
+    shown = printable(text)
+    try:
+        print(shown, file=file)
+    except UnicodeEncodeError:
+        print(shown.encode("ascii", "backslashreplace").decode(), file=file)

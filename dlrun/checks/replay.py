@@ -12,6 +12,7 @@ from dlrun.engine.state import TrainState
 from dlrun.engine.step import autocast
 from dlrun.errors import RunError, in_words
 from dlrun.generators import load_rng_state
+from dlrun.plain import say
 from dlrun.run.build import build
 from dlrun.run.capsule import NAME
 from dlrun.run.resume import stored_config
@@ -23,7 +24,7 @@ from dlrun.store.rundir import RunDir
 def replay_command(run: str) -> int:
     """Print what goes wrong and where. Returns 0: to have found it is success."""
     for line in replay(find_run(run)):
-        print(line)
+        say(line)
     return 0
 
 

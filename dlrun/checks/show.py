@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from dlrun.checks.grid import draw_grid
 from dlrun.errors import ConfigError, Problem
+from dlrun.plain import say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,15 +39,15 @@ def show_command(config: Config, *, count: int, output: str | None) -> int:
     data = build_data(config)
     name, part = next((name, part) for name, part in reversed(data.parts().items()))
     rows = Rows(part, min(count, part.samples))
-    print("\n".join(describe(data)))
+    say("\n".join(describe(data)))
     title = f"The first {rows.count} of {name}:"
     if _is_image(data.spec):
         path = Path(output or Path("outputs", "show", f"{data.spec.name}.png"))
         draw_grid(path, rows.inputs, rows.target, captions(data.spec, rows), data.spec)
-        print(f"\n{title} {path}")
+        say(f"\n{title} {path}")
         return 0
     lines = [title, "", *listing(data.spec, rows)]
-    print("\n" + "\n".join(lines))
+    say("\n" + "\n".join(lines))
     if output is not None:
         Path(output).parent.mkdir(parents=True, exist_ok=True)
         Path(output).write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dlrun.checks.worker import log_of, server_for, start
 from dlrun.config.config import Config
 from dlrun.errors import CheckFailed, RunError
+from dlrun.plain import say
 from dlrun.report.tables import format_seconds
 from dlrun.run.signals import Interrupted, Signals
 from dlrun.store import checkpoint as files
@@ -33,23 +34,23 @@ def verify_command(config: Config, *, quiet: bool) -> int:
 
     A signal ends it, and its processes, at once.
     """
-    say: Callable[[str], None] = (lambda text: None) if quiet else print
+    tell: Callable[[str], None] = (lambda text: None) if quiet else say
     try:
         with Signals(), server_for(config) as server, tempfile.TemporaryDirectory(prefix="dlrun-verify-") as folder:
-            kills, differences = interrupted_and_whole(config, server, Path(folder), say)
+            kills, differences = interrupted_and_whole(config, server, Path(folder), tell)
     except Interrupted as stopped:
-        print(f"\nStopped by {stopped}.", file=sys.stderr)
+        say(f"\nStopped by {stopped}.", file=sys.stderr)
         return stopped.exit_code
     if differences:
         listed = "\n".join(f"  {line}" for line in differences[:10])
         raise CheckFailed(f"after {kills} interruptions the result differs:\n{listed}")
     words = "weights, optimizer, random state and metrics are equal bit for bit"
-    print(f"exact: after {kills} interruption{'s' if kills > 1 else ''} {words}")
+    say(f"exact: after {kills} interruption{'s' if kills > 1 else ''} {words}")
     return 0
 
 
 def interrupted_and_whole(
-    config: Config, server: Server, folder: Path, say: Callable[[str], None]
+    config: Config, server: Server, folder: Path, tell: Callable[[str], None]
 ) -> tuple[int, list[str]]:
     """How often a run was interrupted, and what differs between it and one that was not."""
     frozen = folder / "frozen.yaml"
@@ -57,8 +58,8 @@ def interrupted_and_whole(
     whole, broken = RunDir(folder / "whole"), RunDir(folder / "broken")
     train_to_the_end(server, frozen, whole)
     summary = read_json(whole.summary)
-    say(f"trained without interruption in {format_seconds(summary['times']['total_seconds'])}")
-    kills = train_with_kills(server, frozen, broken, summary, random.Random(config.seed), say)
+    tell(f"trained without interruption in {format_seconds(summary['times']['total_seconds'])}")
+    kills = train_with_kills(server, frozen, broken, summary, random.Random(config.seed), tell)
     if kills == 0:
         longer = "give it more trainer.epochs (or trainer.max_steps)."
         raise RunError(f"the run ends before it can be interrupted in the middle: {longer}")
@@ -75,7 +76,7 @@ def train_to_the_end(server: Server, frozen: Path, run: RunDir) -> None:
 
 
 def train_with_kills(
-    server: Server, frozen: Path, run: RunDir, summary: dict[str, Any], dice: random.Random, say: Callable[[str], None]
+    server: Server, frozen: Path, run: RunDir, summary: dict[str, Any], dice: random.Random, tell: Callable[[str], None]
 ) -> int:
     """Kill the run at random moments of its training (first by SIGTERM, then by SIGKILL), and let it go on each time.
 
@@ -97,7 +98,7 @@ def train_with_kills(
             break
         if step > 0:
             hits += 1
-            say(f"interrupted by {number.name}; the checkpoint is of step {step} of {steps}")
+            tell(f"interrupted by {number.name}; the checkpoint is of step {step} of {steps}")
         if hits == KILLS:
             break
     train_to_the_end(server, frozen, run)

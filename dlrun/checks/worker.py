@@ -10,6 +10,7 @@ from pathlib import Path
 from dlrun.components import plugins
 from dlrun.config.config import Config
 from dlrun.errors import DlrunError
+from dlrun.plain import say
 from dlrun.run.preload import modules
 from dlrun.run.runner import run_frozen
 from dlrun.run.screen import Screen
@@ -48,7 +49,7 @@ def train(config: str, run_dir: str, plug_ins: Sequence[str], folder: str) -> in
         frozen = Config.from_yaml(Path(config))
         code = run_frozen(frozen, RunDir(run_dir), screen=Screen(terminal=False)).exit_code
     except DlrunError as error:
-        print(f"Error: {error}")
+        say(f"Error: {error}")
         code = error.exit_code
     sys.stdout.flush()
     return code

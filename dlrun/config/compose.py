@@ -26,6 +26,7 @@ from dlrun.config.schema.contract import format_yaml
 from dlrun.config.schema.schema import GROUPS, Schema, config_dirs, settings_files
 from dlrun.config.schema.words import key_of
 from dlrun.errors import ConfigError, Problem
+from dlrun.plain import say
 
 
 def compose(
@@ -80,7 +81,7 @@ def import_plugins(
 @cache
 def say_spelling(old: str, new: str) -> None:
     """Once in a process: the word is taken, and will be in time to come."""
-    print(f"note: {old} is spelled {new} now", file=sys.stderr)
+    say(f"note: {old} is spelled {new} now", file=sys.stderr)
 
 
 @lru_cache(maxsize=1)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dlrun.errors import DataError
+from dlrun.plain import say
 
 MIRROR_VARIABLE = "DLRUN_MIRROR"
 TRIES = 3
@@ -41,7 +42,7 @@ def fetch(relative: str, urls: Sequence[str], path: Path, *, md5: str | None = N
     mirror = os.environ.get(MIRROR_VARIABLE)
     tried: list[str] = []
     for url in [f"{mirror.rstrip('/')}/{relative}"] if mirror else urls:
-        print(f"downloading {url}", file=sys.stderr)
+        say(f"downloading {url}", file=sys.stderr)
         for attempt in range(TRIES):
             try:
                 _download(url, path, md5)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import gzip
 import os
-import stat
 import zlib
 from pathlib import Path
 from typing import BinaryIO
 
+from dlrun import bounded
 from dlrun.errors import DataError
 
 MOST_BYTES = 128 * 2**20  # of a text, unpacked
@@ -22,16 +22,12 @@ GZIP = b"\x1f\x8b"
 def open_regular(path: Path) -> BinaryIO:
     """The file, open for reading. Raises `DataError` where there is none, or it is no regular file."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # else opening a FIFO waits for its writer
+        return os.fdopen(bounded.open_regular(path), "rb")
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file.") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-        raise DataError(f"{path}: cannot be read ({error}).") from error
-    mode = os.fstat(descriptor).st_mode
-    if stat.S_ISREG(mode):
-        return os.fdopen(descriptor, "rb")
-    os.close(descriptor)
-    raise DataError(f"{path}: is a {'folder' if stat.S_ISDIR(mode) else 'pipe or a device'}, not a file.")
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"{path}: {reason if reason.startswith('is a ') else f'cannot be read ({reason})'}.") from error
 
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:

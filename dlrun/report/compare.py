@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import RunError, cannot_write
+from dlrun.plain import say
 from dlrun.report import panels
 from dlrun.report.comparison import Comparison, compare_jobs
 from dlrun.report.grouped import grouped_table
@@ -76,22 +77,22 @@ def _write_somewhere(comparison: Comparison, folders: Sequence[Path]) -> Compari
         try:
             return _write(comparison, folder)
         except OSError as error:
-            print(f"note: {cannot_write(folder, error)}", file=sys.stderr)
+            say(f"note: {cannot_write(folder, error)}", file=sys.stderr)
     return comparison
 
 
 def print_comparison(comparison: Comparison) -> None:
     """The words of a comparison on the screen."""
     if comparison.keys:
-        print("\n".join(["They differ in", *(f"  {line}" for line in comparison.differences()), ""]))
+        say("\n".join(["They differ in", *(f"  {line}" for line in comparison.differences()), ""]))
     else:
-        print("No setting differs.\n")
+        say("No setting differs.\n")
     sys.stdout.flush()
     print_table(grouped_table(comparison))
     for remark in comparison.remarks:
-        print(f"note: {remark}")
+        say(f"note: {remark}")
     if comparison.folder is not None:
-        print(f"\n{comparison.folder}/: {RESULTS}, {FIGURE}")
+        say(f"\n{comparison.folder}/: {RESULTS}, {FIGURE}")
 
 
 def _default_outputs(paths: Sequence[Path]) -> list[Path]:

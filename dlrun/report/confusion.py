@@ -37,15 +37,6 @@ def write_confusion(run_dir: Path | str, matrix: object, labels: Sequence[str] =
     return _draw(folder / "confusion.png", counts, names)
 
 
-def read_confusion(run_dir: Path | str) -> tuple[np.ndarray, list[str]]:
-    """The (K, K) counts and the K labels of RUN/confusion.csv."""
-    import numpy as np
-
-    with open(Path(run_dir) / "confusion.csv", newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
-    return np.array([[int(cell) for cell in row[1:]] for row in rows], dtype=np.int64), header[1:]
-
-
 def shares(counts: np.ndarray) -> np.ndarray:
     """(K, K) share of each true class that was taken for each class; nan where a class has no samples."""
     import numpy as np

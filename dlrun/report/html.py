@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import RunError, cannot_write
-from dlrun.plain import number
+from dlrun.plain import number, say
 from dlrun.report import page
 from dlrun.report.compare import FIGURE, compare
 from dlrun.report.comparison import Comparison
@@ -62,7 +62,7 @@ def report_command(path: Path | str) -> int:
         written = write_report(path)
     except OSError as error:
         raise RunError(cannot_write(path, error)) from error
-    print(written)
+    say(str(written))
     return 0
 
 

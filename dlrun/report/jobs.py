@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +18,7 @@ from dlrun.store.failure import Failure, read_failure
 from dlrun.store.find import expect_folder, find_runs
 from dlrun.store.marks import is_run
 from dlrun.store.reader import StoredRun
+from dlrun.store.reading import read_text
 
 UNCOMPARED = "device.name"  # of what changes the speed alone, the one key that is no column
 RESULTS = "results.csv"
@@ -160,9 +162,8 @@ def rows_of(folder: Path) -> list[SweepEntry]:
 def read_results(path: Path) -> list[SweepEntry]:
     """The jobs in a results.csv: keys are its columns before `status`. Empty when there is no such file."""
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            table = list(csv.DictReader(file))
-    except (OSError, ValueError, csv.Error):
+        table = list(csv.DictReader(io.StringIO(read_text(path) or "", newline="")))
+    except csv.Error:
         return []
     rows = []
     for line in table:

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from dlrun.bounded import read_bytes
 from dlrun.report.tables import clipped
 
 STYLE = """
@@ -171,7 +172,7 @@ def bullets(lines: Sequence[str]) -> str:
 def image(path: Path, alternative: str) -> str:
     """A PNG file, embedded; nothing when there is none."""
     try:
-        data = base64.b64encode(path.read_bytes()).decode()
+        data = base64.b64encode(read_bytes(path)).decode()
     except OSError:
         return ""
     return f'<figure><img src="data:image/png;base64,{data}" alt="{escape(alternative)}"></figure>'

@@ -16,7 +16,7 @@ from typing import Any
 
 from dlrun.config.schema.schema import COMPONENTS, text_schema
 from dlrun.errors import RunError, did_you_mean
-from dlrun.plain import flatten, number, numbers
+from dlrun.plain import flatten, number, numbers, say
 from dlrun.report.tables import Table, format_number, print_table
 from dlrun.store.find import find_runs
 from dlrun.store.reader import StoredRun, direction
@@ -93,7 +93,7 @@ def runs_command(filters: Sequence[str], sort: str | None, limit: int | None, ro
     _check_keys(entries, keys)
     found = sort_runs([entry for entry in entries if all(matches(entry, word) for word in filters)], sort)
     if not found:
-        print(f"None of the {len(entries)} runs under {root}/ matches." if entries else f"No runs under {root}/ yet.")
+        say(f"None of the {len(entries)} runs under {root}/ matches." if entries else f"No runs under {root}/ yet.")
         return 0
     shown = found[:limit]
     notes = [f"{len(shown)} of {len(found)} shown"] if len(shown) < len(found) else []

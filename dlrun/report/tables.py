@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
-from dlrun.plain import numbers
+from dlrun.plain import numbers, one_line, printable, say
 
 STATUS_STYLES = {
     "finished": "green", "running": "cyan", "failed": "red", "dead": "red", "interrupted": "yellow",
@@ -36,6 +36,16 @@ class Table:
     spare: Sequence[str] = ()
     elsewhere: str = ""
     result: int | None = None  # the row that matters most
+
+    def __post_init__(self) -> None:
+        """What comes from files is shown and not obeyed."""
+        shown = {
+            "headers": [one_line(cell) for cell in self.headers],
+            "rows": [[one_line(cell) for cell in row] for row in self.rows],
+            "title": one_line(self.title),
+            "notes": tuple(printable(note) for note in self.notes),
+        }
+        vars(self).update(shown)
 
     def __str__(self) -> str:
         widths = [max(len(row[i]) for row in (self.headers, *self.rows)) for i in range(len(self.headers))]
@@ -100,7 +110,7 @@ def print_table(table: Table, file: IO[str] | None = None) -> None:
         console = Console(file=out, highlight=False)
         console.print(table.fitted(console.width).rich())
     else:
-        print(table, file=out)
+        say(str(table), file=out)
 
 
 def closing_table(summary: Mapping[str, Any], run_dir: Path | None = None) -> Table:

@@ -20,7 +20,7 @@ from dlrun.run.screen import Screen, shorter
 from dlrun.run.signals import Interrupted, Signals
 from dlrun.store import checkpoint as files
 from dlrun.store.reader import RESUMED
-from dlrun.store.reading import read_json
+from dlrun.store.reading import read_json, read_lines
 from dlrun.store.rundir import RunDir
 
 if TYPE_CHECKING:
@@ -142,8 +142,7 @@ def refuse_to_lose(run: RunDir) -> None:
 
 def own_overrides(run: RunDir) -> list[str]:
     """The lines of overrides.txt: they stay, also when the run starts again from the beginning."""
-    path = run.file("overrides.txt")
-    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return read_lines(run.file("overrides.txt")) or []
 
 
 def resumed_line(values: Values, words: Sequence[str]) -> str:

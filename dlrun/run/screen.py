@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from dlrun.components.plugins import given
+from dlrun.plain import printable
 from dlrun.run.epochs import EpochTable, epoch_line
 from dlrun.store.files import open_append
 
@@ -52,6 +53,7 @@ class Screen:
 
     def line(self, text: str = "", *, style: str = "", always: bool = False) -> None:
         """One line on the screen and in the log. `style` (one of `CODES`) only on a terminal."""
+        text = printable(text)
         self.note(text)
         if not self.silent and (always or not self.quiet):
             self.show(painted(text, style) if self.terminal else text)
@@ -84,7 +86,7 @@ class Screen:
     def pairs(self, rows: Sequence[tuple[str, str]]) -> None:
         """Aligned `name  value` lines."""
         width = max(len(name) for name, _ in rows)
-        for name, value in rows:
+        for name, value in ((name, printable(value)) for name, value in rows):
             self.note(f"  {name:<{width}}  {value}")
             if not self.quiet:
                 shown = painted(f"{name:<{width}}", "cyan") if self.terminal else f"{name:<{width}}"

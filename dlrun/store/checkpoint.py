@@ -103,7 +103,7 @@ def candidates(run: RunDir) -> list[Path]:
     fresh = run.checkpoints / "last.new.pt"  # whole, but its renaming was cut short
     numbered = [path for path in run.checkpoints.glob("last-*.pt") if path.stem[5:].isdecimal()]
     older = sorted(numbered, key=lambda path: int(path.stem[5:]))
-    return [path for path in (fresh, run.last, *older) if path.exists()]
+    return [path for path in (fresh, run.last, *older) if path.is_file()]
 
 
 def newest(run: RunDir, device: str = "cpu") -> tuple[Values, Path, list[str]]:

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
+from dlrun import bounded
 from dlrun.plain import json_value
 
 TEMPORARY = ".tmp"  # the ending of files that are not whole yet
@@ -121,7 +122,7 @@ def cut_steps(path: Path, last_step: int) -> None:
     """Remove the rows of steps.csv beyond a step, and a last line that was never finished."""
     if not path.exists():
         return
-    header, *lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1] or [""]
+    header, *lines = bounded.read_text(path, errors="replace").split("\n")[:-1] or [""]
     kept = [line for line in lines if _step_of(line) <= last_step]
     write_atomic(path, ("\n".join([header, *kept]) + "\n").encode() if header else b"")
 

@@ -13,6 +13,7 @@ from dlrun.components.plugins import loaded
 from dlrun.config.expand import Expansion, Job
 from dlrun.config.schema.words import key_of
 from dlrun.errors import ConfigError, Problem, TrainingFailed, cannot_write
+from dlrun.plain import say
 from dlrun.run.signals import EXIT_CODES, Interrupted, Signals
 from dlrun.store.claim import is_at_fault
 from dlrun.store.files import now
@@ -67,7 +68,7 @@ def held(sweep: SweepDir, work: Callable[[], int]) -> int:
         with Signals():
             return work()
     except Interrupted as stopped:
-        print(f"\nStopped by {stopped}; the same command goes on.", file=sys.stderr)
+        say(f"\nStopped by {stopped}; the same command goes on.", file=sys.stderr)
         return stopped.exit_code
     except OSError as error:
         if not is_at_fault(sweep.path, error):
@@ -156,14 +157,14 @@ def prepare(
 def say_of_jobs(expansion: Expansion, frozen: Frozen, settings: dict[str, Any]) -> None:
     """Name the values that were given several times, the jobs whose configuration another has, too, and stale ones."""
     for word in expansion.repeated:
-        print(f"note: {word} is given more than once: it is run once")
+        say(f"note: {word} is given more than once: it is run once")
     for label, other in [*frozen.same.items()][:NAMED] if settings["search"] == "grid" else ():
-        print(f"note: {label} is the same as {other}: one job is run for both")
+        say(f"note: {label} is the same as {other}: one job is run for both")
     if len(frozen.same) > NAMED and settings["search"] == "grid":
-        print(f"note: so it is with {len(frozen.same) - NAMED} more jobs")
+        say(f"note: so it is with {len(frozen.same) - NAMED} more jobs")
     if frozen.stale.jobs and not settings["refresh"]:
         what = "what is done stays, the rest goes on as it was frozen: sweep.refresh=true runs all anew"
-        print(f"{frozen.stale}; {what}")
+        say(f"{frozen.stale}; {what}")
 
 
 def trials_today(sweep: SweepDir, expansion: Expansion) -> list[Job]:
@@ -272,7 +273,7 @@ def make_source(sweep: SweepDir, expansion: Expansion | None, todo: list[FrozenJ
     if expansion is None or settings["search"] == "grid":
         return Jobs(todo)
     if expansion.left_out:
-        print(f"note: left out of the search, being impossible: {', '.join(expansion.left_out)}", file=sys.stderr)
+        say(f"note: left out of the search, being impossible: {', '.join(expansion.left_out)}", file=sys.stderr)
     sampler = make_sampler(settings, expansion.swept, expansion.config.seed, sweep)
     return Search(sweep, expansion, sampler, retry_failed=settings["retry_failed"])
 
@@ -292,7 +293,7 @@ def interrupted(sweep: SweepDir, jobs: list[FrozenJob], records: dict[str, Recor
     """Say what is done and how to go on."""
     words = ", ".join(f"{count} {state}" for state, count in counts(records[job.slug] for job in jobs).items())
     with ignore_closed_stdout():
-        print(f"\nStopped by {signal.Signals(number).name}: {words}.")
+        say(f"\nStopped by {signal.Signals(number).name}: {words}.")
         same = " the same command, or" if sweep.settings["search"] == "grid" else ""
-        print(f"Go on with{same}:  {words_to_go_on(sweep)}")
+        say(f"Go on with{same}:  {words_to_go_on(sweep)}")
     return EXIT_CODES[signal.Signals(number)]

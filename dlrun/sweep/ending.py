@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
+from dlrun.plain import say
 from dlrun.report.jobs import SweepEntry
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.screen import ignore_closed_stdout
@@ -23,7 +24,7 @@ def conclude(sweep: SweepDir, jobs: Sequence[FrozenJob], records: Mapping[str, R
     write_report(sweep.path, comparison)
     with ignore_closed_stdout():
         if not quiet:
-            print()
+            say()
             print_comparison(comparison)
         print_failures(jobs, records)
         print_closing_words(sweep, jobs, records)
@@ -42,12 +43,12 @@ def print_failures(jobs: Sequence[FrozenJob], records: Mapping[str, Record]) -> 
         if record.state != "failed":
             continue
         message = record.failure.message.strip() if record.failure else "failed"
-        print(f"\nfailed: {job.label}")
+        say(f"\nfailed: {job.label}")
         for line in message.splitlines():
-            print(f"  {line}")
+            say(f"  {line}")
         if record.last_line and record.last_line not in message:
-            print(f"  last line: {record.last_line}")
-        print(f"  alone: {alone(job)}")
+            say(f"  last line: {record.last_line}")
+        say(f"  alone: {alone(job)}")
 
 
 def print_closing_words(sweep: SweepDir, jobs: Sequence[FrozenJob], records: Mapping[str, Record]) -> None:
@@ -58,6 +59,6 @@ def print_closing_words(sweep: SweepDir, jobs: Sequence[FrozenJob], records: Map
     words += f" ({impossible} impossible)" if impossible else ""
     others = len(sweep.jobs) - len(jobs)
     more = f" ({others} other{'s' if others > 1 else ''} in the folder)" if others else ""
-    print(f"\n{len(jobs)} job{'s' if len(jobs) != 1 else ''}: {words}{more}. {sweep.path}/report.html")
+    say(f"\n{len(jobs)} job{'s' if len(jobs) != 1 else ''}: {words}{more}. {sweep.path}/report.html")
     if others:
-        print(f"All jobs in the folder:  {shlex.join(['dlrun', 'compare', str(sweep.path)])}")
+        say(f"All jobs in the folder:  {shlex.join(['dlrun', 'compare', str(sweep.path)])}")

@@ -10,6 +10,7 @@ from os import kill
 
 from dlrun.config.config import current_schema, not_registered
 from dlrun.errors import ConfigError, Problem, RunError
+from dlrun.plain import say
 from dlrun.report.tables import Table, print_table
 from dlrun.store.files import now
 from dlrun.sweep.command import held, run, todo_of
@@ -25,7 +26,7 @@ def status_command(path: str) -> int:
     """Print how a sweep stands. Returns 0."""
     sweep = expect_sweep(path)
     if not sweep.jobs and sweep.owner():
-        print(f"{sweep.path} is just beginning, run by process {sweep.owner()}.")
+        say(f"{sweep.path} is just beginning, run by process {sweep.owner()}.")
         return 0
     records = {job.slug: state_of_job(sweep, job, read_record(sweep, job.slug)) for job in sweep.jobs.values()}
     rows = []
@@ -36,10 +37,10 @@ def status_command(path: str) -> int:
     words = ", ".join(f"{count} {state}" for state, count in counts(records.values()).items())
     owner = sweep.owner()
     held = f"run by process {owner}" if owner else "no process runs it"
-    print(f"\n{len(rows)} jobs: {words or 'none'}; {held}.")
+    say(f"\n{len(rows)} jobs: {words or 'none'}; {held}.")
     for job in sweep.jobs.values():
         if records[job.slug].state == "failed":
-            print(f"alone: {alone(job)}")
+            say(f"alone: {alone(job)}")
     return 0
 
 
@@ -70,7 +71,7 @@ def say_what_is_left(sweep: SweepDir) -> None:
     total = min(sweep.settings["trials"], size(sweep.search["space"]))
     if begun < total:
         with ignore_closed_stdout():
-            print(f"{begun} of {total} trials were begun; the others:  {words_to_go_on(sweep)}")
+            say(f"{begun} of {total} trials were begun; the others:  {words_to_go_on(sweep)}")
 
 
 def expect_components(sweep: SweepDir, jobs: Iterable[FrozenJob]) -> None:
@@ -87,7 +88,7 @@ def stop_command(path: str) -> int:
     sweep = expect_sweep(path)
     owner = sweep.owner()
     if owner is None:
-        print(f"{sweep.path} is not running.")
+        say(f"{sweep.path} is not running.")
         return 0
     with suppress(ProcessLookupError):
         kill(owner, signal.SIGTERM)
@@ -96,5 +97,5 @@ def stop_command(path: str) -> int:
         if time.monotonic() > until:
             raise RunError(f"process {owner} has not ended in {STOP_SECONDS:.0f} s. To end it at once: kill -9 {owner}")
         time.sleep(0.1)
-    print(f"Stopped. Go on with:  {words_to_go_on(sweep)}" if sweep.jobs else "Stopped before its first job.")
+    say(f"Stopped. Go on with:  {words_to_go_on(sweep)}" if sweep.jobs else "Stopped before its first job.")
     return 0

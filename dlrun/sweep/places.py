@@ -13,6 +13,7 @@ from dlrun.config.schema import yamls
 from dlrun.config.schema.schema import Schema
 from dlrun.errors import ConfigError, Problem
 from dlrun.store.find import OUTPUTS
+from dlrun.store.reading import read_text
 from dlrun.sweep.names import name_today, sweep_name, words_that_count
 
 SWEEPS = OUTPUTS / "sweeps"
@@ -45,7 +46,7 @@ def default_path(name: str) -> Path:
 def name_of(file: Path, words: Sequence[str], schema: Schema) -> str:
     """Today's name of the sweep in a folder that an older dlrun named; empty for other sweeps and other words."""
     with suppress(ConfigError, OSError):  # a damaged one is told of when it is asked for
-        head = first_job(file.read_text(encoding="utf-8", errors="replace"))
+        head = first_job(read_text(file) or "")
         if all(word.partition("=")[2] in head for word in words):  # most sweeps need not be parsed
             values = yamls.loads(head, str(file))
             return name_today(values, file.parent.name, schema) if isinstance(values, dict) else ""

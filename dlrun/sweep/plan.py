@@ -12,6 +12,7 @@ from threading import Timer
 from typing import Any
 
 from dlrun.errors import ConfigError, Problem
+from dlrun.plain import say
 from dlrun.report.tables import Table, format_number, format_seconds, print_table
 from dlrun.store.failure import Failure, read_failure
 from dlrun.sweep.executors.base import Ended, failure_of, processors
@@ -179,13 +180,13 @@ def print_plan(tried: Sequence[DryRunResult], settings: dict[str, Any], trials: 
         memory = sum(largest) if not trials else workers * max(largest)
         words = f"about {format_seconds(seconds)} with {workers} at a time, {format_number(math.ceil(memory))} MiB"
         if trials:
-            print(f"\nA search makes its jobs one by one, this was one of them. All {trials}: {words}.")
+            say(f"\nA search makes its jobs one by one, this was one of them. All {trials}: {words}.")
         else:
-            print(f"\n{len(good)} of {len(tried)} jobs are ready: {words}.")
+            say(f"\n{len(good)} of {len(tried)} jobs are ready: {words}.")
     for one in tried:
         if one.failure is not None:
             message = indent(one.failure.message)
-            print(f"\n{'impossible' if one.impossible else 'would fail'}: {one.job.label}\n  {message}")
+            say(f"\n{'impossible' if one.impossible else 'would fail'}: {one.job.label}\n  {message}")
 
 
 def indent(text: str) -> str:

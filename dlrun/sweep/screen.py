@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from dlrun.plain import printable, say
 from dlrun.report.tables import format_number, format_seconds
 from dlrun.run.screen import redirect_to_devnull
 from dlrun.store.reader import StoredRun
@@ -67,10 +68,10 @@ class SweepScreen:
         if self.quiet and not always:
             return
         if self.live is not None:
-            self.live.console.print(text, style=style or None, highlight=False, markup=False)
+            self.live.console.print(printable(text), style=style or None, highlight=False, markup=False)
         else:
             with ignore_closed_stdout():
-                print(text)
+                say(text)
 
     def ended(self, sweep: SweepDir, job: FrozenJob, record: Record) -> None:
         """The line of a job that has ended."""

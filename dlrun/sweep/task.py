@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import ConfigError, DlrunError, in_words
+from dlrun.plain import say
 from dlrun.processes import set_variables
 from dlrun.store.failure import Failure
 from dlrun.store.files import open_append, write_json
@@ -68,7 +69,7 @@ def run_task(values: dict[str, Any]) -> int:
         with watched(task):
             result = check_job(task) if task.check else train_job(task)
     except DlrunError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        say(f"Error: {error}", file=sys.stderr)
         failure = Failure(error.kind, str(error), exit_code=error.exit_code)
         result = failure.to_values() | {"impossible": isinstance(error, ConfigError)}
     except KeyboardInterrupt as error:  # a signal before training began, or raised by a component

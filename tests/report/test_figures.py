@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import struct
 from pathlib import Path
@@ -11,11 +12,17 @@ import numpy as np
 import pytest
 
 from dlrun.report import style
-from dlrun.report.confusion import read_confusion, shares, write_confusion
+from dlrun.report.confusion import shares, write_confusion
 from dlrun.report.curves import draw_curves, metric_names
 from dlrun.report.fits import boundaries, draw_fit
 from dlrun.report.mistakes import draw_mistakes, draw_reconstructions, to_pixels
 from tests.helpers.runs_by_hand import make_config, make_run, to_yaml, write_csv
+
+
+def read_confusion(run: Path) -> tuple[np.ndarray, list[str]]:
+    """The counts and the labels in confusion.csv."""
+    header, *rows = csv.reader((run / "confusion.csv").read_text().splitlines())
+    return np.array([[int(cell) for cell in row[1:]] for row in rows]), header[1:]
 
 
 @pytest.fixture

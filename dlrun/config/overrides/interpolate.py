@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from dlrun.config.schema.contract import format_yaml
 from dlrun.errors import Problem
-from dlrun.plain import Values
+from dlrun.plain import Values, with_texts
 
 
 def has_interpolation(value: object) -> bool:
@@ -32,7 +32,7 @@ def hide(values: Values, kept: list[str]) -> Values:
         kept.append(text)
         return f"\ue000{len(kept) - 1}\ue001"  # characters of private use
 
-    return {key: _with_texts(value, placeholder) for key, value in values.items()}
+    return {key: with_texts(value, placeholder) for key, value in values.items()}
 
 
 def show(values: Values, kept: Sequence[str]) -> Values:
@@ -41,16 +41,7 @@ def show(values: Values, kept: Sequence[str]) -> Values:
     def original(text: str) -> str:
         return re.sub("\ue000([0-9]+)\ue001", lambda found: kept[int(found[1])], text)
 
-    return {key: _with_texts(value, original) for key, value in values.items()} if kept else values
-
-
-def _with_texts(value: object, change: Callable[[str], str]) -> object:
-    """A value with all texts in it changed."""
-    if isinstance(value, dict):
-        return {key: _with_texts(item, change) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_with_texts(item, change) for item in value]
-    return change(value) if isinstance(value, str) else value
+    return {key: with_texts(value, original) for key, value in values.items()} if kept else values
 
 
 def resolve(values: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from pathlib import Path
 
+from dlrun import bounded
 from dlrun.config.schema.contract import Contract, parse_contract
 from dlrun.errors import ConfigError, Problem
 from dlrun.package import PACKAGE
@@ -80,8 +81,8 @@ def file_state(path: Path) -> tuple[int, int]:
 @lru_cache(maxsize=2048)
 def _read_file(path: Path, _state: tuple[int, int], group: str, name: str, source: str) -> Option:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = bounded.read_text(path).splitlines()
+    except (OSError, ValueError) as error:
         raise ConfigError(Problem(str(path), f"cannot be read: {error}")) from None
     command, description, headers = _read_header(lines)
     keys, bases = _read_keys(lines, source)

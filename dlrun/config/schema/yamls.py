@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from dlrun import bounded
 from dlrun.errors import ConfigError, Problem, first_line
 
 FLOAT = re.compile(  # as OmegaConf's loader reads them
@@ -23,6 +24,7 @@ FLOAT = re.compile(  # as OmegaConf's loader reads them
      |\.(?:nan|NaN|NAN))$""",
     re.VERBOSE,
 )
+MOST_ALIASED = 100_000  # values that aliases stand for
 FIRST_CHARACTERS = list("-+0123456789.")
 
 
@@ -33,7 +35,7 @@ class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mis
         """A mapping whose keys are all different."""
         seen: set[str] = set()
         for key, _ in node.value:
-            if key.value in seen:
+            if str(key.value) in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands here twice", key.start_mark)
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
@@ -49,6 +51,10 @@ def _resolvers(table: dict[str, Any]) -> dict[str, Any]:
     return {first: [rule for rule in rules if rule[0] not in away] for first, rules in table.items()}
 
 
+NOT_PLAIN = ("binary", "omap", "pairs", "set", "timestamp")  # values that no other file can hold
+Loader.yaml_constructors = {
+    tag: make for tag, make in Loader.yaml_constructors.items() if not (tag or "").endswith(NOT_PLAIN)
+}
 for _class in (Loader, Dumper):
     _class.yaml_implicit_resolvers = _resolvers(_class.yaml_implicit_resolvers)
     _class.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, FIRST_CHARACTERS)
@@ -79,6 +85,8 @@ def dumps(values: dict[str, Any]) -> str:
 def loads(text: str, name: str) -> Any:
     """The values in YAML text. Raises `ConfigError` with the line in `name` when it is no YAML."""
     try:
+        if reason := what_explodes(text):
+            raise ConfigError(Problem(name, f"cannot be read: {reason}."))
         return yaml.load(text, Loader)
     except yaml.YAMLError as error:
         raise ConfigError(yaml_problem(error, name)) from None
@@ -94,10 +102,39 @@ def load(path: Path) -> Any:
 def read_text(path: Path) -> str:
     """The text of a file of the user's. Raises `ConfigError` when it is missing or is not text."""
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return bounded.read_text(path)
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a null byte in the path
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(Problem(str(path), f"cannot be read: {reason}.")) from None
+
+
+def what_explodes(text: str) -> str:
+    """Why this text must not be parsed as a whole: the parser in C crashes where too much is nested, and a few lines of
+    aliases stand for gigabytes. The empty string if there is nothing.
+    """
+    if "*" not in text and sum(map(text.count, "[{-?:")) <= bounded.DEEPEST:  # every level has one of these signs
+        return ""
+    sizes: dict[str, int] = {}  # of what has an anchor and is complete
+    inside: list[tuple[str | None, int]] = []  # the anchors of what is not, and where its nodes begin
+    nodes = aliased = 0
+    for event in yaml.parse(text, Loader):
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor in (anchor for anchor, _ in inside):
+                return f"&{event.anchor} is a part of itself"
+            size = sizes.get(event.anchor, 1)
+            nodes, aliased = nodes + size, aliased + size
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, begin = inside.pop()
+            sizes[anchor or ""] = nodes - begin
+        elif isinstance(event, yaml.NodeEvent):
+            nodes += 1
+            if isinstance(event, yaml.CollectionStartEvent):
+                inside.append((event.anchor, nodes))
+        if len(inside) > bounded.DEEPEST:
+            return f"more than {bounded.DEEPEST} sections and lists are nested in each other"
+        if aliased > MOST_ALIASED:
+            return "its aliases stand for too much"
+    return ""
 
 
 def yaml_problem(error: yaml.YAMLError, name: str) -> Problem:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from dlrun.bounded import open_regular
 from dlrun.config.config import Config
 from dlrun.errors import ConfigError, Problem
 from dlrun.store.failure import Failure
@@ -114,7 +115,7 @@ def place_in(log: Path) -> str:
 def tail(path: Path, size: int = 20_000) -> str:
     """The end of a text file."""
     try:
-        with open(path, "rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             file.seek(max(0, file.seek(0, 2) - size))
             return file.read().decode(errors="replace")
     except OSError:

@@ -22,7 +22,7 @@ from dlrun.config.expand import Space
 from dlrun.config.overrides.grammar import Distribution
 from dlrun.config.overrides.values import as_text
 from dlrun.errors import ConfigError, Problem, RunError
-from dlrun.plain import Values
+from dlrun.plain import Values, say
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.samplers.base import rounded
 from dlrun.sweep.samplers.results import learnt
@@ -77,7 +77,7 @@ class OptunaSampler:
         if lost:
             sweep.write()
             text = f"the study of {sweep.path} had lost {len(lost)} trial{'s' if len(lost) > 1 else ''}"
-            print(f"note: {text}: put back from sweep.yaml and the runs", file=sys.stderr)
+            say(f"note: {text}: put back from sweep.yaml and the runs", file=sys.stderr)
 
     def knows(self, job: FrozenJob, trials: Sequence[FrozenTrial]) -> bool:
         """Whether the job's trial is among those of the study, with the job's values."""
@@ -198,7 +198,7 @@ def set_aside_damaged(file: Path) -> None:
     if answer != "ok":
         aside = file.replace(file.with_name(f"{file.name}.damaged"))
         file.with_name(f"{file.name}-journal").unlink(missing_ok=True)  # it would be taken for the new one's
-        print(f"note: {file} is damaged: it is kept as {aside.name}", file=sys.stderr)
+        say(f"note: {file} is damaged: it is kept as {aside.name}", file=sys.stderr)
 
 
 def allows(choices: Space, value: object) -> bool:
