@@ -14,26 +14,30 @@ from dlrun.config.config import Config, current_schema, thaw
 from dlrun.config.overrides.values import as_text
 from dlrun.config.schema.schema import GROUPS
 from dlrun.config.schema.words import key_of
+from dlrun.engine.state import TrainState
 from dlrun.errors import ConfigError, RunError, TrainingFailed
 from dlrun.run.context import RunContext
 from dlrun.run.outcome import Train
 from dlrun.run.screen import Screen, shorter
 from dlrun.run.signals import EXIT_CODES, Interrupted
-from dlrun.run.weights import load_weights, weights_of
+from dlrun.run.weights import head_of, load_weights, some, weights_of
+from dlrun.spec import DataSpec
 from dlrun.store import checkpoint as files
 from dlrun.store.find import OUTPUTS, find_run, find_runs, user_path
 from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
 
 PREFIX = "experiment:"
+ALL = "all:"  # before the rest: the head is loaded as well where it was trained for other classes
 INIT = "init"  # the run, in the directory of the one that starts from it
 SHARED = ("trainer", "trainer.max_batches", "device", "device.precision", "seed")  # and whatever changes speed alone
 
 
-def check_initial(config: Config, model: nn.Module) -> None:
+def check_initial(config: Config, state: TrainState) -> None:
     """Load the run or checkpoint that `init_from` names: one that cannot be loaded is refused before a run begins."""
-    if config.init_from is not None and not config.init_from.startswith(PREFIX):
-        load(file_of(config.init_from), model)
+    word = (config.init_from or PREFIX).removeprefix(ALL)
+    if not word.startswith(PREFIX):
+        load(config, file_of(word), state.model, state.spec)
 
 
 def load_initial(context: RunContext, model: nn.Module, *, train: Train) -> str:
@@ -41,14 +45,22 @@ def load_initial(context: RunContext, model: nn.Module, *, train: Train) -> str:
 
     An experiment may have to be trained first, by `train`, in the run's own directory.
     """
-    word = context.config.init_from
+    word = context.config.init_from.removeprefix(ALL)
     path = trained(context, word.removeprefix(PREFIX), train) if word.startswith(PREFIX) else file_of(word)
-    return load(path, model)
+    return load(context.config, path, model, context.state.spec)
 
 
-def load(path: Path, model: nn.Module) -> str:
-    """Load one file into the model; the line for the header."""
-    report = load_weights(model, weights_of(files.read_unchecked(path)))
+def load(config: Config, path: Path, model: nn.Module, spec: DataSpec) -> str:
+    """Load one file into the model; the line for the header.
+
+    A head for as many, but other classes is left out, unless it is asked for with `init_from=all:...`.
+    """
+    checkpoint = files.read_unchecked(path)
+    before = (checkpoint.get("spec") or {}).get("labels") or ()
+    other = len(before) == len(spec.labels) and list(before) != list(spec.labels)
+    head = head_of(model, spec.num_outputs) if other and not config.init_from.startswith(ALL) else ()
+    why = f" of other classes: {some(list(before))}; init_from=all:... loads it"
+    report = load_weights(model, weights_of(checkpoint), head, why)
     return f"  start: {shorter(path)}: {report.words()}"
 
 

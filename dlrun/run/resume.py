@@ -80,7 +80,7 @@ def resume(
             words = asked.words or [f"{each.key}={format_value(each.new)}" for each in changes(own, config)]
             overrides = own_overrides(run)
             if values is None:
-                check_initial(config, components.state.model)
+                check_initial(config, components.state)
                 overrides += [word for word in words if "=" in word or word.startswith("~")]
             elif words and (line := resumed_line(values, words)) not in overrides:
                 overrides.append(line)

@@ -77,7 +77,7 @@ def train(
             from dlrun.run.session import Session
 
             components = build(config)
-            check_initial(config, components.state.model)
+            check_initial(config, components.state)
             context = RunContext(open_run(config), components, screen, signals, overrides, argv)
             return Session(context, partial(load_initial, train=train), on_epoch).go()
         except Interrupted as interrupted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -34,17 +35,20 @@ def some(names: list[str], count: int = 4) -> str:
     return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
 
 
-def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> Loaded:
+def load_weights(model: nn.Module, weights: dict[str, Tensor], without: Collection[str] = (), why: str = "") -> Loaded:
     """Copy every tensor whose name and shape fit; `module.` prefixes of DataParallel are taken off (trap T51).
 
-    Raises `ConfigError` when nothing fits.
+    Those of the names `without` stay as they are; `why` says the reason. Raises `ConfigError` when nothing fits, and
+    for a frozen parameter that is not loaded.
     """
     weights = {name.removeprefix("module."): value for name, value in weights.items() if isinstance(value, Tensor)}
     own = model.state_dict()
     report = Loaded()
     fitting = {}
     for name, value in weights.items():
-        if name in own and own[name].shape == value.shape:
+        if name in without:
+            report.skipped.append(name + why)
+        elif name in own and own[name].shape == value.shape:
             fitting[name] = value
             report.loaded.append(name)
         else:
@@ -53,8 +57,26 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> Loaded:
     report.missing = [name for name in own if name not in fitting and name not in weights]
     if not fitting:
         raise ConfigError(Problem("init_from", "no tensor fits this model by name and shape.", report.words()))
+    refuse_frozen(model, report)
     model.load_state_dict(fitting, strict=False)
     return report
+
+
+def refuse_frozen(model: nn.Module, report: Loaded) -> None:
+    """Raise `ConfigError` for frozen parameters that were not loaded: they would stay as they were drawn."""
+    frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    drawn = [name for name in frozen if name not in report.loaded]
+    if drawn:
+        skipped = next((words for words in report.skipped if words.partition(" ")[0] == drawn[0]), "not in the file")
+        what = f"{some(drawn)} would be frozen with random weights: init_from does not load it ({skipped})."
+        raise ConfigError(Problem("freeze", what, "Leave it out of freeze."))
+
+
+def head_of(model: nn.Module, outputs: int) -> set[str]:
+    """The names of the tensors of the last layers with one row an output: of those called `head`, else the last two."""
+    tensors = dict(model.named_parameters())
+    names = [name for name in tensors if "head" in name.split(".")] or list(tensors)[-2:]
+    return {name for name in names if tensors[name].shape[:1] == (outputs,)}
 
 
 def weights_of(checkpoint: Values) -> dict[str, Tensor]:
