@@ -1,4 +1,4 @@
-"""Generated scenes: a box and a disc before a background, as an image and a depth map (S3-THREE-BATCH).
+"""Generated scenes: a box and a disc before a background, as an image and a depth map.
 
 Brightness says nothing of what lies in front; the depth map does. So both inputs are needed.
 """

@@ -76,14 +76,14 @@ def parabola(
     test_fraction: float = 0.0,
     val_fraction: float = 0.0,
 ) -> Data:
-    """y = x^2 + noise N(0, 1) at `samples` points from -1 to 1, all of them for training (S2-OPT-COMPARE)."""
+    """y = x^2 + noise N(0, 1) at `samples` points from -1 to 1, all of them for training."""
     x = np.linspace(-1, 1, samples)[:, None]
     y = x**2 + noise * _random(seed).standard_normal(x.shape)
     return _curve("parabola", x, y, seed, test_fraction, val_fraction)
 
 
 def line(*, seed: int, root: Path) -> Data:
-    """y = 2 x at x = 1, 2, 3: three points, all of them for training (S4-MANUAL-GD, S4-LINREG)."""
+    """y = 2 x at x = 1, 2, 3: three points, all of them for training."""
     x = np.array([[1.0], [2.0], [3.0]])
     return _drawn(_curve("line", x, 2 * x, seed, 0.0, 0.0), 0.0, 5.0)  # the notes ask for f(4)
 
@@ -104,7 +104,7 @@ def _curve(name: str, x: np.ndarray, y: np.ndarray, seed: int, test: float, val:
 
 
 def pass_fail(*, seed: int, root: Path) -> Data:
-    """Hours of study 1, 2, 3, and whether the examination was passed: 0, 0, 1 (S4-LOGREG)."""
+    """Hours of study 1, 2, 3, and whether the examination was passed: 0, 0, 1."""
     hours, passed = np.array([[1.0], [2.0], [3.0]]), np.array([0, 0, 1])
     labels, names = ["fail", "pass"], ["hours"]
     data = from_arrays(
@@ -119,7 +119,7 @@ def _drawn(data: Data, low: float, high: float) -> Data:
 
 
 def hello(*, seed: int, root: Path) -> Data:
-    """One sequence, `hello`, labelled by `ohlol`, its letters as e, h, l, o = 0 to 3 (S4-HELLO).
+    """One sequence, `hello`, labelled by `ohlol`, its letters as e, h, l, o = 0 to 3.
 
     Codes (1, 5) and length (1,). The vocabulary is the notes' own, without padding or unknown: nothing is
     padded.

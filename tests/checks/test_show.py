@@ -54,7 +54,7 @@ def test_images_become_a_file_that_is_named(folder: Path, mnist_root: Path, caps
 
 
 def test_the_first_six_are_two_by_three_with_their_labels(mnist_root: Path) -> None:
-    """S2-MNIST-SAMPLES: grey, the test part in file order, "Ground Truth: n"."""
+    """Grey images, the test part in file order, "Ground Truth: n"."""
     data = data_of("dataset=mnist", f"dataset.root={mnist_root}")
     assert data.test is not None
     rows = Rows(data.test, 6)

@@ -14,12 +14,12 @@ HEAD = """\
 # The reference experiments, run
 
 Printed by `python -m tests.experiments`, which runs every preset with the command that stands beside it and reads
-every figure from the run directory; nothing here is typed by hand. "Notes" is what the notes or a plain PyTorch
-reference reach; the band is what dlrun's figure must lie in (`pytest -m full` asserts it): dlrun draws initial weights
-and batches from random streams of its own, so that one seed's figure is not the reference's to the last digit.
-Figures of several seeds are given as their mean and range. Results on test are those of the last epoch, as in the
-notes; where a validation part selects an epoch, those of the selected one. Times are of one thread of a machine that
-others used, too: an order of magnitude.
+every figure from the run directory; nothing here is typed by hand. "Reference" is what the exercise that a preset was
+made after, or a plain PyTorch program, reaches; the band is what dlrun's figure must lie in (`pytest -m full` asserts
+it): dlrun draws initial weights and batches from random streams of its own, so that one seed's figure is not the
+reference's to the last digit. Figures of several seeds are given as their mean and range. Results on test are those of
+the last epoch, as in the reference; where a validation part selects an epoch, those of the selected one. Times are of
+one thread of a machine that others used, too: an order of magnitude.
 """
 COLOURS = 64  # of a plot's palette: enough for lines and text
 
@@ -29,7 +29,7 @@ def write_page(folder: Path, place: Path) -> Path:
     plots = folder / "experiments"
     plots.mkdir(parents=True, exist_ok=True)
     done = {case.key: runs_of(case, place / case.key) for case in CASES}
-    table = ["| preset | figure | reached | notes | band | |", "|---|---|---|---|---|---|"]
+    table = ["| preset | figure | reached | reference | band | |", "|---|---|---|---|---|---|"]
     for case in CASES:
         table += [row(case, figure, done[case.key]) for figure in case.figures]
     sections = [section(case, done[case.key], place / case.key, plots) for case in CASES]

@@ -1,4 +1,4 @@
-"""The table: every preset, the figure that is read from it, what the notes say it reaches, and an honest band.
+"""The table: every preset, the figure that is read from it, what its reference reaches, and an honest band.
 
 References are shared/experiments.md's: plain PyTorch, seed 0 unless said. dlrun draws weights and batches from
 streams of its own, so that a figure of one seed may differ; the bands are what ten seeds of either give.
@@ -15,7 +15,7 @@ TRAIN_LOSS = summary("last.train_loss")
 
 @dataclass(frozen=True)
 class Figure:
-    """A number of a run: its name, how it is read, what the notes give, and the band it must lie in.
+    """A number of a run: its name, how it is read, what its reference reaches, and the band it must lie in.
 
     `job` picks the job of a sweep whose optimizer it is; without, the mean over all runs (the seeds) counts.
     """
@@ -131,12 +131,12 @@ CASES = (
     Case(
         "hello_rnncell",
         hello("79", 120, "not below 1.704, the sum of 5 letters", 1.704, 2.2),
-        remark="the notes do not give the epochs",
+        remark="the reference does not give the epochs",
     ),
     Case(
         "hello_rnn",
         hello("not given", 3000, "0.356; not below 0.3408", 0.3408, 0.37),
-        remark="the notes do not give the epochs",
+        remark="the reference does not give the epochs",
     ),
     *(
         Case(f"hello_embedding_{cell}", hello("within 20", 20, "not given", 0.0, 0.1))
