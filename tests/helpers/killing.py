@@ -23,6 +23,7 @@ def begin(config: Path, run: RunDir) -> Child:
 
 def finish(config: Path, run: RunDir) -> float:
     """Train (or go on) to the end. Returns the seconds that it took."""
+    server()  # else the first life would seem to last as long as the start of the server
     started = time.monotonic()
     process = begin(config, run)
     server().join(process, deadline(120))
