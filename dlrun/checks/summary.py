@@ -89,13 +89,15 @@ def _row(name: str, module: nn.Module, shape: tuple[int, ...] | None, seen: set[
 def summary_command(config: Config) -> int:
     """`dlrun summary`: print the layers of the configured model, for the configured data. Returns the exit code.
 
-    Raises `ConfigError` or `DataError`, as a run would before its first step.
+    Raises `ConfigError` or `DataError`, and `TrainingFailed` for an exception in a user's component.
     """
-    from dlrun.run.assemble import assemble
+    from dlrun.run.assemble import assemble, taking
+    from dlrun.run.failure import explained
 
     assembly = assemble(config)
     model, inputs = assembly.model, assembly.example.inputs
-    rows = layer_table(model, inputs)
+    with explained(config), taking(config, assembly.example):
+        rows = layer_table(model, inputs)
     total, learning = (sum(getattr(row, key) for row in rows) for key in ("parameters", "trainable"))
     frozen, samples = learning < total, len(inputs[0])
     mib = sum(tensor.nbytes for tensor in model.state_dict().values()) / 2**20

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -9,12 +11,21 @@ from torch import nn
 from dlrun.checks.summary import LayerRow, layer_table, shape_words, summary_command
 from dlrun.components.registry import MODELS
 from dlrun.config.compose import compose
+from dlrun.errors import ComponentError
 from dlrun.models.mlp import mlp
 from dlrun.models.parameters import parameter_list
 from dlrun.models.recurrent import gru
 from dlrun.spec import DataSpec
 
 TABLE = DataSpec("table", "classification", "tabular", (6,), 3)
+NARROW = """
+import dlrun
+from torch import nn
+
+@dlrun.register.model("narrow")
+def narrow(spec):
+    return nn.Sequential(nn.Flatten(), nn.Linear(3, spec.num_outputs))
+"""
 IMAGE = DataSpec("digits", "classification", "image", (1, 8, 8), 3)
 
 
@@ -86,6 +97,23 @@ def test_the_command_prints_layers_shapes_and_what_learns(capsys: pytest.Capture
     assert rows["body.linear1"] == ["body.linear1", "Linear", "N", "x", "5", "25", "0"]
     assert rows["head"] == ["head", "Linear", "N", "x", "3", "18", "18"]
     assert out.splitlines()[-1].startswith("43 parameters, of which 18 learn")
+
+
+def test_a_model_that_cannot_take_the_data_is_refused_as_a_run_would_refuse_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("narrow.py").write_text(NARROW)
+    config = compose(["plugins=[narrow.py]", "model=narrow", "dataset=iris", "device.threads=1"])
+    with pytest.raises(ComponentError, match="mat1 and mat2 shapes cannot be multiplied"):
+        summary_command(config)
+
+
+def test_a_summary_needs_no_batch_size_optimizer_or_step_that_would_do(capsys: pytest.CaptureFixture[str]) -> None:
+    """96 rows in batches of 95 end with one, which batch norm cannot be trained on; its layers can be shown."""
+    words = ["model=mlp", "model.batch_norm=true", "dataset=iris", "device.threads=1"]
+    assert summary_command(compose([*words, "trainer.batch_size=95", "optimizer.groups=[{match: nosuch, lr: 1}]"])) == 0
+    assert "BatchNorm1d" in capsys.readouterr().out
 
 
 def test_nothing_frozen_needs_no_column(capsys: pytest.CaptureFixture[str]) -> None:
