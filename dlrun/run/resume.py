@@ -68,24 +68,21 @@ def resume(
         return Outcome(run, summary=read_json(run.summary))
     with Signals() as signals:
         try:
-            from dlrun.run.build import build
-            from dlrun.run.context import RunContext
-            from dlrun.run.initial import check_initial, load_initial
-            from dlrun.run.session import Session
+            from dlrun.run import build, context, initial, session
 
             lock(run)
             refuse_to_lose(run)
-            components = build(config)
+            components = build.build(config)
             values = starting_point(run, own, config, components, screen, asked)
             words = asked.words or [f"{each.key}={format_value(each.new)}" for each in changes(own, config)]
             overrides = own_overrides(run)
             if values is None:
-                check_initial(config, components.state)
+                initial.check_initial(config, components.state)
                 overrides += [word for word in words if "=" in word or word.startswith("~")]
             elif words and (line := resumed_line(values, words)) not in overrides:
                 overrides.append(line)
-            context = RunContext(run, components, screen, signals, overrides, argv)
-            return Session(context, partial(load_initial, train=train), on_epoch).go(values)
+            shared = context.RunContext(run, components, screen, signals, overrides, argv)
+            return session.Session(shared, partial(initial.load_initial, train=train), on_epoch).go(values)
         except Interrupted as interrupted:
             return before_it_began(interrupted, screen, run)
         finally:

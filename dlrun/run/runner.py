@@ -71,15 +71,12 @@ def train(
         )
     with Signals() as signals:
         try:
-            from dlrun.run.build import build
-            from dlrun.run.context import RunContext
-            from dlrun.run.initial import check_initial, load_initial
-            from dlrun.run.session import Session
+            from dlrun.run import build, context, initial, session
 
-            components = build(config)
-            check_initial(config, components.state)
-            context = RunContext(open_run(config), components, screen, signals, overrides, argv)
-            return Session(context, partial(load_initial, train=train), on_epoch).go()
+            components = build.build(config)
+            initial.check_initial(config, components.state)
+            shared = context.RunContext(open_run(config), components, screen, signals, overrides, argv)
+            return session.Session(shared, partial(initial.load_initial, train=train), on_epoch).go()
         except Interrupted as interrupted:
             return before_it_began(interrupted, screen)
 
