@@ -100,7 +100,7 @@ def problems_of_a_step(assembly: Assembly, batch: Batch) -> list[Problem]:
         if not isinstance(value, Tensor) or value.shape:
             given = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else a_type(value)
             what = f"{assembly.loss_name} gives {given}, not one number."
-            return [Problem("loss", what, "Return a tensor: loss.mean() or loss.sum().")]
+            return [Problem("loss", what, "Return loss.mean() or loss.sum().")]
         if not value.requires_grad:
             what = f"{assembly.loss_name} gives a number that has no gradient."
             return [Problem("loss", what, "Compute it from the output by operations of torch, without detach().")]
