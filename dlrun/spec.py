@@ -102,6 +102,10 @@ class Batch(NamedTuple):
     inputs: tuple[Tensor, ...]
     target: Tensor
 
+    def first(self, rows: int) -> Batch:
+        """The batch of its first rows."""
+        return Batch(tuple(x[:rows] for x in self.inputs), self.target[:rows])
+
 
 class BatchSource(Protocol):
     """The batches of one part of the data, in memory or read from disk."""

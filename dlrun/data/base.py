@@ -150,7 +150,7 @@ def _num_outputs(task: str, shape: tuple[int, ...], target: Tensor, labels: Sequ
 
 
 def check_part(spec: DataSpec, name: str, part: Split) -> None:
-    """Raise `DataError` for what would hurt later: no rows, unequal counts, bad numbers, unknown targets."""
+    """Raise `DataError` for what would fail later: no rows, unequal counts, bad numbers, unknown targets."""
     if part.samples == 0:
         raise DataError(f"dataset {spec.name}: the {name} part is empty.")
     counts = {tensor.shape[0] for tensor in (*part.inputs, part.target)}

@@ -1,4 +1,4 @@
-"""What a model must beat: always the majority class, or always the mean, learnt from the training part alone."""
+"""What a model must beat: always the majority class, or always the mean, learned from the training part alone."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _share(right: Tensor) -> float:
 
 
 def _majority(train: Tensor, wanted: Tensor, labels: tuple[str, ...], ignored: int) -> dict[str, Any]:
-    """For classes and for labels by position; positions that are ignored do not count."""
+    """The majority class, also of labels by position; positions that are ignored do not count."""
     counted = train[train != ignored].flatten().to(torch.int64)
     if not len(counted):
         return {}
@@ -56,7 +56,7 @@ def _majority(train: Tensor, wanted: Tensor, labels: tuple[str, ...], ignored: i
 
 
 def _tags(train: Tensor, wanted: Tensor) -> dict[str, Any]:
-    """The usual answer to each tag; tags that are unknown (NaN or below 0) do not count, as in the metric."""
+    """The majority answer to each tag; tags that are unknown (NaN or below 0) do not count, as in the metric."""
     known = train >= 0
     usual = 2 * (train.where(known, 0.0) > 0.5).sum(0) > known.sum(0)
     right = (wanted > 0.5) == usual
@@ -64,7 +64,7 @@ def _tags(train: Tensor, wanted: Tensor) -> dict[str, Any]:
 
 
 def _regression(train: Tensor, wanted: Tensor) -> dict[str, Any]:
-    """R2 as scikit-learn has it for a constant guess, mean over the targets."""
+    """The mean value as the answer; R2 is that of scikit-learn for a constant guess, averaged over the targets."""
     error = wanted.double() - train.double().mean(0)
     spread = (wanted.double() - wanted.double().mean(0)).square().mean(0)
     numbers = {"of": "mean value", "mae": error.abs().mean().item(), "mse": error.square().mean().item()}

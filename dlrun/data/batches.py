@@ -91,7 +91,7 @@ def copied(batch: Batch) -> Batch:
 
 
 def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """To a GPU without waiting for it."""
+    """Send a tensor to a GPU without waiting for it."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
@@ -119,7 +119,7 @@ def batches_for(
 
 
 def _placed(part: Split, loading: Loading) -> tuple[Split, str]:
-    """The part, its rows read into memory if they shall be there; a note when they do not fit."""
+    """The part, with its rows read into memory where they belong there, and a note where they do not fit."""
     fixed = getattr(part.dataset, "fixed", False)
     if part.dataset is None or loading.in_memory is False or not (fixed or loading.in_memory is True):
         return part, ""
@@ -130,5 +130,5 @@ def _placed(part: Split, loading: Loading) -> tuple[Split, str]:
 
 
 def too_large(nbytes: int, whose: str) -> str:
-    """In words: so many bytes do not fit."""
+    """The words that so many bytes do not fit."""
     return f"{nbytes / 2**20:,.0f} MiB are more than {SHARE:.0%} of {whose} free memory"

@@ -192,4 +192,4 @@ def file_leaks(train: list[Path], test: list[Path], name: str) -> list[str]:
     if not count:
         return []
     share = f"{count} of {len(test)} {name} images ({count / len(test):.1%})"
-    return [f"{share} are also in train: {name} is not pure generalisation"]
+    return [f"{share} are also in train: {name} is not pure generalization"]

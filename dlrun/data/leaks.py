@@ -37,7 +37,7 @@ def overlap_notes(train: Split, test: Split | None) -> list[str]:
     if not found or test is None:
         return []
     share = found / test.samples
-    return [f"{found} of {test.samples} test rows ({share:.1%}) occur in train: test is not pure generalisation"]
+    return [f"{found} of {test.samples} test rows ({share:.1%}) occur in train: test is not pure generalization"]
 
 
 def _bytes(inputs: tuple[Tensor, ...]) -> np.ndarray:

@@ -52,7 +52,7 @@ def names(
 ) -> Data:
     """Names as text of kind classification: codes (N, T) and lengths (N,), the number of the country (N,).
 
-    `vocabulary` is `train` (the characters of the training part) or `ascii` (128 codes, as the notes' `ord`).
+    `vocabulary` is `train` (the characters of the training part) or `ascii` (128 codes, as `ord` gives them).
     `header` says whether the first row of `train_path` and `test_path` is one; auto: by the rule of `csv_files`.
     Raises `ConfigError` for paths and sources that exclude each other, `DataError` for a file's faults.
     """
@@ -66,7 +66,7 @@ def names(
 
     labels = sorted({row.country for row in train})
     if len(labels) < 2:
-        raise DataError(f"dataset names: every name of {origin} is from {labels[0]}. Nothing could be learnt.")
+        raise DataError(f"dataset names: every name of {origin} is from {labels[0]}. Nothing could be learned.")
     known = _vocabulary(train, vocabulary)
     parts = {"train": train, "val": val, "test": test}
     counts = ", ".join(f"{len(rows)} {part}" for part, rows in parts.items() if rows)

@@ -66,7 +66,7 @@ def preprocess(spec: DataSpec, inputs: tuple[Tensor, ...], target: Tensor) -> tu
 
 
 def restore_target(spec: DataSpec, output: Tensor) -> Tensor:
-    """Predictions (N, K) in the units of the data: undoes the standardizing of a regression target."""
+    """Predictions (N, K) in the units of the data: undoes the standardization of a regression target."""
     step = _constants(spec.preprocessing.get("target"), output.device)
     return output * step["std"] + step["mean"] if step else output
 
@@ -76,7 +76,7 @@ def _constants(step: dict[str, Any] | None, device: torch.device | str) -> dict[
 
 
 def _scaled(rows: Tensor, step: dict[str, Tensor]) -> Tensor:
-    """float32, same shape. In place only on a copy of its own; the order of operations is torchvision's."""
+    """The scaled rows as float32. The order of operations is torchvision's; what was given is never changed."""
     out = rows.to(torch.float32)
     mine = out is not rows
     scale = step.get("scale")

@@ -59,7 +59,7 @@ def breast_cancer(
 ) -> Data:
     """569 tumours by 30 features of their cell nuclei: malignant 0, benign 1 (Street, Wolberg and Mangasarian 1993).
 
-    `split=file_order` cuts the file as the notes print it, 342/113/114 at these fractions: see
+    `split=file_order` cuts the file in its order, 342/113/114 at these fractions: see
     `splits.file_order` for why it misleads (trap T22).
     """
     from sklearn.datasets import load_breast_cancer

@@ -79,10 +79,10 @@ def _shares(counts: list[int], wanted: int, fraction: float, stream: str, names:
 
 
 def file_order(count: int, val_fraction: float, test_fraction: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Row numbers (train, val, test), cut in the order of the file, with the notes' `[:n + 1]`.
+    """Row numbers (train, val, test), cut in the order of the file.
 
-    60/20/20 of 569 rows become 342/113/114, as printed (trap T22). Disjoint and complete, but neither
-    shuffled nor stratified: a sorted file gives parts that differ.
+    60/20/20 of 569 rows become 342/113/114: train takes one row more than its share (trap T22). The parts are
+    disjoint and complete, but neither shuffled nor stratified: a sorted file gives parts that differ.
     """
     cut = int(count * (1 - test_fraction))
     end = min(int(count * (1 - test_fraction) * (1 - val_fraction)) + 1, cut) if val_fraction else cut

@@ -85,7 +85,7 @@ def parabola(
 def line(*, seed: int, root: Path) -> Data:
     """y = 2 x at x = 1, 2, 3: three points, all of them for training."""
     x = np.array([[1.0], [2.0], [3.0]])
-    return _drawn(_curve("line", x, 2 * x, seed, 0.0, 0.0), 0.0, 5.0)  # the notes ask for f(4)
+    return _drawn(_curve("line", x, 2 * x, seed, 0.0, 0.0), 0.0, 5.0)  # so that f(4) is in it
 
 
 def _curve(name: str, x: np.ndarray, y: np.ndarray, seed: int, test: float, val: float) -> Data:
@@ -110,7 +110,7 @@ def pass_fail(*, seed: int, root: Path) -> Data:
     data = from_arrays(
         "pass_fail", "classification", "tabular", hours, passed, seed=seed, labels=labels, feature_names=names
     )
-    return _drawn(data, 0.0, 10.0)  # as the notes' figure
+    return _drawn(data, 0.0, 10.0)
 
 
 def _drawn(data: Data, low: float, high: float) -> Data:
@@ -121,7 +121,7 @@ def _drawn(data: Data, low: float, high: float) -> Data:
 def hello(*, seed: int, root: Path) -> Data:
     """One sequence, `hello`, labelled by `ohlol`, its letters as e, h, l, o = 0 to 3.
 
-    Codes (1, 5) and length (1,). The vocabulary is the notes' own, without padding or unknown: nothing is
+    Codes (1, 5) and length (1,). The vocabulary is its four letters, without padding or unknown: nothing is
     padded.
     """
     letters = "ehlo"

@@ -12,7 +12,7 @@ from dlrun.objectives.optimizers import needs_closure
 def choose_step(
     state: TrainState, options: StepOptions, *, fast: bool, compile: bool = False
 ) -> tuple[Step, list[str]]:
-    """The step for this model, optimizer and device, and the words that name it in the run's header."""
+    """Choose the step for this model, optimizer and device, and the words that name it in the run's header."""
     if needs_closure(state.optimizer):
         refuse_with_closure(options, compile)
         return ClosureStep(clip_norm=options.clip_norm), ["closure"]
@@ -25,7 +25,9 @@ def choose_step(
 
 
 def refuse_with_closure(options: StepOptions, compile: bool) -> None:
-    """Such an optimizer (LBFGS, say) evaluates the loss itself, several times a step: it cannot share a step between
+    """Raise `ConfigError` for options that an optimizer with a closure cannot follow.
+
+    Such an optimizer (LBFGS, say) evaluates the loss itself, several times a step: it cannot share a step between
     batches, scale gradients or be traced.
     """
     rules = [

@@ -44,7 +44,7 @@ class Chunk:
         self.unmerged: list[Tensor] = []  # counts of batches that do not simply add up
 
     def add(self, loss: Tensor, output: Tensor, target: Tensor, lr: float, scale: float, update: bool) -> None:
-        """Remember one step; nothing is read back."""
+        """Remember one step; nothing is read from the device."""
         if not self.losses:
             self.borrowed = shares_memory(output, self.state.model)
         if self.borrowed:
@@ -58,7 +58,7 @@ class Chunk:
             self.count()
 
     def count(self) -> None:
-        """Turn the outputs held back into the metric's counts."""
+        """Compute the metric's counts of the outputs collected so far."""
         metric = self.state.metric
         if not self.outputs:
             return
@@ -76,7 +76,7 @@ class Chunk:
         self.outputs, self.targets, self.held = [], [], 0
 
     def is_due(self, plan: Plan, update: bool) -> bool:
-        """Half a second has passed, a checkpoint is due at this step, or a stop was asked for."""
+        """Has half a second passed, is a checkpoint due at this step, or was a stop asked for?"""
         if update and plan.checkpoint_steps is not None and self.state.step % plan.checkpoint_steps == 0:
             return True
         return plan.stop() or perf_counter() - self.started >= plan.chunk_seconds
@@ -136,5 +136,5 @@ def read_all(values: Sequence[int | Tensor]) -> list[float]:
 
 
 def mean(total: float, weight: float) -> float:
-    """The mean of an epoch; 0 where every target is ignored (trap T50)."""
+    """Return total / weight, or 0 where every target is ignored (trap T50)."""
     return total / weight if weight else 0.0

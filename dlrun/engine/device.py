@@ -28,7 +28,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def make_current(device: torch.device) -> None:
-    """Let a GPU that was named be the one that streams and graphs of this process are made on."""
+    """Make a GPU that was named the current device, on which this process creates streams and graphs."""
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
 
@@ -45,7 +45,7 @@ def check_cuda(name: str, number: int) -> None:
 
 
 def device_words(device: torch.device) -> str:
-    """The device as a person would name it."""
+    """Return the device's name for the header: `cuda:0 (NVIDIA H100)`, `cpu (1 thread)`."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     if device.type != "cpu":
@@ -62,7 +62,7 @@ def seed_everything(seed: int) -> None:
 
 
 def set_up(*, threads: int | None, deterministic: bool) -> None:
-    """Threads and determinism for this process (https://pytorch.org/docs/stable/notes/randomness.html)."""
+    """Set the number of threads, and determinism, for this process (https://pytorch.org/docs/stable/notes/randomness.html)."""
     if threads is not None:
         torch.set_num_threads(threads)
     # Setting it imports the compiler, 0.9 s: only where it changes.

@@ -53,31 +53,31 @@ def total_of(metric: Metric, counts: list[Tensor]) -> Tensor:
 class eval_mode:
     """`with eval_mode(model):` puts every module in eval mode, and back as it was.
 
-    A module with a `train` or `eval` of its own (one that merges weights for evaluation, say) is told by it, both
-    times; outside of inference mode, whose tensors could not be trained on.
+    Where a module has a `train` or `eval` method of its own (one that merges weights for evaluation, say), that method
+    is called both times, outside of inference mode, whose tensors could not be trained on.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.modules = list(model.modules())
         self.training = [module.training for module in self.modules]
-        self.told: list[nn.Module] = []
-        inner: set[nn.Module] = set()  # told by the one that holds them
+        self.with_own_mode: list[nn.Module] = []
+        inner: set[nn.Module] = set()  # whose mode the module that holds them sets
         for module in self.modules:
             if module.training and has_own_mode(module) and module not in inner:
-                self.told.append(module)
+                self.with_own_mode.append(module)
                 inner.update(module.modules())
 
     def __enter__(self) -> None:
-        for module in self.told:
+        for module in self.with_own_mode:
             module.eval()
         for module in self.modules:
             vars(module)["training"] = False  # without the detour through nn.Module's own attributes (3 us a module)
 
     def __exit__(self, *exception: object) -> None:
-        for module in self.told:
+        for module in self.with_own_mode:
             module.train()
         for module, training in zip(self.modules, self.training, strict=True):
-            if module.training and not training and has_own_mode(module):  # told by the one that holds it
+            if module.training and not training and has_own_mode(module):  # the module that holds it has set its mode
                 module.eval()
             vars(module)["training"] = training
 

@@ -38,7 +38,7 @@ class Progress:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Computed when they are looked at, before training goes on."""
+        """The metrics of the unfinished epoch, computed when they are asked for: ask before training goes on."""
         return train_metrics(self.state)
 
 
@@ -66,17 +66,17 @@ def fit(state: TrainState, data: Mapping[str, BatchSource], plan: Plan) -> Itera
 
 
 def is_finished(state: TrainState, plan: Plan) -> bool:
-    """No more to train: the last epoch or step is done, or something said stop."""
+    """Is there nothing more to train: is the last epoch or step done, or was training stopped?"""
     return state.epoch >= plan.epochs or state.stop_reason is not None or out_of_steps(state, plan)
 
 
 def out_of_steps(state: TrainState, plan: Plan) -> bool:
-    """The limit of steps is reached."""
+    """Is the limit of steps reached?"""
     return plan.max_steps is not None and state.step >= plan.max_steps
 
 
 def train_epoch(state: TrainState, batches: BatchSource, plan: Plan) -> Iterator[Progress]:
-    """The rest of the present epoch, chunk by chunk, from the cursor on."""
+    """Train the rest of the present epoch, from the cursor on; yields after each chunk of steps."""
     chunk = Chunk(state)
     count = len(batches)
     if not state.model.training:  # visiting every module costs as much as a small step
@@ -116,7 +116,7 @@ def shared_batches(state: TrainState, batches: BatchSource, accumulate: int) -> 
 def accumulated_batches(
     state: TrainState, batches: BatchSource, accumulate: int
 ) -> Iterator[tuple[Batch, float, bool]]:
-    """The same for several batches an optimizer step, which is that of the larger batch of them all.
+    """`shared_batches` where several batches make one optimizer step: that of the larger batch of them all.
 
     The share of a batch is its part of what the larger batch's loss is divided by. Where that is not the number of
     samples (class weights, ignored targets), all batches of a step are fetched, and it is read back, before the first.
@@ -151,14 +151,14 @@ def train_metrics(state: TrainState) -> dict[str, float]:
 
 
 def progress(state: TrainState, batches: int, rows: list[StepRow]) -> Progress:
-    """Where training stands."""
+    """A `Progress` of where training stands."""
     sums = state.sums
     done = (state.epoch, state.cursor, batches, state.step)
     return Progress(*done, mean(sums.loss, sums.weight), sums.seconds, sums.samples, rows, state)
 
 
 def end_epoch(state: TrainState, data: Mapping[str, BatchSource], plan: Plan) -> EpochRecord | None:
-    """Evaluate if it is due, choose the best, step the schedule, start the next epoch. None: a stop came first."""
+    """Evaluate if it is due, choose the best, step the schedule, start the next epoch. None if a stop came first."""
     partial = state.cursor < len(data["train"])
     last = state.epoch + 1 >= plan.epochs or out_of_steps(state, plan)
     sums = state.sums
@@ -193,6 +193,7 @@ def end_epoch(state: TrainState, data: Mapping[str, BatchSource], plan: Plan) ->
 
 
 def reached(loss: float, plan: Plan) -> bool:
+    """Is the training loss down to `trainer.stop_at_loss`?"""
     return plan.stop_at_loss is not None and loss <= plan.stop_at_loss
 
 
@@ -211,7 +212,7 @@ def select(state: TrainState, row: dict[str, float], plan: Plan) -> bool:
     value = row.get(plan.monitor)
     if value is None:
         return False
-    old, ranked = state.patience_value, not math.isnan(value)  # nothing would be better than a NaN
+    old, ranked = state.patience_value, not math.isnan(value)  # against a NaN, no value would count as better
     is_best = ranked and (state.best is None or better(value, state.best.value, plan.mode))
     improved = ranked and (old is None or better(value, old, plan.mode, plan.min_delta))
     if is_best:

@@ -24,8 +24,8 @@ class EpochTotals:
     loss: float = 0.0  # sum of what the losses were means of
     weight: float = 0.0  # what `loss` is divided by
     samples: int = 0
-    seconds: float = 0.0  # training alone: no evaluation, no checkpoint, no printing
-    waited: float = 0.0  # seconds of these spent on getting batches
+    seconds: float = 0.0  # of training alone, without evaluation, checkpoints and printing
+    waited: float = 0.0  # seconds of these that were spent on getting batches
     update_loss: float = 0.0  # the loss of the unfinished optimizer step, while gradients accumulate
     counts: list[float] | None = None  # the metric's counts
 
@@ -121,7 +121,7 @@ class TrainState:
         self.best_weights = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
 
     def state_dict(self) -> StateDict:
-        """Tensors and plain Python only, so that it loads with `weights_only=True`."""
+        """A complete checkpoint: tensors and plain Python only, so that it loads with `weights_only=True`."""
         accumulated = {name: p.grad.detach().clone() for name, p in self.model.named_parameters() if p.grad is not None}
         return {
             "model": self.model.state_dict(),
@@ -178,7 +178,7 @@ StepResult: TypeAlias = tuple[Tensor, Tensor]  # the loss of a batch (0-d), and 
 class Step(Protocol):
     """One batch of training: forward, loss, backward and, where the batch ends an optimizer step, the update.
 
-    `step/PlainStep` is the one to read first; each fast step gives the same numbers.
+    `step.PlainStep` is the one to read first; each fast step gives the same numbers.
     """
 
     name: str

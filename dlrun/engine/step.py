@@ -61,7 +61,7 @@ class PlainStep:
 
 
 class ClosureStep:
-    """For optimizers that evaluate the loss several times a step (LBFGS): they are handed a closure."""
+    """A step for optimizers that evaluate the loss several times (LBFGS) and are handed a closure."""
 
     name = "closure"
 
@@ -94,14 +94,14 @@ def clip(optimizer: Optimizer, clip_norm: float | None) -> None:
 
 
 def clear(state: TrainState) -> None:
-    """No gradients any more (trap T16), of weights that the optimizer does not update neither."""
+    """Set all gradients to None (trap T16), also of weights that the optimizer does not update."""
     zero_grad(state.optimizer)
     for p in state.outside:
         p.grad = None
 
 
 def autocast(device_type: str, precision: str) -> AbstractContextManager[object]:
-    """Mixed precision for the forward pass, or nothing at all in fp32."""
+    """A context of mixed precision for the forward pass; in fp32, one that does nothing."""
     if precision == "fp32":
         return nullcontext()
     return torch.autocast(device_type, dtype=PRECISIONS[precision])

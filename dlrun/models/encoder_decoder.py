@@ -2,7 +2,7 @@
 
 `encoder.*` and `decoder.*` are the parameter names, for `freeze` and for learning-rate groups. Hinton and
 Salakhutdinov, "Reducing the Dimensionality of Data with Neural Networks", Science 313, 2006 (dense);
-Badrinarayanan, Kendall and Cipolla, "SegNet", 2015 (convolutions, an output a pixel).
+Badrinarayanan, Kendall and Cipolla, "SegNet", 2015 (convolutions, an output per pixel).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class EncoderDecoder(nn.Module):
         self.decoder = decoder
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, ...) to (N, K), the input's shape, or an output a pixel, (N, K, H, W)."""
+        """(N, ...) to (N, K), the input's shape, or an output per pixel, (N, K, H, W)."""
         return self.decoder(self.encoder(x))
 
 
@@ -56,7 +56,7 @@ def encoder_decoder(
     if layers == "conv":
         return _convolutions(spec, encoder, decoder, activation, output_activation)
     if spec.task == "labelling":
-        raise ConfigError(Problem("model.layers", "dense layers give no output a pixel.", "Use conv."))
+        raise ConfigError(Problem("model.layers", "dense layers give no output per pixel.", "Use conv."))
     first = nn.Sequential(OrderedDict(flatten=nn.Flatten(), dense=dense(prod(spec.input_shape), encoder, activation)))
     second = dense_head(encoder[-1], decoder, outputs(spec), activation)
     second.add_module("output", output_layers(spec, output_activation))

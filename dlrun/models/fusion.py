@@ -26,7 +26,7 @@ class Fusion(nn.Module):
         self.head = head
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Tensors (N, ...), one a branch: to (N, K), or to (N, K, H, W) for a label a pixel."""
+        """Tensors (N, ...), one a branch: to (N, K), or to (N, K, H, W) for a label per pixel."""
         parts = [branch(x) for branch, x in zip(self.branches, inputs, strict=True)]
         return self.head(torch.cat(parts, dim=1))
 

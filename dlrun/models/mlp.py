@@ -49,7 +49,7 @@ def linear(spec: DataSpec, bias: bool = True, output_activation: str | None = No
 def polynomial(spec: DataSpec, degree: int = 2, bias: bool = True, init: str = "default") -> nn.Module:
     """A linear layer on the powers x, ..., x^degree of every feature, unmixed. (N, ...) to (N, K).
 
-    `init="uniform"` draws weights and bias from [0, 1), as the notes' descent by hand does; `default` is
+    `init="uniform"` draws weights and bias from [0, 1), as a first gradient descent by hand often does; `default` is
     torch's.
     """
     check(spec, "polynomial", KINDS)

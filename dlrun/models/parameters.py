@@ -1,4 +1,4 @@
-"""A network of bare parameters: matrices in a `ParameterList` and a learnable vector, well initialised."""
+"""A network of bare parameters: matrices in a `ParameterList` and a learnable vector, well initialized."""
 
 from __future__ import annotations
 

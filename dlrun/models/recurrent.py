@@ -71,7 +71,7 @@ class Recurrent(nn.Module):
 
 
 class CellLoop(nn.Module):
-    """The same by hand: one `nn.RNNCell`, called step by step."""
+    """A recurrent network as a loop over one `nn.RNNCell`, called step by step."""
 
     def __init__(self, embedding: nn.Module, cell: nn.RNNCell, head: nn.Module, every_step: bool) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ def gru(
 ) -> nn.Module:
     """A network of gated recurrent units. (N, T) codes or (N, T, F) to (N, K), or (N, K, T) as a labeller.
 
-    `embedding` is the width of the learnt vector of each code, `None` for one-hot vectors; a sequence has
+    `embedding` is the width of the learned vector of each code, `None` for one-hot vectors; a sequence has
     none. `output` is `last_state` (classifiers), `every_step` (labellers: a linear layer at each step) or
     `hidden`: the state itself is the output, its size the number of outputs. `auto` follows the task. Raises
     `ConfigError` for data without steps, and for options that contradict each other.

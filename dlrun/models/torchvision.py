@@ -37,7 +37,7 @@ def torchvision_model(
 
     The first convolution takes the data's channels, the last layer gives its outputs; auxiliary heads are
     left out. `weights` is a file with a state dict (never a download): tensors of the right shape are taken,
-    a first convolution is summed over its channels for grey images, and the last layer stays fresh where the
+    a first convolution is summed over its channels for grayscale images, and the last layer stays fresh where the
     classes differ. `image_size` scales the images inside the model. Raises `ConfigError` for an unknown
     architecture, images that are too small for it, and weights that belong to another one.
     """

@@ -88,7 +88,7 @@ def _globs(group: Mapping[str, Any]) -> list[str]:
 
 
 def _owner(name: str, groups: Sequence[Mapping[str, Any]]) -> int:
-    """The first group with a glob that fits, or -1."""
+    """The index of the first group with a glob that fits, or -1."""
     fits = (i for i, group in enumerate(groups) if any(fnmatchcase(name, glob) for glob in _globs(group)))
     return next(fits, -1)
 
@@ -96,7 +96,7 @@ def _owner(name: str, groups: Sequence[Mapping[str, Any]]) -> int:
 def _problems(
     groups: Sequence[Mapping[str, Any]], options: Sequence[str], names: Mapping[str, Any], frozen: list[str]
 ) -> list[Problem]:
-    """Everything wrong with the groups at once."""
+    """All problems of the groups at once."""
     problems = []
     for i, group in enumerate(groups):
         key = f"{KEY}[{i}]"
@@ -125,7 +125,7 @@ def _unknown(key: str, word: str, options: Sequence[str]) -> Problem:
 
 
 def _matches_nothing(key: str, glob: str, names: list[str], frozen: list[str]) -> Problem:
-    """A glob without parameters: all frozen, or misspelt (with the nearest names)."""
+    """A glob without parameters: all frozen, or misspelled (with the nearest names)."""
     if any(fnmatchcase(name, glob) for name in frozen):
         return Problem(key, f"{glob!r} matches only parameters that are frozen.", "See freeze.")
     heads = sorted({f"{name.rsplit('.', 1)[0]}.*" for name in names if "." in name})

@@ -14,7 +14,10 @@ REDUCTIONS = ("mean", "sum")
 
 
 class Loss(nn.Module):
-    """A loss and what its mean is a mean of. `probabilities`: outputs are in [0, 1], not logits."""
+    """The base class of losses: one number for a batch, which is a mean over `denominator(target)` things, or a sum.
+
+    `probabilities` says that outputs are in [0, 1], not logits. `ignore_index` is the target that counts nothing.
+    """
 
     probabilities = False
     ignore_index: int | None = None
@@ -37,11 +40,11 @@ class Loss(nn.Module):
         raise NotImplementedError
 
     def refuse(self, what: str, hint: str = "", key: str = "loss") -> NoReturn:
-        """Raise the `ConfigError`."""
+        """Raise a `ConfigError` that names this loss."""
         raise ConfigError(Problem(key, f"{self.name}: {what}", hint))
 
     def check_same_shape(self, output: Tensor, target: Tensor) -> None:
-        """Output and target must have one shape and be floats."""
+        """Raise `ConfigError` unless output and target have one shape and are floats."""
         if output.shape != target.shape:
             shapes = f"the output is {tuple(output.shape)} and the target {tuple(target.shape)}"
             self.refuse(f"{shapes}: they must have the same shape.", _hint_for(target))
@@ -85,10 +88,10 @@ def _hint_for(target: Tensor) -> str:
 
 
 def weights_tensor(weight: Sequence[float] | None) -> Tensor | None:
-    """One weight a class or label, as the loss keeps them."""
+    """The weights by class or label, as a buffer of the loss; None where there are none."""
     return None if weight is None else torch.tensor(list(weight), dtype=torch.float32)
 
 
 def divide(total: Tensor, denominator: Tensor) -> Tensor:
-    """total / denominator, and 0 / 0 = 0 with a gradient of 0 (torch's own mean is NaN there)."""
+    """Return total / denominator, where 0 / 0 is 0 with a gradient of 0 (torch's own mean is NaN there)."""
     return total / (denominator + (denominator == 0))

@@ -48,17 +48,17 @@ class Elementwise(Loss):
 
 
 def mse(*, reduction: Reduction = "mean") -> Loss:
-    """The squared error."""
+    """Mean squared error."""
     return Elementwise("mse", F.mse_loss, reduction)
 
 
 def mae(*, reduction: Reduction = "mean") -> Loss:
-    """The absolute error."""
+    """Mean absolute error."""
     return Elementwise("mae", F.l1_loss, reduction)
 
 
 def huber(*, delta: float = 1.0, reduction: Reduction = "mean") -> Loss:
-    """Squared up to an error of `delta`, linear beyond: Huber, Ann. Math. Statist. 35 (1964), page 73."""
+    """Squared up to an error of `delta`, linear beyond it: Huber, Ann. Math. Statist. 35 (1964), page 73."""
     return Elementwise("huber", F.huber_loss, reduction, delta=delta)
 
 
@@ -91,11 +91,11 @@ class ClassLoss(Loss):
         return total if self.reduction == "sum" else divide(total, self._weighed(target))
 
     def counts_samples(self, target: Tensor) -> bool:
-        """Does every sample count 1? So it is in plain classification, where no tensor needs to be read."""
+        """Does every sample count 1, as in classification without weights? Then no tensor needs to be read."""
         return self.unweighted and target.ndim == 1
 
     def denominator(self, target: Tensor) -> int | Tensor:
-        """The samples; or the positions that are not ignored, each as much as its class weighs."""
+        """The number of samples, or the sum of the class weights of all positions that are not ignored."""
         if self.reduction == "sum" or self.counts_samples(target):
             return target.shape[0]
         return self._weighed(target)
@@ -207,7 +207,7 @@ class BinaryLoss(Loss):
             return F.binary_cross_entropy(output.float(), target, self.weight, reduction=reduction)
 
     def denominator(self, target: Tensor) -> int | Tensor:
-        """The samples, or the labels that are known."""
+        """The number of samples, or of the labels that are known."""
         masks = self.masked and self.reduction == "mean"
         return (target >= 0).sum() if masks else target.shape[0]
 

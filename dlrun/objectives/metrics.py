@@ -87,7 +87,7 @@ class Classification:
         return torch.stack([right.sum(), valid.sum()])
 
     def train_result(self, counts: Tensor) -> dict[str, float]:
-        """The accuracy."""
+        """The accuracy in training."""
         right, positions = counts.tolist()
         return {"accuracy": _ratio(right, positions)}
 
@@ -150,7 +150,7 @@ class Multilabel:
         return torch.cat([*by_label, known.sum().reshape(1), right.all(1).sum().reshape(1), samples.reshape(1)])
 
     def result(self, counts: Tensor) -> dict[str, float]:
-        """All three metrics."""
+        """Accuracy, subset accuracy and macro F1."""
         by_label, (known, subsets, samples) = counts[:-3].double().cpu(), counts[-3:].tolist()
         true_positives, positives, predicted, right = by_label.reshape(4, self.labels)
         return {
@@ -160,7 +160,7 @@ class Multilabel:
         }
 
     def confusion(self, counts: Tensor) -> list[list[int]] | None:
-        """None: labels that do not exclude each other have no one matrix."""
+        """Return None, since labels that do not exclude each other have no one matrix."""
         return None
 
 
@@ -196,7 +196,7 @@ class Regression:
         return torch.cat([torch.full_like(rows[:1], len(target)), rows])
 
     def merge(self, some: Sequence[float], more: Sequence[float]) -> list[float]:
-        """The counts of two sets of samples together."""
+        """Merge the counts of two sets of samples."""
         total = [a + b for a, b in zip(some, more, strict=True)]
         if self.reconstruction or not total[0]:
             return total
@@ -231,7 +231,7 @@ class Regression:
         return self.result(counts)
 
     def confusion(self, counts: Tensor) -> list[list[int]] | None:
-        """None: there are no classes."""
+        """Return None, since there are no classes."""
         return None
 
 
@@ -258,12 +258,12 @@ class MetricCollection:
         return torch.cat([row.to(_float_type(row)) for row in rows])
 
     def result(self, counts: Tensor) -> dict[str, float]:
-        """The results of all."""
+        """The results of all metrics by name."""
         parts = zip(self.metrics, counts.split(self.sizes), strict=True)
         return {name: float(value) for metric, part in parts for name, value in metric.result(part).items()}
 
     def merge(self, some: Sequence[float], more: Sequence[float]) -> list[float]:
-        """The counts of all, each merged in its own way."""
+        """Merge the counts of all metrics, each in its own way."""
         total: list[float] = []
         for metric, size in zip(self.metrics, self.sizes, strict=True):
             part = slice(len(total), len(total) + size)
@@ -271,12 +271,12 @@ class MetricCollection:
         return total
 
     def confusion(self, counts: Tensor) -> list[list[int]] | None:
-        """The first one's."""
+        """The confusion matrix of the task's metric."""
         return self.metrics[0].confusion(counts[: self.sizes[0]].long())
 
 
 def add(some: Sequence[float], more: Sequence[float]) -> list[float]:
-    """What merges counts that are sums."""
+    """Merge counts that are sums."""
     return [a + b for a, b in zip(some, more, strict=True)]
 
 

@@ -37,7 +37,7 @@ def sgd(
     decay_norm_and_bias: bool = True,
     groups: Groups = (),
 ) -> Optimizer:
-    """Momentum: Polyak (1964). Nesterov's: Sutskever et al., ICML 2013, section 2."""
+    """Stochastic gradient descent. Momentum: Polyak (1964). Nesterov's: Sutskever et al., ICML 2013, section 2."""
     settings = {"momentum": momentum, "dampening": dampening, "nesterov": nesterov, "maximize": maximize}
     return _make(torch.optim.SGD, params, groups, decay_norm_and_bias, lr, weight_decay, **settings)
 
@@ -55,7 +55,7 @@ def rmsprop(
     decay_norm_and_bias: bool = True,
     groups: Groups = (),
 ) -> Optimizer:
-    """Hinton, Neural Networks for Machine Learning, lecture 6e (2012); centred after Graves (2013)."""
+    """RMSprop: Hinton, Neural Networks for Machine Learning, lecture 6e (2012); centered: Graves (2013)."""
     settings = {"alpha": alpha, "eps": eps, "momentum": momentum, "centered": centered, "maximize": maximize}
     return _make(torch.optim.RMSprop, params, groups, decay_norm_and_bias, lr, weight_decay, **settings)
 
@@ -72,7 +72,7 @@ def adam(
     decay_norm_and_bias: bool = True,
     groups: Groups = (),
 ) -> Optimizer:
-    """Kingma & Ba, https://arxiv.org/abs/1412.6980; AMSGrad: https://arxiv.org/abs/1904.09237."""
+    """Adam: Kingma & Ba, https://arxiv.org/abs/1412.6980; AMSGrad: https://arxiv.org/abs/1904.09237."""
     settings = {"betas": _pair("betas", betas), "eps": eps, "amsgrad": amsgrad, "maximize": maximize}
     return _make(torch.optim.Adam, params, groups, decay_norm_and_bias, lr, weight_decay, **settings)
 
@@ -159,7 +159,7 @@ def adagrad(
     decay_norm_and_bias: bool = True,
     groups: Groups = (),
 ) -> Optimizer:
-    """Duchi, Hazan & Singer, JMLR 12 (2011), pages 2121 to 2159."""
+    """Adagrad: Duchi, Hazan & Singer, JMLR 12 (2011), pages 2121 to 2159."""
     settings = {"lr_decay": lr_decay, "eps": eps, "maximize": maximize}
     settings |= {"initial_accumulator_value": initial_accumulator_value}
     return _make(torch.optim.Adagrad, params, groups, decay_norm_and_bias, lr, weight_decay, **settings)
@@ -176,7 +176,7 @@ def adadelta(
     decay_norm_and_bias: bool = True,
     groups: Groups = (),
 ) -> Optimizer:
-    """Zeiler, https://arxiv.org/abs/1212.5701."""
+    """Adadelta: Zeiler, https://arxiv.org/abs/1212.5701."""
     settings = {"rho": rho, "eps": eps, "maximize": maximize}
     return _make(torch.optim.Adadelta, params, groups, decay_norm_and_bias, lr, weight_decay, **settings)
 
@@ -193,7 +193,7 @@ def asgd(
     decay_norm_and_bias: bool = True,
     groups: Groups = (),
 ) -> Optimizer:
-    """Polyak & Juditsky, SIAM J. Control Optim. 30 (1992). The averages stay in its state (`ax`)."""
+    """Averaged SGD: Polyak & Juditsky, SIAM J. Control Optim. 30 (1992). The averages stay in its state (`ax`)."""
     settings = {"lambd": lambd, "alpha": alpha, "t0": t0, "maximize": maximize}
     return _make(torch.optim.ASGD, params, groups, decay_norm_and_bias, lr, weight_decay, **settings)
 
@@ -207,7 +207,7 @@ def rprop(
     maximize: bool = False,
     groups: Groups = (),
 ) -> Optimizer:
-    """Riedmiller & Braun (1993): signs of full-batch gradients, a step size for each weight."""
+    """Resilient backpropagation (Riedmiller & Braun 1993): signs of full-batch gradients, a step size per weight."""
     settings = {"etas": _pair("etas", etas), "step_sizes": _pair("step_sizes", step_sizes), "maximize": maximize}
     return _make(torch.optim.Rprop, params, groups, True, lr, None, **settings)
 
@@ -223,7 +223,7 @@ def lbfgs(
     history_size: int = 100,
     line_search: Literal["strong_wolfe"] | None = None,
 ) -> Optimizer:
-    """Nocedal & Wright, Numerical Optimization (2006), algorithm 7.5. One group only, and a closure (T24)."""
+    """L-BFGS: Nocedal & Wright, Numerical Optimization (2006), algorithm 7.5. One group, and a closure (T24)."""
     settings: dict[str, Any] = {"max_iter": max_iter, "max_eval": max_eval, "history_size": history_size}
     settings |= {"tolerance_grad": tolerance_grad, "tolerance_change": tolerance_change}
     return _make(torch.optim.LBFGS, params, (), True, lr, None, line_search_fn=line_search, **settings)
@@ -238,7 +238,7 @@ def _make(
     weight_decay: float | None,
     **settings: Any,
 ) -> Optimizer:
-    """The optimizer, over the groups that names ask for. What torch refuses is the user's: `ConfigError`."""
+    """Make the optimizer, over the groups that names ask for. Raises `ConfigError` for settings that torch refuses."""
     settings = {"lr": lr, **settings} | ({} if weight_decay is None else {"weight_decay": weight_decay})
     if groups or not decay_norm_and_bias:
         if not isinstance(params, Trainable):

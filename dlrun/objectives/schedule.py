@@ -42,7 +42,7 @@ class Schedule:
         expect_no_step(scheduler.optimizer)
 
     def step(self, metric: float | None = None) -> None:
-        """The next rate; `metric` is the value of the monitored metric, for the interval `metric`."""
+        """Set the next learning rate; `metric` is the value of the monitored metric, for the interval `metric`."""
         if self.interval == "metric":
             self.scheduler.step(metric)  # type: ignore[arg-type]
         elif self.last is None or self.scheduler.last_epoch < self.last:
@@ -55,7 +55,7 @@ class Schedule:
             self.scheduler.load_state_dict({"mode": mode, "best": worst})
 
     def state_dict(self) -> StateDict:
-        """Plain Python only. Milestones are configuration, and torch keeps them as a Counter: left out."""
+        """The scheduler's state as plain Python, without milestones: configuration, which torch keeps as a Counter."""
         state = self.scheduler.state_dict()
         span = {} if self.span is None else {"span": dict(vars(self.span))}
         return {key: value for key, value in state.items() if key != "milestones"} | span

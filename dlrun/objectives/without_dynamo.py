@@ -24,7 +24,7 @@ Closure = Callable[[], Tensor]
 
 
 def construct(kind: type[Optimizer], params: Iterable[Any], **kwargs: Any) -> Optimizer:
-    """`kind(params, **kwargs)`. The constructor calls `add_param_group`, which is bare for that moment."""
+    """`kind(params, **kwargs)`. The constructor calls `add_param_group`, which has no wrapper meanwhile."""
     if compiler_is_loaded():
         return kind(params, **kwargs)
     ordinary = Optimizer.__dict__["add_param_group"]
@@ -51,7 +51,7 @@ def zero_grad(optimizer: Optimizer) -> None:
 
 
 def step_optimizer(optimizer: Optimizer, closure: Closure | None = None) -> Any:
-    """`optimizer.step(closure)`, past the profiling and the hooks if there are none."""
+    """`optimizer.step(closure)`, without torch's wrapper for profiling and hooks where there are no hooks."""
     kind: Any = type(optimizer)
     bare = _bare_step(kind)
     if bare is None or not is_ordinary(optimizer) or optimizer.defaults.get("differentiable"):

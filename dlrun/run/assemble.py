@@ -142,13 +142,7 @@ def first_rows(data: Data) -> Batch:
     """An example of what the model is given: the first rows of the training part, as batches hold them."""
     count = min(TEXTS if data.spec.input_kind == "text" else ROWS, data.train.samples)
     source, _ = batches_for(data.train.first(count), data.spec, batch_size=count, loading=Loading("auto", workers=0))
-    batch = next(iter(source.epoch(0)))
-    return rows_of(batch, ROWS)
-
-
-def rows_of(batch: Batch, count: int) -> Batch:
-    """The first rows of a batch."""
-    return Batch(tuple(x[:count] for x in batch.inputs), batch.target[:count])
+    return next(iter(source.epoch(0))).first(ROWS)
 
 
 def build_model(config: Config, spec: DataSpec) -> nn.Module:

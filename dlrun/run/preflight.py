@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dlrun.errors import ConfigError, Problem, first_line
 from dlrun.generators import forked
-from dlrun.run.assemble import Assembly, a_type, device_of, forward, rows_of, taking
+from dlrun.run.assemble import Assembly, a_type, device_of, forward, taking
 from dlrun.run.planning import choose_monitor
 from dlrun.spec import Batch, BatchSource
 
@@ -74,7 +74,7 @@ def training_problems(assembly: Assembly, train: BatchSource) -> list[Problem]:
     Whatever else the step raises is left to training, which keeps the run's directory, the traceback and the step.
     """
     one = train.sizes(len(train) - 1) == 1
-    batch = rows_of(assembly.example, 1 if one else len(assembly.example.target))
+    batch = assembly.example.first(1 if one else len(assembly.example.target))
     try:
         return problems_of_a_step(assembly, batch)
     except (Exception, SystemExit) as error:

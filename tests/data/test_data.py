@@ -335,7 +335,7 @@ def test_t12_t37_test_rows_that_are_in_train_are_counted_and_said() -> None:
     train = Split((rows[:40],), torch.zeros(40))
     test = Split((rows[30:],), torch.zeros(20))
     assert overlap(train, test) == 10
-    assert overlap_notes(train, test) == ["10 of 20 test rows (50.0%) occur in train: test is not pure generalisation"]
+    assert overlap_notes(train, test) == ["10 of 20 test rows (50.0%) occur in train: test is not pure generalization"]
     assert overlap(train, Split((rows[40:],), torch.zeros(10))) == 0
     assert overlap_notes(train, None) == []
     assert any("occur in train" in note for note in load("iris").notes)  # two of its flowers are equal

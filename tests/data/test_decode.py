@@ -257,7 +257,7 @@ def test_validation_may_be_a_folder_of_its_own(tmp_path: Path) -> None:
     train, val = pictures(tmp_path / "a", count=6), pictures(tmp_path / "b", count=2, start=1)
     data = load(train_path=str(train), val_path=str(val), test_fraction=0)
     assert {name: part.samples for name, part in data.parts().items()} == {"train": 12, "val": 4}
-    assert data.remarks == ("4 of 4 val images (100.0%) are also in train: val is not pure generalisation",)
+    assert data.remarks == ("4 of 4 val images (100.0%) are also in train: val is not pure generalization",)
     with pytest.raises(ConfigError, match=r"dataset\.val_path: goes with dataset\.train_path"):
         load(train, val_path=str(val))
 

@@ -101,7 +101,7 @@ def test_a_class_keeps_its_number_where_test_lacks_another(folder: Path, tmp_pat
 def test_t12_files_in_both_folders_are_said(folder: Path, tmp_path: Path) -> None:
     test = write_images(tmp_path / "test", 2)
     data = load(train_path=str(folder), test_path=str(test), val_fraction=0)
-    assert data.notes[-1] == "6 of 6 test images (100.0%) are also in train: test is not pure generalisation"
+    assert data.notes[-1] == "6 of 6 test images (100.0%) are also in train: test is not pure generalization"
 
 
 def test_keys_that_do_not_go_together_are_refused(folder: Path) -> None:

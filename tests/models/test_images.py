@@ -248,7 +248,7 @@ def test_the_convolutional_encoder_labels_pixels() -> None:
 
 
 def test_encoder_decoder_errors() -> None:
-    with pytest.raises(ConfigError, match=r"^model\.layers: dense layers give no output a pixel"):
+    with pytest.raises(ConfigError, match=r"^model\.layers: dense layers give no output per pixel"):
         encoder_decoder(MASKS, layers="dense")
     with pytest.raises(ConfigError, match=r"^model\.layers: conv layers label or restore images"):
         encoder_decoder(MNIST, layers="conv")

@@ -39,11 +39,11 @@ class Binding:
         self.numbers = torch.empty(0) if self.buffer is None else torch.frombuffer(self.buffer, dtype=torch.float64)
 
     def holds(self, optimizer: Optimizer) -> bool:
-        """Is it still the same state, and what the graph was made for? Somebody may have put others there."""
-        return self.held.there(optimizer.state) and self.trace.fits(optimizer)
+        """Does the optimizer still hold the state and weights that this was bound to? They may have been replaced."""
+        return self.held.unchanged(optimizer.state) and self.trace.fits(optimizer)
 
     def next_numbers(self) -> Tensor:
-        """The numbers of the next step from the optimizer's groups, which also counts it."""
+        """Count the next step, and return the numbers of its update, read from the optimizer's groups."""
         values: list[float] = []
         for i, group in enumerate(self.optimizer.param_groups):
             if self.counts[i] is not None:
@@ -58,14 +58,14 @@ class Binding:
         return self.numbers
 
     def count(self, group: int) -> None:
-        """Add 1 to the steps of a group."""
+        """Add 1 to the number of steps of a group."""
         count, values = self.counts[group], self.arrays[group]
         assert count is not None
         if values is not None:  # a third of the time of `add_`
             values += 1
             self.steps[group] = int(values[0])
             return
-        if version(count) != self.versions[group]:  # the eager step has counted, too
+        if version(count) != self.versions[group]:  # the eager step has counted as well
             self.steps[group] = int(count[0])
         count.add_(1)
         self.steps[group] += 1
@@ -73,7 +73,7 @@ class Binding:
 
 
 def bind(trace: Trace, optimizer: Optimizer) -> Binding | None:
-    """The optimizer's present state as inputs of the graph, or None if that is not (or no longer) there."""
+    """Bind the graph to the optimizer's present state. None where that is not complete or does not fit the graph."""
     assert trace.formula is not None
     if not trace.fits(optimizer):
         return None

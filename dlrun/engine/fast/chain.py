@@ -60,7 +60,7 @@ class Chain:
         self.no_grad = torch.no_grad()
 
     def forward(self, x: Tensor) -> Tensor:
-        """The output for inputs (N, ...), without a graph."""
+        """Compute the output for inputs (N, ...), without autograd's graph."""
         saved: list[Tensor] = []
         with self.no_grad:
             x = x.flatten(1)
@@ -75,7 +75,7 @@ class Chain:
         return x
 
     def backward(self, gradient: Tensor | None) -> None:
-        """From the gradient of the last output (None: nothing depends on it) to those of the weights."""
+        """Compute the weights' gradients from that of the output (None: the loss does not depend on it)."""
         if gradient is None:
             return
         saved, self.saved = self.saved, []
@@ -104,7 +104,7 @@ def cross_entropy(output: Tensor, target: Tensor, reduction: str, seed: Tensor) 
 
 
 def plain_cross_entropy(loss: Loss) -> str | None:
-    """The reduction of our cross entropy if it is without weights, smoothing or a class to ignore; else None."""
+    """The reduction of dlrun's cross entropy without weights, smoothing or a class to ignore; None for all else."""
     unweighted = getattr(loss, "function", None) is F.cross_entropy and getattr(loss, "unweighted", False)
     if not unweighted or not knows_log_softmax():
         return None
@@ -112,7 +112,7 @@ def plain_cross_entropy(loss: Loss) -> str | None:
 
 
 def accumulate(parameter: Tensor, gradient: Tensor) -> None:
-    """Add to `.grad`, as autograd does."""
+    """Add a gradient to `parameter.grad`, as autograd does."""
     before = parameter.grad
     parameter.grad = gradient if before is None else before.add_(gradient)
 
@@ -142,7 +142,7 @@ def chain(model: nn.Module, loss: Loss, dimensions: int) -> Chain | None:
 
 
 def leaves_inputs_alone(loss: Loss) -> bool:
-    """Is it a loss whose class says so, over a function of torch? A subclass may do anything, and says it anew."""
+    """Does the very class of the loss say so, and is its function one of torch? A subclass has to say it again."""
     function = getattr(loss, "function", None)
     known = function is None or getattr(function, "__module__", None) == F.__name__
     known = known and vars(type(loss)).get("dlrun_fast") == "chain"
@@ -150,6 +150,6 @@ def leaves_inputs_alone(loss: Loss) -> bool:
 
 
 def parameters(layers: list[nn.Module]) -> Iterator[Tensor]:
-    """Every layer's own, a shared one as often as it is used."""
+    """Yield the parameters of all layers; one that layers share comes once for each of them."""
     for layer in layers:
         yield from layer.parameters()

@@ -48,7 +48,7 @@ def channels_last_is_safe(state: TrainState, batch: Batch) -> bool:
 
 
 def alike(a: Tensor, b: Tensor) -> bool:
-    """Equal but for rounding, which is small beside the largest of the numbers."""
+    """Are two tensors equal but for rounding, which is small beside the largest of their numbers?"""
     return torch.allclose(a, b, rtol=1e-2, atol=1e-3 * float(a.abs().max()))
 
 

@@ -66,7 +66,7 @@ class CompiledStep:
             if update:
                 self.eager.update(state)
             return loss, output
-        if not is_ordinary(state.optimizer):  # somebody watches its steps by now
+        if not is_ordinary(state.optimizer):  # hooks on its steps were registered meanwhile
             return self.eager(state, batch, scale, update)
         binding = self.bindings.get(key)
         if binding is None or not binding.holds(state.optimizer):
@@ -81,13 +81,8 @@ class CompiledStep:
 
 
 def shapes(batch: Batch) -> Shapes:
-    """What a graph is compiled for: shapes, strides and types."""
+    """The shapes, strides and types of a batch, for which a graph is compiled."""
     return tuple((tensor.shape, tensor.stride(), tensor.dtype) for tensor in (*batch.inputs, batch.target))
-
-
-def first_rows(batch: Batch, rows: int) -> Batch:
-    """A batch of so many rows, as an epoch's last one may be."""
-    return Batch(tuple(x[:rows] for x in batch.inputs), batch.target[:rows])
 
 
 def accumulate_gradients(params: list[Tensor], gradients: list[Tensor], scale: float) -> None:

@@ -90,7 +90,7 @@ def _adam(p: Tensor, gradient: Tensor, state: State, numbers: Tensor, structure:
 
 
 def _adam_numbers(group: Group, steps: int) -> list[float]:
-    """With the corrections of the bias, 1 - beta^steps, which float32 would blur."""
+    """Adam's numbers, with the bias corrections 1 - beta^steps, of which float32 would lose digits."""
     lr, decay, (beta1, beta2) = group["lr"], group["weight_decay"], group["betas"]
     rate, unroot = lr / (1 - beta1**steps), (1 - beta2**steps) ** -0.5
     return [rate, 1 - lr * decay, 1 - beta1, beta2, 1 - beta2, unroot, group["eps"], decay]

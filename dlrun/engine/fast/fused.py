@@ -23,7 +23,7 @@ from dlrun.torch_private import backward_engine
 
 
 class FusedStep(PlainStep):
-    """The plain step's numbers, faster: forward, loss, backward, clip, update.
+    """The computation of the plain step, faster: forward, loss, backward, clip, update.
 
     Args:
         clip_norm: the largest norm of all gradients together, or None.
@@ -77,7 +77,7 @@ class FusedStep(PlainStep):
         return loss.detach(), output.detach()
 
     def written_out(self, chain: Chain, state: TrainState, batch: Batch, scale: float) -> StepResult:
-        """Loss and output of a chain, whose gradients are then in place."""
+        """Compute loss and output of a chain, and add the weights' gradients to `.grad`."""
         output = chain.forward(*batch.inputs)
         if chain.cross_entropy is not None and batch.target.ndim == 1:
             with chain.no_grad:
@@ -91,7 +91,7 @@ class FusedStep(PlainStep):
         return loss.detach(), output.detach()
 
     def gradient(self, loss: Tensor, scale: float) -> Tensor:
-        """What backward starts from, 0-d: the gradient of loss * scale by the loss."""
+        """The gradient that backward starts from (0-d): that of loss * scale with respect to the loss."""
         key = (scale, loss.dtype, loss.device)
         if key not in self.ones:
             if len(self.ones) > 100:  # last batches of many sizes

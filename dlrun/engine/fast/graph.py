@@ -61,7 +61,7 @@ class GraphStep:
         usual = len(batch.target) == self.rows and scale == 1.0 and update
         if not usual or self.refused or not is_ordinary(state.optimizer):
             return self.eager(state, batch, scale, update)
-        if not self.holds(state.optimizer):  # others were loaded, or some frozen: lists are made eagerly
+        if not self.holds(state.optimizer):  # loaded or frozen since: the eager step makes new lists
             self.warm, self.graph = 0, None
         if self.warm < WARM_UP:
             self.warm += 1
@@ -75,16 +75,16 @@ class GraphStep:
         return self.loss.clone(), self.output.clone()
 
     def holds(self, optimizer: Optimizer) -> bool:
-        """Are state and weights those that the lists were made of, tensor by tensor once there is a graph?"""
+        """Are state and weights those that the graph was recorded with (before there is one: is it the same state)?"""
         if self.graph is None:
             return self.fused_update.held.state is optimizer.state
-        if self.places != places(self.held) or not self.fused_update.held.there(optimizer.state):
+        if self.places != places(self.held) or not self.fused_update.held.unchanged(optimizer.state):
             return False
         lists, groups = self.fused_update.lists, optimizer.param_groups
         return len(lists) == len(groups) and all(map(GroupTensors.holds, lists, groups))
 
     def warm_up(self, state: TrainState, batch: Batch) -> StepResult:
-        """An ordinary step on a side stream, as captures want it."""
+        """Take an ordinary step on a side stream, as CUDA graphs require before a capture."""
         stream = torch.cuda.Stream(state.device)
         stream.wait_stream(torch.cuda.current_stream(state.device))
         with torch.cuda.stream(stream):
@@ -99,7 +99,7 @@ class GraphStep:
         return self.settings == settings(optimizer) and self.shapes == shapes(batch)
 
     def capture(self, state: TrainState, batch: Batch) -> bool:
-        """Record the graph. False if the step cannot be recorded, as when a loss reads a value back."""
+        """Record the graph. False if the step cannot be recorded, as when a loss reads a value from the device."""
         self.captures += 1
         self.graph = None
         optimizer = state.optimizer
@@ -133,7 +133,7 @@ class GraphStep:
         return True
 
     def new_graph(self, state: TrainState) -> torch.cuda.CUDAGraph:
-        """`record` as a graph; it leaves loss and output in the graph's own memory."""
+        """Capture `record` as a graph, which leaves loss and output in its own memory."""
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize(state.device)
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # workers may load meanwhile
@@ -141,7 +141,7 @@ class GraphStep:
         return graph
 
     def record(self, state: TrainState) -> StepResult:
-        """What is recorded: the plain step over the buffers, with the rates as tensors."""
+        """The operations that are recorded: the plain step over the buffers, with the rates as tensors."""
         loss, output = self.eager(state, Batch(self.inputs, self.target), update=False)
         clip(state.optimizer, self.eager.clip_norm)
         gradients = self.fused_update.gradients()  # by lists that an eager step made: nothing is made in here
@@ -153,7 +153,7 @@ class GraphStep:
         return loss, output
 
     def refill(self, optimizer: Optimizer, batch: Batch) -> None:
-        """This batch and the present rates into the buffers; nothing waits."""
+        """Copy this batch and the present rates into the buffers, without waiting for the device."""
         for buffer, x in zip(self.inputs, batch.inputs, strict=True):
             buffer.copy_(x, non_blocking=True)
         self.target.copy_(batch.target, non_blocking=True)
@@ -164,7 +164,7 @@ class GraphStep:
 
 
 def settings(optimizer: Optimizer) -> list[Group]:
-    """All that is recorded into the graph: every setting but the rate and the parameters."""
+    """The optimizer's settings that are part of the graph: all but the rate and the parameters."""
     return [
         {key: value for key, value in group.items() if key not in ("lr", "initial_lr", "params")}
         for group in optimizer.param_groups
@@ -177,7 +177,7 @@ def shapes(batch: Batch) -> list[torch.Size]:
 
 
 def places(tensors: list[Tensor]) -> list[tuple[int, bool]]:
-    """Where they lie, and whether they are trained."""
+    """Where the tensors lie in memory, and whether they are trained."""
     return [(tensor.data_ptr(), tensor.requires_grad) for tensor in tensors]
 
 

@@ -103,7 +103,7 @@ def _kernel(optimizer: Optimizer, group: Group) -> Kernel | None:
 
 
 class Flushing:
-    """`with flushing:` numbers too small for their exponent become 0 (on this thread of the CPU).
+    """A context in which numbers too small for their exponent become 0 (on this thread of the CPU).
 
     A moment whose gradients have ended decays into them, and a processor is some ten times slower there. Not for
     the whole process: numpy warns of it.
@@ -135,7 +135,7 @@ class GroupTensors:
     counts: Tensor | None  # the steps of all parameters as one tensor: what `state["step"]` are views of
 
     def update(self, grads: Tensors, **changed: Tensor) -> None:
-        """One step of this group; `changed` are settings to use instead of the group's."""
+        """Update this group; `changed` are settings to use instead of the group's."""
         group = {**self.group, **changed} if changed else self.group
         if self.counts is not None:
             self.counts.add_(1)
@@ -158,10 +158,10 @@ class FusedUpdate:
         self.lists: list[GroupTensors] = []
 
     def __call__(self) -> None:
-        """One step from the gradients, which are then None."""
+        """Take one step, and set the gradients to None."""
         ordinary = is_ordinary(self.optimizer)
         gradients = self.gradients() if ordinary else None
-        if gradients is None and ordinary:  # another state, or other parameters have gradients
+        if gradients is None and ordinary:  # another state, or gradients of other parameters
             self.collect()
             gradients = self.gradients()
         if gradients is None:
@@ -177,7 +177,7 @@ class FusedUpdate:
     def gradients(self) -> list[Tensors] | None:
         """The gradients of each group, or None if the lists do not fit this step."""
         groups = self.optimizer.param_groups
-        if len(groups) != len(self.lists) or not self.held.there(self.optimizer.state):
+        if len(groups) != len(self.lists) or not self.held.unchanged(self.optimizer.state):
             return None
         columns = []
         for group, lists in zip(groups, self.lists, strict=True):
@@ -195,13 +195,13 @@ class FusedUpdate:
         return columns
 
     def collect(self) -> None:
-        """Make the lists for the present state and gradients; none if a kernel cannot take them."""
+        """Make the lists of tensors for the present state and gradients; none are made if a kernel cannot take them."""
         lists = [self.collect_group(group) for group in self.optimizer.param_groups]
         self.lists = [item for item in lists if item is not None]
         self.held = StateSnapshot(self.optimizer.state)
 
     def collect_group(self, group: Group) -> GroupTensors | None:
-        """The lists of one group, or None."""
+        """Make the lists of one group; None if its kernel cannot take them."""
         kernel = _kernel(self.optimizer, group)
         op = fused_kernel(kernel.op) if kernel is not None else None
         params = [p for p in group["params"] if p.grad is not None]
@@ -229,13 +229,13 @@ def _is_plain(tensor: Tensor | None) -> bool:
 
 
 def _is_covered(group: Group) -> bool:
-    """No setting under which torch takes another road. A learning rate may be a tensor only there."""
-    roads = ("capturable", "differentiable")
-    return not any(group.get(road) for road in roads) and not isinstance(group["lr"], Tensor)
+    """Is there no setting under which torch takes another code path? Only there a learning rate may be a tensor."""
+    settings = ("capturable", "differentiable")
+    return not any(group.get(setting) for setting in settings) and not isinstance(group["lr"], Tensor)
 
 
 def _alike(params: Tensors) -> bool:
-    """One device and type, dense real numbers, gradients laid out as the weights: what one call of a kernel takes.
+    """Can one call of a kernel take these: one device and type, dense real numbers, gradients laid out as weights?
 
     Autograd lays new gradients out so; those from a checkpoint may lie otherwise.
     """
@@ -244,7 +244,7 @@ def _alike(params: Tensors) -> bool:
 
 
 def _same_layout(p: Tensor, other: Tensor | None) -> bool:
-    """The same strides, but for dimensions of size 1, where they mean nothing."""
+    """Are the strides the same, but for dimensions of size 1, where they mean nothing?"""
     if other is None:
         return False
     return all(n == 1 or a == b for n, a, b in zip(p.shape, p.stride(), other.stride(), strict=True))

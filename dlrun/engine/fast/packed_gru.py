@@ -54,7 +54,7 @@ class GruLayer(torch.autograd.Function):
         b_hh: Tensor,  # (3 H,)
         sizes: list[int],
     ) -> Tensor:
-        """The states after each step."""
+        """Compute the states after each step."""
         gates = input_product(x, w_ih, b_ih, b_hh)
         if codes is not None:
             gates = gates.index_select(0, codes)
@@ -81,7 +81,7 @@ class GruLayer(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: GruContext, d_states: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of x, the weights and the biases."""
+        """Compute the gradients of x, the weights and the biases."""
         x, codes, w_ih, w_hh, gates, states = ctx.saved_tensors
         hidden = w_hh.shape[1]
         grads = gate_gradients(d_states, gates, states, w_hh, ctx.sizes)  # (S, 4 H): n r z | r n of U h
@@ -99,7 +99,7 @@ class GruLayer(torch.autograd.Function):
 
 
 def input_product(x: Tensor, w_ih: Tensor, b_ih: Tensor, b_hh: Tensor) -> Tensor:
-    """What the gates (., 4 H) begin with: r and z with both biases, the bias of n's U h, W x + b of n."""
+    """Compute what the gates (., 4 H) begin with: r and z with both biases, the bias of n's U h, W x + b of n."""
     hidden = w_ih.shape[0] // 3
     two = 2 * hidden
     gates = x.new_empty(x.shape[0], 4 * hidden)
@@ -188,7 +188,7 @@ def last_states(rnn: nn.GRU, x: Tensor, codes: Tensor | None, packing: Packing) 
 
 
 def mirrored(x: Tensor, codes: Tensor | None, mirror: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The input of the backward direction."""
+    """The input of the backward direction: each row's steps in reverse."""
     if codes is None:
         return x.index_select(0, mirror), None
     return x, codes.index_select(0, mirror)

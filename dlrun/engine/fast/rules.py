@@ -13,7 +13,7 @@ from dlrun.engine.fast.channels_last import (
     has_convolutions,
     lay_out_channels_last,
 )
-from dlrun.engine.fast.compiled import CompiledStep, first_rows
+from dlrun.engine.fast.compiled import CompiledStep
 from dlrun.engine.fast.fused import FusedStep
 from dlrun.engine.fast.graph import GraphStep
 from dlrun.engine.fast.kernels import fused_update
@@ -123,6 +123,6 @@ def compiled_step(state: TrainState, options: StepOptions, *, fast: bool) -> tup
     examples = [next(iter(batches.epoch(0)))]
     last = batches.sizes(len(batches) - 1)
     if len(batches) < SHORT_EPOCH and last != batches.sizes(0):
-        examples.append(first_rows(examples[0], last))
+        examples.append(examples[0].first(last))
     step = CompiledStep(state, eager, *examples, accumulate=options.accumulate)
     return step, ["compiled step" if step.whole else "compiled gradients"]

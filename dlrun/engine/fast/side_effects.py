@@ -1,8 +1,8 @@
 """What a step must not do if it is recorded once and repeated: as a compiled graph, or as a CUDA graph.
 
 A recording holds operations on tensors. What Python does beside them happens while it is made, and never again: a
-hook is not called, a counter stands still, a random draw of Python or numpy is drawn for ever, a buffer that is
-replaced (not: changed in place) keeps its first value.
+hook is not called, a counter does not count, Python's and numpy's random draws repeat, and a buffer that is replaced
+(not changed in place) keeps its first value.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PLAIN = (bool, int, float, complex, str, type(None))
 
 
 def refusal(model: nn.Module) -> str:
-    """Why the steps of this model cannot be recorded, as far as it shows before one; "" if they can."""
+    """The reason, visible before a step, why steps of this model cannot be recorded; "" if there is none."""
     if is_hooked(model):
         return "a module has hooks, or a call or forward of its own"
     return "a parameter has hooks" if any(has_hooks(p) for p in model.parameters()) else ""
@@ -39,16 +39,16 @@ class SideEffects:
         self.draws = self.drawn()
 
     def snapshots(self) -> list[dict[str, object]]:
-        """Of the attributes of each module: counters, flags, lists, generators."""
+        """Comparable copies of the attributes of each module: counters, flags, lists, generators."""
         return [{name: snapshot(value) for name, value in vars(holder).items()} for holder in self.holders]
 
     def drawn(self) -> str:
-        """The states of Python's and numpy's generators. Torch's is the recording's own concern."""
+        """The states of Python's and numpy's generators as text. The recording itself takes care of torch's."""
         name, keys, *rest = np.random.get_state()
         return repr((random.getstate(), name, np.asarray(keys).tolist(), rest))
 
     def change(self) -> str:
-        """What a step changed since, in words; "" if nothing."""
+        """What a step has changed since, as a clause of a sentence; "" if nothing."""
         for module, before in self.buffers:
             now = buffers(module)
             for key in [*before, *now]:
@@ -61,7 +61,7 @@ class SideEffects:
         return "" if self.drawn() == self.draws else "the model draws random numbers of Python or numpy"
 
     def restore(self) -> None:
-        """Buffers, attributes and generators as they were; not what lies inside a list or dict."""
+        """Put back buffers, attributes and generators, but not the contents of lists and dicts."""
         for holder, attributes in zip(self.holders, self.attributes, strict=True):
             vars(holder).clear()
             vars(holder).update(attributes)
@@ -78,7 +78,7 @@ def buffers(module: nn.Module) -> dict[str, Tensor]:
 
 
 def snapshot(value: object, depth: int = 3) -> object:
-    """Numbers, words and generators in lists and dicts, as what can be compared; None for tensors and the like."""
+    """A copy of a value that can be compared: numbers, text and generators, also in lists and dicts; else None."""
     if isinstance(value, PLAIN):
         return repr(value)  # so that NaN equals itself
     if isinstance(value, np.random.Generator):

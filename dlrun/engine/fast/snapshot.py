@@ -1,4 +1,4 @@
-"""What an optimizer holds, kept by a fast step between its calls: is it still there? Nothing is hashed or copied."""
+"""The tensors that an optimizer holds, kept between steps to see if they were replaced; nothing is hashed or copied."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ OptimizerState = MutableMapping[Tensor, Group]  # of a torch optimizer: what it 
 
 
 def same(tensors: list[Tensor], others: list[Tensor]) -> bool:
-    """The very same tensors?"""
+    """Are these the very same tensors?"""
     return len(tensors) == len(others) and all(map(is_, tensors, others))
 
 
 class StateSnapshot:
-    """The tensors that an optimizer's state holds, to see if somebody put others there."""
+    """The tensors that an optimizer's state holds, to see if they were replaced."""
 
     def __init__(self, state: OptimizerState) -> None:
         self.state, self.entries = state, list(state.values())
         self.values = [value for entry in self.entries for value in entry.values()]
 
-    def there(self, state: OptimizerState) -> bool:
-        """Does `state` hold the same?"""
+    def unchanged(self, state: OptimizerState) -> bool:
+        """Does `state` still hold the same tensors?"""
         if self.state is not state or len(state) != len(self.entries):
             return False
         if not all(map(is_, state.values(), self.entries)):

@@ -48,7 +48,7 @@ def leaves(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def _call(layer: nn.Module) -> Callable[[Tensor], Tensor]:
-    """What a layer does, with the parameters that do not change their place."""
+    """A layer's function with its parameters bound, which are changed in place and never replaced."""
     if type(layer) is nn.Linear:
         return partial(F.linear, weight=layer.weight, bias=layer.bias)
     if type(layer) is nn.ReLU and not layer.inplace:

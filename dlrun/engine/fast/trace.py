@@ -81,7 +81,7 @@ class Trace:
         return [(p, key) for params, keys in pairs for p in params for key in keys if key != "step"]
 
     def step(self, *flat: Tensor) -> tuple[Tensor, ...]:
-        """What is traced. Returns the loss, the output and, where the update is not part of it, the gradients."""
+        """The function that is traced. Returns the loss, the output and, without the update in it, the gradients."""
         rest = list(flat)
         weights = take(rest, len(self.params))
         others = dict(zip(self.others, take(rest, len(self.others)), strict=True))
@@ -116,7 +116,7 @@ class Trace:
         return loss.detach(), output.detach()
 
     def update(self, weights: list[Tensor], gradients: dict[int, Tensor], slots: list[Tensor], numbers: Tensor) -> None:
-        """The optimizer's formula for every weight that has a gradient."""
+        """Apply the optimizer's formula to every weight that has a gradient."""
         assert self.formula is not None
         values = numbers.split(self.lengths)
         index, place = 0, 0
@@ -129,7 +129,7 @@ class Trace:
                 index, place = index + 1, place + len(names)
 
     def fits(self, optimizer: Optimizer) -> bool:
-        """Are the weights those that were traced, where they were, and is the formula the same?"""
+        """Are the weights those that were traced, in the same memory, and has the formula the same structure?"""
         groups, formula = optimizer.param_groups, self.formula
         if len(groups) != len(self.groups):
             return False
@@ -149,8 +149,10 @@ def cannot_compile(reason: str) -> ConfigError:
 
 
 def decompositions() -> dict[object, Forward]:
-    """A linear layer on the CPU as a product and a sum: the sum joins the activation's kernel, where `addmm` writes
-    the bias out first, half of a small layer's time. As a difference, since sums are joined to `addmm` again.
+    """Write a linear layer on the CPU as a product and a sum, which joins the activation's kernel.
+
+    `addmm` writes the bias out first, half of a small layer's time. The sum is written as a difference, since
+    TorchInductor joins a product and a sum to `addmm` again.
     """
 
     def unfused(bias: Tensor, rows: Tensor, weight: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
