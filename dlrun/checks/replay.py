@@ -17,6 +17,7 @@ from dlrun.run.build import build
 from dlrun.run.capsule import NAME
 from dlrun.run.resume import stored_config
 from dlrun.store import checkpoint as files
+from dlrun.store.contents import CRASH_FILE
 from dlrun.store.find import find_run
 from dlrun.store.rundir import RunDir
 
@@ -33,11 +34,12 @@ def replay(run: RunDir) -> list[str]:
     path = run.file(NAME)
     if not path.exists():
         raise RunError(f"{run.path} has no {NAME}: no step of it went wrong (or it was not found again).")
-    capsule = files.read(path)
+    capsule = files.read(path, fields=CRASH_FILE)
     built = build(stored_config(run))
     state = built.state
-    state.model.load_state_dict(capsule["model"])
-    load_rng_state(capsule["rng"], state.device)
+    with files.loading(path):
+        state.model.load_state_dict(capsule["model"])
+        load_rng_state(capsule["rng"], state.device)
     lines = [f"step {capsule['step']} (epoch {capsule['epoch']}): {capsule['reason']}"]
     lines += describe_batch(capsule)
     return lines + repeat(state, capsule, built.config.device.precision)

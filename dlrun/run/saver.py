@@ -14,10 +14,11 @@ from pathlib import Path
 
 from dlrun.engine.loop import EpochRecord, Progress
 from dlrun.engine.state import Best
-from dlrun.errors import Diverged, RunError, first_line
+from dlrun.errors import Diverged, RunError
 from dlrun.plain import Values
 from dlrun.run.context import RunContext
 from dlrun.store import checkpoint as files
+from dlrun.store.contents import BEST_FILE
 
 BEST_KEYS = ("epoch", "step", "best", "config", "engine", "spec")
 
@@ -89,11 +90,12 @@ class Saver:
 
     def restore(self, checkpoint: Values) -> None:
         """Go on where the checkpoint was taken. Raises `RunError` if it does not fit."""
-        try:
+        with files.loading("the checkpoint"):
             self.state.load_state_dict(checkpoint)
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
-            reason = first_line(error)
-            raise RunError(f"the checkpoint does not fit this configuration: {reason}") from error
+        batches = len(self.context.batches["train"])
+        if self.state.cursor > batches:
+            reason = f"it is of batch {self.state.cursor} of an epoch that has {batches}"
+            raise RunError(f"the checkpoint does not fit this configuration: {reason}.")
         if self.state.best is not None:
             self.restore_best(self.state.best)
 
@@ -102,7 +104,7 @@ class Saver:
         device = str(self.state.device)
         for path in (self.run.best, self.former_best):
             with suppress(RunError):
-                values = files.read(path, device)
+                values = files.read(path, device, BEST_FILE)
                 if moment(values.get("best")) == moment(vars(best)):
                     self.state.best_weights = values["model"]
                     os.replace(path, self.run.best)

@@ -13,6 +13,7 @@ from dlrun.generators import forked
 from dlrun.run.assemble import new_model
 from dlrun.spec import DataSpec
 from dlrun.store import checkpoint as files
+from dlrun.store.contents import WEIGHTS
 from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
 
@@ -28,9 +29,9 @@ def trained_model(path: Path, checkpoint: str, device: str) -> nn.Module:
     run, home = RunDir(path), choose_device(device)
     summary = read_json(run.summary)
     selects_none = bool(summary) and summary.get("best") is None
-    values = files.read(run.last if checkpoint == "last" or selects_none else run.best, str(home))
+    values = files.read(run.last if checkpoint == "last" or selects_none else run.best, str(home), WEIGHTS)
     config = Config.from_yaml(run.config)
-    with forked(0):  # its first weights are drawn, and thrown away
+    with files.loading(run.path), forked(0):  # its first weights are drawn, and thrown away
         model = new_model(config, DataSpec.from_dict(values["spec"]))
-    model.load_state_dict(values["model"])
+        model.load_state_dict(values["model"])
     return model.to(home).eval()

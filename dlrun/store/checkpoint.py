@@ -12,15 +12,18 @@ import os
 import pickle
 import struct
 import warnings
-import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from dlrun.errors import RunError, in_words
+from dlrun.errors import DlrunError, RunError, in_words
 from dlrun.plain import Values
+from dlrun.store.contents import LAST_FILE, Check, expect, expect_format
 from dlrun.store.files import write_atomic
 from dlrun.store.rundir import RunDir
 
 FORMAT = 1  # of the values; a reader refuses one that is newer than itself
+NOTHING: dict[str, Check] = {}
 MARK = b"dlrun sha256 "
 END = 22  # bytes of a zip's end record, whose last two hold the length of the comment
 
@@ -38,7 +41,10 @@ def pack(values: Values) -> bytes:
 
 def check(path: Path) -> None:
     """Raise `RunError` unless the file is whole."""
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}.") from error
     size = len(MARK) + 64
     body, comment = data[:-size], data[-size:]
     if len(data) < size + END or not comment.startswith(MARK):
@@ -47,12 +53,15 @@ def check(path: Path) -> None:
         raise RunError(f"{path} is damaged: its checksum does not fit.")
 
 
-def read(path: Path, device: str = "cpu") -> Values:
-    """Load one checkpoint without running any code from it. Raises `RunError` when that cannot be done."""
+def read(path: Path, device: str = "cpu", fields: Mapping[str, Check] = NOTHING) -> Values:
+    """Load one checkpoint without running any code from it, and check that it has these fields.
+
+    Raises `RunError` when that cannot be done.
+    """
     if not path.is_file():
         raise RunError(f"there is no checkpoint {path}.")
     check(path)
-    return read_unchecked(path, device)
+    return expect(path, read_unchecked(path, device), fields)
 
 
 def read_unchecked(path: Path, device: str = "cpu") -> Values:
@@ -68,13 +77,25 @@ def read_unchecked(path: Path, device: str = "cpu") -> Values:
             f"{path} holds more than tensors and plain values (a whole pickled model, say). Loading it would run "
             "code from the file, so dlrun refuses: save model.state_dict() instead."
         ) from error
-    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, ValueError, KeyError) as error:
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever torch and zipfile make of a file that is damaged
         raise RunError(f"{path} cannot be read as a checkpoint: {in_words(error)}") from error
     if not isinstance(values, dict):
         raise RunError(f"{path} holds a {type(values).__name__}, not a dictionary of tensors.")
-    if values.get("format", 0) > FORMAT:
-        raise RunError(f"{path} was written by a newer dlrun (format {values['format']}); this one reads {FORMAT}.")
+    expect_format(path, values, FORMAT)
     return values
+
+
+@contextmanager
+def loading(what: object) -> Iterator[None]:
+    """`with loading(path):` values that torch cannot load are a `RunError`, whatever torch raises."""
+    try:
+        yield
+    except (DlrunError, MemoryError):
+        raise
+    except Exception as error:
+        raise RunError(f"{what} does not fit this configuration: {in_words(error)}") from error
 
 
 def write(path: Path, values: Values) -> None:
@@ -111,7 +132,7 @@ def newest(run: RunDir, device: str = "cpu") -> tuple[Values, Path, list[str]]:
     skipped: list[str] = []
     for path in candidates(run):
         try:
-            return read(path, device), path, skipped
+            return read(path, device, LAST_FILE), path, skipped
         except RunError as error:
             skipped.append(str(error))
     raise RunError("\n".join([f"{run.path} has no checkpoint that can be read.", *skipped]))

@@ -15,7 +15,13 @@ from dlrun.errors import RunError
 from dlrun.store import checkpoint
 from dlrun.store.rundir import RunDir
 
-VALUES = {"format": 1, "model": {"w": torch.arange(6.0)}, "epoch": 3, "best": None, "names": ["a", "b"]}
+RNG = {"python": [3, [1], None], "numpy": ["MT19937", torch.zeros(1), 0, 0, 0.0], "torch": torch.zeros(1)}
+VALUES = {
+    "format": 1, "model": {"w": torch.arange(6.0)}, "epoch": 3, "step": 12, "cursor": 0, "best": None, "spec": {},
+    "optimizer": {"state": {}, "param_groups": []}, "scheduler": None, "scaler": None, "rng": [RNG], "grads": None,
+    "sums": {"loss": 0.0, "counts": None}, "stopper": {"value": None, "without_improvement": 0, "reason": None},
+    "history": {"columns": [], "values": torch.zeros(0), "kept": torch.zeros(0)}, "names": ["a", "b"],
+}  # fmt: skip
 
 
 def same(a: dict[str, Any], b: dict[str, Any]) -> bool:

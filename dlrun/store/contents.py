@@ -1,0 +1,118 @@
+"""What a checkpoint of dlrun's holds: the keys of each kind of file, and what stands under each of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from dlrun.errors import RunError
+from dlrun.plain import Values
+
+Check = Callable[[object], bool]
+
+
+def is_count(value: object) -> bool:
+    """Whether it is a whole number from 0."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_tensor(value: object) -> bool:
+    import torch
+
+    return isinstance(value, torch.Tensor)
+
+
+def is_tensors(value: object) -> bool:
+    """Whether it is a dictionary of tensors (and of a module's extra state)."""
+    return isinstance(value, dict) and any(map(is_tensor, value.values())) and all(isinstance(k, str) for k in value)
+
+
+def is_list(value: object) -> bool:
+    return isinstance(value, list)
+
+
+def is_dict(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def none_or(check: Check) -> Check:
+    """A check that also lets None pass."""
+    return lambda value: value is None or check(value)
+
+
+def has(fields: Mapping[str, Check]) -> Check:
+    """A check that a dictionary has these keys, and that what stands under them passes."""
+    return lambda value: (
+        isinstance(value, dict) and all(key in value and fits(value[key]) for key, fits in fields.items())
+    )
+
+
+def is_total(value: object) -> bool:
+    """Whether it is a sum of an unfinished epoch: numbers, or a list of them."""
+    return value is None or is_number(value) or (isinstance(value, list) and all(map(is_number, value)))
+
+
+def is_totals(value: object) -> bool:
+    return isinstance(value, dict) and all(map(is_total, value.values()))
+
+
+RANDOM: Check = has({"python": is_list, "numpy": is_list, "torch": is_tensor})
+BEST: Check = has({"value": is_number, "epoch": is_count, "row": is_dict})
+WEIGHTS: dict[str, Check] = {"model": is_tensors, "epoch": is_count, "step": is_count, "spec": is_dict}
+BEST_FILE: dict[str, Check] = WEIGHTS | {"best": BEST}
+LAST_FILE: dict[str, Check] = WEIGHTS | {
+    "best": none_or(BEST),
+    "optimizer": has({"state": is_dict, "param_groups": is_list}),
+    "scheduler": none_or(is_dict),
+    "scaler": none_or(is_dict),
+    "rng": lambda value: isinstance(value, list) and bool(value) and all(map(RANDOM, value)),
+    "grads": none_or(is_dict),
+    "sums": is_totals,
+    "stopper": has({"value": none_or(is_number), "without_improvement": is_count, "reason": lambda value: True}),
+    "cursor": is_count,
+    "history": has({"columns": is_list, "values": is_tensor, "kept": is_tensor}),
+}
+CRASH_FILE: dict[str, Check] = {
+    "reason": lambda value: isinstance(value, str),
+    "step": is_count,
+    "epoch": is_count,
+    "inputs": lambda value: isinstance(value, list) and bool(value) and all(map(is_tensor, value)),
+    "target": is_tensor,
+    "model": is_tensors,
+    "rng": RANDOM,
+}
+
+
+MAYBE: dict[str, Check] = {  # not in every file, nor in those of older versions
+    "config": is_dict,
+    "engine": lambda value: isinstance(value, list) and all(isinstance(word, str) for word in value),
+    "loss": is_dict,
+    "seconds": has({"train": is_number, "eval": is_number}),
+}
+
+
+def expect(path: Path, values: Values, fields: Mapping[str, Check]) -> Values:
+    """The values, if they are those of such a file. Raises `RunError` that names the first key that is wrong."""
+    for key in fields:
+        if key not in values:
+            raise RunError(f"{path} is no such checkpoint of dlrun's: it has no {key!r}.")
+    for key, check in {**MAYBE, **fields}.items():
+        if key in values and not check(values[key]):
+            raise RunError(f"{path} is damaged: what it holds as {key!r} is of the wrong kind.")
+    return values
+
+
+def expect_format(path: Path, values: Values, newest: int) -> None:
+    """Raise `RunError` for a checkpoint of a later dlrun's, or one whose format is no number."""
+    written = values.get("format", 0)
+    if is_tensor(written):  # a weight of that name, in a file of plain torch
+        return
+    if not isinstance(written, int | float) or math.isnan(written):
+        raise RunError(f"{path} is damaged: its format is {written!r}, which is no number.")
+    if written > newest:
+        raise RunError(f"{path} was written by a newer dlrun (format {written}); this one reads {newest}.")
