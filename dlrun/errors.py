@@ -112,6 +112,16 @@ class ComponentError(TrainingFailed):
         super().__init__(message, "component")
 
 
+def count_of(number: float, word: str) -> str:
+    """`1 epoch`, `2 epochs`, `10,000 steps`."""
+    return f"{number:,.0f} {word}{'' if number == 1 else 'es' if word == 'batch' else 's'}"
+
+
+def an(word: str) -> str:
+    """`an optimizer`, `a model`."""
+    return f"{'an' if word[:1] in 'aeiou' else 'a'} {word}"
+
+
 def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
     """`Did you mean X?` with the nearest of `known` (or the empty string when nothing is near)."""
     near = get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.6)

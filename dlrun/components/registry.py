@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from dlrun.errors import ConfigError, Problem, did_you_mean
+from dlrun.errors import ConfigError, Problem, an, did_you_mean
 from dlrun.package import PACKAGE
 
 
@@ -70,7 +70,7 @@ class Registry:
             old = self.plugins.get(name)
             same = old is not None and old.__qualname__ == component.__qualname__
             if name in self.builtin or (old is not None and not same):
-                raise ConfigError(Problem(self.kind, f"a {self.kind} named {name!r} is registered already."))
+                raise ConfigError(Problem(self.kind, f"{an(self.kind)} named {name!r} is registered already."))
             self.plugins[name] = component
             return component
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dlrun.errors import count_of
 from dlrun.report import style
 from dlrun.store.files import write_atomic
 
@@ -111,6 +112,6 @@ def _verdict(counts: np.ndarray, names: Sequence[str]) -> str:
     wrong = sorted(((n, r, c) for (r, c), n in _nonzero(counts) if r != c), reverse=True)
     if wrong and len(names) > 4:  # below, the title would be wider than the figure
         count, row, column = wrong[0]
-        words += f"; {style.plain(names[row], 16)} taken for {style.plain(names[column], 16)} {count} times"
+        words += f"; {style.plain(names[row], 16)} -> {style.plain(names[column], 16)}: {count_of(count, 'time')}"
         words = words.replace(r"\$", "$")  # the title is made plain as a whole
     return words

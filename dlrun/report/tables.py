@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
+from dlrun.errors import count_of
 from dlrun.plain import numbers, one_line, printable, say
 
 STATUS_STYLES = {
@@ -18,7 +19,8 @@ STATUS_STYLES = {
 }  # fmt: skip
 SHORT = 12  # characters: a cell of text up to here is not broken over lines
 LONGEST = 60  # characters of a setting in a table or on a page
-SHOWN_FILES = ("curves.png", "confusion.png", "mistakes.png", "checkpoints/best.pt", "checkpoints/last.pt")
+FIGURES = ("curves.png", "confusion.png", "mistakes.png", "fit.png", "reconstructions.png")
+SHOWN_FILES = (*FIGURES, "profile.txt", "checkpoints/best.pt", "checkpoints/last.pt")
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,10 @@ def _closing_rows(summary: Mapping[str, Any]) -> list[tuple[str, dict[str, float
     base = summary.get("baseline")
     cut = _cut(summary, base.get("part")) if isinstance(base, Mapping) else ""
     rows.append((_test_name(summary), numbers(summary.get("test"))))
-    rows.append((f"{baseline_name(base)}{cut}", numbers(base)))
+    known = numbers(base)
+    if summary.get("loss") == "mse" and "mse" in known:  # in the column of the loss, which it is
+        known = {"loss": known.pop("mse"), **known}
+    rows.append((f"{baseline_name(base)}{cut}", known))
     return [(moment, values) for moment, values in rows if values]
 
 
@@ -184,7 +189,7 @@ def _effort(summary: Mapping[str, Any]) -> str:
               (("train", "training"), ("eval", "evaluating")) if f"{key}_seconds" in times]  # fmt: skip
     if "samples_per_second" in times:
         words.append(f"{times['samples_per_second']:,.0f} samples/s")
-    words += [f"{counts[key]:,.0f} {key}" for key in ("epochs", "steps", "parameters") if key in counts]
+    words += [count_of(counts[f"{word}s"], word) for word in ("epoch", "step", "parameter") if f"{word}s" in counts]
     return " · ".join(words)
 
 

@@ -91,6 +91,7 @@ def summarize(context: RunContext, part: str, result: Evaluation, evaluating: fl
         "stopped": "pruned" if context.pruned else state.stop_reason,
         "best": best,
         "last": dict(rows[-1]) if rows else None,
+        "loss": components.auto["loss"],
         "baseline": baseline(components.data, getattr(state.loss, "ignore_index", None), used),
         "counts": {
             **{name: p.samples for name, p in components.data.parts().items()},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from dlrun.report.tables import format_number
+
 APART = ("epoch", "step", "lr", "epoch_seconds", "samples_per_second")  # columns of metrics.csv that are no metrics
 PARTS = ("train", "val", "test")
 HEAD_EVERY = 50  # lines, so that a head is on the screen
@@ -12,7 +14,7 @@ HEAD_EVERY = 50  # lines, so that a head is on the screen
 def epoch_line(row: Mapping[str, float], epochs: int, is_best: bool) -> str:
     """`epoch 3/20  train_loss 0.1234  ...  lr 0.001  12,345/s  *`"""
     words = [f"epoch {int(row['epoch']):>{len(str(epochs))}}/{epochs}"]
-    words += [f"{key} {row[key]:.4f}" for key in row if key not in APART]
+    words += [f"{key} {format_number(row[key])}" for key in row if key not in APART]
     words += [f"lr {row['lr']:.3g}", f"{row['samples_per_second']:,.0f}/s"]
     return "  ".join(words) + ("  *" if is_best else "")
 
@@ -59,5 +61,5 @@ class EpochTable:
             return f"{int(row['epoch'])}/{self.epochs}"
         if part:
             value = row.get(f"{part}_{name}")
-            return "" if value is None else f"{value:.4f}"
+            return format_number(value)
         return f"{row['lr']:.3g}" if name == "lr" else f"{row['samples_per_second']:,.0f}"

@@ -8,7 +8,7 @@ import math
 
 from dlrun.config.config import Config
 from dlrun.engine.state import TrainState
-from dlrun.errors import RunError
+from dlrun.errors import RunError, count_of
 from dlrun.objectives.length import choose, depends_on_length
 from dlrun.objectives.schedule import Schedule, Span, current_lr
 from dlrun.objectives.without_dynamo import optimizer_state_dict
@@ -38,7 +38,8 @@ def follow(values: Values, config: Config, components: Components, choice: str |
             remake(components, span)
         return []
     if choice is None:
-        what = f"the {config.scheduler.name} schedule depends on the length, which was {before} epochs and is {length}"
+        lengths = f"which was {count_of(before, 'epoch')} and is {length}"
+        what = f"the {config.scheduler.name} schedule depends on the length, {lengths}"
         raise RunError(f"{what}. {choose(f'trainer.epochs={config.trainer.epochs}')}")
     name = f"the {config.scheduler.name} schedule"
     if choice == "hold":
@@ -46,9 +47,9 @@ def follow(values: Values, config: Config, components: Components, choice: str |
         return [f"{name} ends as planned, and its last rate stays (lr {rate:.3g})"]
     if choice == "restart":
         restart(values, components, length)
-        return [f"{name} begins again, over the {epochs_left(values, length)} epochs that are left"]
+        return [f"{name} begins again, over what is left: {count_of(epochs_left(values, length), 'epoch')}"]
     stretch(values, components, Span(length - span.begin_epoch, span.begin_epoch, span.begin_step))
-    return [f"{name} goes on as one of {length - span.begin_epoch} epochs, from where it stands"]
+    return [f"{name} goes on as one of {count_of(length - span.begin_epoch, 'epoch')}, from where it stands"]
 
 
 def updates_of(components: Components) -> int:

@@ -10,6 +10,7 @@ from torch import nn
 
 from dlrun.components.plugins import PluginRecord, loaded
 from dlrun.engine.device import device_words
+from dlrun.errors import count_of
 from dlrun.objectives.metrics import directions
 from dlrun.report.tables import some_of
 from dlrun.run import environment
@@ -109,15 +110,13 @@ def data_words(components: Components) -> str:
 
 
 def training_words(context: RunContext) -> str:
-    """adam, lr 0.001, 10 epochs of 18 batches of 64, loss cross_entropy, selects val_loss (min)."""
+    """adam, lr 0.001, 10 epochs of 18 batches of 64, loss cross_entropy, selects val_loss (min), * marks the best."""
     config, plan, batches = context.config, context.plan, context.batches["train"]
     words = [config.optimizer.name, f"lr {config.optimizer.lr:g}"]
     if config.scheduler.name != "none":
         words.append(f"{config.scheduler.name} schedule")
-    size = f"{len(batches)} batch{'es' if len(batches) > 1 else ''} of {batches.batch_size}"
-    epochs = f"{plan.epochs:,} epoch{'s' if plan.epochs > 1 else ''} of {size}"
+    epochs = f"{count_of(plan.epochs, 'epoch')} of {count_of(len(batches), 'batch')} of {batches.batch_size}"
     if plan.max_steps is not None:
-        epochs += f", at most {plan.max_steps:,} steps"
-    return ", ".join(
-        [*words, epochs, f"loss {context.components.auto['loss']}", f"selects {plan.monitor} ({plan.mode})"]
-    )
+        epochs += f", at most {count_of(plan.max_steps, 'step')}"
+    selects = f"selects {plan.monitor} ({plan.mode}), * marks the best so far"
+    return ", ".join([*words, epochs, f"loss {context.components.auto['loss']}", selects])

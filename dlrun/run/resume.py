@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dlrun.config.config import Config, current_schema
 from dlrun.config.schema.effects import Effect
-from dlrun.errors import RunError, cannot_write
+from dlrun.errors import RunError, cannot_write, count_of
 from dlrun.objectives.length import choose, depends_on_length
 from dlrun.plain import Values
 from dlrun.report.tables import format_value
@@ -162,7 +162,7 @@ def already_finished(run: RunDir, own: Config, config: Config) -> str | None:
         return None
     if any(each.effect.on_resume == "longer" for each in changes(own, config)):
         return None
-    return f"{shorter(run.path)} is finished ({status.get('epoch')} epochs); nothing to do."
+    return f"{shorter(run.path)} is finished ({count_of(int(status.get('epoch') or 0), 'epoch')}); nothing to do."
 
 
 @dataclass(frozen=True)

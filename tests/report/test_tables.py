@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dlrun.errors import an, count_of
 from dlrun.report.tables import Table, closing_table, format_number, format_seconds, format_value, print_table
 from tests.helpers.runs_by_hand import make_metrics, make_summary
 
@@ -138,3 +139,27 @@ def test_values_are_written_as_on_the_command_line() -> None:
     assert format_value([64, 0.5, None, True]) == "[64,0.5,null,true]"
     assert format_value(0.1) == "0.1"
     assert format_value(0.123456789) == "0.123456789"
+
+
+def test_counts_are_singular_and_plural() -> None:
+    assert [count_of(n, "epoch") for n in (1, 2, 10_000)] == ["1 epoch", "2 epochs", "10,000 epochs"]
+    assert count_of(3, "batch") == "3 batches"
+    assert (an("optimizer"), an("model")) == ("an optimizer", "a model")
+
+
+def test_the_loss_of_a_constant_guess_stands_in_the_column_of_the_loss() -> None:
+    summary = {
+        "loss": "mse",
+        "test": {"loss": 0.5, "mae": 0.4},
+        "baseline": {"of": "mean value", "mse": 1.5, "mae": 0.9},
+    }
+    table = closing_table(summary)
+    assert list(table.headers) == ["", "loss", "mae"]
+    assert [list(row)[1] for row in table.rows] == ["0.5000", "1.5000"]
+
+
+def test_every_figure_that_is_there_is_named(tmp_path: Path) -> None:
+    for name in ("fit.png", "reconstructions.png", "profile.txt"):
+        (tmp_path / name).touch()
+    notes = "\n".join(closing_table({}, tmp_path).notes)
+    assert all(name in notes for name in ("fit.png", "reconstructions.png", "profile.txt"))

@@ -14,7 +14,7 @@ from dlrun.config.overrides.other_tools import option_hint
 from dlrun.config.overrides.values import Choices, Distribution, Globbed, read_value
 from dlrun.config.schema.contract import format_yaml, is_unicode
 from dlrun.config.schema.schema import COMPONENTS, GROUPS, Schema
-from dlrun.errors import ConfigError, Problem, did_you_mean
+from dlrun.errors import ConfigError, Problem, an, did_you_mean
 
 OFF = {"scheduler": "none", "logger": "default", "experiment": None}  # what `~GROUP` and `GROUP=null` choose
 HYDRA_KEYS = {
@@ -130,7 +130,7 @@ def _deletion(text: str, key: str, menu: Schema) -> Override:
     if key in OFF:
         return Override(text, key, OFF[key])
     if key in GROUPS:
-        raise ConfigError(Problem(key, f"a run needs a {key}: it cannot be left out.", _allowed(key, menu)))
+        raise ConfigError(Problem(key, f"a run needs {an(key)}: it cannot be left out.", _allowed(key, menu)))
     raise ConfigError(Problem(key, "a key cannot be removed.", f"Set it instead: {key}=null, if it allows that."))
 
 
