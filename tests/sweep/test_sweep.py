@@ -603,8 +603,14 @@ def test_who_looks_at_a_sweep_is_in_nobodys_way(
         held.close()
 
 
-def forbidden(*_: Any, **__: Any) -> None:
-    raise PermissionError("read-only")
+def forbidden(path: Any, flags: int, *rest: Any, **options: Any) -> int:
+    """`os.open` for reading alone."""
+    if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        raise PermissionError("read-only")
+    return OPEN(path, flags, *rest, **options)
+
+
+OPEN = os.open
 
 
 def test_a_retry_of_a_search_says_what_only_its_own_command_begins(
