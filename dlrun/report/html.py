@@ -13,6 +13,7 @@ from dlrun.plain import number, say
 from dlrun.report import page
 from dlrun.report.compare import FIGURE, compare
 from dlrun.report.comparison import Comparison
+from dlrun.report.curves import draw_curves
 from dlrun.report.grouped import grouped_table
 from dlrun.report.jobs import ComparedRun
 from dlrun.report.stats import numeric
@@ -69,8 +70,6 @@ def report_command(path: Path | str) -> int:
 def run_page(run: StoredRun) -> str:
     """The page of one run."""
     if not (run.path / "curves.png").exists():
-        from dlrun.report.curves import draw_curves
-
         draw_curves(run.path)
     words = [run.state, str(run.status.get("started") or ""), format_seconds(run.seconds), str(run.path)]
     failure = run.failure or (NO_WORD if run.state in ("failed", "dead") else None)

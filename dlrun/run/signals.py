@@ -29,12 +29,13 @@ class Signals:
     """`with Signals() as signals:` notes SIGINT, SIGTERM and SIGUSR1 (which SLURM sends before its limit).
 
     Until `hold()` the first signal raises `Interrupted` where it arrives; afterwards it only sets `number`, which
-    the loop looks at after every batch. Ctrl-C after that ends the process at once: files are whole at every moment.
+    a loop looks at after every batch. Ctrl-C after that calls `again`, which ends the process at once if nothing
+    else is given: files are whole at every moment.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, held: bool = False, again: Callable[[], None] | None = None) -> None:
         self.number: int | None = None
-        self.held = False
+        self.held, self.again = held, again or end_at_once
         self.before: dict[int, Handler] = {}
 
     def __enter__(self) -> Signals:
@@ -56,7 +57,7 @@ class Signals:
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None and number == signal.SIGINT:
-            end_at_once()
+            self.again()
         first, self.number = self.number is None, number
         if first and not self.held:
             raise Interrupted(number)

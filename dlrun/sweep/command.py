@@ -19,6 +19,7 @@ from dlrun.store.claim import is_at_fault
 from dlrun.store.files import now
 from dlrun.sweep import plan
 from dlrun.sweep.drive import Drive
+from dlrun.sweep.ending import conclude
 from dlrun.sweep.executors.base import Executor
 from dlrun.sweep.executors.choose import make_executor
 from dlrun.sweep.executors.local import LocalExecutor
@@ -200,8 +201,6 @@ def run(
     quiet: bool,
 ) -> int:
     """Drive the jobs to their end and conclude. Returns the exit code."""
-    from dlrun.sweep.ending import conclude
-
     screen = SweepScreen(quiet=quiet)
     source = make_source(sweep, expansion, todo)
     screen.note(f"sweep  {sweep.path}", style="bold")

@@ -1,4 +1,4 @@
-"""The loop of a sweep: start what there is room for, take in what ends, answer who asks; the same for every executor.
+"""The loop of a sweep, the same for every executor: start jobs, collect those that have ended, answer those that ask.
 
 After every change the folder holds the whole truth, so the sweep may die at any moment.
 """
@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from dlrun.run.signals import EXIT_CODES
+from dlrun.run.signals import EXIT_CODES, Signals
 from dlrun.store.failure import Failure, read_failure
 from dlrun.store.files import now, write_json
 from dlrun.store.reading import read_json
@@ -33,28 +31,6 @@ POLL_PRUNING = 0.01  # when jobs wait for an answer after each epoch
 STATUS_SECONDS = 1.0  # between rewritings of status.csv
 STOP_SECONDS = 60.0  # how long jobs that were asked to stop may take before they are killed
 DYING = 5.0  # seconds that the jobs of a killed sweep may take to be gone
-
-
-class Stopping:
-    """`with Stopping() as stopping:` the first signal is noted, a second SIGINT asks for a hard end."""
-
-    def __init__(self) -> None:
-        self.number: int | None = None
-        self.hard = False
-        self.before: dict[int, Any] = {}
-
-    def __enter__(self) -> Stopping:
-        if threading.current_thread() is threading.main_thread():
-            self.before = {number: signal.signal(number, self._arrived) for number in EXIT_CODES}
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def _arrived(self, number: int, frame: FrameType | None) -> None:
-        self.hard = self.number is not None and number == signal.SIGINT
-        self.number = number
 
 
 @dataclass
@@ -86,7 +62,8 @@ class Drive:
         self.records = {slug: read_record(sweep, slug) for slug in sweep.jobs}
         self.running: dict[str, Running] = {}
         self.waiting: list[FrozenJob] = []  # for another process to let go of them
-        self.stopping = Stopping()
+        self.signals = Signals(held=True, again=self.hurry)
+        self.hurried = False  # a second Ctrl-C asked for an end at once
         self.asked_at: float | None = None
         self.killed = False
         self.written = 0.0
@@ -94,7 +71,7 @@ class Drive:
 
     def run(self) -> int | None:
         """Until there is nothing left to do. Returns the signal that ended it early, if one did."""
-        with self.stopping, self.screen:
+        with self.signals, self.screen:
             try:
                 while True:
                     self.fill()
@@ -107,19 +84,23 @@ class Drive:
             finally:
                 self.executor.close()
         write_status(self.sweep, self.all_records())
-        return self.stopping.number
+        return self.signals.number
+
+    def hurry(self) -> None:
+        """A second Ctrl-C has come."""
+        self.hurried = True
 
     def wind_up(self) -> None:
         """Ask the jobs to stop, and wait for them."""
         self.executor.stop(signal.SIGTERM)
         until = time.monotonic() + STOP_SECONDS
-        while self.running and time.monotonic() < until and not self.stopping.hard:
+        while self.running and time.monotonic() < until and not self.hurried:
             for ended in self.executor.wait(POLL):
                 self.running.pop(ended.slug, None)
 
     def fill(self) -> None:
         """Start jobs while there is room, unless a stop was asked for."""
-        if self.stopping.number is not None:
+        if self.signals.stop():
             self.waiting = []
             return
         while len(self.running) < self.executor.slots and (job := self.source.next()) is not None:
@@ -212,14 +193,14 @@ class Drive:
 
     def pass_on_signals(self) -> None:
         """The first signal asks the jobs to stop; a second Ctrl-C, or a minute without an end, kills them."""
-        if self.stopping.number is None:
+        if not self.signals.stop():
             return
         if self.asked_at is None:
             self.asked_at = time.monotonic()
             self.screen.note("stopping: the jobs write their checkpoints (Ctrl-C again ends them at once)")
             self.executor.stop(signal.SIGTERM)
         late = time.monotonic() - self.asked_at > STOP_SECONDS
-        if (self.stopping.hard or late) and not self.killed:
+        if (self.hurried or late) and not self.killed:
             self.killed = True
             self.executor.kill()
 
@@ -234,7 +215,7 @@ class Drive:
         status = self.sweep.run(job.slug).read_status()
         if status.get("state") in DONE:
             self.finish(job, replace(record, state=status["state"]))
-        elif self.stopping.number is not None and result.get("exit_code") in (None, *EXIT_CODES.values()):
+        elif self.signals.stop() and result.get("exit_code") in (None, *EXIT_CODES.values()):
             self.finish(job, replace(record, state="waiting"))
         else:
             failure = read_failure(result) or failure_of(ended, self.timeout, self.sweep.log(job.slug))

@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from dlrun.plain import say
+from dlrun.report import html
+from dlrun.report.compare import print_comparison, write_results
 from dlrun.report.jobs import SweepEntry
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.screen import ignore_closed_stdout
@@ -16,12 +18,9 @@ EXIT_FAILED = 3
 
 def conclude(sweep: SweepDir, jobs: Sequence[FrozenJob], records: Mapping[str, Record], *, quiet: bool) -> int:
     """Write the files and print the table of this command's jobs. Returns the exit code."""
-    from dlrun.report.compare import print_comparison, write_results
-    from dlrun.report.html import write_report
-
     rows = [row_of(sweep, job, records[job.slug]) for job in jobs]
     comparison = write_results(sweep.path, rows, sweep.settings.get("target"))
-    write_report(sweep.path, comparison)
+    html.write_report(sweep.path, comparison)
     with ignore_closed_stdout():
         if not quiet:
             say()

@@ -10,6 +10,7 @@ from typing import Any
 
 from dlrun.components.plugins import loaded
 from dlrun.components.registry import DATASETS
+from dlrun.data.paths import data_root
 from dlrun.package import PACKAGE
 
 SMALL = 1 << 20  # bytes: up to here a file's content counts, above it only its size and time
@@ -51,8 +52,6 @@ def _places(dataset: Mapping[str, Any]) -> Iterator[Path]:
             yield Path(dataset[key]).expanduser().absolute()
     folder = DATASETS.known(dataset.get("name")).folder
     if folder:
-        from dlrun.data.paths import data_root
-
         yield data_root(dataset.get("root")).absolute() / folder
 
 

@@ -1,6 +1,6 @@
 """One frozen job in a process of its own: what it is handed, and what it does there. Every executor runs `run_task`.
 
-It says what it has to say in files: the run directory, `.state/SLUG.result.json` (absent after a crash) and
+Results are passed through files: the run directory, `.state/SLUG.result.json` (absent after a crash) and
 `.state/SLUG.log` (everything that the process printed, and where it was when it crashed or hung).
 """
 
@@ -17,13 +17,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dlrun.components import plugins
+from dlrun.config.config import Config, current_schema
 from dlrun.errors import ConfigError, DlrunError, in_words
 from dlrun.plain import say
 from dlrun.processes import set_variables
+from dlrun.run.runner import run_frozen
+from dlrun.run.screen import Screen
 from dlrun.store.failure import Failure
 from dlrun.store.files import open_append, write_json
 from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
+from dlrun.sweep.trial import try_one_batch
 
 ANSWER_SECONDS = 1.0  # how long an epoch waits for the sweep's word on pruning; a later word counts at the next epoch
 
@@ -125,16 +130,8 @@ def count_gpus() -> int:
 
 def train_job(task: Task) -> dict[str, Any]:
     """Begin the run, go on with it, or find it finished."""
-    import torch
-
-    from dlrun.run.runner import run_frozen
-    from dlrun.run.screen import Screen
-
-    config = load_job(task)
-    if task.threads is not None and config.device.threads is None:
-        torch.set_num_threads(task.threads)
     outcome = run_frozen(
-        config,
+        load_job(task),
         RunDir(task.path),
         screen=Screen(terminal=False),
         overrides=task.overrides,
@@ -146,27 +143,24 @@ def train_job(task: Task) -> dict[str, Any]:
 
 def check_job(task: Task) -> dict[str, Any]:
     """Build it (and try one batch); nothing is written but the figures."""
-    import torch
-
     from dlrun.run.build import build
-    from dlrun.sweep.trial import try_one_batch
 
     config = load_job(task)
-    if task.threads is not None and config.device.threads is None:
-        torch.set_num_threads(task.threads)
     if task.check == "build":
         build(config).close()
         return {"exit_code": 0}
     return {"exit_code": 0, **try_one_batch(config)}
 
 
-def load_job(task: Task) -> Any:
-    """The frozen configuration, its plug-ins imported."""
-    from dlrun.components import plugins
-    from dlrun.config.config import Config, current_schema
+def load_job(task: Task) -> Config:
+    """The frozen configuration; its plug-ins are imported, and torch has the job's share of the processors."""
+    import torch
 
     plugins.load(task.plugins)
-    return Config.stored(task.config, current_schema())
+    config = Config.stored(task.config, current_schema())
+    if task.threads is not None and config.device.threads is None:
+        torch.set_num_threads(task.threads)
+    return config
 
 
 def asking(task: Task) -> Callable[[dict[str, float]], bool]:

@@ -25,10 +25,10 @@ from dlrun.config.expand import expand
 from dlrun.config.schema.schema import text_schema
 from dlrun.errors import ConfigError, Problem, RunError
 from dlrun.report.compare import compare
+from dlrun.run.signals import Signals
 from dlrun.store.failure import Failure
 from dlrun.store.rundir import RunDir
 from dlrun.sweep import command, manage, names
-from dlrun.sweep.drive import Stopping
 from dlrun.sweep.folder import SweepDir, dumps
 from dlrun.sweep.identity import data_hash
 from dlrun.sweep.names import job_slug
@@ -503,7 +503,7 @@ def test_a_sweep_removes_nothing_that_lies_in_the_place_of_a_job(sweep: FakeSwee
 
 def test_every_signal_that_ends_a_run_stops_a_sweep() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        with Stopping() as stopping:
+        with Signals(held=True) as stopping:
             os.kill(os.getpid(), number)
         assert stopping.number == number
 
