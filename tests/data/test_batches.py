@@ -177,7 +177,7 @@ def test_reconstruction_batches_share_input_and_target(mnist_root: Path) -> None
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_loader_gives_what_memory_gives(workers: int, mnist_root: Path) -> None:
-    data = mnist(seed=0, root=mnist_root)
+    data = mnist(seed=0, root=mnist_root, val_fraction=0.0)
     options: dict[str, Any] = {"batch_size": 64, "shuffle": True, "seed": 5}
     resident, _ = batches_for(data.train, data.spec, **options)
     by_loader, note = batches_for(data.train, data.spec, loading=Loading(False, workers), **options)
