@@ -240,6 +240,7 @@ def test_a_finished_sweep_trains_nothing_again(sweep: str, jobs: int, capsys: py
     assert rows_of(folder / "results.csv") == results
 
 
+@pytest.mark.usefixtures("warm_server")
 @pytest.mark.parametrize("retry", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_sweep_trains_its_failed_job_alone(retry: bool, capsys: pytest.CaptureFixture[str]) -> None:
     sweep = Path("outputs/sweeps/grid")
@@ -261,6 +262,7 @@ def test_retry_finds_nothing_to_do_in_a_finished_sweep(capsys: pytest.CaptureFix
     assert "4 jobs, 0 to run" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("warm_server")
 def test_a_search_goes_on_with_more_trials(capsys: pytest.CaptureFixture[str]) -> None:
     jobs = Path("outputs/sweeps/tpe/jobs")
     before = files_in(jobs)

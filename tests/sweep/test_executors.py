@@ -67,6 +67,7 @@ def finished(path: str = "outputs/sweeps/s") -> list[str]:
 # --- SLURM ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_submitit_runs_the_same_jobs_in_the_same_folder() -> None:
     pytest.importorskip("submitit")
     assert cli.main(["-m", *QUICK, "sweep.executor=slurm", "sweep.slurm={cluster: local}"]) == 0
