@@ -9,7 +9,6 @@ A job is found by what its configuration computes. That is frozen in sweep.yaml 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -29,9 +28,8 @@ from dlrun.store.files import write_atomic
 from dlrun.store.lock import Lock, owner, refuse_links
 from dlrun.store.rundir import RunDir
 from dlrun.sweep.names import name_today
+from dlrun.sweep.stored import FORMAT, read_stored
 
-FORMAT = 1
-SLUG = "[A-Za-z0-9][A-Za-z0-9._-]*"  # names no folder but one of its own
 PATIENCE = 0.5  # seconds in which another process may let go of the folder
 
 
@@ -142,19 +140,13 @@ class SweepDir:
         """Read sweep.yaml, if it is there. Raises `RunError` when it is damaged or from a later dlrun."""
         if not self.file.is_file():
             return
-        values = yamls.load(self.file)
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
-            raise RunError(f"{self.file} is not a sweep that this dlrun can read. Give another sweep.dir.")
+        values = read_stored(self.file, text_schema())
         self.today = name_today(values, self.path.name, text_schema())
-        self.commands = list(values.get("commands") or [])
-        self.settings, self.search = dict(values.get("settings") or {}), dict(values.get("search") or {})
-        if isinstance(space := self.search.get("space"), dict):
+        self.commands = values.get("commands", [])
+        self.settings, self.search = values["settings"], values["search"]
+        if space := self.search.get("space"):
             self.search["space"] = {text_schema().today(key): value for key, value in space.items()}
-        base = values.get("base") or {}
-        entries = values.get("jobs") or {}
-        if wrong := [slug for slug in entries if not re.fullmatch(SLUG, str(slug))]:
-            raise RunError(f"{self.file} names a job {wrong[0]!r}, which is no name of a folder in {self.path}/jobs.")
-        jobs = (thawed(slug, entry, base) for slug, entry in entries.items())
+        jobs = (thawed(slug, entry, values["base"]) for slug, entry in values["jobs"].items())
         self.jobs = {job.slug: job for job in jobs}
 
     def write(self) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from dlrun.config.compose import literal_plugins
 from dlrun.config.schema.schema import text_schema
 from dlrun.config.schema.words import repeated
+from dlrun.plain import Values
 from dlrun.report.tables import format_value
 from dlrun.store.failure import Failure, read_failure
 from dlrun.store.files import write_atomic, write_json
@@ -46,10 +47,13 @@ class Record:
 
 def read_record(sweep: SweepDir, slug: str) -> Record:
     """The record of a job (a new one when there is none)."""
-    known = {field.name for field in fields(Record)}
     values = read_json(sweep.state / f"{slug}.json")
-    values["failure"] = read_failure(values.get("failure") or values)  # older versions kept the message alone
-    return Record(**{key: value for key, value in values.items() if key in known})
+    failure = values.pop("failure", None)
+    kinds = {field.name: type(field.default) for field in fields(Record) if field.name != "failure"}
+    fitting: Values = {key: value for key, value in values.items() if type(value) is kinds.get(key)}
+    fitting |= {key: value for key, value in values.items() if type(value) is int and kinds.get(key) is float}
+    known = failure if isinstance(failure, dict) else values  # older versions kept the message alone
+    return Record(**fitting, failure=read_failure(known))
 
 
 def write_record(sweep: SweepDir, slug: str, record: Record) -> None:

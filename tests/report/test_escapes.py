@@ -46,6 +46,7 @@ def evil_run(path: Path) -> Path:
         ["resume", "outputs/a"],
         ["replay", "outputs/a"],
         ["sweep", "status", "outputs/sweeps/s"],
+        ["sweep", "retry", "outputs/sweeps/s"],
         ["sweep", "status", EVIL],
         [f"optimizer.lr={EVIL}"],
         [f"{EVIL}=1"],

@@ -1,0 +1,133 @@
+"""What a sweep.yaml holds: of what kind each value is, whoever wrote it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from dlrun.config.schema import yamls
+from dlrun.config.schema.contract import Mismatch
+from dlrun.config.schema.schema import GROUPS, Schema
+from dlrun.errors import RunError
+from dlrun.plain import Values
+
+FORMAT = 1
+SLUG = "[A-Za-z0-9][A-Za-z0-9._-]*"  # names no folder but one of its own
+Check = Callable[[object], bool]
+
+
+def is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def is_dict(value: object) -> bool:
+    """Whether it is a mapping whose keys are texts."""
+    return isinstance(value, dict) and all(isinstance(key, str) for key in value)
+
+
+def is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def is_flags(value: object) -> bool:
+    return isinstance(value, list) and is_texts(value) and len(value) % 2 == 0
+
+
+def is_command(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("command"), str)
+
+
+def is_spaces(value: object) -> bool:
+    """Whether there is a list of values to try under each key, or a range that is written out."""
+    return isinstance(value, dict) and is_dict(value) and all(isinstance(each, list | str) for each in value.values())
+
+
+FILE: dict[str, tuple[Check, str]] = {
+    "name": (is_dict, "a section"),
+    "commands": (lambda value: isinstance(value, list) and all(map(is_command, value)), "a list of commands"),
+    "settings": (is_dict, "a section"),
+    "search": (is_dict, "a section"),
+    "base": (is_dict, "a section"),
+    "jobs": (is_dict, "a section"),
+}
+SEARCH: dict[str, tuple[Check, str]] = {"search": (is_text, "a word"), "space": (is_spaces, "keys with values to try")}
+JOB: dict[str, tuple[Check, str]] = {
+    "fixed": (is_texts, "a list of words"),
+    "swept": (is_dict, "a section"),
+    "overrides": (is_texts, "a list of words"),
+    "frozen": (is_dict, "a section"),
+    "identity": (is_text, "a text"),
+    "data": (is_text, "a text"),
+    "trial": (is_whole, "a whole number"),
+    "invalid": (is_text, "a text"),
+    "flags": (is_flags, "a list of flags, each with its value"),
+    "folder": (is_text, "a path"),
+}
+
+
+def read_stored(path: Path, schema: Schema) -> Values:
+    """The values of a sweep.yaml, all of the right kind. Raises `RunError` that names what is not."""
+    values = yamls.load(path)
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise RunError(f"{path} is not a sweep that this dlrun can read. Give another sweep.dir.")
+    found = section(path, "", values, FILE)
+    found["search"] = section(path, "search.", found.get("search", {}), SEARCH)
+    if found["search"] and found["search"].keys() != SEARCH.keys():
+        raise wrong(path, "search", "needs a `search` and a `space`")
+    found["settings"] = settings_of(path, found.get("settings", {}), schema)
+    base = found.setdefault("base", {})
+    found["jobs"] = {slug: job_of(path, slug, entry, base) for slug, entry in found.get("jobs", {}).items()}
+    return found
+
+
+def section(path: Path, prefix: str, values: Values, fields: Mapping[str, tuple[Check, str]]) -> Values:
+    """The values with these keys that are not null."""
+    given = {key: values[key] for key in fields if values.get(key) is not None}
+    for key, value in given.items():
+        check, words = fields[key]
+        if not check(value):
+            raise wrong(path, f"{prefix}{key}", f"must be {words}")
+    return given
+
+
+def settings_of(path: Path, values: Values, schema: Schema) -> Values:
+    """The `sweep` section of the last command; keys that an older dlrun did not have take their defaults."""
+    settings: Values = {}
+    for dotted, key in schema.primary.items():
+        name = dotted.removeprefix("sweep.")
+        if name == dotted:
+            continue
+        value = values[name] if name in values else yamls.loads(key.default, key.source)
+        try:
+            settings[name] = key.contract.accept(value) if key.contract else value
+        except Mismatch as mismatch:
+            raise wrong(path, f"settings.{name}", f"{mismatch}, not {value!r}") from None
+    return settings
+
+
+def job_of(path: Path, slug: str, entry: object, base: Values) -> Values:
+    """One job; its frozen configuration has the sections and keys that a sweep looks at itself."""
+    if not re.fullmatch(SLUG, slug):
+        raise RunError(f"{path} names a job {slug!r}, which is no name of a folder in {path.parent}/jobs.")
+    if not isinstance(entry, dict):
+        raise wrong(path, f"jobs.{slug}", "must be a section")
+    job = section(path, f"jobs.{slug}.", entry, JOB)
+    if not job.get("invalid"):
+        frozen = {**base, **job.get("frozen", {})}
+        for name in GROUPS:
+            if name != "experiment" and not is_dict(frozen.get(name)):
+                raise wrong(path, f"jobs.{slug}.frozen.{name}", "must be a section")
+        if not is_whole(frozen.get("seed")):
+            raise wrong(path, f"jobs.{slug}.frozen.seed", "must be a whole number")
+        if not is_whole(frozen["trainer"].get("epochs")) or not is_text(frozen["device"].get("name")):
+            raise wrong(path, f"jobs.{slug}.frozen", "needs trainer.epochs and device.name")
+    return job
+
+
+def wrong(path: Path, key: str, what: str) -> RunError:
+    return RunError(f"{path}: {key} {what}. Mend it, or give another sweep.dir.")
