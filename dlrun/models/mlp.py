@@ -62,7 +62,7 @@ def polynomial(spec: DataSpec, degree: int = 2, bias: bool = True, init: str = "
 
 def mlp(
     spec: DataSpec,
-    hidden: Sequence[int] = (64, 64),
+    hidden: Sequence[int] = (512,),
     activation: str | Sequence[str] = "relu",
     batch_norm: bool | Sequence[bool] = False,
     dropout: float = 0.0,

@@ -194,4 +194,4 @@ def test_contracts_of_annotations() -> None:
 def test_contracts_of_built_in_signatures() -> None:
     found = find_contract("model", "mlp")
     assert "spec" not in found
-    assert found["hidden"][0] == [64, 64]
+    assert found["hidden"][0] == [512]

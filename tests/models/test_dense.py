@@ -73,7 +73,7 @@ def test_batch_norm_by_layer() -> None:
         ({"hidden": [4, 4], "activation": ["relu"]}, r"^model\.activation: has 1 entries for 2 layers"),
         ({"hidden": [4], "batch_norm": [True, True]}, r"^model\.batch_norm: has 2 entries for 1 layers"),
         ({"activation": "rellu"}, r"^model\.activation: .*'rellu'. Did you mean relu"),
-        ({"activation": ["relu", "tan"]}, r"^model\.activation: .*'tan'. Did you mean tanh"),
+        ({"hidden": [4, 4], "activation": ["relu", "tan"]}, r"^model\.activation: .*'tan'. Did you mean tanh"),
         ({"output_activation": "sigmoyd"}, r"^model\.output_activation: .*Did you mean sigmoid"),
     ],
 )

@@ -20,6 +20,7 @@ CASES = {
     "regression, whose sums are of floats": ["dataset=diabetes", "trainer.epochs=3"],
     "plateau and early stopping": [
         "optimizer=sgd", "optimizer.lr=0.5", "scheduler=plateau", "scheduler.patience=1", "trainer.epochs=12",
+        "model.hidden=[64,64]",
         "trainer.early_stop.patience=3", "trainer.early_stop.min_delta=0.05",
     ],
     "lbfgs": ["dataset=parabola", "model.hidden=[8]", "optimizer=lbfgs", "trainer.epochs=2", "trainer.batch_size=200"],

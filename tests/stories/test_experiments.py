@@ -82,6 +82,12 @@ def test_a_preset_that_needs_data_learns_one_batch(preset: str, mnist_root: Path
     assert min(losses) < 0.8 * losses[0]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_default_experiment_passes_95_percent(seed: int, no_figures: None) -> None:
+    run = train(f"seed={seed}")
+    assert run.summary["test"]["accuracy"] > 0.95
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("key", ROWS)
 def test_a_whole_experiment_reaches_its_figures(key: str) -> None:
