@@ -38,9 +38,10 @@ def show_command(config: Config, *, count: int, output: str | None) -> int:
         raise ConfigError(Problem("--count", f"{count} samples cannot be shown.", "Give 1 or more."))
     data = build_data(config)
     name, part = next((name, part) for name, part in reversed(data.parts().items()))
-    rows = Rows(part, min(count, part.samples))
+    spread = data.spec.input_kind == "text" and data.spec.task == "classification"  # such files are often sorted
+    rows = Rows(part, min(count, part.samples), spread)
     say("\n".join(describe(data)))
-    title = f"The first {rows.count} of {name}:"
+    title = f"{rows.count} of {name}, over all classes:" if spread else f"The first {rows.count} of {name}:"
     if _is_image(data.spec):
         path = Path(output or Path("outputs", "show", f"{data.spec.name}.png"))
         draw_grid(path, rows.inputs, rows.target, captions(data.spec, rows), data.spec)
@@ -55,19 +56,30 @@ def show_command(config: Config, *, count: int, output: str | None) -> int:
 
 
 class Rows:
-    """The first `count` rows of a part, in memory or read from disk: `inputs` and `target`, as stored."""
+    """The first `count` rows of a part, or some `spread` over its classes: `inputs` and `target`, as stored."""
 
-    def __init__(self, part: Split, count: int) -> None:
+    def __init__(self, part: Split, count: int, spread: bool = False) -> None:
         import torch
 
         self.count = count
+        rows = spread_rows(part, count) if spread else list(range(count))
         if part.dataset is None:
-            self.inputs = tuple(tensor[:count] for tensor in part.inputs)
-            self.target = part.target[:count]
+            chosen = part.take(rows)
+            self.inputs, self.target = chosen.inputs, chosen.target
             return
-        items = [part.dataset[row] for row in range(count)]
+        items = [part.dataset[row] for row in rows]
         columns = [torch.stack([torch.as_tensor(item) for item in column]) for column in zip(*items, strict=True)]
         self.inputs, self.target = tuple(columns[:-1]), columns[-1]
+
+
+def spread_rows(part: Split, count: int) -> list[int]:
+    """Row numbers of the first rows of each class, as many of each as `count` allows, in the order of the file."""
+    seen: Counter[int] = Counter()
+    turns = []
+    for row, label in enumerate(part.target.reshape(-1).tolist()):
+        seen[label] += 1
+        turns.append((seen[label], row))
+    return sorted(row for _, row in sorted(turns)[:count])
 
 
 def describe(data: Data) -> list[str]:

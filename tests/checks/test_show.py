@@ -102,16 +102,16 @@ def test_names_print_with_their_country_and_no_padding(folder: Path, capsys: pyt
     out = shown(capsys, "dataset=names", "dataset.source=builtin", "--count", "3", "--output", "names.txt")
     data = data_of("dataset=names", "dataset.source=builtin", "model=gru")
     assert data.test is not None
-    lines = out[out.index("The first 3 of test:") :].splitlines()
+    lines = out[out.index("3 of test, over all classes:") :].splitlines()
     assert lines[2].split() == ["text", "target"]
-    countries = [data.spec.labels[number] for number in data.test.target[:3].tolist()]
+    countries = list(dict.fromkeys(data.spec.labels[number] for number in data.test.target.tolist()))[:3]
     assert [line.split()[-1] for line in lines[3:6]] == countries
     assert "\0" not in out
     polish = next(line for line in out.splitlines() if line.startswith("Polish"))
     number = data.spec.labels.index("Polish")
     counts = [int((part.target == number).sum()) for part in data.parts().values()]
     assert polish.split()[1:] == [str(count) for count in counts]
-    assert (folder / "names.txt").read_text(encoding="utf-8").startswith("The first 3 of test:")
+    assert (folder / "names.txt").read_text(encoding="utf-8").startswith("3 of test, over all classes:")
 
 
 def test_a_sequence_of_labels_reads_as_a_word() -> None:
@@ -175,3 +175,13 @@ def test_only_the_data_matter(folder: Path, capsys: pytest.CaptureFixture[str]) 
 def test_nothing_to_show_is_refused() -> None:
     with pytest.raises(ConfigError, match="--count"):
         show_command(compose([], search_cwd=False), count=0, output=None)
+
+
+def test_names_are_shown_over_all_classes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that is sorted by country would show one country alone."""
+    rows = [f"{letter}{i},{country}" for country in ("Here", "There", "Where") for i, letter in enumerate("abcdef")]
+    (folder / "a.csv").write_text("\n".join(rows))
+    words = ["dataset=names", "model=gru", f"dataset.train_path={folder}/a.csv", "dataset.test_fraction=0"]
+    out = shown(capsys, *words, "dataset.val_fraction=0", "--count", "6")
+    listed = out.partition("6 of train, over all classes:")[2].split("\n")[3:]
+    assert [line.split()[-1] for line in listed if line] == ["Here"] * 2 + ["There"] * 2 + ["Where"] * 2
