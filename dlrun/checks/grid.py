@@ -23,7 +23,7 @@ ROW = 8  # columns at most
 def draw_grid(path: Path, inputs: Sequence[Tensor], target: Tensor, captions: Sequence[str], spec: DataSpec) -> None:
     """Write the first six samples as 2 x 3 panels, more as a grid that is a little wider than high.
 
-    With several inputs, or a target that is a map of classes, a sample is a row: an image a column. `inputs` are
+    With several inputs, or a target that is a map of classes, a sample is as many images side by side. `inputs` are
     as stored, (N, C, H, W) each (others are left out); `target` (N, ...); `captions` one a sample.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -31,7 +31,8 @@ def draw_grid(path: Path, inputs: Sequence[Tensor], target: Tensor, captions: Se
 
     layers = image_layers(inputs, target, spec)
     panels = [(caption, layer[i]) for i, caption in enumerate(captions) for layer in layers]
-    columns = len(layers) if len(layers) > 1 else grid_columns(len(captions))
+    abreast = round(math.sqrt(len(captions) * 4 / 3 / len(layers)))  # samples of several images on a line
+    columns = len(layers) * max(1, abreast) if len(layers) > 1 else grid_columns(len(captions))
     lines = math.ceil(len(panels) / columns)
     width, height = INCHES * columns, (INCHES + TITLE) * lines
     figure = Figure(figsize=(width, height), dpi=100)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from dlrun.checks.grid import draw_grid, grid_columns, image_layers, to_pixels
 from dlrun.checks.show import Rows, captions, describe, listing, show_command
@@ -185,3 +186,9 @@ def test_names_are_shown_over_all_classes(folder: Path, capsys: pytest.CaptureFi
     out = shown(capsys, *words, "dataset.val_fraction=0", "--count", "6")
     listed = out.partition("6 of train, over all classes:")[2].split("\n")[3:]
     assert [line.split()[-1] for line in listed if line] == ["Here"] * 2 + ["There"] * 2 + ["Where"] * 2
+
+
+def test_many_samples_of_several_images_are_no_tower(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown(capsys, "dataset=scenes", "model=fusion", "--count", "20")
+    with Image.open(folder / "outputs" / "show" / "scenes.png") as image:
+        assert 0.75 < image.width / image.height < 2

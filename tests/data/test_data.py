@@ -368,3 +368,12 @@ def test_the_data_root_is_the_key_then_the_environment_then_the_cache(monkeypatc
     assert data_root(None) == Path("/from/environment")
     monkeypatch.delenv("DLRUN_DATA")
     assert "dlrun" in str(data_root())
+
+
+def test_arrays_that_cannot_be_written_to_are_copied() -> None:
+    """As pandas 3 gives them; torch warns of such, and warnings are errors here."""
+    rows = np.random.default_rng(0).random((6, 2))
+    rows.flags.writeable = False
+    data = from_arrays("views", "regression", "tabular", rows, rows[:, :1], seed=0)
+    data.train.inputs[0].zero_()
+    assert rows.min() > 0
