@@ -82,7 +82,6 @@ def _fit(train: Split, standardize: bool, standardize_target: bool, scale: float
 
 def _tensor(values: np.ndarray | Tensor) -> Tensor:
     """float64 becomes float32; everything else stays as it is."""
-    if isinstance(values, np.ndarray) and not values.flags.writeable:
-        values = values.copy()  # pandas 3 gives views that cannot be written to, of which torch warns
-    tensor = torch.as_tensor(values)
+    # pandas 3 gives views that cannot be written to, of which torch warns: those are copied
+    tensor = torch.as_tensor(np.require(values, requirements="W") if isinstance(values, np.ndarray) else values)
     return tensor.to(torch.float32) if tensor.dtype == torch.float64 else tensor
