@@ -12,6 +12,7 @@ For notebooks, tests and other programs.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,21 +74,22 @@ def compose(overrides: Sequence[str] = (), **options: Any) -> Config:
     return planned
 
 
-def train(config: Config | Sequence[str]) -> Run:
-    """Train a configuration (or a list of overrides) to a finished run; prints nothing.
+def train(config: Config | Sequence[str], *, quiet: bool | None = None) -> Run:
+    """Train a configuration (or a list of overrides) to a finished run.
 
+    `quiet=False` prints what the command prints: header, a line an epoch, closing table. None does so in a notebook.
     Raises `ConfigError` or `DataError` before the first step, `TrainingFailed` when the run itself fails, and
     `KeyboardInterrupt` after Ctrl-C, when it has been saved (`resume=auto` goes on with it).
     """
-    from dlrun.run import runner
-    from dlrun.run.rerun import elsewhere
+    from dlrun.run import rerun, runner, screen
     from dlrun.store.marks import is_run
 
     frozen = config if isinstance(config, Config) else compose(config)
     if isinstance(config, Config) and config.run.dir and config.resume != "auto" and is_run(Path(config.run.dir)):
-        frozen = elsewhere(config)  # it came out of that run's config.yaml
+        frozen = rerun.elsewhere(config)  # it came out of that run's config.yaml
     words = [] if isinstance(config, Config) else list(config)
-    outcome = runner.train(frozen, overrides=words)
+    shown = "ipykernel" in sys.modules if quiet is None else not quiet
+    outcome = runner.train(frozen, overrides=words, screen=screen.Screen(terminal=False) if shown else None)
     if outcome.exit_code == 130:
         raise KeyboardInterrupt
     if (failure := outcome.failure) is not None:

@@ -110,7 +110,7 @@ def data_words(components: Components) -> str:
 
 
 def training_words(context: RunContext) -> str:
-    """adam, lr 0.001, 10 epochs of 18 batches of 64, loss cross_entropy, selects val_loss (min), * marks the best."""
+    """adam, lr 0.001, 10 epochs of 18 batches of 64, loss cross_entropy, selects val_loss (min), marked *."""
     config, plan, batches = context.config, context.plan, context.batches["train"]
     words = [config.optimizer.name, f"lr {config.optimizer.lr:g}"]
     if config.scheduler.name != "none":
@@ -118,5 +118,5 @@ def training_words(context: RunContext) -> str:
     epochs = f"{count_of(plan.epochs, 'epoch')} of {count_of(len(batches), 'batch')} of {batches.batch_size}"
     if plan.max_steps is not None:
         epochs += f", at most {count_of(plan.max_steps, 'step')}"
-    selects = f"selects {plan.monitor} ({plan.mode}), * marks the best so far"
+    selects = f"selects {plan.monitor} ({plan.mode}), marked *"
     return ", ".join([*words, epochs, f"loss {context.components.auto['loss']}", selects])

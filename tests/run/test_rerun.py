@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -36,3 +38,16 @@ def test_the_library_never_writes_into_the_folder_that_a_configuration_came_from
     again = dlrun.train(Config.from_yaml("a/config.yaml"))
     assert again.path.resolve() != first.path.resolve()
     assert figures(str(again.path)) == figures("a")
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_library_prints_in_a_notebook_and_where_it_is_asked_to(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dlrun.train([*QUICK, "run.dir=a"])
+    assert capsys.readouterr().out == ""
+    dlrun.train([*QUICK, "run.dir=b"], quiet=False)
+    assert "epoch 2/2" in capsys.readouterr().out
+    monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
+    dlrun.train([*QUICK, "run.dir=c"])
+    assert "epoch 2/2" in capsys.readouterr().out
