@@ -25,7 +25,6 @@ from dlrun.data.splits import file_order, split
 from dlrun.errors import DataError
 from dlrun.generators import forked
 from dlrun.spec import KINDS, TASKS, DataSpec
-from tests.helpers.python import run_python
 
 OFFLINE = [n for n in DATASETS.builtin if n not in ("mnist", "fashion_mnist", "image_folder", "names")]
 
@@ -233,12 +232,6 @@ def test_digits_are_those_of_scikit_learn(found: bool, monkeypatch: pytest.Monke
     assert (images.dtype, targets.dtype) == (np.uint8, np.int64)
     np.testing.assert_array_equal(images, theirs.images)
     np.testing.assert_array_equal(targets, theirs.target)
-
-
-def test_reading_digits_does_not_wait_for_scikit_learn() -> None:
-    code = "import sys; from dlrun.data.sklearn_sets import read_digits as r; r(); print('sklearn' in sys.modules)"
-    done = run_python(code)
-    assert done.stdout == "False\n", done.stderr
 
 
 def test_digits_are_images_from_zero_to_one_with_three_parts() -> None:

@@ -108,9 +108,10 @@ def test_torchvision_reads_the_same(mnist_root: Path) -> None:
     assert torch.equal(ours.target, theirs.targets)
 
 
-def test_reading_mnist_imports_no_torchvision(mnist_root: Path) -> None:
+def test_reading_mnist_and_digits_waits_for_no_large_package(mnist_root: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from dlrun.data.mnist import mnist\n"
+        "from dlrun.data.sklearn_sets import read_digits; read_digits()\n"
         "mnist(seed=0, root=Path(sys.argv[1])); print({'torchvision', 'sklearn', 'pandas'} & set(sys.modules))"
     )
     done = run_python(code, str(mnist_root))

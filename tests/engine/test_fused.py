@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from dlrun.engine.fast.kernels import FusedUpdate, fused_update
 from dlrun.engine.step import PlainStep
 from dlrun.objectives import schedulers
 from dlrun.objectives.losses import cross_entropy
-from tests.helpers.python import run_python
+from tests.helpers import warm
 from tests.helpers.steps import (
     KERNELS,
     NAMES,
@@ -184,7 +185,7 @@ def test_a_subclass_or_a_rate_that_is_a_tensor_has_no_kernel() -> None:
     assert isinstance(fused_update(torch.optim.SGD(weights, lr=0.1)), FusedUpdate)
 
 
-def test_no_compiler_is_imported() -> None:
+def test_no_compiler_is_imported(tmp_path: Path) -> None:
     code = """
 import sys, torch
 from tests.helpers.steps import TABLE, batches_of, fused, state_of, train
@@ -194,5 +195,4 @@ for name in ("adam", "rmsprop"):
     train(fused(state, clip_norm=1.0), state, batches_of(TABLE, 3))
 assert "torch._dynamo" not in sys.modules, "by a step"
 """
-    done = run_python(code)
-    assert done.returncode == 0, done.stderr
+    assert warm.run_code(code, tmp_path / "said") == 0, (tmp_path / "said").read_text()

@@ -171,6 +171,7 @@ def test_autograds_engine_or_the_public_function(engine: object, monkeypatch: py
     assert gradient_of(private) == gradient_of(public) == 3.0
 
 
+@pytest.mark.slow
 def test_a_graph_is_compiled_and_its_wrappers_come_off() -> None:
     def step(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return x * 2, x.sum()

@@ -14,6 +14,8 @@ from dlrun.run import closing
 from dlrun.run.preload import MODULES
 from dlrun.sweep.executors import local
 from dlrun.workers.client import Server
+from tests.helpers import tasks
+from tests.helpers.deadline import deadline
 
 
 class SharedServer(Server):
@@ -42,6 +44,13 @@ def server() -> SharedServer:
 def without_figures() -> None:
     """In the server: figures take most of the time of a short run."""
     closing.draw = lambda *_: None
+
+
+def run_code(code: str, output: Path) -> int | None:
+    """Run the code in a child that has imported torch and our modules, and nothing else; its exit code."""
+    child = server().start(output.name, f"{tasks.__name__}:run_code", {"code": code, "output": str(output)})
+    server().join(child, deadline(120))
+    return child.code
 
 
 def end() -> None:

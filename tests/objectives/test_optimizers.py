@@ -14,9 +14,8 @@ from dlrun.errors import ConfigError
 from dlrun.objectives import without_dynamo as light
 from dlrun.objectives.groups import Trainable, norms_and_biases, parameter_groups
 from dlrun.objectives.optimizers import lbfgs, needs_closure
-from tests.helpers.python import run_python
+from tests.helpers import warm
 
-ROOT = Path(__file__).parents[2]
 TORCH: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
     "sgd": (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.1, "weight_decay": 0.01}),
     "rmsprop": (torch.optim.RMSprop, {"alpha": 0.9, "momentum": 0.5, "centered": True, "eps": 1e-7}),
@@ -159,10 +158,9 @@ assert ours.state_dict() == ordinary.state_dict()
 """
 
 
-def test_no_optimizer_imports_the_compiler() -> None:
-    """In a fresh interpreter: made, stepped, scheduled, saved and loaded."""
-    done = run_python(LIGHT)
-    assert done.returncode == 0, done.stderr
+def test_no_optimizer_imports_the_compiler(tmp_path: Path) -> None:
+    """In a process that has made none before: made, stepped, scheduled, saved and loaded."""
+    assert warm.run_code(LIGHT, tmp_path / "said") == 0, (tmp_path / "said").read_text()
 
 
 def test_without_the_wrappers_the_ordinary_way_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,7 +191,10 @@ def test_trials_whose_job_was_never_frozen_are_told_as_failed(sweep: FakeSweep) 
     assert [trial.state.name for trial in load(sweep).trials] == ["COMPLETE", "COMPLETE", "FAIL", "COMPLETE"]
 
 
-@pytest.mark.parametrize("damage", ["gone", "no state", "empty", "cut", "text"])
+DAMAGES = ["gone", "cut", *(pytest.param(damage, marks=pytest.mark.slow) for damage in ("no state", "empty", "text"))]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_study_that_was_lost_is_put_back_from_the_runs(
     damage: str, sweep: FakeSweep, capsys: pytest.CaptureFixture[str]
 ) -> None:
