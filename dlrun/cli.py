@@ -177,7 +177,7 @@ def _stray(word: str) -> Problem:
 
 def complain(error: DlrunError) -> None:
     """An error for people, on stderr: what is wrong, a line each."""
-    bold, red, plain = ("\x1b[1m", "\x1b[31m", "\x1b[0m") if _colour() else ("", "", "")
+    bold, red, plain = ("\x1b[1m", "\x1b[31m", "\x1b[0m") if _color() else ("", "", "")
     if isinstance(error, ConfigError):
         problems = list(dict.fromkeys(error.problems))
         lines = ["error:" if len(problems) == 1 else f"{len(problems)} errors:"]
@@ -190,7 +190,7 @@ def complain(error: DlrunError) -> None:
     print("\n".join([f"{bold}{red}{lines[0]}{plain}", *lines[1:]]), file=sys.stderr)
 
 
-def _colour() -> bool:
+def _color() -> bool:
     return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
 
 

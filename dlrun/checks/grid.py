@@ -1,4 +1,4 @@
-"""A PNG grid of samples with their labels: grey or colour images, one panel each, no ticks."""
+"""A PNG grid of samples with their labels: grey or color images, one panel each, no ticks."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def image_layers(inputs: Sequence[Tensor], target: Tensor, spec: DataSpec) -> li
 
 
 def to_pixels(rows: Tensor, scale: float | None = None) -> np.ndarray:
-    """(N, C, H, W) as stored to (N, H, W) grey or (N, H, W, 3) colour, in 0 to 1.
+    """(N, C, H, W) as stored to (N, H, W) grey or (N, H, W, 3) color, in 0 to 1.
 
     uint8 is divided by `scale` (None: 255), other numbers are stretched from the least to the greatest of them
     all. Images of neither 1 nor 3 channels show the mean of their channels.

@@ -150,7 +150,7 @@ def _float_values(image: Image.Image) -> np.ndarray:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """Laid on white where it has an alpha channel, a palette with alpha, or one transparent colour."""
+    """Laid on white where it has an alpha channel, a palette with alpha, or one transparent color."""
     if not image.has_transparency_data:
         return image
     image = image.convert("RGBA")

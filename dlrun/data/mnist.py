@@ -2,7 +2,7 @@
 images.
 
 The files are where torchvision puts them, ROOT/MNIST/raw and ROOT/FashionMNIST/raw, as they are or as .gz;
-what is missing is downloaded. Images stay uint8 (N, 1, 28, 28) and are normalised by the batch.
+what is missing is downloaded. Images stay uint8 (N, 1, 28, 28) and are normalized by the batch.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _load(
     seed: int,
     root: Path,
     task: str,
-    normalise: tuple[float, float],
+    normalize: tuple[float, float],
     classes: Sequence[int] | None,
     limit: int | None,
     val_fraction: float,
@@ -139,7 +139,7 @@ def _load(
         test,
         labels=labels,
         fixed_labels=True,
-        preprocessing={"inputs": [{"scale": 255.0, "mean": [normalise[0]], "std": [normalise[1]]}]},
+        preprocessing={"inputs": [{"scale": 255.0, "mean": [normalize[0]], "std": [normalize[1]]}]},
         notes=[f"{source.name} from {folder}"],
         remarks=overlap_notes(train, test),
         loading=loading,

@@ -20,7 +20,7 @@ COUNTS_UP_TO = 30  # classes; beyond, cells are too small for numbers
 
 
 def write_confusion(run_dir: Path | str, matrix: object, labels: Sequence[str] = ()) -> Path:
-    """Write RUN/confusion.csv (counts) and RUN/confusion.png (colours are shares of the true class).
+    """Write RUN/confusion.csv (counts) and RUN/confusion.png (colors are shares of the true class).
 
     Args:
         run_dir: the run directory.
@@ -68,9 +68,9 @@ def _draw(path: Path, counts: np.ndarray, names: Sequence[str]) -> Path:
     figure = style.new_figure(margin + plot + 0.3, margin + plot + 0.4, layout=None)
     width, height = figure.get_size_inches()
     axes = figure.add_axes((margin / width, margin / height, plot / width, plot / height))
-    colours = matplotlib.colormaps["Blues"].with_extremes(bad="#eeeeee")
+    colors = matplotlib.colormaps["Blues"].with_extremes(bad="#eeeeee")
     norm = matplotlib.colors.PowerNorm(0.5, 0, 1)  # rare confusions are what one looks for
-    axes.imshow(shares(counts), cmap=colours, norm=norm, interpolation="nearest")
+    axes.imshow(shares(counts), cmap=colors, norm=norm, interpolation="nearest")
     style.dress(axes, _verdict(counts, names), "predicted", "true")
     axes.grid(False)
     axes.set_xticks(range(classes), short, rotation=90 if long else 0, fontsize=size)
@@ -87,8 +87,8 @@ def _write_counts(axes: Axes, counts: np.ndarray) -> None:
     dark = shares(counts) > 0.3
     size = 10 if len(counts) <= 12 else 8 if len(counts) <= 20 else 6.5
     for (row, column), count in _nonzero(counts):
-        colour = "white" if dark[row, column] else style.INK
-        axes.text(column, row, f"{count}", ha="center", va="center", fontsize=size, color=colour)
+        color = "white" if dark[row, column] else style.INK
+        axes.text(column, row, f"{count}", ha="center", va="center", fontsize=size, color=color)
 
 
 def _rule(axes: Axes, classes: int) -> None:

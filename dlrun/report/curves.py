@@ -72,11 +72,7 @@ def _draw_metric(axes: Axes, run: StoredRun, name: str, by_step: bool) -> bool:
     for part in PARTS:
         x, y = style.joined(across, columns.get(f"{part}_{name}", []))
         if y:
-            look: dict[str, Any] = {
-                "color": style.PART_COLOURS[part],
-                "marker": style.marker(len(x)),
-                "markersize": 3.5,
-            }
+            look: dict[str, Any] = {"color": style.PART_COLORS[part], "marker": style.marker(len(x)), "markersize": 3.5}
             axes.plot(x, y, label=style.PART_NAMES[part], linewidth=1.6, **look)
             drawn += y
     if name != "accuracy" and style.prefers_log(drawn):
@@ -88,11 +84,11 @@ def _draw_metric(axes: Axes, run: StoredRun, name: str, by_step: bool) -> bool:
 def _draw_step_losses(axes: Axes, steps: Columns) -> list[float]:
     x, y = style.joined(steps.get("step", []), steps.get("loss", []))
     if len(x) < SMOOTH_FROM:
-        axes.plot(x, y, color=style.PART_COLOURS["train"], linewidth=1, alpha=0.6, label="train, by step")
+        axes.plot(x, y, color=style.PART_COLORS["train"], linewidth=1, alpha=0.6, label="train, by step")
         return y
-    axes.plot(x, y, color=style.PART_COLOURS["train"], linewidth=0.6, alpha=0.25)
+    axes.plot(x, y, color=style.PART_COLORS["train"], linewidth=0.6, alpha=0.25)
     smooth = style.running_mean(y, max(5, len(y) // 40))
-    axes.plot(x, smooth, color=style.PART_COLOURS["train"], linewidth=1.2, alpha=0.8, label="train, by step (mean)")
+    axes.plot(x, smooth, color=style.PART_COLORS["train"], linewidth=1.2, alpha=0.8, label="train, by step (mean)")
     return smooth
 
 
@@ -110,7 +106,7 @@ def _mark_best(axes: Axes, run: StoredRun, name: str, across: Sequence[float]) -
     if values:
         column, value = values[0]
         part = column.split("_", 1)[0]
-        axes.plot([across[row]], [value], "o", color=style.PART_COLOURS[part], markersize=7, markeredgecolor="white")
+        axes.plot([across[row]], [value], "o", color=style.PART_COLORS[part], markersize=7, markeredgecolor="white")
         words = f"{name}: {style.PART_NAMES[part]} {format_number(value)} at the best epoch ({epoch:.0f})"
         style.entitle(axes, words)
 
@@ -122,7 +118,7 @@ def _draw_lr(axes: Axes, run: StoredRun, by_step: bool) -> bool:
     style.dress(axes, "learning rate", "step" if by_step else "epoch", "lr")
     if not y:
         return False
-    axes.plot(x, y, color=style.COLOURS[3], linewidth=1.6, marker=style.marker(len(x)), markersize=3.5)
+    axes.plot(x, y, color=style.COLORS[3], linewidth=1.6, marker=style.marker(len(x)), markersize=3.5)
     if style.prefers_log(y):
         axes.set_yscale("log")
     elif min(y) == max(y):

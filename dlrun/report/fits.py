@@ -36,10 +36,10 @@ def draw_fit(run_dir: Path | str) -> Path | None:
     style.dress(axes, "", "x", "probability" if logistic else "y")
     size = 5 if len(points) < 100 else 3
     x, y = zip(*points, strict=True) if points else ((), ())
-    axes.plot(x, y, "o", color=style.COLOURS[0], alpha=_alpha(len(points)), markersize=size, label="data")
+    axes.plot(x, y, "o", color=style.COLORS[0], alpha=_alpha(len(points)), markersize=size, label="data")
     x, y = zip(*curve, strict=True)
     word = "probability of 1" if logistic else "prediction"
-    axes.plot(x, y, color=style.COLOURS[1], linewidth=2, label=word, zorder=3)
+    axes.plot(x, y, color=style.COLORS[1], linewidth=2, label=word, zorder=3)
     if logistic:
         _draw_boundary(axes, curve)
     style.headline(figure, run.title)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from dlrun.report.comparison import Comparison
 
-LINES = 8  # groups in colour; the others are grey
+LINES = 8  # groups in color; the others are grey
 OTHERS = "#bbbbbb"
 RANKED = 20  # groups in the ranking
 SMOOTH_FROM = 200  # steps from which a running mean is drawn over raw losses
@@ -89,15 +89,15 @@ def draw_ranking(axes: Axes, comparison: Comparison) -> None:
     for place, group in enumerate(shown):
         value = group.value
         assert value is not None
-        colour = style.COLOURS[place % len(style.COLOURS)] if place < LINES else OTHERS
+        color = style.COLORS[place % len(style.COLORS)] if place < LINES else OTHERS
         values = [row.value for row in group.counted if row.value is not None]
         if value.low is not None and value.high is not None:
             low = value.low if floor is None else max(value.low, floor)
-            axes.plot([low, value.high], [place, place], color=colour, linewidth=2, alpha=0.6)
+            axes.plot([low, value.high], [place, place], color=color, linewidth=2, alpha=0.6)
             if low > value.low:
-                axes.plot([low], [place], marker="<", color=colour, markersize=5)
-            axes.plot(values, [place] * len(values), "|", color=colour, markersize=8)
-        axes.plot([value.mean], [place], "o", color=colour, markersize=6)
+                axes.plot([low], [place], marker="<", color=color, markersize=5)
+            axes.plot(values, [place] * len(values), "|", color=color, markersize=8)
+        axes.plot([value.mean], [place], "o", color=color, markersize=6)
     names = [style.plain(comparison.label(group), 34) for group in shown]
     labels = [f"{name} (n={len(g.counted)})" if several else name for name, g in zip(names, shown, strict=True)]
     axes.set_yticks(range(len(shown)), labels)
@@ -107,11 +107,11 @@ def draw_ranking(axes: Axes, comparison: Comparison) -> None:
 def draw_learning(axes: Axes, comparison: Comparison) -> None:
     """The monitored metric by epoch: each group's mean, with a band of one standard deviation over seeds.
 
-    Colours are those of the ranking beside it, which is the legend: one in here would hide the curves.
+    Colors are those of the ranking beside it, which is the legend: one in here would hide the curves.
     """
     metric, shown = comparison.metric, _ranked(comparison)
     bands = any(len(group.counted) > 1 for group in shown)
-    words = "mean ± std, colours" if bands else "colours"
+    words = "mean ± std, colors" if bands else "colors"
     style.dress(axes, f"{metric} by epoch ({words} as on the left)", "epoch", metric)
     drawn: list[float] = []
     for place in reversed(range(len(shown))):

@@ -110,12 +110,12 @@ def draw_heat_map(axes: Axes, comparison: Comparison) -> None:
         if best.value is not None:
             cells[down.index(best.keys[keys[1]]), across.index(best.keys[keys[0]])] = best.value.mean
     name = "viridis" if comparison.mode == "max" else "viridis_r"
-    colours = matplotlib.colormaps[name].with_extremes(bad="#eeeeee")
+    colors = matplotlib.colormaps[name].with_extremes(bad="#eeeeee")
     finite = cells[np.isfinite(cells)]
     log = style.prefers_log(finite.tolist())
     norm = matplotlib.colors.LogNorm() if log else matplotlib.colors.Normalize()
     norm.autoscale(finite)
-    axes.imshow(cells, cmap=colours, norm=norm, aspect="auto", origin="lower")
+    axes.imshow(cells, cmap=colors, norm=norm, aspect="auto", origin="lower")
     style.dress(axes, f"{comparison.metric} (bright is better)", *keys)
     axes.grid(False)
     axes.set_xticks(range(len(across)), [format_value(value) for value in across])

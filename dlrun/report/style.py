@@ -1,6 +1,6 @@
 """One look for all figures: the object API of matplotlib on the Agg canvas, no global state, small files.
 
-Colours are Okabe and Ito's, which colour-blind people can tell apart (https://jfly.uni-koeln.de/color/).
+Colors are Okabe and Ito's, which color-blind people can tell apart (https://jfly.uni-koeln.de/color/).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, FAINT, GRID = "#222222", "#6b6b6b", "#dddddd"
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#4D4D4D")
-PART_COLOURS = {"train": COLOURS[0], "val": COLOURS[1], "test": COLOURS[2]}
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#4D4D4D")
+PART_COLORS = {"train": COLORS[0], "val": COLORS[1], "test": COLORS[2]}
 PART_NAMES = {"train": "train", "val": "validation", "test": "test"}
 DASHES = ("-", "--", ":")
 DPI = 100
@@ -56,9 +56,9 @@ def entitle(axes: Axes, text: str) -> None:
     axes.set_title(plain(text), loc="left", fontsize=10, color=INK)
 
 
-def headline(figure: Figure, text: str, colour: str = INK) -> None:
+def headline(figure: Figure, text: str, color: str = INK) -> None:
     """The figure's title, at the left."""
-    figure.suptitle(plain(text, 130), x=0.01, ha="left", fontsize=11, fontweight="bold", color=colour)
+    figure.suptitle(plain(text, 130), x=0.01, ha="left", fontsize=11, fontweight="bold", color=color)
 
 
 def legend(axes: Axes, **options: Any) -> None:
@@ -125,8 +125,8 @@ def plain(text: str, limit: int = 80) -> str:
 
 
 def line_style(index: int) -> dict[str, Any]:
-    """A colour and a dash for the line of that number."""
-    return {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index // len(COLOURS) % len(DASHES)]}
+    """A color and a dash for the line of that number."""
+    return {"color": COLORS[index % len(COLORS)], "linestyle": DASHES[index // len(COLORS) % len(DASHES)]}
 
 
 def prefers_log(values: Iterable[float]) -> bool:

@@ -166,7 +166,7 @@ def redirect_to_devnull(stream: IO[str]) -> None:
 
 
 def painted(text: str, style: str) -> str:
-    """ANSI colours, unless NO_COLOR is set (https://no-color.org) or the terminal knows none."""
+    """ANSI colors, unless NO_COLOR is set (https://no-color.org) or the terminal knows none."""
     if not style or not text or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return text
     return f"\033[{CODES[style]}m{text}\033[0m"

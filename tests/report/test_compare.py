@@ -520,7 +520,7 @@ def test_many_groups_stay_legible(tmp_path: Path, figures: list[Any]) -> None:
     ranking, learning = figures[0].axes[:2]
     assert len(ranking.get_yticks()) == panels.RANKED
     assert learning.get_legend() is None, "it would hide the curves"
-    assert "colours as on the left" in learning.get_title(loc="left")
+    assert "colors as on the left" in learning.get_title(loc="left")
     dots = [line.get_color() for line in ranking.get_lines() if line.get_marker() == "o"]
     curves = [line.get_color() for line in learning.get_lines()][::-1]
     assert dots[: panels.LINES + 1] == curves[: panels.LINES + 1]
