@@ -44,10 +44,14 @@ class Recorder:
         context, run, history = self.context, self.context.run, self.context.state.history
         names = columns(context)
         rewrite_table(run.metrics, names, history.rows)
-        self.metrics = CsvTable(run.metrics, names).open()
         cut_steps(run.steps, context.state.step)
-        self.step_table = CsvTable(run.steps, ["step", "loss", "lr"]).open()
-        self.logger = make_logger(context.config.logger.name, run, history.rows)
+        with ExitStack() as opened:  # closed where something after them cannot be opened
+            self.metrics = CsvTable(run.metrics, names).open()
+            opened.callback(self.metrics.close)
+            self.step_table = CsvTable(run.steps, ["step", "loss", "lr"]).open()
+            opened.callback(self.step_table.close)
+            self.logger = make_logger(context.config.logger.name, run, history.rows)
+            opened.pop_all()
         context.screen.expect(names, self.epochs)
         context.screen.start_bar(context.batches_to_do(), context.batches_done())
         return self

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from dlrun.bounded import open_regular
 from dlrun.errors import DlrunError, RunError, in_words
 from dlrun.plain import Values
 from dlrun.store.contents import LAST_FILE, Check, expect, expect_format
@@ -42,7 +43,8 @@ def pack(values: Values) -> bytes:
 def check(path: Path) -> None:
     """Raise `RunError` unless the file is whole."""
     try:
-        data = path.read_bytes()
+        with os.fdopen(open_regular(path), "rb") as file:
+            data = file.read()
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}.") from error
     size = len(MARK) + 64
@@ -71,6 +73,7 @@ def read_unchecked(path: Path, device: str = "cpu") -> Values:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that the file is unusual is said better below
+            os.close(open_regular(path))  # a pipe would block
             values = torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         raise RunError(

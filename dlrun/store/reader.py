@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -231,10 +232,11 @@ def state_of(path: Path, status: Mapping[str, object]) -> str:
 
 def started_of(path: Path, status: Mapping[str, object]) -> float:
     """When a run began, in seconds since 1970; where its status does not say it, when its folder changed last."""
-    try:
-        return datetime.fromisoformat(str(status.get("started"))).timestamp()
-    except (ValueError, OverflowError, OSError):
-        return os.stat(path).st_mtime
+    with suppress(ValueError, OverflowError, OSError):
+        started = datetime.fromisoformat(str(status.get("started")))
+        if 1970 < started.year < 9999:  # the first and last years cannot be shown in every time zone
+            return started.timestamp()
+    return os.stat(path).st_mtime
 
 
 def sweep_of(run: Path) -> Path | None:
