@@ -64,7 +64,7 @@ def test_a_head_of_the_same_classes_is_loaded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dataset", "why"), [("birds", "of other classes: cat, dog"), ("three", "(2, 64) for (3, 64)")]
+    ("dataset", "why"), [("birds", "of other classes: cat, dog"), ("three", "(2, 512) for (3, 512)")]
 )
 def test_what_is_not_loaded_is_not_frozen(dataset: str, why: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert start(dataset, "init_from=base", "freeze=[head]") == 2

@@ -240,7 +240,7 @@ def test_the_identity_in_a_file_is_not_believed(sweep: FakeSweep) -> None:
     path = sweep.folder.file
     text = path.read_text()
     for job in sweep.folder.jobs.values():
-        text = text.replace(job.identity, "0" * 64)
+        text = text.replace(job.identity, "f" * 64)
     path.write_text(text)
     assert sweep(["seed=0,1", "trainer.print_every=3", "sweep.name=s"]) == 0
     assert len(sweep.executors) == 1
