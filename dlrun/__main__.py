@@ -2,12 +2,13 @@
 
 import os
 import sys
-from contextlib import suppress
 
 if __name__ == "__main__":
-    with suppress(OSError):  # a working folder that is gone
+    try:  # without contextlib, which not every Python has imported by now: it would come from the working folder
         if sys.path[0] == os.getcwd():  # Python's habit with -m; `dlrun` imports nothing from there
             del sys.path[0]
+    except OSError:  # a working folder that is gone
+        pass
 try:
     from dlrun.cli import main
 except KeyboardInterrupt:
