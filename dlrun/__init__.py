@@ -16,18 +16,20 @@ if TYPE_CHECKING:
     from dlrun.api import compose, load_run, train
     from dlrun.components.registry import register
     from dlrun.data.base import Data, Split
+    from dlrun.data.own import from_arrays, from_frame
     from dlrun.objectives.loss import Loss
     from dlrun.objectives.schedule import Schedule
     from dlrun.spec import Batch, DataSpec, Metric
 
 __version__ = "0.1.0"
 __all__ = ["Batch", "Data", "DataSpec", "Loss", "Metric", "Schedule", "Split"]
-__all__ += ["__version__", "compose", "load_run", "register", "train"]
+__all__ += ["__version__", "compose", "from_arrays", "from_frame", "load_run", "register", "train"]
 
 HOMES = {
     "dlrun.api": ("compose", "load_run", "train"),
     "dlrun.components.registry": ("register",),
     "dlrun.data.base": ("Data", "Split"),
+    "dlrun.data.own": ("from_arrays", "from_frame"),
     "dlrun.objectives.loss": ("Loss",),
     "dlrun.objectives.schedule": ("Schedule",),
     "dlrun.spec": ("Batch", "DataSpec", "Metric"),

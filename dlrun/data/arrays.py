@@ -42,7 +42,7 @@ def from_arrays(
     `scale` divides stored uint8 values. Raises `DataError` for NaN, empty parts and classes that cannot be
     split.
     """
-    whole = Split((_tensor(inputs),), _tensor(target))
+    whole = Split((to_tensor(inputs),), to_tensor(target))
     spec = DataSpec(name, task, kind, tuple(whole.inputs[0].shape[1:]), 1, feature_names=tuple(feature_names))
     check_part(spec, "all", whole)  # before a NaN gets into the means
     classes = whole.target if task == "classification" else None
@@ -80,7 +80,7 @@ def _fit(train: Split, standardize: bool, standardize_target: bool, scale: float
     return steps
 
 
-def _tensor(values: np.ndarray | Tensor) -> Tensor:
+def to_tensor(values: np.ndarray | Tensor) -> Tensor:
     """float64 becomes float32; everything else stays as it is."""
     # pandas 3 gives views that cannot be written to, of which torch warns: those are copied
     tensor = torch.as_tensor(np.require(values, requirements="W") if isinstance(values, np.ndarray) else values)

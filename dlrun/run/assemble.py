@@ -21,6 +21,7 @@ from dlrun.components.signature import is_loss_function
 from dlrun.config.config import Config
 from dlrun.data.base import Data, Loading, Split, check_targets
 from dlrun.data.batches import batches_for
+from dlrun.data.own import from_arrays
 from dlrun.data.paths import data_root
 from dlrun.data.seeds import derive
 from dlrun.engine.device import seed_everything, set_up
@@ -81,12 +82,20 @@ def build_data(config: Config) -> Data:
     """The data set, with its parts. Raises `DataError`."""
     options = arguments(config, "dataset")
     make = DATASETS.get(config.dataset.name)
-    if "root" in inspect.signature(make).parameters:  # a user's data set may have no use for it
+    accepted = inspect.signature(make).parameters  # a user's data set may have no use for these
+    if "root" in accepted:
         options["root"] = data_root(options.get("root"))
-    data = make(seed=config.seed, **options)
+    if "seed" in accepted or any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
+        options["seed"] = config.seed
+    data = make(**options)
+    if isinstance(data, tuple) and len(data) == 2:  # (inputs, target), as scikit-learn's loaders return them
+        return from_arrays(*data, seed=config.seed, name=config.dataset.name)
     if not isinstance(data, Data):
         what = f"{config.dataset.name} returned {a_type(data)}, not a dlrun.Data."
-        raise ConfigError(Problem("dataset", what))
+        hint = (
+            "Return dlrun.from_arrays(inputs, target, seed=seed), dlrun.from_frame(frame, target), or (inputs, target)."
+        )
+        raise ConfigError(Problem("dataset", what, hint))
     return data
 
 

@@ -57,7 +57,7 @@ REMARKS = {  # what dlrun has no option for, and how the same is done
     ("logger", "mlflow"): "Built in are default, jsonl and tensorboard.",
     ("logger", "comet"): "Built in are default, jsonl and tensorboard.",
     **{
-        ("dataset", name): "A table of your own is a data set in Python: see `dlrun.register`."
+        ("dataset", name): "A table of your own is a data set in Python: see dlrun.from_frame."
         for name in ("csv", "table", "tabular", "dataframe", "parquet", "excel", "tsv")
     },
 }
