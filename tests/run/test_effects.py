@@ -99,9 +99,8 @@ def test_a_run_of_an_older_version_is_known_by_its_configuration(tmp_path: Path)
 
 
 def test_an_experiment_is_not_trained_again_for_another_print_every(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "dlrun.yaml").touch()
     base = tmp_path / "conf" / "experiment" / "base.yaml"

@@ -120,6 +120,7 @@ def test_a_module_finds_its_package_in_a_sweep_and_in_verify_resume(
     Nothing else is imported from the working folder, whatever its files are called.
     """
     monkeypatch.setattr(verify, "KILLS", 1)
+    warm.share(monkeypatch)
     foreign.fill(Path.cwd())
     package = Path("relative")
     package.mkdir()
@@ -134,7 +135,6 @@ def test_a_module_finds_its_package_in_a_sweep_and_in_verify_resume(
     )
     words = ["plugins=[relative.nets]", "model=relative_net", "device=cpu"]
     assert cli.main(["-m", *words, "trainer=smoke", "seed=0,1", "--quiet"]) == 0
-    warm.share(monkeypatch)  # the sweep had a server of its own
     assert cli.main(["verify-resume", *words, "trainer.epochs=30", "checkpoint.every_steps=10"]) == 0
     assert "exact: after" in capsys.readouterr().out
     assert foreign.imported(Path.cwd()) == ""

@@ -20,8 +20,8 @@ from tests.experiments.table import CASES, Case
 from tests.helpers.traps import BASE, column, train
 
 ROWS = {case.key: case for case in CASES}
-SHORTER = {"manual_gd": ("seed=0,1",), "breast_cancer": ("seed=0,1",), "breast_cancer_raw": ("trainer.epochs=2000",)}
-LONG = ("linear_regression", "breast_cancer_raw", "hello_rnn")  # seconds, as do all with names
+SHORTER = {"breast_cancer": ("seed=0,1",), "breast_cancer_raw": ("trainer.epochs=2000",)}
+LONG = ("manual_gd", "linear_regression", "breast_cancer_raw", "hello_rnn")  # seconds, as do all with names
 QUICK = [
     pytest.param(case.key, marks=[pytest.mark.slow] if case.key in LONG or "names" in case.key else [])
     for case in CASES

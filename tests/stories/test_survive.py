@@ -108,7 +108,10 @@ def signalled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunDir]:
     return config, RunDir(folder / "run")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGUSR1, 143), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_a_signal_saves_the_step_and_the_run_goes_on_exactly(
     number: int, code: int, signalled: tuple[Path, RunDir]
 ) -> None:

@@ -16,7 +16,7 @@ from dlrun.components.registry import TABLES
 from dlrun.run.preload import modules
 from dlrun.sweep.executors.local import TASK
 from dlrun.workers.client import Child, Server, ServerDied
-from tests.helpers import tasks
+from tests.helpers import foreign, tasks
 from tests.helpers.deadline import deadline, wait_for
 from tests.helpers.processes import is_running
 
@@ -52,6 +52,15 @@ def test_a_child_ends_with_what_its_task_returns(server: Server, tmp_path: Path)
     assert (tmp_path / "found").read_text() == "True None b''"
     assert server.children == {}
     assert not server.join(Child("another"), 0.01)
+
+
+def test_nothing_is_imported_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    foreign.fill(tmp_path)
+    with Server() as made:
+        child = made.start("a", f"{tasks.__name__}:end_with", {"code": 0, "file": str(tmp_path / "found")})
+        assert made.join(child, deadline(30))
+    assert (child.code, foreign.imported(tmp_path)) == (0, "")
 
 
 def test_a_task_that_raises_or_is_not_there_costs_its_child_alone(server: Server) -> None:
