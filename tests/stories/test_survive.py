@@ -76,6 +76,7 @@ def assert_kills_change_nothing(name: str, images: Path, kills: int, dice: rando
         if hits >= kills:
             return
         shutil.rmtree(broken.path)
+        seconds /= 2  # the first life was longer than those that followed: look for a moment in theirs
     raise AssertionError(f"only {hits} of {kills} kills came in time")
 
 
