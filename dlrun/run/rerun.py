@@ -21,8 +21,8 @@ OWN_PLACE = {"dir": None, "name": None, "overwrite": False}  # what belongs to t
 def rerun_command(word: str, overrides: Sequence[str], *, argv: Sequence[str], quiet: bool) -> int:
     """`dlrun rerun RUN | CONFIG.yaml [OVERRIDES]`. Returns the exit code."""
     path = Path(word).expanduser()
-    folder = path.parent if path.is_file() else find_run(word).path
-    own = Config.from_yaml(path) if path.is_file() else stored_config(find_run(word))
+    run = None if path.is_file() else find_run(word)
+    own, folder = (Config.from_yaml(path), path.parent) if run is None else (stored_config(run), run.path)
     config = overlay(elsewhere(own), overrides)
     before = repeated(StoredRun(folder).words or (), text_schema())
     return train(config, overrides=[*before, *overrides], argv=argv, screen=Screen(quiet=quiet)).exit_code
