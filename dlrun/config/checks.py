@@ -21,33 +21,33 @@ MISSING = "???"  # OmegaConf's word for a value that must be given
 
 
 def check(
-    values: dict[str, Any], menu: Schema, raws: dict[str, str] | None = None, skip: frozenset[str] = frozenset()
+    values: dict[str, Any], schema: Schema, raws: dict[str, str] | None = None, skip: frozenset[str] = frozenset()
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """The values in the types of their contracts and in the menu's order, with defaults filled in; and every problem.
+    """The values in the types of their contracts and in the schema's order, with defaults filled in; and every problem.
 
     `raws` are values as they were typed, by key. The groups in `skip` are known to be wrong already.
     """
-    values = respelled(values, menu)
-    sections, problems = _sections(values, menu, skip)
+    values = respelled(values, schema)
+    sections, problems = _sections(values, schema, skip)
     clean: dict[str, Any] = {}
     for group, option in sections.items():
         section = values.get(group)
         if not isinstance(section, dict):
             problems.append(Problem(group, f"is a section with keys, not {format_yaml(section)}."))
             continue
-        checked = _Section(option.keys, f"{group}.", raws or {}, menu)
+        checked = _Section(option.keys, f"{group}.", raws or {}, schema)
         clean[group] = checked.check(section)
         problems += checked.problems
     rest = {key: value for key, value in values.items() if key not in GROUPS}
-    top = _Section(menu.primary, "", raws or {}, menu)
+    top = _Section(schema.primary, "", raws or {}, schema)
     clean |= top.check(rest)
     problems += top.problems
     problems += combinations(clean, sections, {problem.key for problem in problems})
     return clean, problems
 
 
-def _sections(values: dict[str, Any], menu: Schema, skip: frozenset[str]) -> tuple[dict[str, Option], list[Problem]]:
-    """The menu of each section, by the component that it names."""
+def _sections(values: dict[str, Any], schema: Schema, skip: frozenset[str]) -> tuple[dict[str, Option], list[Problem]]:
+    """The schema of each section, by the component that it names."""
     found, problems = {}, []
     for group in NEEDED:
         if group in skip:
@@ -57,9 +57,9 @@ def _sections(values: dict[str, Any], menu: Schema, skip: frozenset[str]) -> tup
             problems.append(Problem(group, "is missing.", f"Choose one with {group}=OPTION."))
             continue
         name = section.get("name", "") if isinstance(section, dict) else ""
-        option = menu.section(group, name if isinstance(name, str) else "")
+        option = schema.section(group, name if isinstance(name, str) else "")
         if option is None:
-            names = sorted({menu.full(o).component for o in menu.options(group).values()} - {""})
+            names = sorted({schema.full(o).component for o in schema.options(group).values()} - {""})
             hint = did_you_mean(str(name), names) or f"Allowed: {', '.join(names)}."
             problems.append(Problem(f"{group}.name", f"there is no {group} {format_yaml(name)!r}.", hint))
             continue
@@ -68,10 +68,10 @@ def _sections(values: dict[str, Any], menu: Schema, skip: frozenset[str]) -> tup
 
 
 class _Section:
-    """The keys of one section (or the keys of no group, with an empty prefix) held against the menu."""
+    """The keys of one section (or the keys of no group, with an empty prefix) held against the schema."""
 
-    def __init__(self, keys: dict[str, Key], prefix: str, raws: dict[str, str], menu: Schema) -> None:
-        self.keys, self.prefix, self.raws, self.menu = keys, prefix, raws, menu
+    def __init__(self, keys: dict[str, Key], prefix: str, raws: dict[str, str], schema: Schema) -> None:
+        self.keys, self.prefix, self.raws, self.schema = keys, prefix, raws, schema
         self.problems: list[Problem] = []
         self.inner = {".".join(parts[:i]) for key in keys for parts in [key.split(".")] for i in range(1, len(parts))}
 
@@ -87,7 +87,7 @@ class _Section:
         return clean
 
     def _flat(self, values: dict[str, Any], path: str) -> Iterator[tuple[str, Any]]:
-        """Dotted keys with their values, down to where the menu has a contract."""
+        """Dotted keys with their values, down to where the schema has a contract."""
         for key, value in values.items():
             dotted = f"{path}{key}"
             if dotted in self.inner and isinstance(value, dict):
@@ -141,7 +141,7 @@ class _Section:
         dotted = self.prefix + key
         own = [self.prefix + k for k in self.keys if k != "name"]
         if group in COMPONENTS:
-            having = [n for n, o in self.menu.options(group).items() if key in self.menu.full(o).keys]
+            having = [n for n, o in self.schema.options(group).items() if key in self.schema.full(o).keys]
             name = self.keys["name"].default if "name" in self.keys else ""
             keys = f"Its keys: {', '.join(k for k in self.keys if k != 'name')}." if own else "It has no keys."
             hint = did_you_mean(dotted, own) or ("" if having else keys)
@@ -150,14 +150,14 @@ class _Section:
             return Problem(dotted, f"unknown key: {name} has none of this name." if having else "unknown key.", hint)
         if group:
             return Problem(dotted, "unknown key.", did_you_mean(dotted, own) or f"Its keys: {', '.join(self.keys)}.")
-        return Problem(dotted or "''", "unknown key.", nearest_key(dotted, self.menu))
+        return Problem(dotted or "''", "unknown key.", nearest_key(dotted, self.schema))
 
 
-def nearest_key(dotted: str, menu: Schema) -> str:
+def nearest_key(dotted: str, schema: Schema) -> str:
     """`Did you mean ...?` among all keys and groups there are; `lr` means optimizer.lr."""
-    if meant := keys_meant(dotted, all_keys(menu)):
+    if meant := keys_meant(dotted, all_keys(schema)):
         return f"Did you mean {' or '.join(meant[:3])}?"
-    return did_you_mean(dotted, all_keys(menu)) or "`dlrun --help` lists the groups and keys."
+    return did_you_mean(dotted, all_keys(schema)) or "`dlrun --help` lists the groups and keys."
 
 
 def _leaves(key: str, value: object) -> list[str]:

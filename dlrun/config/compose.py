@@ -58,8 +58,8 @@ def overlay(own: Config, overrides: Sequence[str], *, plugin_files: Sequence[str
     values = hide(own.to_dict(), kept)
     for word in draft.words:
         if word.is_group:
-            values[word.key] = base(draft.menu, ((word.key, word.value),))[word.key]
-        elif problem := put(values, word, draft.menu):
+            values[word.key] = base(draft.schema, ((word.key, word.value),))[word.key]
+        elif problem := put(values, word, draft.schema):
             draft.problems.append(problem)
     return draft.config(values, kept)
 
@@ -99,7 +99,7 @@ def literal_plugins(overrides: Iterable[str]) -> list[str]:
 class Draft:
     """Words on their way to a configuration: what is chosen, what is set, what is wrong so far."""
 
-    menu: Schema
+    schema: Schema
     words: list[Override]
     problems: list[Problem] = field(default_factory=list)
 
@@ -117,14 +117,14 @@ class Draft:
         """Without the words that name several values: each becomes a problem."""
         several = [word for word in self.words if word.is_sweep]
         rest = [word for word in self.words if not word.is_sweep]
-        return Draft(self.menu, rest, [*self.problems, *(_several(word, self.menu) for word in several)])
+        return Draft(self.schema, rest, [*self.problems, *(_several(word, self.schema) for word in several)])
 
     def values(self) -> dict[str, Any]:
         """Everything merged, before interpolation and checks. Raises `ConfigError` when files are at fault."""
-        values = copy.deepcopy(base(self.menu, tuple(self.choices.items())))
+        values = copy.deepcopy(base(self.schema, tuple(self.choices.items())))
         for word in self.words:
             if not word.is_group and not word.is_sweep:
-                problem = put(values, word, self.menu)
+                problem = put(values, word, self.schema)
                 self.problems += [problem] if problem else []
         return values
 
@@ -139,7 +139,7 @@ class Draft:
         values, unresolved = resolve(values)
         values = show(values, kept)
         raws = {word.key: word.raw for word in self.words if not word.is_group and word.raw == word.raw.strip("'\"")}
-        clean, wrong = check(values, self.menu, raws, self.wrong)
+        clean, wrong = check(values, self.schema, raws, self.wrong)
         known = {problem.key for problem in [*self.problems, *unresolved]}
         wrong = [problem for problem in wrong if problem.key not in known]
         return clean, [*self.problems, *unresolved, *wrong, *_unloaded(clean)]
@@ -161,39 +161,39 @@ def open_draft(
 ) -> Draft:
     """The words as a draft, read by the files and the plug-ins that they name. Raises `ConfigError`."""
     import_plugins(overrides, config_dir=config_dir, search_cwd=search_cwd, plugin_files=plugin_files)
-    menu = current_schema(config_dir, search_cwd)
+    schema = current_schema(config_dir, search_cwd)
     for key in map(key_of, overrides):
-        if menu.today(key) != key:
-            say_spelling(key, menu.today(key))
-    return read_draft(overrides, menu)
+        if schema.today(key) != key:
+            say_spelling(key, schema.today(key))
+    return read_draft(overrides, schema)
 
 
-def read_draft(overrides: Sequence[str], choices: Schema) -> Draft:
+def read_draft(overrides: Sequence[str], schema: Schema) -> Draft:
     """The words as a draft; what cannot be read is among its problems."""
-    words, problems = read_overrides(list(overrides), choices)
-    return Draft(choices, words, problems)
+    words, problems = read_overrides(list(overrides), schema)
+    return Draft(schema, words, problems)
 
 
 @lru_cache(maxsize=512)
-def base(choices: Schema, chosen: tuple[tuple[str, str | None], ...]) -> dict[str, Any]:
+def base(schema: Schema, chosen: tuple[tuple[str, str | None], ...]) -> dict[str, Any]:
     """All files for these options in one; do not change it. Raises `ConfigError`."""
     from dlrun.config.hydra.layers import merge
 
-    return merge(layers_of(choices, dict(chosen)))
+    return merge(layers_of(schema, dict(chosen)))
 
 
-def layers_of(choices: Schema, chosen: dict[str, str | None]) -> list[Any]:
+def layers_of(schema: Schema, chosen: dict[str, str | None]) -> list[Any]:
     """The stack of files for these options; an experiment that sweeps a group means its values for every option."""
     from dlrun.config.hydra.layers import merge, stack
 
-    layers = stack(chosen, choices)
+    layers = stack(chosen, schema)
     sweep = merge(layers).get("sweep")
     params = sweep.get("params") if isinstance(sweep, dict) else None
     swept = frozenset(params or ()) & frozenset(chosen) if isinstance(params, dict) else frozenset()
-    return stack(chosen, choices, swept) if swept else layers
+    return stack(chosen, schema, swept) if swept else layers
 
 
-def put(values: dict[str, Any], word: Override, choices: Schema) -> Problem | None:
+def put(values: dict[str, Any], word: Override, schema: Schema) -> Problem | None:
     """Set one value in place, as Hydra does: a dict is merged, everything else replaced."""
     from dlrun.config.hydra.layers import merge_into
 
@@ -214,14 +214,14 @@ def put(values: dict[str, Any], word: Override, choices: Schema) -> Problem | No
     elif isinstance(place, dict):
         merge_into(place, {last: new})
     else:
-        return Problem(word.key, "unknown key.", nearest_key(word.key, choices))
+        return Problem(word.key, "unknown key.", nearest_key(word.key, schema))
     return None
 
 
-def _several(word: Override, choices: Schema) -> Problem:
+def _several(word: Override, schema: Schema) -> Problem:
     """Several values without -m: a sweep, or a text with a comma in it."""
     hint = f"To run each of them: dlrun -m {word.text}"
-    contract = choices.contract(word.key)
+    contract = schema.contract(word.key)
     if contract and contract.takes_text:
         hint += f"  To mean the text: {word.key}={needs_quotes(word.raw)}"
     elif contract and contract.has("list"):

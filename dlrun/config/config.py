@@ -97,24 +97,24 @@ class Config(Section):
         return identity_of(self, current_schema())
 
     @classmethod
-    def stored(cls, values: Mapping[str, Any], choices: Schema) -> Config:
+    def stored(cls, values: Mapping[str, Any], schema: Schema) -> Config:
         """A configuration that was checked when it was stored; what is new since an older dlrun takes its default.
 
         One that cannot be checked any more (the plug-in of a component is not loaded) stays as it is.
         """
-        clean, problems = check(thaw(values), choices)
+        clean, problems = check(thaw(values), schema)
         return cls(values if problems else clean)
 
     @classmethod
-    def checked(cls, values: Mapping[str, Any], choices: Schema | None = None) -> Config:
+    def checked(cls, values: Mapping[str, Any], schema: Schema | None = None) -> Config:
         """A configuration from plain values. Raises `ConfigError` with every problem."""
-        clean, problems = check(thaw(values), choices or current_schema())
+        clean, problems = check(thaw(values), schema or current_schema())
         if problems:
             raise ConfigError(problems)
         return cls(clean)
 
     @classmethod
-    def from_yaml(cls, path: str | Path, choices: Schema | None = None) -> Config:
+    def from_yaml(cls, path: str | Path, schema: Schema | None = None) -> Config:
         """A run's config.yaml, fully checked.
 
         Keys that a later dlrun has added take their defaults. A component that nothing registered is named in the
@@ -123,17 +123,17 @@ class Config(Section):
         values = yamls.load(Path(path))
         if not isinstance(values, dict):
             raise ConfigError(Problem(str(path), "is not a configuration: it must be `key: value` lines."))
-        choices = choices or current_schema()
-        clean, problems = check(values, choices)
+        schema = schema or current_schema()
+        clean, problems = check(values, schema)
         if problems:
-            unknown = {problem.key: problem for problem in not_registered(values, choices)}
+            unknown = {problem.key: problem for problem in not_registered(values, schema)}
             raise ConfigError([unknown.get(problem.key, problem) for problem in problems])
         return cls(clean)
 
 
-def identity_of(config: Config, choices: Schema) -> str:
-    """`Config.identity` by the contracts of this menu: for many configurations it need not be looked up each time."""
-    told = {key: value for key, value in config.flat().items() if choices.effect(key, config).changes_result}
+def identity_of(config: Config, schema: Schema) -> str:
+    """`Config.identity` by the contracts of this schema: for many configurations it need not be looked up each time."""
+    told = {key: value for key, value in config.flat().items() if schema.effect(key, config).changes_result}
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -142,14 +142,14 @@ def current_schema(config_dir: str | Path | None = None, search_cwd: bool = True
     return read_schema(config_dirs(config_dir, search_cwd), signature_options())
 
 
-def not_registered(values: Mapping[str, Any], choices: Schema) -> list[Problem]:
+def not_registered(values: Mapping[str, Any], schema: Schema) -> list[Problem]:
     """The components of a run that there are not here: plug-ins brought them, in all likelihood."""
     problems = []
     plugins = values.get("plugins") or []
     known = f" This run was made with plugins={plugins}." if plugins else ""
     for group in COMPONENTS:
         name = (values.get(group) or {}).get("name") if isinstance(values.get(group), Mapping) else None
-        if name is not None and choices.section(group, str(name)) is None:
+        if name is not None and schema.section(group, str(name)) is None:
             message = f"the {group} {name!r} is not one of dlrun's; it came from a plug-in.{known}"
             problems.append(Problem(f"{group}.name", message, "Give the file that defines it: --plugin FILE."))
     return problems

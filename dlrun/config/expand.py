@@ -47,14 +47,14 @@ class Expansion:
     swept: dict[str, Space]
     jobs: list[Job]
     config: Config
-    menu: Schema = field(repr=False)
+    schema: Schema = field(repr=False)
     left_out: tuple[str, ...] = ()
     repeated: tuple[str, ...] = ()  # words of swept keys that were given more than once
 
     def job(self, values: Mapping[str, Any]) -> Job:
         """The job with these values of the swept keys (plain values, as `swept` has them)."""
         words = tuple(f"{key}={as_text(value)}" for key, value in values.items())
-        return make_job(self.menu, self.overrides, words, dict(values))
+        return make_job(self.schema, self.overrides, words, dict(values))
 
 
 def expand(
@@ -92,7 +92,7 @@ def params(draft: Draft) -> dict[str, Any]:
         return {}
     section = values.get("sweep")
     found = section.get("params") if isinstance(section, dict) else None
-    return {draft.menu.today(key): value for key, value in found.items()} if isinstance(found, dict) else {}
+    return {draft.schema.today(key): value for key, value in found.items()} if isinstance(found, dict) else {}
 
 
 def _sweeps_itself(draft: Draft) -> bool:
@@ -107,7 +107,7 @@ def expand_draft(draft: Draft) -> Expansion:
     fixed, own = _own(draft)
     if draft.problems:
         first = tuple(f"{key}={_first(value)}" for key, value in own)
-        raise ConfigError(list(dict.fromkeys([*draft.problems, *make_job(draft.menu, fixed, first, {}).problems])))
+        raise ConfigError(list(dict.fromkeys([*draft.problems, *make_job(draft.schema, fixed, first, {}).problems])))
     grids = [(key, value) for key, value in own if isinstance(value, Choices)]
     space: dict[str, Any] = {key: _space(value) for key, value in own}
     rows: Rows = {}
@@ -124,9 +124,9 @@ def expand_draft(draft: Draft) -> Expansion:
     ranges = {key: v for key, v in space.items() if isinstance(v, Distribution)}
     sample = tuple(f"{key}={as_text(v.low)}" for key, v in ranges.items())
     if not sample:
-        jobs = [make_job(draft.menu, fixed, texts, values) for texts, values in rows.items()]
+        jobs = [make_job(draft.schema, fixed, texts, values) for texts, values in rows.items()]
     else:
-        jobs = some_jobs(draft.menu, fixed, rows, sample)
+        jobs = some_jobs(draft.schema, fixed, rows, sample)
         try_the_tops(draft, fixed, rows, jobs, ranges)
     config = next((job.config for job in jobs if job.config), None)
     if config is None:
@@ -134,15 +134,15 @@ def expand_draft(draft: Draft) -> Expansion:
     if config.sweep.search == "grid" and sample:
         raise ConfigError([no_grid(key) for key, value in space.items() if isinstance(value, Distribution)])
     refuse_mixed(jobs, spaces if sample or config.sweep.search != "grid" else [])
-    space = {key: typed_space(key, value, jobs, draft.menu) for key, value in space.items()}
+    space = {key: typed_space(key, value, jobs, draft.schema) for key, value in space.items()}
     if config.sweep.search == "grid":
-        return Expansion(fixed, space, jobs, config, draft.menu, repeated=tuple(repeated))
+        return Expansion(fixed, space, jobs, config, draft.schema, repeated=tuple(repeated))
     bad = impossible_values(jobs)
     if bad and not config.sweep.skip_invalid:
         raise ConfigError(name_problems(bad, jobs))
     space = {key: without_values(bad, key, value) for key, value in space.items()}
     left_out = tuple(f"{key}={text}" for key, text in bad)
-    return Expansion(fixed, space, [], config, draft.menu, left_out, tuple(repeated))
+    return Expansion(fixed, space, [], config, draft.schema, left_out, tuple(repeated))
 
 
 def _own(draft: Draft) -> tuple[tuple[str, ...], list[tuple[str, Choices | Distribution]]]:
@@ -158,19 +158,19 @@ def _own(draft: Draft) -> tuple[tuple[str, ...], list[tuple[str, Choices | Distr
 
 def _inner(draft: Draft, fixed: tuple[str, ...], texts: tuple[str, ...]) -> list[tuple[str, Choices | Distribution]]:
     """What the experiment of these words sweeps by itself (`-m experiment=a,b` may have two that do)."""
-    found = params(read_draft((*fixed, *texts), draft.menu))
+    found = params(read_draft((*fixed, *texts), draft.schema))
     given = {word.key for word in draft.words}
-    return [(key, read_param(key, value, draft.menu)) for key, value in found.items() if key not in given]
+    return [(key, read_param(key, value, draft.schema)) for key, value in found.items() if key not in given]
 
 
-def read_param(key: str, value: object, choices: Schema) -> Choices | Distribution:
+def read_param(key: str, value: object, schema: Schema) -> Choices | Distribution:
     """The values of one key of `sweep.params`: a list, or a text in the grammar of `-m`. Raises `ConfigError`."""
     if value in ([], {}, None):
         raise ConfigError(Problem(f"sweep.params.{key}", "has no values."))
     if isinstance(value, list):
-        words = [read_word(f"{key}={'null' if item is None else as_text(item)}", choices)[0] for item in value]
+        words = [read_word(f"{key}={'null' if item is None else as_text(item)}", schema)[0] for item in value]
         return Choices(tuple(word.value for word in words), tuple(as_text(word.value) for word in words))
-    word = read_word(f"{key}={value if isinstance(value, str) else as_text(value)}", choices)[0]
+    word = read_word(f"{key}={value if isinstance(value, str) else as_text(value)}", schema)[0]
     return word.value if word.is_sweep else Choices((word.value,), (as_text(word.value),))
 
 

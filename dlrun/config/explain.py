@@ -29,7 +29,7 @@ class Origin:
 def provenance(draft: Draft) -> dict[str, list[Origin]]:
     """For each dotted key everyone who set it, in order: the last one's value holds. Raises `ConfigError`."""
     origins: dict[str, list[Origin]] = {}
-    for layer in layers_of(draft.menu, draft.choices):
+    for layer in layers_of(draft.schema, draft.choices):
         _record(origins, layer.source, layer.values, "")
     for word in draft.words:
         if not word.is_group and not word.is_sweep:
@@ -56,23 +56,23 @@ def explain(word: str, draft: Draft) -> str:
     """What KEY, GROUP or GROUP=OPTION is, as text. Raises `ConfigError` when it is nothing."""
     left, equals, right = word.partition("=")
     if left in GROUPS:
-        return _explain_option(left, right, draft.menu) if equals else _explain_group(left, draft)
-    return _explain_key(draft.menu.today(left), draft)
+        return _explain_option(left, right, draft.schema) if equals else _explain_group(left, draft)
+    return _explain_key(draft.schema.today(left), draft)
 
 
 def _explain_group(group: str, draft: Draft) -> str:
-    usual, text = draft.menu.groups[group]
+    usual, text = draft.schema.groups[group]
     chosen = draft.choices.get(group, usual)
     lines = [f"{group}: {text}", f"  now     {group}={chosen}", f"  usual   {group}={usual}", "", "options:"]
-    return "\n".join([*lines, *list_options(group, draft.menu)])
+    return "\n".join([*lines, *list_options(group, draft.schema)])
 
 
-def _explain_option(group: str, name: str, menu: Schema) -> str:
-    options = menu.options(group)
+def _explain_option(group: str, name: str, schema: Schema) -> str:
+    options = schema.options(group)
     if name not in options:
         hint = did_you_mean(name, options) or f"Allowed: {', '.join(options)}."
         raise ConfigError(Problem(group, f"there is no option {name!r}.", hint))
-    option = menu.full(options[name])
+    option = schema.full(options[name])
     lines = [f"{group}={name}: {option.description}", f"  file      {option.source}"]
     if option.command:
         lines.append(f"  example   {option.command}")
@@ -88,23 +88,23 @@ def _explain_option(group: str, name: str, menu: Schema) -> str:
 
 def _explain_key(dotted: str, draft: Draft) -> str:
     """A key: its meaning, type and default, and the story of its value."""
-    menu = draft.menu
+    schema = draft.schema
     group, _, rest = dotted.partition(".")
     values = draft.values()
-    info, owner = _find(dotted, values, menu)
+    info, owner = _find(dotted, values, schema)
     if info is None:
-        below = [key for key in menu.primary if key.startswith(f"{dotted}.")]
+        below = [key for key in schema.primary if key.startswith(f"{dotted}.")]
         if below:
-            return "\n".join([f"{dotted}: a section of keys", *key_table([menu.primary[k] for k in below], "")])
-        inner = _subsection(dotted, values, menu)
+            return "\n".join([f"{dotted}: a section of keys", *key_table([schema.primary[k] for k in below], "")])
+        inner = _subsection(dotted, values, schema)
         if inner:
             return "\n".join([f"{dotted}: a section of keys", *key_table(inner, f"{group}.")])
-        raise ConfigError(Problem(dotted, "unknown key.", nearest_key(dotted, menu)))
+        raise ConfigError(Problem(dotted, "unknown key.", nearest_key(dotted, schema)))
     lines = [f"{dotted}: {info.help}" if info.help else dotted]
     present = _get(values, dotted)
     origins = provenance(draft).get(dotted, [])
-    if owner is not None and group in COMPONENTS and _component(values, group) != menu.full(owner).component:
-        others = [n for n, o in menu.options(group).items() if rest in menu.full(o).keys]
+    if owner is not None and group in COMPONENTS and _component(values, group) != schema.full(owner).component:
+        others = [n for n, o in schema.options(group).items() if rest in schema.full(o).keys]
         lines.append(
             f"  belongs   to {', '.join(f'{group}={n}' for n in others)}; now {group}={_component(values, group)}"
         )
@@ -122,23 +122,23 @@ def _explain_key(dotted: str, draft: Draft) -> str:
     return "\n".join(lines)
 
 
-def _find(dotted: str, values: dict[str, Any], menu: Schema) -> tuple[Key | None, Option | None]:
-    """The menu's line for a key: that of the present component, else that of the first option that has one."""
-    if dotted in menu.primary:
-        return menu.primary[dotted], None
+def _find(dotted: str, values: dict[str, Any], schema: Schema) -> tuple[Key | None, Option | None]:
+    """The schema's line for a key: that of the present component, else that of the first option that has one."""
+    if dotted in schema.primary:
+        return schema.primary[dotted], None
     group, _, rest = dotted.partition(".")
     if group not in GROUPS or group == "experiment":
         return None, None
-    present = menu.section(group, _component(values, group))
-    for option in [*([present] if present else []), *map(menu.full, menu.options(group).values())]:
+    present = schema.section(group, _component(values, group))
+    for option in [*([present] if present else []), *map(schema.full, schema.options(group).values())]:
         if rest in option.keys:
             return option.keys[rest], option
     return None, None
 
 
-def _subsection(dotted: str, values: dict[str, Any], menu: Schema) -> list[Key]:
+def _subsection(dotted: str, values: dict[str, Any], schema: Schema) -> list[Key]:
     group, _, rest = dotted.partition(".")
-    present = menu.section(group, _component(values, group)) if group in GROUPS and group != "experiment" else None
+    present = schema.section(group, _component(values, group)) if group in GROUPS and group != "experiment" else None
     return [key for name, key in present.keys.items() if name.startswith(f"{rest}.")] if present else []
 
 

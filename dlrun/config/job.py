@@ -30,10 +30,10 @@ class Job:
         return " ".join(self.overrides[len(fixed) :])
 
 
-def make_job(choices: Schema, fixed: tuple[str, ...], swept: tuple[str, ...], values: dict[str, Any]) -> Job:
+def make_job(schema: Schema, fixed: tuple[str, ...], swept: tuple[str, ...], values: dict[str, Any]) -> Job:
     """One job: composed, checked and frozen."""
     words = (*fixed, *swept)
-    clean, problems = read_draft(words, choices).checked()
+    clean, problems = read_draft(words, schema).checked()
     config = None if problems else without_params(Config(clean))
     return Job(words, values, config, problems)
 

@@ -16,7 +16,7 @@ TRIED = 300  # jobs that are composed to find a search's impossible values: a se
 SETTINGS = ("search", "trials", "pruner", "target", "executor", "workers", "name")  # that a sweep has once
 
 
-def some_jobs(choices: Schema, fixed: tuple[str, ...], rows: Rows, sample: tuple[str, ...]) -> list[Job]:
+def some_jobs(schema: Schema, fixed: tuple[str, ...], rows: Rows, sample: tuple[str, ...]) -> list[Job]:
     """Some of a search's jobs: if a value can be in a possible one, it is in one of these, unless that takes too many.
 
     First one that is possible, then for each value the jobs that differ the least from that.
@@ -28,7 +28,7 @@ def some_jobs(choices: Schema, fixed: tuple[str, ...], rows: Rows, sample: tuple
         texts = order.popleft()
         if jobs and good.issuperset(texts):
             continue
-        jobs.append(make_job(choices, fixed, (*texts, *sample), rows[texts]))
+        jobs.append(make_job(schema, fixed, (*texts, *sample), rows[texts]))
         if jobs[-1].config and not good:
             order = deque(_nearest(order, texts))
         good.update(texts if jobs[-1].config else ())
@@ -67,14 +67,14 @@ def without_values(bad: list[tuple[str, str]], key: str, space: Space) -> Space:
     return [v for v in space if (key, as_text(v)) not in bad] if isinstance(space, list) else space
 
 
-def typed_space(key: str, value: Space, jobs: list[Job], choices: Schema) -> Space:
+def typed_space(key: str, value: Space, jobs: list[Job], schema: Schema) -> Space:
     """A range over whole numbers where the key is one, in every option that the jobs choose."""
     if not isinstance(value, Distribution):
         return value
     group, _, inner = key.partition(".")
     chosen = {str(job.config.get(f"{group}.name")) for job in jobs if job.config}
-    sections = [section for name in sorted(chosen) if group in GROUPS and (section := choices.section(group, name))]
-    known = [info.contract for section in sections if (info := section.keys.get(inner))] or [choices.contract(key)]
+    sections = [section for name in sorted(chosen) if group in GROUPS and (section := schema.section(group, name))]
+    known = [info.contract for section in sections if (info := section.keys.get(inner))] or [schema.contract(key)]
     if all(contract and contract.has("int") and not contract.has("float") for contract in known):
         return replace(value, low=int(value.low), high=int(value.high), integer=True)
     return value
@@ -89,7 +89,7 @@ def try_the_tops(
         return
     tops = tuple(f"{key}={as_text(value.high)}" for key, value in ranges.items())
     words = good.overrides[len(fixed) : len(good.overrides) - len(tops)]
-    if problems := make_job(draft.menu, fixed, (*words, *tops), rows[words]).problems:
+    if problems := make_job(draft.schema, fixed, (*words, *tops), rows[words]).problems:
         raise ConfigError(problems)
 
 

@@ -177,7 +177,7 @@ def trials_today(sweep: SweepDir, expansion: Expansion) -> list[Job]:
 
 def same_words(job: FrozenJob, expansion: Expansion) -> bool:
     """Was the job asked for by the fixed words of this command, as far as they change its result?"""
-    then, now = (job_words(fixed, job.swept, expansion.menu) for fixed in (job.fixed, expansion.overrides))
+    then, now = (job_words(fixed, job.swept, expansion.schema) for fixed in (job.fixed, expansion.overrides))
     return then == now
 
 

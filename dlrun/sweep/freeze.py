@@ -87,7 +87,7 @@ class KnownJobs:
 
 def freeze_jobs(sweep: SweepDir, expansion: Expansion, jobs: Iterable[Job]) -> Frozen:
     """The frozen job for each of these, in order, and which of them are stale. New ones enter the sweep."""
-    known = KnownJobs(sweep, expansion.menu)
+    known = KnownJobs(sweep, expansion.schema)
     keys, fixed = list(expansion.swept), expansion.overrides
     frozen = Frozen()
     data: dict[str, str] = {}  # hashes by dataset section: most jobs share one
@@ -119,7 +119,7 @@ def new_job(
 ) -> FrozenJob:
     """Freeze one job as it is composed now, with the flags and the folder of the sweep's present command."""
     values = job.config.to_dict() if job.config else {}
-    identity = identity_of(job.config, expansion.menu) if job.config else ""
+    identity = identity_of(job.config, expansion.schema) if job.config else ""
     invalid = "; ".join(str(problem) for problem in job.problems) if not job.config else ""
     return FrozenJob(
         slug, expansion.overrides, dict(job.swept), job.overrides, values, identity, data, trial, invalid,

@@ -25,11 +25,11 @@ def folder_of(expansion: Expansion, settings: Mapping[str, Any]) -> Path:
         return Path(settings["dir"]).expanduser()
     if settings["name"]:
         return default_path(settings["name"])
-    words = words_that_count(expansion.overrides, expansion.menu)
+    words = words_that_count(expansion.overrides, expansion.schema)
     name = sweep_name(words, expansion.swept, settings["search"])
     if not (SWEEPS / name / "sweep.yaml").is_file():
         for file in sorted(SWEEPS.glob("*/sweep.yaml")):
-            if name_of(file, words, expansion.menu) == name:
+            if name_of(file, words, expansion.schema) == name:
                 return file.parent
     return SWEEPS / name
 

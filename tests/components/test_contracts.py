@@ -1,4 +1,4 @@
-"""The YAML is the menu, the signature the kitchen: for every registered component both say the same."""
+"""For every registered component the YAML file and the signature say the same."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dlrun.config.schema.schema import COMPONENTS, config_dirs, read_schema
 from dlrun.objectives.metrics import metric_for
 from dlrun.spec import TASKS, DataSpec
 
-MENU = read_schema(config_dirs())
+SCHEMA = read_schema(config_dirs())
 ALL = [(kind, name) for kind in COMPONENTS for name in TABLES[kind].builtin]
 
 
@@ -30,7 +30,7 @@ def parameters(kind: str, name: str, stated: Iterable[str]) -> dict[str, tuple[A
 
 @pytest.mark.parametrize(("kind", "name"), ALL)
 def test_keys_and_defaults_are_the_signatures(kind: str, name: str) -> None:
-    option = MENU.section(kind, name)
+    option = SCHEMA.section(kind, name)
     assert option is not None, f"conf/{kind} has no file for {name}"
     stated = {key: yamls.loads(info.default, key) for key, info in option.keys.items() if key != "name"}
     signature = parameters(kind, name, stated)
@@ -43,7 +43,7 @@ def test_keys_and_defaults_are_the_signatures(kind: str, name: str) -> None:
 
 @pytest.mark.parametrize(("kind", "name"), ALL)
 def test_every_contract_fits_its_annotation(kind: str, name: str) -> None:
-    option = MENU.section(kind, name)
+    option = SCHEMA.section(kind, name)
     assert option is not None
     component = TABLES[kind].get(name)
     for key, (_, annotation) in parameters(kind, name, option.keys).items():
@@ -85,8 +85,8 @@ def literal_fits(value: Any, other: Alternative) -> bool:
 
 def test_every_option_picks_a_registered_component() -> None:
     for kind in COMPONENTS:
-        for name, option in MENU.options(kind).items():
-            component = MENU.full(option).component
+        for name, option in SCHEMA.options(kind).items():
+            component = SCHEMA.full(option).component
             assert component in TABLES[kind].builtin or (kind, component) == ("loss", "auto"), (kind, name)
 
 

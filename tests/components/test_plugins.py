@@ -89,11 +89,11 @@ def test_it_is_checked_like_the_built_in_ones(folder: Path) -> None:
 
 
 def test_it_is_listed_and_explained(folder: Path) -> None:
-    choices = open_draft(["plugins=[mine.py]"]).menu
-    assert "my_net" in list_page("models", choices)
-    assert "A net of my own." in list_page("models", choices)
-    assert "With a long story" not in list_page("models", choices)
-    draft = read_draft(["model=my_net"], choices)
+    schema = open_draft(["plugins=[mine.py]"]).schema
+    assert "my_net" in list_page("models", schema)
+    assert "A net of my own." in list_page("models", schema)
+    assert "With a long story" not in list_page("models", schema)
+    draft = read_draft(["model=my_net"], schema)
     assert "model.rate=0.5" in explain("model=my_net", draft)
     assert "float" in explain("model.rate", draft)
 

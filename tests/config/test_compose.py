@@ -357,9 +357,9 @@ def test_every_file_states_a_contract_for_every_key() -> None:
 
 
 def test_every_file_begins_with_its_command_and_a_line_on_what_it_is() -> None:
-    choices = read_schema(config_dirs())
+    schema = read_schema(config_dirs())
     for group in GROUPS:
-        for name, option in choices.options(group).items():
+        for name, option in schema.options(group).items():
             assert option.command.startswith("dlrun"), option.source
             assert option.description, option.source
             if group == "experiment":
@@ -367,11 +367,11 @@ def test_every_file_begins_with_its_command_and_a_line_on_what_it_is() -> None:
 
 
 def test_every_option_composes_with_the_values_that_its_file_states() -> None:
-    choices = read_schema(config_dirs())
+    schema = read_schema(config_dirs())
     for group in GROUPS:
-        for name in choices.options(group):
-            values = merge(layers_of(choices, {group: name}))
-            draft = read_draft([f"{group}={name}"], choices)
+        for name in schema.options(group):
+            values = merge(layers_of(schema, {group: name}))
+            draft = read_draft([f"{group}={name}"], schema)
             clean, found = draft.checked()
             apart = {"model", "loss", "model.output_activation"}  # may not go with the usual data set
             assert [str(problem) for problem in found if problem.key not in apart] == []

@@ -12,7 +12,7 @@ from dlrun.config.schema.effects import EFFECTS, RESULT
 from dlrun.config.schema.pages import help_page, list_page
 from dlrun.config.schema.schema import COMPONENTS, GROUPS, Schema, config_dirs, read_schema
 
-MENU = read_schema(config_dirs())
+SCHEMA = read_schema(config_dirs())
 
 
 def test_facts_follow_the_contract() -> None:
@@ -53,22 +53,22 @@ def test_other_facts_make_it_a_remark(text: str) -> None:
     ],
 )  # fmt: skip
 def test_every_key_has_the_effect_of_its_contract(effect: str, keys: str) -> None:
-    assert {key: MENU.effect(key).name for key in keys.split()} == dict.fromkeys(keys.split(), effect)
+    assert {key: SCHEMA.effect(key).name for key in keys.split()} == dict.fromkeys(keys.split(), effect)
 
 
 def test_a_key_of_another_version_changes_what_its_neighbours_change() -> None:
-    assert MENU.effect("sweep.of_a_later_version").name == "kept"
-    assert MENU.effect("logger.of_a_later_version").name == "shown"
+    assert SCHEMA.effect("sweep.of_a_later_version").name == "kept"
+    assert SCHEMA.effect("logger.of_a_later_version").name == "shown"
     for key in ("device.new", "trainer.new", "model.new", "new", "new.key"):
-        assert MENU.effect(key) == RESULT, key
+        assert SCHEMA.effect(key) == RESULT, key
 
 
 def test_one_key_of_a_group_has_one_effect_in_all_its_files() -> None:
     """So that it can be told from a word alone, whichever option is chosen."""
     for group in COMPONENTS:
         found: dict[str, set[str]] = {}
-        for option in MENU.options(group).values():
-            for key, info in MENU.full(option).keys.items():
+        for option in SCHEMA.options(group).values():
+            for key, info in SCHEMA.full(option).keys.items():
                 found.setdefault(key, set()).add(info.contract.effect.name if info.contract else "")
         assert {key: effects for key, effects in found.items() if len(effects) > 1} == {}, group
 
@@ -76,10 +76,10 @@ def test_one_key_of_a_group_has_one_effect_in_all_its_files() -> None:
 def test_a_component_of_a_plug_in_says_itself_what_its_keys_change() -> None:
     key = Key("workers", "4", "", parse_contract("int"))
     name = Key("name", "own", "", None)
-    menu = Schema(config_dirs(), (Option("dataset", "own", "own", keys={"name": name, "workers": key}),))
-    assert menu.effect("dataset.workers", {"dataset": {"name": "own"}}) == RESULT
-    assert menu.effect("dataset.workers", {"dataset": {"name": "mnist"}}).name == "speed"
-    assert menu.effect("dataset.workers") == RESULT  # which of them is not known
+    schema = Schema(config_dirs(), (Option("dataset", "own", "own", keys={"name": name, "workers": key}),))
+    assert schema.effect("dataset.workers", {"dataset": {"name": "own"}}) == RESULT
+    assert schema.effect("dataset.workers", {"dataset": {"name": "mnist"}}).name == "speed"
+    assert schema.effect("dataset.workers") == RESULT  # which of them is not known
 
 
 def test_a_file_that_restates_a_contract_inherits_its_effect(tmp_path: Path) -> None:
@@ -95,17 +95,17 @@ def test_a_file_that_restates_a_contract_inherits_its_effect(tmp_path: Path) -> 
     for name, text in files.items():
         (conf / name).parent.mkdir(parents=True, exist_ok=True)
         (conf / name).write_text(text)
-    menu = read_schema(config_dirs(conf))
-    own = menu.full(menu.options("trainer")["mine"]).keys["print_every"]
+    schema = read_schema(config_dirs(conf))
+    own = schema.full(schema.options("trainer")["mine"]).keys["print_every"]
     assert (str(own.contract), own.help, own.contract and own.contract.effect.name) == ("int >= 1", "seldom", "shown")
-    assert menu.effect("trainer.print_every").name == "shown"
-    assert menu.effect("dataset.workers", {"dataset": {"name": "mnist"}}).name == "speed"
-    assert {menu.full(menu.options("dataset")[n]).keys["workers"].default for n in ("mnist", "small")} == {"3", "0"}
-    assert menu.effect("run.name").name == "kept"
-    threads = menu.full(menu.options("device")["mine"]).keys["threads"].contract
+    assert schema.effect("trainer.print_every").name == "shown"
+    assert schema.effect("dataset.workers", {"dataset": {"name": "mnist"}}).name == "speed"
+    assert {schema.full(schema.options("dataset")[n]).keys["workers"].default for n in ("mnist", "small")} == {"3", "0"}
+    assert schema.effect("run.name").name == "kept"
+    threads = schema.full(schema.options("device")["mine"]).keys["threads"].contract
     assert threads is not None
     assert threads.effect.name == "shown"  # a file that states an effect means it
-    section = menu.section("trainer", "")
+    section = schema.section("trainer", "")
     assert section is not None
     assert (section.keys["epochs"].default, section.keys["print_every"].default) == (
         "20",
@@ -114,13 +114,13 @@ def test_a_file_that_restates_a_contract_inherits_its_effect(tmp_path: Path) -> 
 
 
 def test_effects_are_shown_in_words() -> None:
-    page = help_page(MENU, {}, {})
+    page = help_page(SCHEMA, {}, {})
     assert "auto: about 50 lines when piped (int >= 1 or auto; shown)\n" in page
     for effect in EFFECTS.values():
         assert f"\n  {effect.name:<8}  {effect.words}\n" in page
     assert "jsonl        One JSON object an epoch in metrics.jsonl, for other programs.  [changes only what is" in (
-        list_page("loggers", MENU)
+        list_page("loggers", SCHEMA)
     )
-    assert list_page("devices", MENU).splitlines()[0] == "  auto  CUDA if there is a GPU, then MPS, then the CPU."
+    assert list_page("devices", SCHEMA).splitlines()[0] == "  auto  CUDA if there is a GPU, then MPS, then the CPU."
     for group in GROUPS:
-        assert "changes the result" not in list_page(group, MENU)
+        assert "changes the result" not in list_page(group, SCHEMA)

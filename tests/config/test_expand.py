@@ -108,7 +108,7 @@ def test_equals_full_composition_by_hydra() -> None:
     with initialize_config_dir(str(builtin_conf()), version_base="1.3"):
         for job in found.jobs:
             theirs = OmegaConf.to_container(hydra_compose("dlrun_primary", list(job.overrides)))
-            assert read_draft(job.overrides, found.menu).values() == theirs
+            assert read_draft(job.overrides, found.schema).values() == theirs
     GlobalHydra.instance().clear()
 
 

@@ -100,33 +100,33 @@ def test_what_is_nothing_is_said(asked: str, said: str) -> None:
 
 
 def test_every_key_there_is_can_be_explained() -> None:
-    choices = read_schema(config_dirs())
-    draft = read_draft([], choices)
+    schema = read_schema(config_dirs())
+    draft = read_draft([], schema)
     for group in GROUPS:
-        for name, option in choices.options(group).items():
+        for name, option in schema.options(group).items():
             assert explain(f"{group}={name}", draft)
             for key in option.keys if group != "experiment" else ():
                 assert explain(f"{group}.{key}", draft)
 
 
 def test_lists(conf: Path) -> None:
-    choices = read_schema(config_dirs(conf))
-    assert "mlp" in list_page("models", choices)
-    assert "[takes: tabular, image]" in list_page("model", choices)
-    assert "expect: 97 %" in list_page("experiments", choices)
-    assert "classification" in list_page("metrics", choices)
-    assert all(f"{plural}:" in list_page(None, choices) for plural in GROUPS.values())
+    schema = read_schema(config_dirs(conf))
+    assert "mlp" in list_page("models", schema)
+    assert "[takes: tabular, image]" in list_page("model", schema)
+    assert "expect: 97 %" in list_page("experiments", schema)
+    assert "classification" in list_page("metrics", schema)
+    assert all(f"{plural}:" in list_page(None, schema) for plural in GROUPS.values())
     with pytest.raises(ConfigError, match="Did you mean datasets"):
-        list_page("dataset_s", choices)
+        list_page("dataset_s", schema)
 
 
 def test_help_names_every_group_option_and_common_key() -> None:
-    choices = read_schema(config_dirs())
-    text = help_page(choices, {"resume": "go on"}, {"--quiet": "say less"})
+    schema = read_schema(config_dirs())
+    text = help_page(schema, {"resume": "go on"}, {"--quiet": "say less"})
     for group in GROUPS:
-        for name in choices.options(group):
+        for name in schema.options(group):
             assert name in text
-    for key in [*choices.primary, "trainer.early_stop.patience", "device.precision", "checkpoint.keep"]:
+    for key in [*schema.primary, "trainer.early_stop.patience", "device.precision", "checkpoint.keep"]:
         assert f"  {key}=" in text
     assert "go on" in text
     assert "say less" in text
@@ -160,10 +160,10 @@ def test_completion(line: str, found: list[str]) -> None:
 
 
 def test_completion_for_bash_replaces_what_follows_the_last_break() -> None:
-    choices = read_schema(config_dirs())
-    assert complete("bash", "dlrun trainer=sm", choices, [], []) == ["smoke "]
-    assert complete("bash", "dlrun trainer.ep", choices, [], []) == ["trainer.epochs="]
-    assert "model=" in complete("fish", "dlrun ", choices, ["list"], [])
+    schema = read_schema(config_dirs())
+    assert complete("bash", "dlrun trainer=sm", schema, [], []) == ["smoke "]
+    assert complete("bash", "dlrun trainer.ep", schema, [], []) == ["trainer.epochs="]
+    assert "model=" in complete("fish", "dlrun ", schema, ["list"], [])
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -174,6 +174,6 @@ def test_completion_scripts_call_us(shell: str) -> None:
 
 
 def test_runs_are_offered_where_a_command_takes_one() -> None:
-    choices = read_schema(config_dirs())
-    assert complete("zsh", "dlrun resume la", choices, [], [], lambda: ["last", "other"]) == ["last"]
-    assert "trainer.epochs=" in complete("zsh", "dlrun resume last trainer.ep", choices, [], [], lambda: ["trainer.ep"])
+    schema = read_schema(config_dirs())
+    assert complete("zsh", "dlrun resume la", schema, [], [], lambda: ["last", "other"]) == ["last"]
+    assert "trainer.epochs=" in complete("zsh", "dlrun resume last trainer.ep", schema, [], [], lambda: ["trainer.ep"])

@@ -23,13 +23,13 @@ from dlrun.config.schema.schema import GROUPS, config_dirs, read_schema
 from dlrun.config.schema.yamls import dumps
 from dlrun.errors import ConfigError, Problem
 
-MENU = read_schema(config_dirs())
+SCHEMA = read_schema(config_dirs())
 DEFAULTS = compose().flat()
 KEYS = [key for key in DEFAULTS if key != "plugins" and not key.endswith(".name")]
 NUMBERS = [key for key in KEYS if isinstance(DEFAULTS[key], (int, float)) and not isinstance(DEFAULTS[key], bool)]
 BOOLS = [key for key in KEYS if isinstance(DEFAULTS[key], bool)]
 ALL_KEYS = (
-    {f"{g}.{k}" for g in GROUPS for o in MENU.options(g).values() for k in o.keys} | set(MENU.primary) | set(GROUPS)
+    {f"{g}.{k}" for g in GROUPS for o in SCHEMA.options(g).values() for k in o.keys} | set(SCHEMA.primary) | set(GROUPS)
 )
 
 # Text that people type, and text that lexers, YAML and interpolation stumble over.
@@ -109,7 +109,7 @@ WRONG = (
         lambda p: (f"{p[0]}={p[1]}", p[0])
     )
     | st.tuples(st.sampled_from(list(GROUPS)), WORD)
-    .filter(lambda p: p[1] not in MENU.options(p[0]) and p[1] != "null")
+    .filter(lambda p: p[1] not in SCHEMA.options(p[0]) and p[1] != "null")
     .map(lambda p: (f"{p[0]}={p[1]}", p[0]))
     | st.tuples(st.sampled_from(["hydra.", "hydra/"]), WORD).map(lambda p: (f"{p[0]}{p[1]}=1", f"{p[0]}{p[1]}"))
 )

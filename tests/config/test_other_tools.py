@@ -52,15 +52,15 @@ def test_ranges_as_other_tools_write_them(text: str, ours: str) -> None:
 
 
 def test_what_is_suggested_is_there() -> None:
-    menu = read_schema(config_dirs(search_cwd=False))
+    schema = read_schema(config_dirs(search_cwd=False))
     for group, options in OPTIONS.items():
         for words in options.values():
             for word in words.split():
                 key, _, option = word.partition("=")
-                assert option in menu.options(group) if key in menu.groups else menu.contract(key), word
+                assert option in schema.options(group) if key in schema.groups else schema.contract(key), word
     for key in KEYS.values():
-        assert key in menu.groups or menu.contract(key), key
+        assert key in schema.groups or schema.contract(key), key
     for key, words in VALUES.items():
-        contract = menu.contract(key)
+        contract = schema.contract(key)
         assert contract is not None
         assert set(words.values()) <= set(contract.words)

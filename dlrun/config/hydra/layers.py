@@ -20,7 +20,7 @@ from dlrun.config.schema.schema import COMPONENTS, GROUPS, PRIMARY, Schema, sett
 from dlrun.config.schema.words import respelled
 from dlrun.errors import ConfigError, Problem, did_you_mean
 
-Choices = dict[str, str | None]  # option by group
+GroupChoices = dict[str, str | None]  # option by group
 
 
 @dataclass(frozen=True)
@@ -36,37 +36,37 @@ class Settings:
     """A ./conf/dlrun.yaml: options that replace the primary config's, and values."""
 
     source: str
-    choices: Choices
+    choices: GroupChoices
     values: dict[str, Any]
 
 
-def stack(choices: Choices, menu: Schema, swept_by_experiment: frozenset[str] = frozenset()) -> list[Layer]:
+def stack(choices: GroupChoices, schema: Schema, swept_by_experiment: frozenset[str] = frozenset()) -> list[Layer]:
     """The layers for these options, weakest first. Raises `ConfigError`.
 
     A group in `choices` was chosen on the command line: it wins as a whole over the experiment's values for it,
     unless the experiment itself sweeps that group, so that its values are meant for every option.
     """
-    files, chosen = _files(choices, menu)
-    names = {group: {"name": _component(group, option, menu)} for group, option in chosen.items()}
+    files, chosen = _files(choices, schema)
+    names = {group: {"name": _component(group, option, schema)} for group, option in chosen.items()}
     layers: list[Layer] = []
     for path, package, from_experiment in files:
-        source, settings, usual = _reader(menu)
+        source, settings, usual = _reader(schema)
         option = source.option(path)
         values = _embed(source.values(path), package)
         if from_experiment:
             hidden = {group for group in choices if group not in swept_by_experiment}
             values = {key: value for key, value in values.items() if key not in hidden}
-        layers.append(Layer(option.source if option else path, respelled(values, menu, names)))
+        layers.append(Layer(option.source if option else path, respelled(values, schema, names)))
         if path == PRIMARY:
-            own = [(s.source, respelled(s.values, menu, names)) for s in settings]
-            layers += [Layer(name, _fitting(values, chosen, usual, menu)) for name, values in own]
+            own = [(s.source, respelled(s.values, schema, names)) for s in settings]
+            layers += [Layer(name, _fitting(values, chosen, usual, schema)) for name, values in own]
     return layers
 
 
-def _component(group: str, name: str | None, menu: Schema) -> str:
+def _component(group: str, name: str | None, schema: Schema) -> str:
     """The component of a group's option; empty where there is no such option."""
-    option = menu.options(group).get(name or "") if group in GROUPS else None
-    return menu.full(option).component if option else ""
+    option = schema.options(group).get(name or "") if group in GROUPS else None
+    return schema.full(option).component if option else ""
 
 
 def merge(layers: list[Layer]) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def merge_into(whole: dict[str, Any], values: dict[str, Any]) -> None:
             whole[key] = copy.deepcopy(value)
 
 
-def _files(choices: Choices, menu: Schema) -> tuple[list[tuple[str, str, bool]], Choices]:
+def _files(choices: GroupChoices, schema: Schema) -> tuple[list[tuple[str, str, bool]], GroupChoices]:
     """The files that Hydra's defaults lists lead to (path, package, is it the experiment's), and the options chosen."""
     from hydra._internal.defaults_list import create_defaults_list
     from hydra.core.override_parser.types import Override, OverrideType, ValueType
@@ -102,9 +102,11 @@ def _files(choices: Choices, menu: Schema) -> tuple[list[tuple[str, str, bool]],
     ]
     with hydra_rules():
         try:
-            found = create_defaults_list(_repository(menu), PRIMARY, overrides, prepend_hydra=False, skip_missing=False)
+            found = create_defaults_list(
+                _repository(schema), PRIMARY, overrides, prepend_hydra=False, skip_missing=False
+            )
         except MissingConfigException as error:
-            raise ConfigError(_missing(error, menu)) from None
+            raise ConfigError(_missing(error, schema)) from None
         except (HydraException, OmegaConfBaseException, ValueError, RecursionError) as error:
             text = "a loop of defaults" if isinstance(error, RecursionError) else " ".join(str(error).split())
             raise ConfigError(Problem("conf", f"the defaults lists cannot be followed: {text}")) from None
@@ -116,29 +118,29 @@ def _files(choices: Choices, menu: Schema) -> tuple[list[tuple[str, str, bool]],
 
 
 @lru_cache(maxsize=8)
-def _reader(menu: Schema) -> tuple[SchemaSource, list[Settings], Choices]:
-    """The source of a menu's files, the user's settings, and the options that are usual with these."""
-    settings = [_read_settings(menu, str(path)) for path in settings_files(menu.dirs)]
+def _reader(schema: Schema) -> tuple[SchemaSource, list[Settings], GroupChoices]:
+    """The source of a schema's files, the user's settings, and the options that are usual with these."""
+    settings = [_read_settings(schema, str(path)) for path in settings_files(schema.dirs)]
     usual = {group: option for s in settings for group, option in s.choices.items()}
-    source = SchemaSource(menu, usual)
-    primary = yamls.load(menu.primary_option.path) if menu.primary_option.path else {}
+    source = SchemaSource(schema, usual)
+    primary = yamls.load(schema.primary_option.path) if schema.primary_option.path else {}
     ours = {k: v for item in primary["defaults"] if isinstance(item, dict) for k, v in item.items()}
     return source, settings, {**ours, **usual}
 
 
 @lru_cache(maxsize=8)
-def _repository(menu: Schema) -> Any:
-    return repository(_reader(menu)[0])
+def _repository(schema: Schema) -> Any:
+    return repository(_reader(schema)[0])
 
 
-def _read_settings(menu: Schema, path: str) -> Settings:
+def _read_settings(schema: Schema, path: str) -> Settings:
     """A dlrun.yaml. A group's option may be given as `model: gru`, or in a `defaults` list as in any Hydra file."""
     from pathlib import Path
 
     source = short_path(Path(path))
     values = yamls.load(Path(path)) or {}
     check_file(values, source)
-    choices: Choices = {}
+    choices: GroupChoices = {}
     for item in values.pop("defaults", []):
         if isinstance(item, dict):
             choices.update({key.split()[-1].lstrip("/"): option for key, option in item.items()})
@@ -149,13 +151,13 @@ def _read_settings(menu: Schema, path: str) -> Settings:
     for group, option in choices.items():
         if group not in GROUPS:
             raise ConfigError(Problem(source, f"there is no group {group!r}.", did_you_mean(group, GROUPS)))
-        if option is not None and option not in menu.options(group):
-            hint = did_you_mean(option, menu.options(group)) or f"Allowed: {', '.join(menu.options(group))}."
+        if option is not None and option not in schema.options(group):
+            hint = did_you_mean(option, schema.options(group)) or f"Allowed: {', '.join(schema.options(group))}."
             raise ConfigError(Problem(source, f"there is no {group} option {option!r}.", hint))
     return Settings(source, choices, values)
 
 
-def _fitting(values: dict[str, Any], chosen: Choices, usual: Choices, menu: Schema) -> dict[str, Any]:
+def _fitting(values: dict[str, Any], chosen: GroupChoices, usual: GroupChoices, schema: Schema) -> dict[str, Any]:
     """The settings that hold with the chosen options.
 
     Settings are written for the usual options. Where another one is chosen, what that option says itself holds:
@@ -164,10 +166,10 @@ def _fitting(values: dict[str, Any], chosen: Choices, usual: Choices, menu: Sche
     """
     fitting = dict(values)
     for group in GROUPS:
-        option = menu.options(group).get(chosen.get(group) or "")
+        option = schema.options(group).get(chosen.get(group) or "")
         if option is None or chosen[group] == usual.get(group) or not isinstance(values.get(group), dict):
             continue
-        chain = list(menu.chain(option))
+        chain = list(schema.chain(option))
         names = [o.name for o in chain]
         common = names.index(usual[group] or "") if usual.get(group) in names else None
         if common is None and group in COMPONENTS:
@@ -194,14 +196,14 @@ def _embed(values: dict[str, Any], package: str) -> dict[str, Any]:
     return values
 
 
-def _missing(error: Any, menu: Schema) -> Problem:
+def _missing(error: Any, schema: Schema) -> Problem:
     """What a `defaults` list names that is not there."""
     where = re.search(r"In '([^']+)'", str(error))
     group, _, name = str(error.missing_cfg_file).partition("/")
-    option = _reader(menu)[0].option(where[1]) if where else None
+    option = _reader(schema)[0].option(where[1]) if where else None
     source = option.source if option else "conf"
     if group not in GROUPS:
         return Problem(source, f"`defaults` names {error.missing_cfg_file!r}, which is not there.")
-    known: dict[str, Option] = menu.options(group)
+    known: dict[str, Option] = schema.options(group)
     hint = did_you_mean(name, known) or f"Allowed: {', '.join(known)}."
     return Problem(source, f"`defaults` names the {group} option {name!r}, which is not there.", hint)

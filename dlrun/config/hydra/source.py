@@ -1,4 +1,4 @@
-"""The menu as a source of files for Hydra: where an option's YAML is, what it says, and what its `defaults` name."""
+"""The schema as a source of files for Hydra: where an option's YAML is, what it says, and what its `defaults` name."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from dlrun.errors import ConfigError, Problem
 class SchemaSource(ConfigSource):
     """Hydra asks it for groups, options and `defaults` lists; the values it never sees (`values` has them)."""
 
-    def __init__(self, menu: Schema, usual: dict[str, str | None]) -> None:
-        self.menu, self.usual = menu, usual
-        self.provider, self.path = "dlrun", ", ".join(str(d) for d in menu.dirs)
+    def __init__(self, schema: Schema, usual: dict[str, str | None]) -> None:
+        self.schema, self.usual = schema, usual
+        self.provider, self.path = "dlrun", ", ".join(str(d) for d in schema.dirs)
         self._texts: dict[str, tuple[dict[str, Any], str | None]] = {}
 
     def __deepcopy__(self, memo: object) -> SchemaSource:
-        """Itself: Hydra's repository copies its sources, and a copied menu would not see files that are added."""
+        """Itself: Hydra's repository copies its sources, and a copied schema would not see files that are added."""
         return self
 
     @staticmethod
@@ -38,9 +38,9 @@ class SchemaSource(ConfigSource):
         """The option that a path such as `optimizer/sgd` or `dlrun_primary` names."""
         name = config_path.removesuffix(".yaml")
         if name == PRIMARY:
-            return self.menu.primary_option
+            return self.schema.primary_option
         group, _, rest = name.partition("/")
-        return self.menu.options(group).get(rest) if group in GROUPS else None
+        return self.schema.options(group).get(rest) if group in GROUPS else None
 
     def values(self, config_path: str) -> dict[str, Any]:
         """What the file says, without its `defaults`; do not change it."""
@@ -83,7 +83,7 @@ class SchemaSource(ConfigSource):
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         """The options of a group."""
-        return list(self.menu.options(config_path)) if config_path in GROUPS else []
+        return list(self.schema.options(config_path)) if config_path in GROUPS else []
 
 
 def _read_option(option: Option) -> tuple[dict[str, Any], str | None]:

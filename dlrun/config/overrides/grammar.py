@@ -54,36 +54,36 @@ class Override:
         return isinstance(self.value, (Choices, Distribution))
 
 
-def read_overrides(texts: list[str], menu: Schema) -> tuple[list[Override], list[Problem]]:
+def read_overrides(texts: list[str], schema: Schema) -> tuple[list[Override], list[Problem]]:
     """Every word, read; and what is wrong with those that cannot be."""
     words: list[Override] = []
     problems: list[Problem] = []
     for text in texts:
         try:
-            words += read_word(text, menu)
+            words += read_word(text, schema)
         except ConfigError as error:
             problems += error.problems
     return words, problems
 
 
-def read_word(text: str, menu: Schema) -> list[Override]:
+def read_word(text: str, schema: Schema) -> list[Override]:
     """One override (two for `device=cuda:1`). Raises `ConfigError`."""
     if appended := re.fullmatch(r"\s*([A-Za-z_][\w.-]*)\+(=.*)", text, re.DOTALL):
-        return _appended(text, *read_word("".join(appended.groups()), menu))
+        return _appended(text, *read_word("".join(appended.groups()), schema))
     sign, key, raw = _split(text)
     if not is_unicode(text):  # a byte of another encoding, on the command line or in a file's name
         raise ConfigError(Problem(ascii(key)[1:-1], f"{raw or text!a} is not UTF-8, so no file of a run can hold it."))
     _refuse_hydra(key)
-    text, key = text.replace(key, menu.today(key), 1), menu.today(key)
+    text, key = text.replace(key, schema.today(key), 1), schema.today(key)
     if sign == "~":
-        return [_deletion(text, key, menu)]
+        return [_deletion(text, key, schema)]
     if raw is None:
         raise ConfigError(Problem(text, "is not KEY=VALUE."))
     value = read_value(raw)
     if isinstance(value, ConfigError):
         raise ConfigError(Problem(key, str(value.problems[0].message), value.problems[0].hint))
     if key in GROUPS:
-        return list(_choice(Override(text, key, _glob(value, key, menu), raw), menu))
+        return list(_choice(Override(text, key, _glob(value, key, schema), raw), schema))
     if key.removesuffix(".name") in COMPONENTS and key.endswith(".name"):
         group = key.removesuffix(".name")
         raise ConfigError(Problem(key, f"the {group} is chosen by its group.", f"Write {group}={raw.strip()}"))
@@ -125,41 +125,41 @@ def _refuse_hydra(key: str) -> None:
     raise ConfigError(Problem(key, "dlrun does not run under hydra.main, so it has no hydra.* settings.", hint))
 
 
-def _deletion(text: str, key: str, menu: Schema) -> Override:
+def _deletion(text: str, key: str, schema: Schema) -> Override:
     """`~scheduler` means no scheduler; other keys cannot be taken away."""
     if key in OFF:
         return Override(text, key, OFF[key])
     if key in GROUPS:
-        raise ConfigError(Problem(key, f"a run needs {an(key)}: it cannot be left out.", _allowed(key, menu)))
+        raise ConfigError(Problem(key, f"a run needs {an(key)}: it cannot be left out.", _allowed(key, schema)))
     raise ConfigError(Problem(key, "a key cannot be removed.", f"Set it instead: {key}=null, if it allows that."))
 
 
-def _allowed(group: str, menu: Schema) -> str:
-    return f"Allowed: {', '.join(menu.options(group))}."
+def _allowed(group: str, schema: Schema) -> str:
+    return f"Allowed: {', '.join(schema.options(group))}."
 
 
-def _choice(word: Override, menu: Schema) -> Iterator[Override]:
+def _choice(word: Override, schema: Schema) -> Iterator[Override]:
     """Words that choose existing options: `null` becomes what it means, `device=cuda:1` becomes two words."""
     if isinstance(word.value, Distribution):
-        raise ConfigError(Problem(word.key, "an interval has no options.", _allowed(word.key, menu)))
+        raise ConfigError(Problem(word.key, "an interval has no options.", _allowed(word.key, schema)))
     if isinstance(word.value, Choices):
-        names = tuple(_option(word.key, v, t, menu) for v, t in zip(word.value.values, word.value.texts, strict=True))
+        names = tuple(_option(word.key, v, t, schema) for v, t in zip(word.value.values, word.value.texts, strict=True))
         texts = tuple("null" if name is None else name for name in names)
         yield Override(word.text, word.key, Choices(names, texts), word.raw)
         return
-    name = _option(word.key, word.value, word.raw, menu)
+    name = _option(word.key, word.value, word.raw, schema)
     number = re.fullmatch(r"(cuda):\d+", name or "")
-    if word.key == "device" and number and name not in menu.options("device"):
+    if word.key == "device" and number and name not in schema.options("device"):
         yield Override(word.text, "device", number[1], number[1])
         yield Override(word.text, "device.name", name, str(name))
     else:
         yield Override(word.text, word.key, name, word.raw)
 
 
-def _option(group: str, value: object, raw: str, menu: Schema) -> str | None:
+def _option(group: str, value: object, raw: str, schema: Schema) -> str | None:
     """The option that a value names. Raises `ConfigError` with the nearest one."""
     if value is None:
-        return _deletion(raw, group, menu).value
+        return _deletion(raw, group, schema).value
     if isinstance(value, list):
         several = ",".join(format_yaml(item) for item in value)
         message = "takes one option, not a list."
@@ -171,19 +171,19 @@ def _option(group: str, value: object, raw: str, menu: Schema) -> str | None:
         )
     name = value if isinstance(value, str) else raw.strip()
     if group == "experiment" and name.endswith(".yaml") and os.path.isfile(path := os.path.expanduser(name)):
-        return menu.add_file(group, Path(path).resolve())
+        return schema.add_file(group, Path(path).resolve())
     name = name.removesuffix(".yaml")
-    if name in menu.options(group) or (group == "device" and re.fullmatch(r"cuda:\d+", name)):
+    if name in schema.options(group) or (group == "device" and re.fullmatch(r"cuda:\d+", name)):
         return name
-    hint = " ".join(filter(None, [option_hint(group, name, menu.options(group)), _allowed(group, menu)]))
+    hint = " ".join(filter(None, [option_hint(group, name, schema.options(group)), _allowed(group, schema)]))
     raise ConfigError(Problem(group, f"there is no option {name!r}.", hint))
 
 
-def _glob(value: object, group: str, menu: Schema) -> Any:
+def _glob(value: object, group: str, schema: Schema) -> Any:
     if not isinstance(value, Globbed):
         return value
-    names = [n for n in menu.options(group) if any(fnmatchcase(n, p) for p in value.include)]
+    names = [n for n in schema.options(group) if any(fnmatchcase(n, p) for p in value.include)]
     names = [n for n in names if not any(fnmatchcase(n, p) for p in value.exclude)]
     if not names:
-        raise ConfigError(Problem(group, "no option matches this glob.", _allowed(group, menu)))
+        raise ConfigError(Problem(group, "no option matches this glob.", _allowed(group, schema)))
     return Choices(tuple(names), tuple(names))

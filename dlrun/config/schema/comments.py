@@ -26,7 +26,7 @@ KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z_][\w-]*):(?:\s+(?P<rest>.*))?$
 
 @dataclass(frozen=True)
 class Key:
-    """One line of the menu: a dotted key within its section, its default as written, help and contract."""
+    """One line of the schema: a dotted key within its section, its default as written, help and contract."""
 
     key: str
     default: str

@@ -48,7 +48,7 @@ def script(shell: str) -> str:
 def complete(
     shell: str,
     line: str,
-    menu: Schema,
+    schema: Schema,
     commands: Iterable[str],
     flags: Iterable[str],
     runs: Callable[[], list[str]] = list,
@@ -62,7 +62,7 @@ def complete(
     if words[1:] in TAKE_A_RUN and not current.startswith("-"):
         found = _starting(runs(), current)
     else:
-        found = candidates(words[1:], current, menu, commands, flags)
+        found = candidates(words[1:], current, schema, commands, flags)
     if shell == "bash":  # bash replaces only what follows the last `=` or `:`, and adds no space of its own
         cut = max(current.rfind("="), current.rfind(":")) + 1
         return [word[cut:] + ("" if word.endswith(("=", ".")) else " ") for word in found]
@@ -70,32 +70,32 @@ def complete(
 
 
 def candidates(
-    before: list[str], current: str, menu: Schema, commands: Iterable[str], flags: Iterable[str]
+    before: list[str], current: str, schema: Schema, commands: Iterable[str], flags: Iterable[str]
 ) -> list[str]:
     """Whole words that begin with `current`."""
     if current.startswith("-"):
         return _starting(flags, current)
     if "=" in current:
-        return _values(current, menu)
+        return _values(current, schema)
     if before[-1:] == ["list"]:
         return _starting(GROUPS.values(), current)
     group = current.partition(".")[0]
     if "." in current and group in GROUPS:
         chosen = dict(word.split("=", 1) for word in before if "=" in word)
-        option = menu.options(group).get(chosen.get(group) or menu.groups[group][0])
-        keys = menu.full(option).keys if option else {}
+        option = schema.options(group).get(chosen.get(group) or schema.groups[group][0])
+        keys = schema.full(option).keys if option else {}
         return _starting([f"{group}.{key}=" for key in keys if key != "name"], current)
-    words = [f"{group}=" for group in GROUPS] + [f"{key}=" for key in menu.primary]
+    words = [f"{group}=" for group in GROUPS] + [f"{key}=" for key in schema.primary]
     sections = [f"{group}." for group in GROUPS if group != "experiment"] if current else []
     return _starting([*([] if before else commands), *words, *sections], current)
 
 
-def _values(current: str, menu: Schema) -> list[str]:
+def _values(current: str, schema: Schema) -> list[str]:
     """Options of a group, or the words that a key accepts; after a comma, for the last item."""
     key, _, value = current.partition("=")
     head, comma, last = value.rpartition(",")
-    contract = menu.contract(key)
-    known = list(menu.options(key)) if key in GROUPS else contract.words if contract else []
+    contract = schema.contract(key)
+    known = list(schema.options(key)) if key in GROUPS else contract.words if contract else []
     if contract and contract.has("bool"):
         known = [*known, "true", "false"]
     return _starting([f"{key}={head}{comma}{word}" for word in known], f"{key}={head}{comma}{last}")

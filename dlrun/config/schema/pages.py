@@ -20,7 +20,7 @@ EXAMPLES = """\
 SHOWN = ("trainer", "device", "checkpoint")  # groups whose keys are the same for all options
 
 
-def help_page(menu: Schema, commands: dict[str, str], flags: dict[str, str]) -> str:
+def help_page(schema: Schema, commands: dict[str, str], flags: dict[str, str]) -> str:
     """The whole of `dlrun --help`."""
     lines = ["dlrun: run deep-learning experiments from configuration", ""]
     lines += ["usage: dlrun [FLAGS] [GROUP=OPTION | KEY=VALUE] ...", "       dlrun COMMAND [ARGUMENTS] [FLAGS]", ""]
@@ -34,8 +34,8 @@ def help_page(menu: Schema, commands: dict[str, str], flags: dict[str, str]) -> 
         "groups (usual option first):",
     ]
     for group in GROUPS:
-        usual, text = menu.groups[group]
-        names = [name for name in menu.options(group) if name != usual]
+        usual, text = schema.groups[group]
+        names = [name for name in schema.options(group) if name != usual]
         listed = ", ".join([usual, *names] if usual not in ("", "null") else names)
         lines.append(f"  {group:<11} {text}")
         lines += textwrap.wrap(listed, 108, initial_indent=" " * 14, subsequent_indent=" " * 14, break_long_words=False)
@@ -43,10 +43,10 @@ def help_page(menu: Schema, commands: dict[str, str], flags: dict[str, str]) -> 
         "",
         "keys (dlrun explain GROUP=OPTION lists those of models, datasets, losses, optimizers and schedulers):",
     ]
-    shown = list(menu.primary.values())
+    shown = list(schema.primary.values())
     lines += key_table(shown, "")
     for group in SHOWN:
-        section = menu.section(group, "")
+        section = schema.section(group, "")
         keys = list(section.keys.values()) if section else []
         lines += ["", *key_table(keys, f"{group}.")]
         shown += keys
@@ -55,10 +55,10 @@ def help_page(menu: Schema, commands: dict[str, str], flags: dict[str, str]) -> 
     return "\n".join(lines)
 
 
-def list_page(word: str | None, menu: Schema) -> str:
+def list_page(word: str | None, schema: Schema) -> str:
     """`dlrun list`, or `dlrun list models`. Raises `ConfigError` for a group that is none."""
     if word is None:
-        return "\n\n".join("\n".join([f"{plural}:", *list_options(group, menu)]) for group, plural in GROUPS.items())
+        return "\n\n".join("\n".join([f"{plural}:", *list_options(group, schema)]) for group, plural in GROUPS.items())
     by_word = {**{plural: group for group, plural in GROUPS.items()}, **{group: group for group in GROUPS}}
     by_word["metrics"] = by_word["metric"] = "metric"
     if word not in by_word:
@@ -68,18 +68,18 @@ def list_page(word: str | None, menu: Schema) -> str:
         from dlrun.components.registry import METRICS
 
         return "\n".join(f"  {name}" for name in METRICS.names())
-    return "\n".join(list_options(by_word[word], menu))
+    return "\n".join(list_options(by_word[word], schema))
 
 
-def list_options(group: str, menu: Schema) -> list[str]:
+def list_options(group: str, schema: Schema) -> list[str]:
     """One line an option: its name and what it is; what models take, and what to expect of experiments."""
-    options = menu.options(group)
+    options = schema.options(group)
     width = max((len(name) for name in options), default=0)
     lines = []
     for name, option in options.items():
-        full = menu.full(option)
+        full = schema.full(option)
         notes = [f"{word}: {full.headers[word]}" for word in ("takes", "gives", "for") if word in full.headers]
-        notes += [effect_of_option(option, menu)] if group != "experiment" else []
+        notes += [effect_of_option(option, schema)] if group != "experiment" else []
         note = f"  [{'; '.join(filter(None, notes))}]" if any(notes) else ""
         lines.append(f"  {name:<{width}}  {option.description}{note}".rstrip())
         if "expect" in option.headers:
@@ -87,9 +87,9 @@ def list_options(group: str, menu: Schema) -> list[str]:
     return lines or ["  (none)"]
 
 
-def effect_of_option(option: Option, menu: Schema) -> str:
+def effect_of_option(option: Option, schema: Schema) -> str:
     """What all that an option says changes, in words, where that is one thing and not the result."""
-    found = {menu.effect(f"{option.group}.{key}", {option.group: {"name": option.component}}) for key in option.keys}
+    found = {schema.effect(f"{option.group}.{key}", {option.group: {"name": option.component}}) for key in option.keys}
     return found.pop().words if len(found) == 1 and RESULT not in found else ""
 
 

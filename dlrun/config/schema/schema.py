@@ -1,4 +1,4 @@
-"""The menu: where YAML files are looked for, which groups and options there are, and what each key accepts.
+"""`Schema`: where YAML files are looked for, which groups and options there are, and what each key accepts.
 
 No Hydra, no torch and no YAML parser are needed, so that `dlrun --help`, `list` and completion answer at once.
 """
@@ -87,7 +87,7 @@ def settings_files(dirs: Iterable[Path]) -> list[Path]:
 
 
 class Schema:
-    """Everything that can be chosen in some folders. Build it with `menu()`, which reads each state once."""
+    """Everything that can be chosen in some folders. Build it with `read_schema`, which reads each state once."""
 
     def __init__(self, dirs: tuple[Path, ...], extra: tuple[Option, ...] = ()) -> None:
         self.dirs, self.extra = dirs, extra
@@ -276,7 +276,7 @@ def fingerprint(dirs: tuple[Path, ...]) -> tuple[tuple[str, int, int], ...]:
 
 
 def text_schema() -> Schema:
-    """The menu from the YAML files alone, read once: for help, completion and reports, which import no plug-in."""
+    """The schema from the YAML files alone, read once: for help, completion and reports, which import no plug-in."""
     return _text_schema(config_dirs())
 
 
@@ -289,7 +289,7 @@ _CACHE: dict[object, Schema] = {}
 
 
 def read_schema(dirs: tuple[Path, ...], extra: tuple[Option, ...] = ()) -> Schema:
-    """The menu of these folders as they are now, with options that plug-ins add; unchanged files are not read again."""
+    """The schema of these folders as they are now, with options of plug-ins. Unchanged files are not read again."""
     state = (dirs, fingerprint(dirs), tuple((o.group, o.name, repr(o.keys)) for o in extra))
     if state not in _CACHE:
         if len(_CACHE) >= 8:
