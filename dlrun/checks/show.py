@@ -6,15 +6,18 @@ the order of the test part where there is one, before any shuffling or augmentat
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlrun.checks.grid import draw_grid
 from dlrun.errors import ConfigError, Problem
 from dlrun.plain import say
+from dlrun.report.tables import Table, clipped
+from dlrun.report.tiles import draw_tiles, to_pixels
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from dlrun.config.config import Config
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 COLUMNS = 8  # of a table, besides the target
 WIDTH = 48  # characters of a text
 MOST_CLASSES = 30  # listed one by one
+MOST_COLUMNS = 8  # of a grid of images
 
 
 def show_command(config: Config, *, count: int, output: str | None) -> int:
@@ -44,7 +48,8 @@ def show_command(config: Config, *, count: int, output: str | None) -> int:
     title = f"{rows.count} of {name}, over all classes:" if spread else f"The first {rows.count} of {name}:"
     if _is_image(data.spec):
         path = Path(output or Path("outputs", "show", f"{data.spec.name}.png"))
-        draw_grid(path, rows.inputs, rows.target, captions(data.spec, rows), data.spec)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw_rows(path, data.spec, rows)
         say(f"\n{title} {path}")
         return 0
     lines = [title, "", *listing(data.spec, rows)]
@@ -89,7 +94,7 @@ def describe(data: Data) -> list[str]:
     sizes = ", ".join(f"{part.samples} {name}" for name, part in parts.items())
     lines = [f"{spec.name}: {spec.task} of {spec.input_kind} ({shape}), {sizes}", *data.notes]
     if spec.task == "regression":
-        return [*lines, "", *_table(_spread(spec, data.train.target))]
+        return [*lines, "", *_spread(spec, data.train.target)]
     if spec.task == "reconstruction":
         return lines
     counts = {name: _label_counts(spec, part.target) for name, part in parts.items()}
@@ -98,7 +103,7 @@ def describe(data: Data) -> list[str]:
     if len(rows) > MOST_CLASSES:
         rows = [*rows[:MOST_CLASSES], ["...", *("" for _ in counts)]]
     what = {"multilabel": "samples with label", "labelling": "positions by class"}.get(spec.task)
-    return [*lines, "", *_table([[what or "samples by class", *counts], *rows])]
+    return [*lines, "", *_lines([what or "samples by class", *counts], rows)]
 
 
 def captions(spec: DataSpec, rows: Rows) -> list[str]:
@@ -110,21 +115,49 @@ def captions(spec: DataSpec, rows: Rows) -> list[str]:
     return [f"{i}" for i in range(rows.count)]
 
 
+def draw_rows(path: Path, spec: DataSpec, rows: Rows) -> Path:
+    """Write one captioned image for each row: in three columns up to six rows, in a 4:3 grid beyond.
+
+    Rows of several images (several inputs, or a target that is a map of classes) have them side by side.
+    """
+    layers = image_layers(spec, rows)
+    images = [layer[i] for i in range(rows.count) for layer in layers]
+    blank = [""] * (len(layers) - 1)
+    words = [text for caption in captions(spec, rows) for text in (caption, *blank)]
+    wide = math.ceil(math.sqrt(rows.count * 4 / 3 / len(layers)))
+    abreast = min(rows.count, 3) if rows.count <= 6 and len(layers) == 1 else min(MOST_COLUMNS, wide)
+    return draw_tiles(path, images, words, abreast * len(layers))
+
+
+def image_layers(spec: DataSpec, rows: Rows) -> list[np.ndarray]:
+    """Every input that is an image, and a target that is a map of classes, as (N, H, W, 3) in [0, 1]."""
+    steps = spec.preprocessing.get("inputs") or [{}] * len(rows.inputs)
+    layers = [
+        to_pixels(values.numpy(), (step or {}).get("scale"))
+        for values, step in zip(rows.inputs, steps, strict=True)
+        if values.ndim == 4
+    ]
+    if spec.task == "labelling" and rows.target.ndim == 3:
+        classes = max(1, spec.num_outputs - 1)
+        layers.append(to_pixels(rows.target.clamp_min(0).float().div(classes).numpy()))
+    return layers
+
+
 def listing(spec: DataSpec, rows: Rows) -> list[str]:
     """One line a row: the text, or the first features and how many more there are; then the target."""
     if spec.input_kind == "text":
         table = [[_text(spec, rows, i), _target(spec, rows.target[i])] for i in range(rows.count)]
-        return _table([["text", "target"], *table])
+        return _lines(["text", "target"], table)
     features = rows.inputs[0].flatten(1)
     names = list(spec.feature_names) or [f"x{i}" for i in range(features.shape[1])]
     more = len(names) - COLUMNS
-    head = [_short(name, 16) for name in names[:COLUMNS]] + ([f"({more} more)"] if more > 0 else [])
+    head = [clipped(name, 16) for name in names[:COLUMNS]] + ([f"({more} more)"] if more > 0 else [])
     table = []
     for i in range(rows.count):
         cells = [f"{float(value):.4g}" for value in features[i, :COLUMNS]] + ([""] if more > 0 else [])
         table.append([*cells, _target(spec, rows.target[i])])
     target = ", ".join(spec.target_names) if spec.task == "regression" and spec.target_names else "target"
-    return _table([[*head, target], *table])
+    return _lines([*head, target], table)
 
 
 def _is_image(spec: DataSpec) -> bool:
@@ -134,7 +167,7 @@ def _is_image(spec: DataSpec) -> bool:
 def _text(spec: DataSpec, rows: Rows, i: int) -> str:
     """A row's characters, without its padding."""
     codes, lengths = rows.inputs
-    return _short("".join(spec.vocabulary[code] for code in codes[i, : int(lengths[i])].tolist()), WIDTH)
+    return clipped("".join(spec.vocabulary[code] for code in codes[i, : int(lengths[i])].tolist()), WIDTH)
 
 
 def _target(spec: DataSpec, target: Tensor) -> str:
@@ -162,33 +195,14 @@ def _label_counts(spec: DataSpec, target: Tensor) -> Counter[int]:
     return Counter({n: c for n, c in zip(numbers.tolist(), counts.tolist(), strict=True) if n >= 0})
 
 
-def _spread(spec: DataSpec, target: Tensor) -> list[list[str]]:
+def _spread(spec: DataSpec, target: Tensor) -> list[str]:
     """Mean, standard deviation, least and greatest of each number to be predicted, in the training part."""
     values = target.double()
     names = spec.target_names or tuple(f"y{k}" for k in range(values.shape[1]))
     columns = [values.mean(0), values.std(0, correction=0), values.amin(0), values.amax(0)]
     rows = [[name, *(f"{column[k]:.4g}" for column in columns)] for k, name in enumerate(names)]
-    return [["target in train", "mean", "std", "min", "max"], *rows]
+    return _lines(["target in train", "mean", "std", "min", "max"], rows)
 
 
-def _short(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width - 3]}..."
-
-
-def _table(rows: list[list[str]]) -> list[str]:
-    """Columns of equal width: words to the left, numbers to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    numeric = [all(_is_number(row[i]) for row in rows[1:]) for i in range(len(widths))]
-    lines = []
-    for row in rows:
-        cells = zip(row, widths, numeric, strict=True)
-        lines.append("  ".join(c.rjust(w) if number else c.ljust(w) for c, w, number in cells).rstrip())
-    return lines
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text or "0")
-    except ValueError:
-        return False
-    return True
+def _lines(header: list[str], rows: list[list[str]]) -> list[str]:
+    return str(Table(header, rows)).splitlines()

@@ -10,8 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dlrun.checks.grid import draw_grid, grid_columns, image_layers, to_pixels
-from dlrun.checks.show import Rows, captions, describe, listing, show_command
+from dlrun.checks.show import Rows, captions, describe, draw_rows, image_layers, listing, show_command
 from dlrun.cli import main
 from dlrun.config.compose import compose
 from dlrun.data.base import Data, Split
@@ -51,7 +50,7 @@ def test_images_become_a_file_that_is_named(folder: Path, mnist_root: Path, caps
     assert "The first 6 of test: outputs/show/mnist.png" in out
     assert "900 train, 100 val, 200 test" in out
     width, height = png_size(path)
-    assert width > height  # 2 x 3 panels, as in the notes' figure
+    assert width > height  # two lines of three
 
 
 def test_the_first_six_are_two_by_three_with_their_labels(mnist_root: Path) -> None:
@@ -61,42 +60,36 @@ def test_the_first_six_are_two_by_three_with_their_labels(mnist_root: Path) -> N
     rows = Rows(data.test, 6)
     digits = data.test.target[:6].tolist()
     assert captions(data.spec, rows) == [f"Ground Truth: {digit}" for digit in digits]
-    (layer,) = image_layers(rows.inputs, rows.target, data.spec)
-    assert layer.shape == (6, 28, 28)
-    assert [grid_columns(n) for n in (1, 2, 6, 20, 1000)] == [1, 2, 3, 6, 8]
+    (layer,) = image_layers(data.spec, rows)
+    assert layer.shape == (6, 28, 28, 3)
 
 
-def test_panels_have_no_ticks_and_their_titles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("count", "columns"), [(1, 1), (2, 2), (6, 3), (20, 6), (100, 8)])
+def test_each_image_stands_under_its_caption(
+    count: int, columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from matplotlib.figure import Figure
 
     drawn: list[Figure] = []
     save = Figure.savefig
     monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (drawn.append(self), save(self, *a, **k))[1])
-    spec = DataSpec("d", "classification", "image", (1, 4, 4), 2)
-    images = torch.arange(96, dtype=torch.uint8).reshape(6, 1, 4, 4)
-    draw_grid(tmp_path / "a" / "b.png", [images], torch.zeros(6), list("abcdef"), spec)
-    axes = drawn[0].axes
-    assert [a.get_title() for a in axes] == list("abcdef")
-    assert not any(a.get_xticks().size or a.get_yticks().size for a in axes)
-    assert (tmp_path / "a" / "b.png").exists()
-
-
-def test_pixels_of_every_kind_of_storage() -> None:
-    whole = torch.tensor([[[[0, 16]]]], dtype=torch.uint8)
-    assert to_pixels(whole, 16.0).tolist() == [[[0.0, 1.0]]]
-    assert to_pixels(whole).max() == pytest.approx(16 / 255)
-    floats = torch.tensor([[[[-2.0, 0.0, 2.0]]]])
-    assert to_pixels(floats).tolist() == [[[0.0, 0.5, 1.0]]]
-    assert to_pixels(torch.ones(2, 3, 4, 5)).shape == (2, 4, 5, 3)
-    assert to_pixels(torch.ones(2, 2, 4, 5)).shape == (2, 4, 5)
+    spec = DataSpec("d", "classification", "image", (1, 4, 4), 2, labels=("cat", "dog"))
+    images, target = torch.zeros(count, 1, 4, 4, dtype=torch.uint8), torch.arange(count) % 2
+    draw_rows(tmp_path / "b.png", spec, Rows(Split((images,), target), count))
+    (axes,) = drawn[0].axes
+    assert [text.get_text() for text in axes.texts][:2] == ["Ground Truth: cat", "Ground Truth: dog"][:count]
+    assert len({image.get_extent()[0] for image in axes.images}) == columns
+    tops = [image.get_extent()[3] for image in axes.images]
+    assert all(text.get_position()[1] < top for text, top in zip(axes.texts, tops, strict=True))
+    assert not axes.axison
 
 
 def test_several_inputs_and_a_map_of_classes_are_side_by_side() -> None:
     data = data_of("dataset=scenes", "model=fusion")
     rows = Rows(data.train, 3)
-    layers = image_layers(rows.inputs, rows.target, data.spec)
+    layers = image_layers(data.spec, rows)
     assert len(layers) == 3
-    assert all(layer.shape == (3, 16, 16) and layer.max() <= 1 for layer in layers)
+    assert all(layer.shape == (3, 16, 16, 3) and layer.max() <= 1 for layer in layers)
 
 
 def test_names_print_with_their_country_and_no_padding(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,8 @@ from dlrun.report import style
 from dlrun.report.confusion import shares, write_confusion
 from dlrun.report.curves import draw_curves, metric_names
 from dlrun.report.fits import boundaries, draw_fit
-from dlrun.report.mistakes import draw_mistakes, draw_reconstructions, to_pixels
+from dlrun.report.mistakes import draw_mistakes, draw_reconstructions
+from dlrun.report.tiles import to_pixels
 from tests.helpers.runs_by_hand import make_config, make_run, to_yaml, write_csv
 
 
@@ -237,8 +238,14 @@ def test_pixels_of_any_images(channels: int) -> None:
     assert to_pixels(bytes_).shape == (2, 3, 5, 3)
     assert to_pixels(bytes_) == pytest.approx(0.2)
     assert to_pixels(bytes_ / 255) == pytest.approx(0.2)
-    stretched = to_pixels(np.array([[[[-3.0, 5.0]]]]))
-    assert stretched[0, 0, :, 0].tolist() == [0.0, 1.0]
+    assert to_pixels(np.array([[[[0, 16]]]], dtype=np.uint8), 16)[0, 0, :, 0].tolist() == [0.0, 1.0]
+
+
+def test_floats_are_scaled_only_if_they_leave_0_to_1() -> None:
+    stretched = to_pixels(np.array([[[[-3.0, 5.0, 1.0, np.nan]]]]))
+    assert stretched[0, 0, :, 0].tolist() == [0.0, 1.0, 0.5, 0.0]
+    kept = to_pixels(np.array([[[0.25, 0.5, np.nan]]]))
+    assert kept[0, 0, :, 0].tolist() == [0.25, 0.5, 0.0]
 
 
 def test_a_figure_is_a_small_png_and_the_same_each_time(tmp_path: Path) -> None:
