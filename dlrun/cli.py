@@ -11,7 +11,6 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 from dlrun.commands import COMMANDS, CommandLine
 from dlrun.config.overrides import other_tools
@@ -42,7 +41,7 @@ GLOBAL = {  # the number of words that follow a flag
     "--version": 0,
 }
 GROUP_WORDS = ("experiment", "model", "dataset", "optimizer", "scheduler", "loss", "trainer", "device")
-SHORT = {"-m": "--multirun", "-h": "--help", "-q": "--quiet", "-c": "--cfg"}
+SHORT_FLAGS = {"-m": "--multirun", "-h": "--help", "-q": "--quiet", "-c": "--cfg"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,39 +71,39 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def run(words: CommandLine) -> int:
+def run(line: CommandLine) -> int:
     """Answer what needs no command, else call the command's function."""
-    set_config_dir(words.value("--config-dir"))
-    if "--version" in words.flags:
+    set_config_dir(line.value("--config-dir"))
+    if "--version" in line.flags:
         from dlrun import __version__
 
         print(f"dlrun {__version__}")
         return 0
-    if "--complete" in words.flags:
-        return _complete(*words.flags["--complete"][-2:])
-    if shell := words.value("--completion"):
+    if "--complete" in line.flags:
+        return _complete(*line.flags["--complete"][-2:])
+    if shell := line.value("--completion"):
         from dlrun.config.schema.completion import script
 
         print(script(shell), end="")
         return 0
-    command = COMMANDS[words.command]
-    if "--help" in words.flags:
-        return _help(words)
+    command = COMMANDS[line.command]
+    if "--help" in line.flags:
+        return _help(line)
     fewest, most = command.plain
     usage = f"Usage: {command.usage}"
-    if words.plain and not words.command:
-        raise ConfigError([_stray(word) for word in words.plain])
-    if not fewest <= len(words.plain) <= most:
+    if line.plain and not line.command:
+        raise ConfigError([_stray(word) for word in line.plain])
+    if not fewest <= len(line.plain) <= most:
         raise ConfigError(
-            Problem(words.command, "has too few words." if len(words.plain) < fewest else "has too many words.", usage)
+            Problem(line.command, "has too few words." if len(line.plain) < fewest else "has too many words.", usage)
         )
-    if words.overrides and not command.overrides:
-        raise ConfigError(Problem(words.overrides[0], f"{words.command} takes no configuration.", usage))
-    if "--multirun" in words.flags and words.command:
-        raise ConfigError(Problem("--multirun", f"{words.command} looks at one configuration.", usage))
-    if command.overrides and not words.quiet and (note := unread_conf()):
+    if line.overrides and not command.overrides:
+        raise ConfigError(Problem(line.overrides[0], f"{line.command} takes no configuration.", usage))
+    if "--multirun" in line.flags and line.command:
+        raise ConfigError(Problem("--multirun", f"{line.command} looks at one configuration.", usage))
+    if command.overrides and not line.quiet and (note := unread_conf()):
         print(note, file=sys.stderr)
-    return _print_config(words) if "--cfg" in words.flags else command.call(words)
+    return _print_config(line) if "--cfg" in line.flags else command.call(line)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -112,7 +111,7 @@ def run(words: CommandLine) -> int:
 
 def parse(argv: list[str]) -> CommandLine:
     """Sort the words of a command line. Raises `ConfigError` for a flag or a command that there is not."""
-    words, rest = CommandLine(argv), list(argv)
+    line, rest = CommandLine(argv), list(argv)
     while rest:
         word = rest.pop(0)
         following = "".join(rest[:1])
@@ -120,14 +119,14 @@ def parse(argv: list[str]) -> CommandLine:
             spaced = word + following + ("".join(rest[1:2]) if following == "=" else "")
             raise ConfigError(Problem(word, "KEY=VALUE is written without spaces.", f"Write {spaced}"))
         if word.startswith("-") and len(word) > 1:
-            _take_flag(word, rest, words)
+            _take_flag(word, rest, line)
         elif is_override(word):
-            words.overrides.append(word)
-        elif not words.command and not words.plain and word in COMMANDS:
-            words.command = word
+            line.overrides.append(word)
+        elif not line.command and not line.plain and word in COMMANDS:
+            line.command = word
         else:
-            words.plain.append(word)
-    return words
+            line.plain.append(word)
+    return line
 
 
 def is_override(word: str) -> bool:
@@ -136,14 +135,14 @@ def is_override(word: str) -> bool:
     return word.startswith("~") or bool(equals and not ("/" in left and os.path.exists(word)))
 
 
-def _take_flag(word: str, rest: list[str], words: CommandLine) -> None:
+def _take_flag(word: str, rest: list[str], line: CommandLine) -> None:
     """A flag with the words that belong to it: `--plugin FILE`, `--plugin=FILE`, `--force K=V K=V`."""
     name, equals, value = word.partition("=")
-    name = SHORT.get(name, name)
-    known = {**GLOBAL, **COMMANDS[words.command].flags}
+    name = SHORT_FLAGS.get(name, name)
+    known = {**GLOBAL, **COMMANDS[line.command].flags}
     if name not in known:
-        hint = _key_for_flag(name, value or next(iter(rest), "")) or did_you_mean(name, [*known, *SHORT])
-        hint = hint or f"Usage: {COMMANDS[words.command].usage}"
+        hint = _key_for_flag(name, value or next(iter(rest), "")) or did_you_mean(name, [*known, *SHORT_FLAGS])
+        hint = hint or f"Usage: {COMMANDS[line.command].usage}"
         raise ConfigError(Problem(name, "there is no such flag.", hint))
     taken = [value] if equals else []
     count = known[name]
@@ -151,13 +150,13 @@ def _take_flag(word: str, rest: list[str], words: CommandLine) -> None:
         taken.append(rest.pop(0))
     if len(taken) < abs(count) or (equals and count == 0):
         missing = "takes no value." if count == 0 else "needs a value after it."
-        raise ConfigError(Problem(name, missing, f"Usage: {COMMANDS[words.command].usage}"))
-    words.flags.setdefault(name, []).extend(taken)
+        raise ConfigError(Problem(name, missing, f"Usage: {COMMANDS[line.command].usage}"))
+    line.flags.setdefault(name, []).extend(taken)
 
 
 def _key_for_flag(flag: str, value: str) -> str:
     """What other tools take as a flag (`--epochs 3`) is a key here: how it is written."""
-    meant = other_tools.keys_meant(flag.lstrip("-").replace("-", "_"), all_keys(_menu()))
+    meant = other_tools.keys_meant(flag.lstrip("-").replace("-", "_"), all_keys(text_schema()))
     value = value if value and not value.startswith("-") else "VALUE"
     return f"Settings have no dashes: {meant[0]}={value}" if meant else ""
 
@@ -168,7 +167,7 @@ def _stray(word: str) -> Problem:
         return Problem(
             word, "is half of a value with spaces in it.", "Put the word in quotes: 'model.hidden=[64, 64]'."
         )
-    for group, options in ((group, _menu().options(group)) for group in GROUP_WORDS):
+    for group, options in ((group, text_schema().options(group)) for group in GROUP_WORDS):
         if word in options:
             return Problem(word, "is not a command.", f"Did you mean {group}={word}?")
     hint = other_tools.COMMANDS.get(word) or did_you_mean(word, COMMANDS) or "`dlrun --help` lists the commands."
@@ -194,20 +193,15 @@ def _color() -> bool:
     return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
 
 
-def _menu() -> Any:
-    """The menu as the files are, without plug-ins: what help and completion need."""
-    return text_schema()
-
-
-def _help(words: CommandLine) -> int:
+def _help(line: CommandLine) -> int:
     from dlrun.config.schema.pages import help_page
 
-    command = COMMANDS[words.command]
-    if words.command:
+    command = COMMANDS[line.command]
+    if line.command:
         print(f"usage: {command.usage}\n\n{command.summary[:1].upper()}{command.summary[1:]}.")
-        print("\n".join(filter(None, [MANUAL.get(words.command)])))
+        print("\n".join(filter(None, [MANUAL.get(line.command)])))
     else:
-        print(help_page(_menu(), {name: c.summary for name, c in COMMANDS.items() if name}, FLAGS))
+        print(help_page(text_schema(), {name: c.summary for name, c in COMMANDS.items() if name}, FLAGS))
     return 0
 
 
@@ -215,7 +209,7 @@ def _complete(shell: str, line: str) -> int:
     from dlrun.config.schema.completion import complete
 
     flags = [flag for flag in [*GLOBAL, "-m"] if flag != "--complete"]
-    print("\n".join(complete(shell, line, _menu(), [name for name in COMMANDS if name], flags, _runs)))
+    print("\n".join(complete(shell, line, text_schema(), [name for name in COMMANDS if name], flags, _runs)))
     return 0
 
 
@@ -227,16 +221,16 @@ def _runs() -> list[str]:
     return ["last", *(name if len(places) == 1 else str(place) for name, places in found.items() for place in places)]
 
 
-def _print_config(words: CommandLine) -> int:
+def _print_config(line: CommandLine) -> int:
     """`--cfg job`: the configuration, checked, as YAML on stdout."""
     from dlrun.config.compose import open_draft
     from dlrun.config.schema.yamls import dumps
 
-    if words.value("--cfg") != "job":
+    if line.value("--cfg") != "job":
         raise ConfigError(
-            Problem("--cfg", f"prints the job's configuration, not {words.value('--cfg')!r}.", "Write --cfg job.")
+            Problem("--cfg", f"prints the job's configuration, not {line.value('--cfg')!r}.", "Write --cfg job.")
         )
-    draft = open_draft(words.overrides, **words.options).single()
+    draft = open_draft(line.overrides, **line.options).single()
     config = draft.config()
-    print(config.to_yaml() if "--resolve" in words.flags else dumps(draft.values()), end="")
+    print(config.to_yaml() if "--resolve" in line.flags else dumps(draft.values()), end="")
     return 0

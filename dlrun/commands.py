@@ -57,33 +57,33 @@ class Command:
     overrides: bool = True
 
 
-def _train(words: CommandLine) -> int:
+def _train(line: CommandLine) -> int:
     from dlrun.config.expand import Expansion, plan
 
-    planned = plan(words.overrides, multirun="--multirun" in words.flags, **words.options)
+    planned = plan(line.overrides, multirun="--multirun" in line.flags, **line.options)
     if isinstance(planned, Expansion):
         from dlrun.sweep.command import sweep_command
 
-        flags = [word for flag in CARRIED for value in words.flags.get(flag, []) for word in (flag, value)]
-        return sweep_command(planned, overrides=words.overrides, argv=words.argv, quiet=words.quiet, flags=flags)
+        flags = [word for flag in CARRIED for value in line.flags.get(flag, []) for word in (flag, value)]
+        return sweep_command(planned, overrides=line.overrides, argv=line.argv, quiet=line.quiet, flags=flags)
     from dlrun.run.runner import run_command
 
-    return run_command(planned, overrides=words.overrides, argv=words.argv, quiet=words.quiet)
+    return run_command(planned, overrides=line.overrides, argv=line.argv, quiet=line.quiet)
 
 
-def _config(words: CommandLine) -> Any:
+def _config(line: CommandLine) -> Any:
     """The configuration of a command that takes one."""
     from dlrun.config.compose import compose
 
-    return compose(words.overrides, **words.options)
+    return compose(line.overrides, **line.options)
 
 
-def _data_config(words: CommandLine) -> Any:
+def _data_config(line: CommandLine) -> Any:
     """The configuration of a command that only looks at the data: model and loss need not fit them."""
     from dlrun.config.compose import open_draft
     from dlrun.config.config import Config
 
-    draft = open_draft(words.overrides, **words.options).single()
+    draft = open_draft(line.overrides, **line.options).single()
     clean, problems = draft.checked()
     misfits = {"model", "loss"} if {"model", "loss"} <= clean.keys() and not draft.problems else set()
     problems = [problem for problem in problems if problem.key not in misfits]
@@ -92,114 +92,114 @@ def _data_config(words: CommandLine) -> Any:
     return Config(clean)
 
 
-def _plugins(words: CommandLine) -> None:
+def _plugins(line: CommandLine) -> None:
     """Import the plug-ins for a command that reads a run's own configuration."""
     from dlrun.config.compose import import_plugins
 
-    import_plugins(words.overrides, **words.options)
+    import_plugins(line.overrides, **line.options)
 
 
-def _list(words: CommandLine) -> int:
+def _list(line: CommandLine) -> int:
     from dlrun.config.compose import import_plugins
     from dlrun.config.config import current_schema
     from dlrun.config.schema.pages import list_page
 
-    import_plugins(**words.options)
-    say(list_page(words.plain[0] if words.plain else None, current_schema()))
+    import_plugins(**line.options)
+    say(list_page(line.plain[0] if line.plain else None, current_schema()))
     return 0
 
 
-def _explain(words: CommandLine) -> int:
+def _explain(line: CommandLine) -> int:
     from dlrun.config.compose import open_draft
     from dlrun.config.explain import explain
     from dlrun.config.schema.schema import GROUPS
 
-    asked = words.plain[0] if words.plain else next(iter(words.overrides), "")
-    rest = list(words.overrides if words.plain else words.overrides[1:])
+    asked = line.plain[0] if line.plain else next(iter(line.overrides), "")
+    rest = list(line.overrides if line.plain else line.overrides[1:])
     if not asked:
         raise ConfigError(Problem("explain", "needs a key, a group or GROUP=OPTION.", COMMANDS["explain"].usage))
     if "=" in asked and asked.partition("=")[0] not in GROUPS:
         rest.append(asked)  # `explain optimizer.lr=0.1` is about the key, so set
-    draft = open_draft(rest, **words.options).single()
+    draft = open_draft(rest, **line.options).single()
     if draft.problems:
         raise ConfigError(draft.problems)
     say(explain(asked, draft))
     return 0
 
 
-def _resume(words: CommandLine) -> int:
+def _resume(line: CommandLine) -> int:
     from dlrun.run.runner import resume_command
 
-    _plugins(words)
-    force, schedule = words.flags.get("--force", []), next(iter(words.flags.get("--schedule", [])), None)
-    return resume_command(words.plain[0], words.overrides, force, schedule, argv=words.argv, quiet=words.quiet)
+    _plugins(line)
+    force, schedule = line.flags.get("--force", []), next(iter(line.flags.get("--schedule", [])), None)
+    return resume_command(line.plain[0], line.overrides, force, schedule, argv=line.argv, quiet=line.quiet)
 
 
-def _rerun(words: CommandLine) -> int:
+def _rerun(line: CommandLine) -> int:
     from dlrun.run.rerun import rerun_command
 
-    _plugins(words)
-    return rerun_command(words.plain[0], words.overrides, argv=words.argv, quiet=words.quiet)
+    _plugins(line)
+    return rerun_command(line.plain[0], line.overrides, argv=line.argv, quiet=line.quiet)
 
 
-def _verify(words: CommandLine) -> int:
+def _verify(line: CommandLine) -> int:
     from dlrun.checks.verify import verify_command
 
-    return verify_command(_config(words), quiet=words.quiet)
+    return verify_command(_config(line), quiet=line.quiet)
 
 
-def _replay(words: CommandLine) -> int:
+def _replay(line: CommandLine) -> int:
     from dlrun.checks.replay import replay_command
 
-    _plugins(words)
-    return replay_command(words.plain[0])
+    _plugins(line)
+    return replay_command(line.plain[0])
 
 
-def _show(words: CommandLine) -> int:
+def _show(line: CommandLine) -> int:
     from dlrun.checks.show import show_command
 
-    config = _data_config(words)
-    return show_command(config, count=words.number("--count", 20), output=words.value("--output"))
+    config = _data_config(line)
+    return show_command(config, count=line.number("--count", 20), output=line.value("--output"))
 
 
-def _summary(words: CommandLine) -> int:
+def _summary(line: CommandLine) -> int:
     from dlrun.checks.summary import summary_command
 
-    return summary_command(_config(words))
+    return summary_command(_config(line))
 
 
-def _compare(words: CommandLine) -> int:
+def _compare(line: CommandLine) -> int:
     from dlrun.report.compare import compare_command
 
-    output = words.value("--output")
-    return compare_command(words.plain, Path(output) if output else None)
+    output = line.value("--output")
+    return compare_command(line.plain, Path(output) if output else None)
 
 
-def _runs(words: CommandLine) -> int:
+def _runs(line: CommandLine) -> int:
     from dlrun.report.runs import runs_command
 
-    filters = [word for word in words.argv if word in words.plain or word in words.overrides]
-    limit = words.number("--limit", 0) if "--limit" in words.flags else None
-    return runs_command(filters, words.value("--sort"), limit, Path(words.value("--root") or "outputs"))
+    filters = [word for word in line.argv if word in line.plain or word in line.overrides]
+    limit = line.number("--limit", 0) if "--limit" in line.flags else None
+    return runs_command(filters, line.value("--sort"), limit, Path(line.value("--root") or "outputs"))
 
 
-def _report(words: CommandLine) -> int:
+def _report(line: CommandLine) -> int:
     from dlrun.report.html import report_command
 
-    return report_command(words.plain[0])
+    return report_command(line.plain[0])
 
 
-def _sweep(words: CommandLine) -> int:
+def _sweep(line: CommandLine) -> int:
     from dlrun.sweep import manage
 
     actions = {"status": manage.status_command, "retry": manage.retry_command, "stop": manage.stop_command}
-    if words.plain[0] not in actions:
-        hint = did_you_mean(words.plain[0], actions) or f"Usage: {COMMANDS['sweep'].usage}"
-        raise ConfigError(Problem(f"sweep {words.plain[0]}", "there is no such command.", hint))
-    if words.plain[0] == "retry":
-        _plugins(words)
-        return manage.retry_command(words.plain[1], argv=words.argv, quiet=words.quiet)
-    return actions[words.plain[0]](words.plain[1])
+    if line.plain[0] not in actions:
+        hint = did_you_mean(line.plain[0], actions) or f"Usage: {COMMANDS['sweep'].usage}"
+        raise ConfigError(Problem(f"sweep {line.plain[0]}", "there is no such command.", hint))
+    if line.plain[0] == "retry":
+        _plugins(line)
+        return manage.retry_command(line.plain[1], argv=line.argv, quiet=line.quiet)
+    return actions[line.plain[0]](line.plain[1])
 
 
 COMMANDS: dict[str, Command] = {

@@ -1,6 +1,6 @@
 """`dlrun show`: a look at the data before anything is trained on it.
 
-Images become a PNG grid with their labels; texts, sequences and tables are printed. Rows are shown as stored, in
+Images become a PNG grid with their labels; texts, sequences and tables are printed. ShownRows are shown as stored, in
 the order of the test part where there is one, before any shuffling or augmentation.
 """
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from dlrun.data.base import Data, Split
     from dlrun.spec import DataSpec
 
-COLUMNS = 8  # of a table, besides the target
+LISTED_FEATURES = 8  # of a table, besides the target
 WIDTH = 48  # characters of a text
-MOST_CLASSES = 30  # listed one by one
+LISTED_CLASSES = 30  # listed one by one
 MOST_COLUMNS = 8  # of a grid of images
 
 
@@ -43,8 +43,8 @@ def show_command(config: Config, *, count: int, output: str | None) -> int:
     data = build_data(config)
     name, part = next((name, part) for name, part in reversed(data.parts().items()))
     spread = data.spec.input_kind == "text" and data.spec.task == "classification"  # such files are often sorted
-    rows = Rows(part, min(count, part.samples), spread)
-    say("\n".join(describe(data)))
+    rows = ShownRows(part, min(count, part.samples), spread)
+    say("\n".join(describe_data(data)))
     title = f"{rows.count} of {name}, over all classes:" if spread else f"The first {rows.count} of {name}:"
     if _is_image(data.spec):
         path = Path(output or Path("outputs", "show", f"{data.spec.name}.png"))
@@ -60,7 +60,7 @@ def show_command(config: Config, *, count: int, output: str | None) -> int:
     return 0
 
 
-class Rows:
+class ShownRows:
     """The first `count` rows of a part, or some `spread` over its classes: `inputs` and `target`, as stored."""
 
     def __init__(self, part: Split, count: int, spread: bool = False) -> None:
@@ -87,7 +87,7 @@ def spread_rows(part: Split, count: int) -> list[int]:
     return sorted(row for _, row in sorted(turns)[:count])
 
 
-def describe(data: Data) -> list[str]:
+def describe_data(data: Data) -> list[str]:
     """The data in words: task, shapes, parts, notes, and what the targets are."""
     spec, parts = data.spec, data.parts()
     shape = " x ".join(str(size) for size in spec.input_shape)
@@ -100,13 +100,13 @@ def describe(data: Data) -> list[str]:
     counts = {name: _label_counts(spec, part.target) for name, part in parts.items()}
     names = [_label(spec, number) for number in range(max(len(spec.labels), spec.num_outputs, 2))]
     rows = [[label, *(str(count[i]) for count in counts.values())] for i, label in enumerate(names)]
-    if len(rows) > MOST_CLASSES:
-        rows = [*rows[:MOST_CLASSES], ["...", *("" for _ in counts)]]
+    if len(rows) > LISTED_CLASSES:
+        rows = [*rows[:LISTED_CLASSES], ["...", *("" for _ in counts)]]
     what = {"multilabel": "samples with label", "labelling": "positions by class"}.get(spec.task)
     return [*lines, "", *_lines([what or "samples by class", *counts], rows)]
 
 
-def captions(spec: DataSpec, rows: Rows) -> list[str]:
+def captions(spec: DataSpec, rows: ShownRows) -> list[str]:
     """The words above each image: its class, its labels, its number, or its place."""
     if spec.task == "classification":
         return [f"Ground Truth: {_target(spec, target)}" for target in rows.target]
@@ -115,10 +115,10 @@ def captions(spec: DataSpec, rows: Rows) -> list[str]:
     return [f"{i}" for i in range(rows.count)]
 
 
-def draw_rows(path: Path, spec: DataSpec, rows: Rows) -> Path:
+def draw_rows(path: Path, spec: DataSpec, rows: ShownRows) -> Path:
     """Write one captioned image for each row: in three columns up to six rows, in a 4:3 grid beyond.
 
-    Rows of several images (several inputs, or a target that is a map of classes) have them side by side.
+    ShownRows of several images (several inputs, or a target that is a map of classes) have them side by side.
     """
     layers = image_layers(spec, rows)
     images = [layer[i] for i in range(rows.count) for layer in layers]
@@ -129,7 +129,7 @@ def draw_rows(path: Path, spec: DataSpec, rows: Rows) -> Path:
     return draw_tiles(path, images, words, abreast * len(layers))
 
 
-def image_layers(spec: DataSpec, rows: Rows) -> list[np.ndarray]:
+def image_layers(spec: DataSpec, rows: ShownRows) -> list[np.ndarray]:
     """Every input that is an image, and a target that is a map of classes, as (N, H, W, 3) in [0, 1]."""
     steps = spec.preprocessing.get("inputs") or [{}] * len(rows.inputs)
     layers = [
@@ -143,18 +143,18 @@ def image_layers(spec: DataSpec, rows: Rows) -> list[np.ndarray]:
     return layers
 
 
-def listing(spec: DataSpec, rows: Rows) -> list[str]:
+def listing(spec: DataSpec, rows: ShownRows) -> list[str]:
     """One line a row: the text, or the first features and how many more there are; then the target."""
     if spec.input_kind == "text":
         table = [[_text(spec, rows, i), _target(spec, rows.target[i])] for i in range(rows.count)]
         return _lines(["text", "target"], table)
     features = rows.inputs[0].flatten(1)
     names = list(spec.feature_names) or [f"x{i}" for i in range(features.shape[1])]
-    more = len(names) - COLUMNS
-    head = [clipped(name, 16) for name in names[:COLUMNS]] + ([f"({more} more)"] if more > 0 else [])
+    more = len(names) - LISTED_FEATURES
+    head = [clipped(name, 16) for name in names[:LISTED_FEATURES]] + ([f"({more} more)"] if more > 0 else [])
     table = []
     for i in range(rows.count):
-        cells = [f"{float(value):.4g}" for value in features[i, :COLUMNS]] + ([""] if more > 0 else [])
+        cells = [f"{float(value):.4g}" for value in features[i, :LISTED_FEATURES]] + ([""] if more > 0 else [])
         table.append([*cells, _target(spec, rows.target[i])])
     target = ", ".join(spec.target_names) if spec.task == "regression" and spec.target_names else "target"
     return _lines([*head, target], table)
@@ -164,7 +164,7 @@ def _is_image(spec: DataSpec) -> bool:
     return spec.input_kind == "image" or (spec.input_kind == "multi" and len(spec.input_shape) == 3)
 
 
-def _text(spec: DataSpec, rows: Rows, i: int) -> str:
+def _text(spec: DataSpec, rows: ShownRows, i: int) -> str:
     """A row's characters, without its padding."""
     codes, lengths = rows.inputs
     return clipped("".join(spec.vocabulary[code] for code in codes[i, : int(lengths[i])].tolist()), WIDTH)

@@ -63,7 +63,7 @@ def interrupted_and_whole(
     if kills == 0:
         longer = "give it more trainer.epochs (or trainer.max_steps)."
         raise RunError(f"the run ends before it can be interrupted in the middle: {longer}")
-    return kills, compare(whole, broken)
+    return kills, differences_between(whole, broken)
 
 
 def train_to_the_end(server: Server, frozen: Path, run: RunDir) -> None:
@@ -105,7 +105,7 @@ def train_with_kills(
     return hits
 
 
-def compare(one: RunDir, other: RunDir) -> list[str]:
+def differences_between(one: RunDir, other: RunDir) -> list[str]:
     """What differs between two finished runs: checkpoints to the bit, and metrics.csv but for its timing columns."""
     differences = []
     for path in (one.last, one.best):

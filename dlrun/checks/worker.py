@@ -30,7 +30,7 @@ def start(server: Server, config: Path, run: RunDir) -> Child:
     """
     references = [plugin.reference for plugin in plugins.loaded()]
     arguments = {"config": str(config.resolve()), "run_dir": str(run.path.resolve()), "plug_ins": references}
-    return server.start(run.path.name, f"{__name__}:train", {**arguments, "folder": os.getcwd()})
+    return server.start(run.path.name, f"{__name__}:train_frozen", {**arguments, "folder": os.getcwd()})
 
 
 def log_of(run_dir: Path) -> Path:
@@ -38,7 +38,7 @@ def log_of(run_dir: Path) -> Path:
     return run_dir.with_name(f"{run_dir.name}.log")
 
 
-def train(config: str, run_dir: str, plug_ins: Sequence[str], folder: str) -> int:
+def train_frozen(config: str, run_dir: str, plug_ins: Sequence[str], folder: str) -> int:
     """In the process: returns the exit code of the run."""
     os.chdir(folder)
     log = os.open(log_of(Path(run_dir)), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)

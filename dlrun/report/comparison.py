@@ -83,7 +83,7 @@ def compare_jobs(jobs: list[ComparedRun], target: float | None = None) -> Compar
     comparison = Comparison(
         jobs, keys, metric, mode, ranked, notes, target, short=short_names(keys), comparable=comparable
     )
-    again = stats.repeated(rows)
+    again = stats.count_repeated(rows)
     if again:
         notes.append(f"{again} run(s) repeat the settings and the seed of another: only the newest counts.")
     notes += [text for text in [on_origin(jobs)] if text]

@@ -16,8 +16,7 @@ from dlrun.store.reading import Columns
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PARTS = ("train", "val", "test")
-METRICS = ("accuracy", "r2", "macro_f1", "mae")  # the first of these that was measured is drawn
+METRIC_ORDER = ("accuracy", "r2", "macro_f1", "mae")  # the first of these that was measured is drawn
 FEW_EPOCHS = 3  # up to so many epochs, curves by epoch say little: steps are drawn
 SMOOTH_FROM = 60  # rows of steps.csv from which a running mean is drawn over the raw losses
 
@@ -46,9 +45,11 @@ def draw_curves(run_dir: Path | str) -> Path:
 
 def metric_names(columns: Columns) -> list[str]:
     """What was measured besides the loss, the most telling first."""
-    found = [name.split("_", 1)[1] for name in columns if name.startswith(tuple(f"{part}_" for part in PARTS))]
+    found = [
+        name.split("_", 1)[1] for name in columns if name.startswith(tuple(f"{part}_" for part in style.PART_NAMES))
+    ]
     others = [name for name in dict.fromkeys(found) if name != "loss"]
-    return sorted(others, key=lambda name: METRICS.index(name) if name in METRICS else len(METRICS))
+    return sorted(others, key=lambda name: METRIC_ORDER.index(name) if name in METRIC_ORDER else len(METRIC_ORDER))
 
 
 def _headline(run: StoredRun) -> str:
@@ -69,7 +70,7 @@ def _draw_metric(axes: Axes, run: StoredRun, name: str, by_step: bool) -> bool:
     style.dress(axes, name, "step" if by_step else "epoch", name)
     if by_step and name == "loss":
         drawn += _draw_step_losses(axes, run.steps)
-    for part in PARTS:
+    for part in style.PART_NAMES:
         x, y = style.joined(across, columns.get(f"{part}_{name}", []))
         if y:
             look: dict[str, Any] = {"color": style.PART_COLORS[part], "marker": style.marker(len(x)), "markersize": 3.5}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dlrun.report.stats import Group, Interval
+from dlrun.report.stats import ConfidenceInterval, Group
 from dlrun.report.tables import Table, clipped, format_number, format_seconds, format_value
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _settings(comparison: Comparison) -> list[tuple[str, list[str]]]:
     return [(short[key], [clipped(format_value(group.keys[key])) for group in comparison.groups]) for key in keys]
 
 
-def _spread(values: list[Interval | None]) -> list[tuple[str, list[str]]]:
+def _spread(values: list[ConfidenceInterval | None]) -> list[tuple[str, list[str]]]:
     std = ["" if v is None or v.std is None else format_number(v.std) for v in values]
     span = [
         "" if v is None or v.low is None else f"{format_number(v.low)} to {format_number(v.high)}" for v in values
@@ -54,7 +54,7 @@ def _spread(values: list[Interval | None]) -> list[tuple[str, list[str]]]:
     return [("std", std), ("95 % interval", span)]
 
 
-def _with_spread(value: Interval | None) -> str:
+def _with_spread(value: ConfidenceInterval | None) -> str:
     if value is None:
         return ""
     return format_number(value.mean) + (f" ± {format_number(value.std)}" if value.std is not None else "")

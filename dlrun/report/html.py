@@ -17,7 +17,7 @@ from dlrun.report.curves import draw_curves
 from dlrun.report.grouped import grouped_table
 from dlrun.report.jobs import ComparedRun
 from dlrun.report.stats import numeric
-from dlrun.report.tables import clipped, closing_table, format_number, format_seconds, format_value
+from dlrun.report.tables import FIGURES, clipped, closing_table, format_number, format_seconds, format_value
 from dlrun.store.failure import Failure
 from dlrun.store.files import write_atomic
 from dlrun.store.find import expect_folder
@@ -27,13 +27,6 @@ from dlrun.store.reading import read_lines
 
 REPORT = "report.html"
 NO_WORD = Failure("crash", "the process ended without a word")
-FIGURES = {
-    "curves.png": "Loss, metric and learning rate by epoch",
-    "fit.png": "The fitted curve and the data",
-    "confusion.png": "Confusion matrix: true classes by predicted classes",
-    "mistakes.png": "The surest mistakes",
-    "reconstructions.png": "Inputs and their reconstructions",
-}
 
 
 def write_report(folder: Path | str, comparison: Comparison | None = None) -> Path:

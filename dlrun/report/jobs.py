@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from dlrun.config.schema.contract import parse_literal
 from dlrun.config.schema.defaults import defaults
 from dlrun.config.schema.schema import text_schema
 from dlrun.errors import RunError
@@ -22,7 +23,7 @@ from dlrun.store.reading import read_text
 
 UNCOMPARED = "device.name"  # of what changes the speed alone, the one key that is no column
 RESULTS = "results.csv"
-MISSING = object()
+ABSENT = object()
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def read_results(path: Path) -> list[SweepEntry]:
         if "status" not in names or not line.get("path"):
             continue
         swept = names[: names.index("status")]
-        keys = {text_schema().today(name): parse(line[name] or "") for name in swept}
+        keys = {text_schema().today(name): parse_literal(line[name] or "") for name in swept}
         folder = path.parent / line["path"]
         old = modified(folder / "status.json") > modified(path)
         rows.append(SweepEntry(folder, keys, line["status"] or "", read_failure(line), line.get("command") or "", old))
@@ -184,18 +185,6 @@ def modified(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return 0.0
-
-
-def parse(text: str) -> Any:
-    """A value as `tables.format_value` writes it."""
-    if text in ("null", "true", "false"):
-        return {"null": None, "true": True, "false": False}[text]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 def below(flat: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -229,7 +218,7 @@ def _chosen_groups(jobs: Sequence[ComparedRun]) -> list[str]:
 
 
 def _differs(jobs: Sequence[ComparedRun], key: str) -> bool:
-    return len({frozen({key: job.settings.get(key, MISSING)}) for job in jobs}) > 1
+    return len({frozen({key: job.settings.get(key, ABSENT)}) for job in jobs}) > 1
 
 
 def _overridden(jobs: Iterable[ComparedRun]) -> set[str]:
@@ -244,7 +233,7 @@ def _follows(jobs: Sequence[ComparedRun], key: str, given: Sequence[str], told: 
         return False
     values: dict[str, set[str]] = {}
     for job in jobs:
-        values.setdefault(repr(job.setting(choice)), set()).add(repr(job.settings.get(key, MISSING)))
+        values.setdefault(repr(job.setting(choice)), set()).add(repr(job.settings.get(key, ABSENT)))
     return len(values) > 1 and all(len(some) == 1 for some in values.values())
 
 

@@ -89,7 +89,7 @@ function compare(a, b, down) {
 }
 """
 
-NUMBER = 'class="number"'
+NUMBER_CLASS = 'class="number"'
 
 
 def page(title: str, facts: str, sections: Sequence[str]) -> str:
@@ -110,7 +110,7 @@ def section(title: str, body: str) -> str:
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], caption: str, *, sortable: bool = True) -> str:
     """A table whose headers are text and whose cells are made by `cell`."""
-    numeric = [any(NUMBER in row[i] for row in rows) for i in range(len(headers))]
+    numeric = [any(NUMBER_CLASS in row[i] for row in rows) for i in range(len(headers))]
     heads = "".join(
         f'<th scope="col"{" class=number" if right else ""}>{escape(header)}</th>'
         for header, right in zip(headers, numeric, strict=True)
@@ -128,7 +128,7 @@ def cell(text: str, value: float | None = None, *, kind: str = "", whole: str = 
     what it is `whole`) to a pointer that rests on it.
     """
     if value is not None:
-        return f'<td {NUMBER} data-value="{value!r}">{escape(text)}</td>'
+        return f'<td {NUMBER_CLASS} data-value="{value!r}">{escape(text)}</td>'
     shown, whole = clipped(text), whole or text
     named = f' class="{escape(kind)}"' if kind else ""
     title = f' title="{escape(whole)}"' if shown != whole else ""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from dlrun.report.stats import Group, Interval, frozen, numeric, partition
+from dlrun.report.stats import ConfidenceInterval, Group, frozen, numeric, partition
 from dlrun.report.tables import format_number, format_value
 
 Label = Callable[[Group], str]
-SMALL = 0.10  # of the better value: a lead below this is called small
+SMALL_LEAD = 0.10  # of the better value: a lead below this is called small
 MANY = 10  # settings from which choosing the best flatters it noticeably
 REPEAT = "repeat with seed=0,1,2"
 
@@ -65,10 +65,10 @@ def on_support(known: Sequence[Group], metric: str, label: Label, repeat: str = 
     )
 
 
-def _on_one_seed(best: Interval, second: Interval, names: str, metric: str, repeat: str) -> str:
+def _on_one_seed(best: ConfidenceInterval, second: ConfidenceInterval, names: str, metric: str, repeat: str) -> str:
     lead = abs(best.mean - second.mean)
     share = lead / abs(best.mean) if best.mean else float("inf")
-    if share < SMALL:
+    if share < SMALL_LEAD:
         return (
             f"one seed: a difference this small is not supported ({names}: {format_number(lead)} of "
             f"{metric}, {share:.1%}); {repeat}."

@@ -24,11 +24,11 @@ from dlrun.store.reading import read_text
 
 COLUMNS = ("name", "status", "model", "dataset", "metric", "when")
 FILTER = re.compile(r"(.*?)(>=|<=|!=|=|>|<)(.*)", re.DOTALL)
-COMPARE = {">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le}
+OPERATORS = {">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le}
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListedRun:
     """One run in the list: what its small files say."""
 
     place: str  # the path under the root
@@ -91,7 +91,7 @@ def runs_command(filters: Sequence[str], sort: str | None, limit: int | None, ro
     sort = sort and sort.replace(key := sort.lstrip("-"), today(key), 1)
     keys = [match[1] for word in filters if (match := FILTER.fullmatch(word))] + ([sort.lstrip("-")] if sort else [])
     _check_keys(entries, keys)
-    found = sort_runs([entry for entry in entries if all(matches(entry, word) for word in filters)], sort)
+    found = sort_runs([entry for entry in entries if all(passes(entry, word) for word in filters)], sort)
     if not found:
         say(f"None of the {len(entries)} runs under {root}/ matches." if entries else f"No runs under {root}/ yet.")
         return 0
@@ -102,12 +102,12 @@ def runs_command(filters: Sequence[str], sort: str | None, limit: int | None, ro
     return 0
 
 
-def list_runs(root: Path) -> list[Entry]:
+def list_runs(root: Path) -> list[ListedRun]:
     """Every run under `root`, whatever its condition."""
-    return [_entry(path, root) for path in find_runs(root)]
+    return [_listed_run(path, root) for path in find_runs(root)]
 
 
-def matches(entry: Entry, word: str) -> bool:
+def passes(entry: ListedRun, word: str) -> bool:
     """Whether a run passes one filter (see `runs_command`)."""
     filtered = FILTER.fullmatch(word)
     facts = entry.facts
@@ -118,8 +118,8 @@ def matches(entry: Entry, word: str) -> bool:
     value = _value(entry, key)
     if value is None:
         return False
-    if sign in COMPARE:
-        return COMPARE[sign](number(value), number(pattern))
+    if sign in OPERATORS:
+        return OPERATORS[sign](number(value), number(pattern))
     return _equals(value, pattern) == (sign == "=")
 
 
@@ -130,7 +130,7 @@ def _equals(value: str, pattern: str) -> bool:
     return number(value) == number(pattern)  # 1e-2 is 0.01; nan equals nothing
 
 
-def sort_runs(entries: Sequence[Entry], sort: str | None) -> list[Entry]:
+def sort_runs(entries: Sequence[ListedRun], sort: str | None) -> list[ListedRun]:
     """In order (see `runs_command`); runs that lack the key come last, equal ones newest first."""
     newest = sorted(entries, key=lambda entry: -entry.started)
     if sort is None:
@@ -143,11 +143,11 @@ def sort_runs(entries: Sequence[Entry], sort: str | None) -> list[Entry]:
     return sorted(have, key=lambda entry: _order(entry, key), reverse=backwards) + have_not
 
 
-def _value(entry: Entry, key: str) -> str | None:
+def _value(entry: ListedRun, key: str) -> str | None:
     return entry.facts.get(key, entry.facts.get(f"{key}.name"))
 
 
-def _order(entry: Entry, key: str) -> tuple[str, float, str]:
+def _order(entry: ListedRun, key: str) -> tuple[str, float, str]:
     text = _value(entry, key) or ""
     value = number(text)
     if key == "metric":  # of different metrics, each its own; of one, the best first
@@ -155,11 +155,11 @@ def _order(entry: Entry, key: str) -> tuple[str, float, str]:
     return ("", value, "") if value == value else ("~", 0.0, text)
 
 
-def _mode(entry: Entry) -> str:
+def _mode(entry: ListedRun) -> str:
     return str(entry.summary.get("mode") or direction(entry.summary, entry.monitor))
 
 
-def _check_keys(entries: Sequence[Entry], keys: Sequence[str]) -> None:
+def _check_keys(entries: Sequence[ListedRun], keys: Sequence[str]) -> None:
     known = dict.fromkeys(COLUMNS) | {key: None for entry in entries for key in entry.facts}
     for key in keys if entries else ():
         if key not in known and f"{key}.name" not in known:
@@ -167,11 +167,11 @@ def _check_keys(entries: Sequence[Entry], keys: Sequence[str]) -> None:
             raise RunError(f"no run has the key {key!r}. {hint}")
 
 
-def _entry(path: Path, root: Path) -> Entry:
+def _listed_run(path: Path, root: Path) -> ListedRun:
     run = StoredRun(path)
     values = scan_config(run.file("config.yaml"))
     chosen = {group: {"name": values.get(f"{group}.name", "")} for group in COMPONENTS}
-    return Entry(
+    return ListedRun(
         place=os.path.relpath(path, root),
         name=run.full_name,
         state=run.state,

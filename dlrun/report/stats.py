@@ -40,7 +40,7 @@ class PairRow:
 
 
 @dataclass(frozen=True)
-class Interval:
+class ConfidenceInterval:
     """n values: mean, sample standard deviation and 95 % interval (None for one value)."""
 
     n: int
@@ -49,7 +49,7 @@ class Interval:
     low: float | None = None
     high: float | None = None
 
-    def overlaps(self, other: Interval) -> bool:
+    def overlaps(self, other: ConfidenceInterval) -> bool:
         """Whether two intervals share a value (False when either is unknown)."""
         if self.low is None or self.high is None or other.low is None or other.high is None:
             return False
@@ -68,7 +68,7 @@ class Group:
         return [row for row in self.rows if row.counts]
 
     @property
-    def value(self) -> Interval | None:
+    def value(self) -> ConfidenceInterval | None:
         return interval([row.value for row in self.counted if row.value is not None])
 
     @property
@@ -80,7 +80,7 @@ class Group:
         found = interval([row.seconds for row in self.counted if row.seconds is not None])
         return found.mean if found else None
 
-    def test(self, name: str) -> Interval | None:
+    def test(self, name: str) -> ConfidenceInterval | None:
         """The interval of one test metric."""
         return interval([row.tests[name] for row in self.counted if name in row.tests])
 
@@ -93,17 +93,17 @@ class Group:
         return len(times), _mean([epochs for epochs, _ in times]), _mean([seconds for _, seconds in times])
 
 
-def interval(values: Sequence[float], level: float = 0.95) -> Interval | None:
+def interval(values: Sequence[float], level: float = 0.95) -> ConfidenceInterval | None:
     """Mean, standard deviation and t interval of some values; None for none."""
     n = len(values)
     if n == 0:
         return None
     mean = _mean(values)
     if n == 1:
-        return Interval(1, mean)
+        return ConfidenceInterval(1, mean)
     std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
     half = student_t(0.5 + level / 2, n - 1) * std / math.sqrt(n)
-    return Interval(n, mean, std, mean - half, mean + half)
+    return ConfidenceInterval(n, mean, std, mean - half, mean + half)
 
 
 def student_t(probability: float, freedom: int) -> float:
@@ -125,7 +125,7 @@ def group(rows: Sequence[PairRow]) -> list[Group]:
     return [Group(some[0].keys, tuple(_latest(some))) for some in found.values()]
 
 
-def repeated(rows: Sequence[PairRow]) -> int:
+def count_repeated(rows: Sequence[PairRow]) -> int:
     """How many rows repeat the settings and the seed of another: they are no independent evidence."""
     return len(rows) - sum(len(one.rows) for one in group(rows))
 

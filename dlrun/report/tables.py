@@ -17,9 +17,15 @@ STATUS_STYLES = {
     "finished": "green", "running": "cyan", "failed": "red", "dead": "red", "interrupted": "yellow",
     "waiting": "dim",
 }  # fmt: skip
-SHORT = 12  # characters: a cell of text up to here is not broken over lines
-LONGEST = 60  # characters of a setting in a table or on a page
-FIGURES = ("curves.png", "confusion.png", "mistakes.png", "fit.png", "reconstructions.png")
+UNBROKEN = 12  # characters of a cell that are never broken over lines
+LONGEST_CELL = 60  # characters of a setting in a table or on a page
+FIGURES = {  # what is in each, for those who cannot see it
+    "curves.png": "Loss, metric and learning rate by epoch",
+    "confusion.png": "Confusion matrix: true classes by predicted classes",
+    "mistakes.png": "The surest mistakes",
+    "fit.png": "The fitted curve and the data",
+    "reconstructions.png": "Inputs and their reconstructions",
+}
 SHOWN_FILES = (*FIGURES, "profile.txt", "checkpoints/best.pt", "checkpoints/last.pt")
 
 
@@ -96,7 +102,7 @@ class Table:
 
         table = RichTable(box=box.SIMPLE_HEAD, title=Text(self.title) if self.title else None, title_justify="left")
         for i, (header, right) in enumerate(zip(self.headers, self._numeric(), strict=True)):
-            whole = right or max(len(row[i]) for row in (self.headers, *self.rows)) <= SHORT
+            whole = right or max(len(row[i]) for row in (self.headers, *self.rows)) <= UNBROKEN
             table.add_column(Text(header), justify="right" if right else "left", overflow="fold", no_wrap=whole)
         for row in self.rows:
             table.add_row(*(Text(cell, style=STATUS_STYLES.get(cell, "")) for cell in row))
@@ -240,7 +246,7 @@ def format_value(value: object) -> str:
     return str(value)
 
 
-def clipped(text: str, limit: int = LONGEST) -> str:
+def clipped(text: str, limit: int = LONGEST_CELL) -> str:
     """The text, shortened in the middle if it is long."""
     half = (limit - 1) // 2
     return text if len(text) <= limit else f"{text[: limit - 1 - half]}…{text[-half:]}"

@@ -19,7 +19,7 @@ from dlrun.store.claim import is_at_fault
 from dlrun.store.files import now
 from dlrun.sweep import plan
 from dlrun.sweep.drive import Drive
-from dlrun.sweep.ending import conclude
+from dlrun.sweep.ending import EXIT_FAILED, conclude
 from dlrun.sweep.executors.base import Executor
 from dlrun.sweep.executors.choose import make_executor
 from dlrun.sweep.executors.local import LocalExecutor
@@ -32,8 +32,7 @@ from dlrun.sweep.screen import SweepScreen, ignore_closed_stdout
 from dlrun.sweep.source import Jobs, Source
 from dlrun.sweep.state import DONE, Record, counts, read_record, state_of_job, words_to_go_on, write_status
 
-EXIT_FAILED = 3
-NAMED = 5  # jobs that are said to be the same as others
+MOST_NAMED = 5  # jobs that a note names as equal to another
 INSTEAD = {"run.dir": "sweep.dir", "run.name": "sweep.name", "run.overwrite": "sweep.refresh=true"}
 
 
@@ -57,7 +56,7 @@ def sweep_command(
         sweep.settings, sweep.flags = settings, tuple(flags)
         jobs, todo = prepare(sweep, expansion, settings, quiet=quiet)
         sweep.commands.append({"at": now(), "command": shlex.join(["dlrun", *argv]), "jobs": len(jobs)})
-        return run(sweep, expansion, jobs, todo, argv=argv, quiet=quiet)
+        return run_jobs(sweep, expansion, jobs, todo, argv=argv, quiet=quiet)
 
     return held(sweep, work)
 
@@ -159,10 +158,10 @@ def say_of_jobs(expansion: Expansion, frozen: Frozen, settings: dict[str, Any]) 
     """Name the values that were given several times, the jobs whose configuration another has, too, and stale ones."""
     for word in expansion.repeated:
         say(f"note: {word} is given more than once: it is run once")
-    for label, other in [*frozen.same.items()][:NAMED] if settings["search"] == "grid" else ():
+    for label, other in [*frozen.same.items()][:MOST_NAMED] if settings["search"] == "grid" else ():
         say(f"note: {label} is the same as {other}: one job is run for both")
-    if len(frozen.same) > NAMED and settings["search"] == "grid":
-        say(f"note: so it is with {len(frozen.same) - NAMED} more jobs")
+    if len(frozen.same) > MOST_NAMED and settings["search"] == "grid":
+        say(f"note: so it is with {len(frozen.same) - MOST_NAMED} more jobs")
     if frozen.stale.jobs and not settings["refresh"]:
         what = "what is done stays, the rest goes on as it was frozen: sweep.refresh=true runs all anew"
         say(f"{frozen.stale}; {what}")
@@ -191,7 +190,7 @@ def todo_of(sweep: SweepDir, jobs: Iterable[FrozenJob], *, retry_failed: bool) -
     return todo
 
 
-def run(
+def run_jobs(
     sweep: SweepDir,
     expansion: Expansion | None,
     jobs: list[FrozenJob],

@@ -18,15 +18,15 @@ from dlrun.run.signals import EXIT_CODES, Signals
 from dlrun.store.failure import Failure, read_failure
 from dlrun.store.files import now, write_json
 from dlrun.store.reading import read_json
-from dlrun.sweep.executors.base import Ended, Executor, failure_of
+from dlrun.sweep.executors.base import Ended, Executor, process_failure
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.identity import code_hash
 from dlrun.sweep.screen import SweepScreen
 from dlrun.sweep.source import Source
 from dlrun.sweep.state import DONE, Record, last_line, read_record, state_of_job, write_record, write_status
-from dlrun.sweep.task import Task, result_of
+from dlrun.sweep.task import Task, task_result
 
-POLL = 0.1  # seconds between looks at the running jobs
+POLL_SECONDS = 0.1  # seconds between looks at the running jobs
 POLL_PRUNING = 0.01  # when jobs wait for an answer after each epoch
 STATUS_SECONDS = 1.0  # between rewritings of status.csv
 STOP_SECONDS = 60.0  # how long jobs that were asked to stop may take before they are killed
@@ -95,7 +95,7 @@ class Drive:
         self.executor.stop(signal.SIGTERM)
         until = time.monotonic() + STOP_SECONDS
         while self.running and time.monotonic() < until and not self.hurried:
-            for ended in self.executor.wait(POLL):
+            for ended in self.executor.wait(POLL_SECONDS):
                 self.running.pop(ended.slug, None)
 
     def fill(self) -> None:
@@ -159,7 +159,7 @@ class Drive:
 
     def look(self) -> None:
         """Take in what has ended, answer the jobs that ask, show how things stand, pass signals on."""
-        for ended in self.executor.wait(POLL_PRUNING if self.prune else POLL):
+        for ended in self.executor.wait(POLL_PRUNING if self.prune else POLL_SECONDS):
             self.settle(ended)
         if self.prune:
             for running in self.running.values():
@@ -211,14 +211,14 @@ class Drive:
         seconds = time.monotonic() - running.started if ended.seconds is None else ended.seconds
         old = self.records[job.slug]
         record = replace(old, seconds=seconds, memory_mib=ended.memory_mib, handle="")
-        result = result_of(self.sweep.state, job.slug)
+        result = task_result(self.sweep.state, job.slug)
         status = self.sweep.run(job.slug).read_status()
         if status.get("state") in DONE:
             self.finish(job, replace(record, state=status["state"]))
         elif self.signals.stop() and result.get("exit_code") in (None, *EXIT_CODES.values()):
             self.finish(job, replace(record, state="waiting"))
         else:
-            failure = read_failure(result) or failure_of(ended, self.timeout, self.sweep.log(job.slug))
+            failure = read_failure(result) or process_failure(ended, self.timeout, self.sweep.log(job.slug))
             if result and status.get("state") == "interrupted":  # whole: the same command goes on with it
                 failure = replace(failure, message=f"{failure.message} from outside the sweep")
             if not result or status.get("state") == "running":

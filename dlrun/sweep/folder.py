@@ -28,7 +28,7 @@ from dlrun.store.files import write_atomic
 from dlrun.store.lock import Lock, owner, refuse_links
 from dlrun.store.rundir import RunDir
 from dlrun.sweep.names import name_today
-from dlrun.sweep.stored import FORMAT, read_stored
+from dlrun.sweep.stored import SWEEP_FORMAT, read_stored
 
 PATIENCE = 0.5  # seconds in which another process may let go of the folder
 
@@ -101,7 +101,7 @@ class SweepDir:
         that holds something else.
         """
         try:
-            refuse_strangers(self.path)
+            refuse_other_files(self.path)
             refuse_links([self.path / "jobs", self.state])
             self.made = not self.path.exists()
             for path in (self.path, self.path / "jobs", self.state):
@@ -153,7 +153,7 @@ class SweepDir:
         """Write sweep.yaml. Jobs state the sections in which they differ from `base`."""
         base = next((job.values for job in self.jobs.values() if job.values), {})
         values = {
-            "format": FORMAT,
+            "format": SWEEP_FORMAT,
             **({"name": {"today": self.today, "folder": self.path.name}} if self.today else {}),
             "commands": self.commands,
             "settings": self.settings,
@@ -232,7 +232,7 @@ def dumps(values: dict[str, Any]) -> str:
     return str(yaml.dump(values, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10**6))
 
 
-def refuse_strangers(path: Path) -> None:
+def refuse_other_files(path: Path) -> None:
     """Raise `ConfigError` if there is anything in the folder, but no sweep: a sweep writes its files without asking."""
     names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
     others = sorted(name for name in names - {"jobs"} if not name.startswith("."))  # left by a killed sweep

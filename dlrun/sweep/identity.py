@@ -13,7 +13,7 @@ from dlrun.components.registry import DATASETS
 from dlrun.data.paths import data_root
 from dlrun.package import PACKAGE
 
-SMALL = 1 << 20  # bytes: up to here a file's content counts, above it only its size and time
+HASHED_BYTES = 1 << 20  # bytes: up to here a file's content counts, above it only its size and time
 MOST_FILES = 20_000
 PATHS = ("path", "train_path", "val_path", "test_path")  # keys of a data set that name its files
 
@@ -69,6 +69,6 @@ def _files(path: Path) -> list[Path]:
 
 def _facts(path: Path) -> bytes:
     stat = path.stat()
-    if stat.st_size <= SMALL:
+    if stat.st_size <= HASHED_BYTES:
         return hashlib.sha256(path.read_bytes()).digest()
     return f"{stat.st_size} {stat.st_mtime_ns}".encode()

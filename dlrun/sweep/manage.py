@@ -13,13 +13,13 @@ from dlrun.errors import ConfigError, Problem, RunError
 from dlrun.plain import say
 from dlrun.report.tables import Table, print_table
 from dlrun.store.files import now
-from dlrun.sweep.command import held, run, todo_of
+from dlrun.sweep.command import held, run_jobs, todo_of
 from dlrun.sweep.folder import FrozenJob, SweepDir, expect_sweep
 from dlrun.sweep.samplers.search import size
 from dlrun.sweep.screen import ignore_closed_stdout
 from dlrun.sweep.state import alone, counts, read_record, retry_words, state_of_job, words_to_go_on
 
-STOP_SECONDS = 90.0  # that `sweep stop` waits for the sweep to end
+STOP_TIMEOUT = 90.0  # that `sweep stop` waits for the sweep to end
 
 
 def status_command(path: str) -> int:
@@ -56,7 +56,7 @@ def retry_command(path: str, *, argv: Sequence[str] = (), quiet: bool = False) -
         jobs = list(sweep.jobs.values())
         todo = todo_of(sweep, jobs, retry_failed=True)
         sweep.commands.append({"at": now(), "command": f"dlrun sweep retry {path}", "jobs": len(todo)})
-        code = run(sweep, None, jobs, todo, argv=argv or ["sweep", "retry", path], quiet=quiet)
+        code = run_jobs(sweep, None, jobs, todo, argv=argv or ["sweep", "retry", path], quiet=quiet)
         say_what_is_left(sweep)
         return code
 
@@ -92,10 +92,10 @@ def stop_command(path: str) -> int:
         return 0
     with suppress(ProcessLookupError):
         kill(owner, signal.SIGTERM)
-    until = time.monotonic() + STOP_SECONDS
+    until = time.monotonic() + STOP_TIMEOUT
     while sweep.owner() is not None:
         if time.monotonic() > until:
-            raise RunError(f"process {owner} has not ended in {STOP_SECONDS:.0f} s. To end it at once: kill -9 {owner}")
+            raise RunError(f"process {owner} has not ended in {STOP_TIMEOUT:.0f} s. To end it at once: kill -9 {owner}")
         time.sleep(0.1)
     say(f"Stopped. Go on with:  {words_to_go_on(sweep)}" if sweep.jobs else "Stopped before its first job.")
     return 0

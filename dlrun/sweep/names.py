@@ -14,7 +14,7 @@ from dlrun.config.schema.words import key_of, respelled_word
 from dlrun.report.jobs import short_names
 from dlrun.report.tables import format_value
 
-LONGEST = 60  # characters of a name; file systems allow 255, people fewer
+LONGEST_NAME = 60  # characters of a name; file systems allow 255, people fewer
 NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -111,7 +111,7 @@ def tidy(text: str) -> str:
 
 def shortened(name: str, facts: object, *, always: bool = False) -> str:
     """The name, cut if it is long; then (or always) with a few digits of a hash of what it stands for."""
-    if len(name) <= LONGEST and not always:
+    if len(name) <= LONGEST_NAME and not always:
         return name
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:6]
-    return f"{name[: LONGEST - 7].rstrip('_.-')}-{digest}"
+    return f"{name[: LONGEST_NAME - 7].rstrip('_.-')}-{digest}"

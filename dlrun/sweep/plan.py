@@ -15,10 +15,10 @@ from dlrun.errors import ConfigError, Problem
 from dlrun.plain import say
 from dlrun.report.tables import Table, format_number, format_seconds, print_table
 from dlrun.store.failure import Failure, read_failure
-from dlrun.sweep.executors.base import Ended, failure_of, processors
+from dlrun.sweep.executors.base import Ended, process_failure, processors
 from dlrun.sweep.executors.local import LocalExecutor
 from dlrun.sweep.folder import FrozenJob
-from dlrun.sweep.task import Task, result_of
+from dlrun.sweep.task import Task, task_result
 
 SWEEP_SECONDS = 3.0  # that a sweep takes to start its workers and to write its report
 CHECK_SECONDS = 10.0  # that building some jobs may take before the sweep begins
@@ -42,13 +42,13 @@ class DryRunResult:
 def try_jobs(jobs: Sequence[FrozenJob], settings: dict[str, Any], plugins: Sequence[str]) -> list[DryRunResult]:
     """Try every job on this machine, whatever the executor; nothing of it stays on disk."""
     runnable = [job for job in jobs if not job.invalid]
-    found = {job.slug: refused(job) for job in jobs if job.invalid}
+    found = {job.slug: impossible_job(job) for job in jobs if job.invalid}
     limit = {**settings, "job_timeout": settings["job_timeout"] or MOST_SECONDS}
     executor = LocalExecutor(limit, [job.config for job in runnable])
     try:
         for job, ended, result, log in tried_on(executor, runnable, plugins, "batch"):
-            crash = None if result else failure_of(ended, executor.timeout, log)
-            found[job.slug] = judged(job, result, crash, ended.memory_mib)
+            crash = None if result else process_failure(ended, executor.timeout, log)
+            found[job.slug] = dry_run_result(job, result, crash, ended.memory_mib)
     finally:
         executor.close()
     return [found[job.slug] for job in jobs]
@@ -69,7 +69,7 @@ def tried_on(
                 executor.start(task_of(waiting.pop(0), state, plugins, executor.timeout, check))
             for ended in executor.wait(0.2):
                 job = next(job for job in jobs if job.slug == ended.slug)
-                yield job, ended, result_of(state, job.slug), state / f"{job.slug}.log"
+                yield job, ended, task_result(state, job.slug), state / f"{job.slug}.log"
             if until == math.inf and any(worker.child.pid for worker in executor.children.values()):
                 until = time.monotonic() + seconds
             if time.monotonic() > until:
@@ -138,12 +138,12 @@ def task_of(job: FrozenJob, state: Path, plugins: Sequence[str], timeout: float 
     )
 
 
-def refused(job: FrozenJob) -> DryRunResult:
+def impossible_job(job: FrozenJob) -> DryRunResult:
     """A job whose configuration is known to be impossible."""
     return DryRunResult(job, failure=Failure("input", job.invalid, exit_code=2), impossible=True)
 
 
-def judged(job: FrozenJob, result: dict[str, Any], crash: Failure | None, memory_mib: float) -> DryRunResult:
+def dry_run_result(job: FrozenJob, result: dict[str, Any], crash: Failure | None, memory_mib: float) -> DryRunResult:
     """What a job's process left, as a `DryRunResult`."""
     if failure := crash or read_failure(result):
         return DryRunResult(job, failure=failure, impossible=bool(result.get("impossible")))

@@ -16,8 +16,8 @@ from dlrun.store.reading import read_lines
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.state import Record
 
-REFRESH = 0.25  # seconds between redrawings
-SHOWN = 12  # running jobs in the live table
+REDRAW_SECONDS = 0.25  # seconds between redrawings
+MOST_SHOWN = 12  # running jobs in the live table
 PLAIN_EVERY = 60.0  # seconds between lines on the running jobs when piped
 STYLES = {"finished": "green", "pruned": "yellow", "failed": "red", "waiting": "yellow"}
 
@@ -84,7 +84,7 @@ class SweepScreen:
         if record.state == "failed":
             words.append(f": {record.failure.first_line if record.failure else 'no reason is known'}")
         elif not stopped:
-            words.append(result(sweep, job))
+            words.append(best_value(sweep, job))
         words.append(f"({format_seconds(record.seconds)})")
         self.note(" ".join(filter(None, words)).replace(" : ", ": "), style=STYLES.get(record.state, ""))
 
@@ -95,9 +95,9 @@ class SweepScreen:
             if now - self.drawn > PLAIN_EVERY:
                 self.drawn = now
                 self.note(self.summary(len(running), slots))
-                for job in running[:SHOWN]:
-                    self.note(f"  running {job.label} {progress(sweep, job)}")
-        elif now - self.drawn > REFRESH:
+                for job in running[:MOST_SHOWN]:
+                    self.note(f"  running {job.label} {epoch_progress(sweep, job)}")
+        elif now - self.drawn > REDRAW_SECONDS:
             self.drawn = now
             self.live.update(self.table(sweep, running, slots))
 
@@ -122,14 +122,14 @@ class SweepScreen:
         head = Table.grid(padding=(0, 2))
         head.add_row(bar, Text(self.summary(len(running), slots), style="bold"))
         body = Table.grid(padding=(0, 2))
-        for job in running[:SHOWN]:
-            body.add_row(Text("  " + job.label), Text(progress(sweep, job), style="cyan"))
-        if len(running) > SHOWN:
-            body.add_row(Text(f"  and {len(running) - SHOWN} more"), Text(""))
+        for job in running[:MOST_SHOWN]:
+            body.add_row(Text("  " + job.label), Text(epoch_progress(sweep, job), style="cyan"))
+        if len(running) > MOST_SHOWN:
+            body.add_row(Text(f"  and {len(running) - MOST_SHOWN} more"), Text(""))
         return Group(head, body)
 
 
-def progress(sweep: SweepDir, job: FrozenJob) -> str:
+def epoch_progress(sweep: SweepDir, job: FrozenJob) -> str:
     """`epoch 3/10  train_loss 0.1234`, from the end of metrics.csv."""
     lines = read_lines(sweep.run(job.slug).metrics)
     epochs = job.config.trainer.epochs
@@ -145,7 +145,7 @@ def progress(sweep: SweepDir, job: FrozenJob) -> str:
     return "  ".join(words)
 
 
-def result(sweep: SweepDir, job: FrozenJob) -> str:
+def best_value(sweep: SweepDir, job: FrozenJob) -> str:
     """The best value of the monitored metric of a finished job."""
     run = StoredRun(sweep.run(job.slug).path)
     value = run.best().get(run.monitor)

@@ -27,7 +27,7 @@ from dlrun.store.reader import StoredRun
 from dlrun.store.reading import read_json, read_lines
 from dlrun.sweep.folder import FrozenJob, SweepDir
 
-WORDS = ("waiting", "running", "finished", "pruned", "failed")
+STATES = ("waiting", "running", "finished", "pruned", "failed")
 DONE = ("finished", "pruned")
 
 
@@ -119,9 +119,9 @@ def from_here(name: str, folder: str) -> str:
 
 
 def counts(records: Iterable[Record]) -> dict[str, int]:
-    """How many jobs are in each state, in the order of `WORDS`, without zeros."""
+    """How many jobs are in each state, in the order of `STATES`, without zeros."""
     counted = Counter(record.state for record in records)
-    return {word: counted[word] for word in WORDS if counted[word]}
+    return {word: counted[word] for word in STATES if counted[word]}
 
 
 def write_status(sweep: SweepDir, records: Mapping[str, Record]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from dlrun.config.schema import yamls
@@ -11,27 +11,23 @@ from dlrun.config.schema.contract import Mismatch
 from dlrun.config.schema.schema import GROUPS, Schema
 from dlrun.errors import RunError
 from dlrun.plain import Values
+from dlrun.store.contents import Check, is_count
 
-FORMAT = 1
+SWEEP_FORMAT = 1
 SLUG = "[A-Za-z0-9][A-Za-z0-9._-]*"  # names no folder but one of its own
-Check = Callable[[object], bool]
 
 
 def is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def is_dict(value: object) -> bool:
+def is_section(value: object) -> bool:
     """Whether it is a mapping whose keys are texts."""
     return isinstance(value, dict) and all(isinstance(key, str) for key in value)
 
 
 def is_texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def is_flags(value: object) -> bool:
@@ -44,26 +40,28 @@ def is_command(value: object) -> bool:
 
 def is_spaces(value: object) -> bool:
     """Whether there is a list of values to try under each key, or a range that is written out."""
-    return isinstance(value, dict) and is_dict(value) and all(isinstance(each, list | str) for each in value.values())
+    return (
+        isinstance(value, dict) and is_section(value) and all(isinstance(each, list | str) for each in value.values())
+    )
 
 
 FILE: dict[str, tuple[Check, str]] = {
-    "name": (is_dict, "a section"),
+    "name": (is_section, "a section"),
     "commands": (lambda value: isinstance(value, list) and all(map(is_command, value)), "a list of commands"),
-    "settings": (is_dict, "a section"),
-    "search": (is_dict, "a section"),
-    "base": (is_dict, "a section"),
-    "jobs": (is_dict, "a section"),
+    "settings": (is_section, "a section"),
+    "search": (is_section, "a section"),
+    "base": (is_section, "a section"),
+    "jobs": (is_section, "a section"),
 }
 SEARCH: dict[str, tuple[Check, str]] = {"search": (is_text, "a word"), "space": (is_spaces, "keys with values to try")}
 JOB: dict[str, tuple[Check, str]] = {
     "fixed": (is_texts, "a list of words"),
-    "swept": (is_dict, "a section"),
+    "swept": (is_section, "a section"),
     "overrides": (is_texts, "a list of words"),
-    "frozen": (is_dict, "a section"),
+    "frozen": (is_section, "a section"),
     "identity": (is_text, "a text"),
     "data": (is_text, "a text"),
-    "trial": (is_whole, "a whole number"),
+    "trial": (is_count, "a whole number"),
     "invalid": (is_text, "a text"),
     "flags": (is_flags, "a list of flags, each with its value"),
     "folder": (is_text, "a path"),
@@ -73,25 +71,25 @@ JOB: dict[str, tuple[Check, str]] = {
 def read_stored(path: Path, schema: Schema) -> Values:
     """The values of a sweep.yaml, all of the right kind. Raises `RunError` that names what is not."""
     values = yamls.load(path)
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
+    if not isinstance(values, dict) or values.get("format") != SWEEP_FORMAT:
         raise RunError(f"{path} is not a sweep that this dlrun can read. Give another sweep.dir.")
-    found = section(path, "", values, FILE)
-    found["search"] = section(path, "search.", found.get("search", {}), SEARCH)
+    found = fitting(path, "", values, FILE)
+    found["search"] = fitting(path, "search.", found.get("search", {}), SEARCH)
     if found["search"] and found["search"].keys() != SEARCH.keys():
-        raise wrong(path, "search", "needs a `search` and a `space`")
+        raise damaged(path, "search", "needs a `search` and a `space`")
     found["settings"] = settings_of(path, found.get("settings", {}), schema)
     base = found.setdefault("base", {})
     found["jobs"] = {slug: job_of(path, slug, entry, base) for slug, entry in found.get("jobs", {}).items()}
     return found
 
 
-def section(path: Path, prefix: str, values: Values, fields: Mapping[str, tuple[Check, str]]) -> Values:
+def fitting(path: Path, prefix: str, values: Values, fields: Mapping[str, tuple[Check, str]]) -> Values:
     """The values with these keys that are not null."""
     given = {key: values[key] for key in fields if values.get(key) is not None}
     for key, value in given.items():
         check, words = fields[key]
         if not check(value):
-            raise wrong(path, f"{prefix}{key}", f"must be {words}")
+            raise damaged(path, f"{prefix}{key}", f"must be {words}")
     return given
 
 
@@ -106,7 +104,7 @@ def settings_of(path: Path, values: Values, schema: Schema) -> Values:
         try:
             settings[name] = key.contract.accept(value) if key.contract else value
         except Mismatch as mismatch:
-            raise wrong(path, f"settings.{name}", f"{mismatch}, not {value!r}") from None
+            raise damaged(path, f"settings.{name}", f"{mismatch}, not {value!r}") from None
     return settings
 
 
@@ -115,19 +113,19 @@ def job_of(path: Path, slug: str, entry: object, base: Values) -> Values:
     if not re.fullmatch(SLUG, slug):
         raise RunError(f"{path} names a job {slug!r}, which is no name of a folder in {path.parent}/jobs.")
     if not isinstance(entry, dict):
-        raise wrong(path, f"jobs.{slug}", "must be a section")
-    job = section(path, f"jobs.{slug}.", entry, JOB)
+        raise damaged(path, f"jobs.{slug}", "must be a section")
+    job = fitting(path, f"jobs.{slug}.", entry, JOB)
     if not job.get("invalid"):
         frozen = {**base, **job.get("frozen", {})}
         for name in GROUPS:
-            if name != "experiment" and not is_dict(frozen.get(name)):
-                raise wrong(path, f"jobs.{slug}.frozen.{name}", "must be a section")
-        if not is_whole(frozen.get("seed")):
-            raise wrong(path, f"jobs.{slug}.frozen.seed", "must be a whole number")
-        if not is_whole(frozen["trainer"].get("epochs")) or not is_text(frozen["device"].get("name")):
-            raise wrong(path, f"jobs.{slug}.frozen", "needs trainer.epochs and device.name")
+            if name != "experiment" and not is_section(frozen.get(name)):
+                raise damaged(path, f"jobs.{slug}.frozen.{name}", "must be a section")
+        if not is_count(frozen.get("seed")):
+            raise damaged(path, f"jobs.{slug}.frozen.seed", "must be a whole number")
+        if not is_count(frozen["trainer"].get("epochs")) or not is_text(frozen["device"].get("name")):
+            raise damaged(path, f"jobs.{slug}.frozen", "needs trainer.epochs and device.name")
     return job
 
 
-def wrong(path: Path, key: str, what: str) -> RunError:
+def damaged(path: Path, key: str, what: str) -> RunError:
     return RunError(f"{path}: {key} {what}. Mend it, or give another sweep.dir.")

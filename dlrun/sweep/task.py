@@ -61,7 +61,7 @@ class Task:
         return Path(self.state) / self.slug
 
 
-def result_of(state: Path, slug: str) -> dict[str, Any]:
+def task_result(state: Path, slug: str) -> dict[str, Any]:
     """What `run_task` left: the exit code and, of a check, its figures; or a failure. Empty after a crash."""
     return read_json(state / f"{slug}.result.json")
 

@@ -18,7 +18,7 @@ from typing import Any
 from dlrun.errors import RunError
 from dlrun.processes import search_path
 
-WORDS = 2000  # bytes of what a server that cannot start has printed that are shown
+MOST_PRINTED = 2000  # bytes of what a server that cannot start has printed that are shown
 
 
 class ServerDied(RunError):
@@ -127,7 +127,7 @@ class Server:
         """The error of a server that ends instead of serving, with its own words."""
         code = self.process.wait()
         size = self.errors.seek(0, os.SEEK_END)
-        self.errors.seek(max(0, size - WORDS))
+        self.errors.seek(max(0, size - MOST_PRINTED))
         words = self.errors.read().decode(errors="replace").strip() or f"exit code {code}"
         what = "the server of the worker processes died" if self.served else "the worker processes cannot be started"
         return ServerDied(f"{what}:\n{words}")

@@ -41,10 +41,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     variables = {NVML: os.environ.get(NVML)}
     os.environ[NVML] = "1"
-    Server(answers, variables).serve()
+    ForkServer(answers, variables).serve()
 
 
-def load(names: Sequence[str]) -> int:
+def import_names(names: Sequence[str]) -> int:
     """Import modules, and call the functions that are named after a colon. Returns how many names there were.
 
     What cannot be imported is left to the task that needs it, which can say so. A module of ours that is not there
@@ -63,7 +63,7 @@ def load(names: Sequence[str]) -> int:
     return len(names)
 
 
-class Server:
+class ForkServer:
     """The children, and the two descriptors that wake the server: its input and the death of a child."""
 
     def __init__(self, answers: IO[str], variables: Mapping[str, str | None]) -> None:
@@ -98,7 +98,7 @@ class Server:
         for line in lines:
             request = json.loads(line)
             if "load" in request:
-                self.say(loaded=load(request["load"]))
+                self.say(loaded=import_names(request["load"]))
             else:
                 self.start(request["start"], request["task"], request["arguments"])
         return bool(data)

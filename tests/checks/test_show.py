@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dlrun.checks.show import Rows, captions, describe, draw_rows, image_layers, listing, show_command
+from dlrun.checks.show import ShownRows, captions, describe_data, draw_rows, image_layers, listing, show_command
 from dlrun.cli import main
 from dlrun.config.compose import compose
 from dlrun.data.base import Data, Split
@@ -57,7 +57,7 @@ def test_the_first_six_are_two_by_three_with_their_labels(mnist_root: Path) -> N
     """Grey images, the test part in file order, "Ground Truth: n"."""
     data = data_of("dataset=mnist", f"dataset.root={mnist_root}")
     assert data.test is not None
-    rows = Rows(data.test, 6)
+    rows = ShownRows(data.test, 6)
     digits = data.test.target[:6].tolist()
     assert captions(data.spec, rows) == [f"Ground Truth: {digit}" for digit in digits]
     (layer,) = image_layers(data.spec, rows)
@@ -75,7 +75,7 @@ def test_each_image_stands_under_its_caption(
     monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (drawn.append(self), save(self, *a, **k))[1])
     spec = DataSpec("d", "classification", "image", (1, 4, 4), 2, labels=("cat", "dog"))
     images, target = torch.zeros(count, 1, 4, 4, dtype=torch.uint8), torch.arange(count) % 2
-    draw_rows(tmp_path / "b.png", spec, Rows(Split((images,), target), count))
+    draw_rows(tmp_path / "b.png", spec, ShownRows(Split((images,), target), count))
     (axes,) = drawn[0].axes
     assert [text.get_text() for text in axes.texts][:2] == ["Ground Truth: cat", "Ground Truth: dog"][:count]
     assert len({image.get_extent()[0] for image in axes.images}) == columns
@@ -86,7 +86,7 @@ def test_each_image_stands_under_its_caption(
 
 def test_several_inputs_and_a_map_of_classes_are_side_by_side() -> None:
     data = data_of("dataset=scenes", "model=fusion")
-    rows = Rows(data.train, 3)
+    rows = ShownRows(data.train, 3)
     layers = image_layers(data.spec, rows)
     assert len(layers) == 3
     assert all(layer.shape == (3, 16, 16, 3) and layer.max() <= 1 for layer in layers)
@@ -110,7 +110,7 @@ def test_names_print_with_their_country_and_no_padding(folder: Path, capsys: pyt
 
 def test_a_sequence_of_labels_reads_as_a_word() -> None:
     data = data_of("dataset=hello", "model=gru")
-    assert listing(data.spec, Rows(data.train, 1))[1].split() == ["hello", "ohlol"]
+    assert listing(data.spec, ShownRows(data.train, 1))[1].split() == ["hello", "ohlol"]
 
 
 def test_tables_print_the_first_features(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,20 +125,20 @@ def test_tables_print_the_first_features(folder: Path, capsys: pytest.CaptureFix
 
 def test_labels_and_numbers() -> None:
     tags = data_of("dataset=tags")
-    lines = listing(tags.spec, Rows(tags.train, 5))
+    lines = listing(tags.spec, ShownRows(tags.train, 5))
     for line, target in zip(lines[1:], tags.train.target[:5], strict=True):
         names = [tags.spec.labels[k] for k in range(len(target)) if target[k] == 1]
         assert line.endswith(", ".join(names) or "none")
     line = data_of("dataset=line")
-    rows = [text.split() for text in listing(line.spec, Rows(line.train, 3))[1:]]
+    rows = [text.split() for text in listing(line.spec, ShownRows(line.train, 3))[1:]]
     assert rows == [["1", "2"], ["2", "4"], ["3", "6"]]
-    assert describe(line)[-1].split() == ["y", "4", "1.633", "2", "6"]
+    assert describe_data(line)[-1].split() == ["y", "4", "1.633", "2", "6"]
 
 
 def test_many_classes_are_cut_short() -> None:
     labels = tuple(f"c{i}" for i in range(100))
     spec = DataSpec("many", "classification", "tabular", (1,), 100, labels=labels)
-    lines = describe(Data(spec, Split((torch.zeros(100, 1),), torch.arange(100))))
+    lines = describe_data(Data(spec, Split((torch.zeros(100, 1),), torch.arange(100))))
     assert lines[-2].split() == ["c29", "1"]
     assert lines[-1] == "..."
 
@@ -151,7 +151,7 @@ class OnDisk:
 
 
 def test_rows_on_disk_are_read() -> None:
-    rows = Rows(Split((), torch.tensor([5, 6]), OnDisk()), 2)  # type: ignore[arg-type]
+    rows = ShownRows(Split((), torch.tensor([5, 6]), OnDisk()), 2)  # type: ignore[arg-type]
     assert rows.inputs[0].shape == (2, 1, 4, 4)
     assert rows.target.tolist() == [5, 6]
 

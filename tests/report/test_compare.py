@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from dlrun.config.schema.contract import parse_literal
 from dlrun.errors import RunError
 from dlrun.report import panels, style
 from dlrun.report.compare import compare, compare_command, write_results
 from dlrun.report.grouped import grouped_table
 from dlrun.report.html import report_command
-from dlrun.report.jobs import SweepEntry, collect, parse, read_results, short_names, varied_keys
+from dlrun.report.jobs import SweepEntry, collect, read_results, short_names, varied_keys
 from dlrun.report.sensitivity import heat_map_keys
 from dlrun.report.tables import format_value
 from dlrun.store.failure import Failure
@@ -177,7 +178,7 @@ def test_the_directory_knows_better_than_an_old_table(sweep: Path) -> None:
 
 @pytest.mark.parametrize("value", [0, 3, -1.5, 1e-7, 0.1234567891, True, False, None, "adam", "a,b", "[8,8]", ""])
 def test_settings_survive_the_table(value: Any) -> None:
-    assert parse(format_value(value)) == value
+    assert parse_literal(format_value(value)) == value
 
 
 def test_time_to_the_target(sweep: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from dlrun.report.remarks import remarks
-from dlrun.report.stats import Group, PairRow, group, interval, rank, repeated, time_to_target
+from dlrun.report.stats import Group, PairRow, count_repeated, group, interval, rank, time_to_target
 
 
 def label(one: Group) -> str:
@@ -69,7 +69,7 @@ def test_a_repeated_seed_counts_once_and_the_newest_counts() -> None:
     (one,) = group(some)
     assert one.value is not None
     assert (one.value.n, one.value.mean) == (2, 3.0)
-    assert repeated(some) == 1
+    assert count_repeated(some) == 1
 
 
 def test_unfinished_and_failed_runs_are_left_out_of_the_mean() -> None:

@@ -18,7 +18,7 @@ from dlrun import cli
 from dlrun.errors import ConfigError, Kind
 from dlrun.processes import safe_path
 from dlrun.store.failure import Failure
-from dlrun.sweep.executors.base import Ended, failure_of
+from dlrun.sweep.executors.base import Ended, process_failure
 from dlrun.sweep.state import last_line
 from tests.helpers import foreign
 from tests.helpers.deadline import wait_for
@@ -199,7 +199,7 @@ Current thread 0x00007f (most recent call first):
 def test_every_end_of_a_process_has_words(code: int | None, log: str, kind: Kind, words: str, tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     path.write_text(log)
-    assert failure_of(Ended("a", code), 5.0, path) == Failure(kind, words)
+    assert process_failure(Ended("a", code), 5.0, path) == Failure(kind, words)
     assert last_line(path) in ("epoch 1/2", "x")
     path.write_text(log.replace("epoch 1/2\n", "dlrun  a\n  engine     plain\n  directory  a/b\n\n"))
     assert last_line(path) in ("", "x")  # the header is no last word
@@ -207,7 +207,7 @@ def test_every_end_of_a_process_has_words(code: int | None, log: str, kind: Kind
 
 def test_an_executor_that_knows_more_says_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = Ended("a", None, note="batch job 7: NODE_FAIL")
-    assert failure_of(known, None, tmp_path / "no.log") == Failure("crash", "batch job 7: NODE_FAIL")
+    assert process_failure(known, None, tmp_path / "no.log") == Failure("crash", "batch job 7: NODE_FAIL")
     assert last_line(tmp_path / "no.log") == ""
     monkeypatch.chdir(tmp_path)
     assert FakeSweep(monkeypatch)(["seed=0", "device=cpu"]) == 0

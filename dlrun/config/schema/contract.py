@@ -228,7 +228,7 @@ def _with_fact(contract: Contract, text: str) -> Contract | None:
     if word == "was" and re.fullmatch(r"[A-Za-z_]\w*", rest):
         return replace(contract, was=(*contract.was, rest))
     match = TUNE.match(text)
-    low, high = (_number(match["low"]), _number(match["high"])) if match else ("", "")
+    low, high = (parse_literal(match["low"]), parse_literal(match["high"])) if match else ("", "")
     if match and isinstance(low, (int, float)) and isinstance(high, (int, float)):
         is_range = low < high and (low > 0 or not match["log"])
         return replace(contract, tune=TuneRange(low, high, bool(match["log"]))) if is_range else None
@@ -256,7 +256,7 @@ def _parse_alternative(text: str) -> Alternative | None:
         broken = bounds is None or (match["of"] is not None and (of is None or match["type"] != "list"))
         return None if broken else Alternative(match["type"], of=of, bounds=bounds or ())
     if re.fullmatch(r"[A-Za-z0-9_.+-]+", text):
-        return Alternative("literal", LITERALS.get(text, _number(text)))
+        return Alternative("literal", parse_literal(text))
     return None
 
 
@@ -271,7 +271,10 @@ def _parse_bounds(text: str) -> tuple[tuple[str, float], ...] | None:
     return tuple(bounds)
 
 
-def _number(text: str) -> int | float | str:
+def parse_literal(text: str) -> int | float | str | None:
+    """The value that a word stands for: null, true, false, a number, or the word itself."""
+    if text in LITERALS:
+        return LITERALS[text]
     for kind in (int, float):
         try:
             return kind(text)

@@ -76,7 +76,7 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def failure_of(ended: Ended, timeout: float | None, log: Path) -> Failure:
+def process_failure(ended: Ended, timeout: float | None, log: Path) -> Failure:
     """Why a process ended without a word of its own."""
     if timeout is not None and (ended.timed_out or hung(log)):
         return Failure("timeout", f"no end after {timeout:g} s (sweep.job_timeout){place_in(log)}")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MOST = 64  # jobs in the queue when `sweep.workers` is auto
 SHARED = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node")
 SAYS_NOTHING = ("FINISHED", "COMPLETED", "UNKNOWN", "NO PROCESS AND NO RESULT")  # states of a job without a result
-POLL = 0.5  # seconds between looks at the result files
+RESULT_SECONDS = 0.5  # seconds between looks at the result files
 
 
 class Submitted:
@@ -87,7 +87,7 @@ class SlurmExecutor:
         return self.cluster == "slurm"
 
     def wait(self, seconds: float) -> list[Ended]:
-        time.sleep(max(seconds, POLL))
+        time.sleep(max(seconds, RESULT_SECONDS))
         ended = [slug for slug, job in self.jobs.items() if job.done()]
         return [self.ending(slug, self.jobs.pop(slug)) for slug in ended]
 

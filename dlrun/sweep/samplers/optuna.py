@@ -56,8 +56,8 @@ class OptunaSampler:
             study_name=STUDY,
             load_if_exists=True,
             direction="minimize",
-            sampler=make_sampler(optuna, search, seed, sweep),
-            pruner=make_pruner(optuna, pruner),
+            sampler=optuna_sampler(optuna, search, seed, sweep),
+            pruner=optuna_pruner(optuna, pruner),
         )
         self.distributions = {key: distribution(optuna, choices) for key, choices in self.space.items()}
         self.asked: dict[int, Trial] = {}
@@ -220,7 +220,7 @@ def import_optuna(search: str) -> ModuleType:
     return optuna
 
 
-def make_sampler(optuna: ModuleType, search: str, seed: int, sweep: SweepDir) -> BaseSampler:
+def optuna_sampler(optuna: ModuleType, search: str, seed: int, sweep: SweepDir) -> BaseSampler:
     """The study's sampler. Its draws differ from those of an earlier command on the same study."""
     seed += len(sweep.jobs)
     if search in ("random", "grid"):
@@ -240,7 +240,7 @@ def make_sampler(optuna: ModuleType, search: str, seed: int, sweep: SweepDir) ->
     return optuna.samplers.TPESampler(seed=seed, **options)
 
 
-def make_pruner(optuna: ModuleType, name: str) -> BasePruner:
+def optuna_pruner(optuna: ModuleType, name: str) -> BasePruner:
     """The study's pruner; an epoch is its resource."""
     if name == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARMUP)

@@ -9,7 +9,7 @@ from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.state import DONE, read_record, state_of_job
 
 
-def result_of(run: StoredRun) -> float | None:
+def objective_value(run: StoredRun) -> float | None:
     """The best value of the monitored metric, turned so that less is better."""
     value = run.best().get(run.monitor)
     return None if value is None else signed(value, run.mode)
@@ -18,7 +18,7 @@ def result_of(run: StoredRun) -> float | None:
 def learnt(sweep: SweepDir, job: FrozenJob) -> tuple[str, float | None, dict[int, float]]:
     """What a job's files say of its trial: the state, the result, and the metric by epoch (less is better)."""
     run = StoredRun(sweep.run(job.slug).path)
-    state, value = state_of_job(sweep, job, read_record(sweep, job.slug)).state, result_of(run)
+    state, value = state_of_job(sweep, job, read_record(sweep, job.slug)).state, objective_value(run)
     if state in DONE and value is None:
         state = "failed"
     rows = zip(run.metrics.get("epoch", []), run.metrics.get(run.monitor, []), strict=False)

@@ -22,7 +22,7 @@ from dlrun.sweep.identity import data_hash
 from dlrun.sweep.names import job_slug
 from dlrun.sweep.samplers.base import RandomSampler, Sampler
 from dlrun.sweep.samplers.optuna import OptunaSampler
-from dlrun.sweep.samplers.results import result_of, signed
+from dlrun.sweep.samplers.results import objective_value, signed
 from dlrun.sweep.state import DONE, Record, read_record, state_of_job
 
 REDRAWS = 100  # times that random draws again to find values that are new
@@ -67,7 +67,7 @@ class SamplerSource:
         """The end of a trial: its best value, or that it failed."""
         trial = self.sweep.jobs[job.slug].trial
         if trial is not None:
-            value = result_of(StoredRun(self.sweep.run(job.slug).path)) if record.state in DONE else None
+            value = objective_value(StoredRun(self.sweep.run(job.slug).path)) if record.state in DONE else None
             self.sampler.tell(trial, record.state if value is not None else "failed", value)
 
 
