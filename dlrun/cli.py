@@ -170,7 +170,7 @@ def _stray(word: str) -> Problem:
     for group, options in ((group, text_schema().options(group)) for group in GROUP_WORDS):
         if word in options:
             return Problem(word, "is not a command.", f"Did you mean {group}={word}?")
-    hint = other_tools.COMMANDS.get(word) or did_you_mean(word, COMMANDS) or "`dlrun --help` lists the commands."
+    hint = other_tools.OTHER_COMMANDS.get(word) or did_you_mean(word, COMMANDS) or "`dlrun --help` lists the commands."
     return Problem(word, "is neither a command nor KEY=VALUE.", hint)
 
 

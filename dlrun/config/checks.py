@@ -1,4 +1,4 @@
-"""Everything that the YAML files can tell is wrong with a configuration, all at once and without torch."""
+"""Check a configuration against the schema, without torch, and collect all problems."""
 
 from __future__ import annotations
 
@@ -17,15 +17,22 @@ from dlrun.errors import ConfigError, Problem, did_you_mean
 
 NEEDED = [group for group in GROUPS if group != "experiment"]
 TYPED = re.compile(r"\s*(true|false|null|[-+.\d][-+.\de]*|\[.*\])\s*", re.IGNORECASE | re.DOTALL)
-MISSING = "???"  # OmegaConf's word for a value that must be given
+MUST_BE_GIVEN = "???"  # OmegaConf's marker of a value that has no default
 
 
 def check(
     values: dict[str, Any], schema: Schema, raws: dict[str, str] | None = None, skip: frozenset[str] = frozenset()
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """The values in the types of their contracts and in the schema's order, with defaults filled in; and every problem.
+    """Convert values to the types of their contracts, add defaults, and sort them as the schema is.
 
-    `raws` are values as they were typed, by key. The groups in `skip` are known to be wrong already.
+    Args:
+        values: nested values.
+        schema: what they are checked against.
+        raws: values as they were typed, by dotted key.
+        skip: groups that are known to be wrong already, which are not checked.
+
+    Returns:
+        The clean values, and every problem.
     """
     values = respelled(values, schema)
     sections, problems = _sections(values, schema, skip)
@@ -47,7 +54,7 @@ def check(
 
 
 def _sections(values: dict[str, Any], schema: Schema, skip: frozenset[str]) -> tuple[dict[str, Option], list[Problem]]:
-    """The schema of each section, by the component that it names."""
+    """The option that describes the keys of each section, by the component that the section names."""
     found, problems = {}, []
     for group in NEEDED:
         if group in skip:
@@ -68,7 +75,7 @@ def _sections(values: dict[str, Any], schema: Schema, skip: frozenset[str]) -> t
 
 
 class _Section:
-    """The keys of one section (or the keys of no group, with an empty prefix) held against the schema."""
+    """Checks one section. The keys that belong to no group are a section with an empty prefix."""
 
     def __init__(self, keys: dict[str, Key], prefix: str, raws: dict[str, str], schema: Schema) -> None:
         self.keys, self.prefix, self.raws, self.schema = keys, prefix, raws, schema
@@ -76,18 +83,18 @@ class _Section:
         self.inner = {".".join(parts[:i]) for key in keys for parts in [key.split(".")] for i in range(1, len(parts))}
 
     def check(self, values: dict[str, Any]) -> dict[str, Any]:
-        """The clean section; problems are collected."""
+        """The clean section; its problems are added to `problems`."""
         given = dict(self._flat(values, ""))
         clean: dict[str, Any] = {}
         for key, info in self.keys.items():
-            value = given.pop(key, MISSING) if key in given else self._default(info)
+            value = given.pop(key) if key in given else yamls.loads(info.default, info.source)
             _put(clean, key, self._value(info, value))
         for key, value in given.items():
             self.problems += [self._unknown(dotted) for dotted in _leaves(key, value)]
         return clean
 
     def _flat(self, values: dict[str, Any], path: str) -> Iterator[tuple[str, Any]]:
-        """Dotted keys with their values, down to where the schema has a contract."""
+        """Flatten nested values down to the keys that the schema knows."""
         for key, value in values.items():
             dotted = f"{path}{key}"
             if dotted in self.inner and isinstance(value, dict):
@@ -98,29 +105,26 @@ class _Section:
             else:
                 yield dotted, value
 
-    def _default(self, info: Key) -> Any:
-        return yamls.loads(info.default, info.source)
-
     def _value(self, info: Key, value: object) -> Any:
-        """The value as its contract has it; a mismatch is noted."""
+        """Convert one value as its contract says, or note a problem and return it as it is."""
         dotted = self.prefix + info.key
         group = self.prefix.rstrip(".")
-        if value == MISSING:
+        if value == MUST_BE_GIVEN:
             self.problems.append(Problem(dotted, "needs a value.", f"It is {info.help}." if info.help else ""))
             return value
         if info.key == "name" and group in COMPONENTS:
-            return value  # it chose this section
+            return value  # `_sections` has checked it
         if info.contract is None:
             return value
         raw = self.raws.get(dotted)
         if raw is not None and info.contract.takes_text and not isinstance(value, (str, list, dict, type(None))):
-            value = format_yaml(value) if "${" in raw else raw.strip()  # `run.name=007` and `run.name=1e3` are texts
+            value = format_yaml(value) if "${" in raw else raw.strip()  # `run.name=007` means the text
         if value == "None" and info.contract.has_null:
             return None
         try:
             return info.contract.accept(value)
         except Mismatch as mismatch:
-            if isinstance(value, str) and TYPED.fullmatch(value):  # a quoted number, or one out of the environment
+            if isinstance(value, str) and TYPED.fullmatch(value):  # a quoted number, or one of an environment variable
                 with suppress(Mismatch, ConfigError):
                     return info.contract.accept(yamls.loads(value, dotted))
             hint = "Write null." if value == "None" else ""
@@ -136,7 +140,7 @@ class _Section:
             return value
 
     def _unknown(self, key: str) -> Problem:
-        """An unknown key, with the key that was meant or the options that have one of this name."""
+        """The problem of an unknown key. Its hint names the nearest key, or the options that have this key."""
         group = self.prefix.rstrip(".")
         dotted = self.prefix + key
         own = [self.prefix + k for k in self.keys if k != "name"]
@@ -154,14 +158,14 @@ class _Section:
 
 
 def nearest_key(dotted: str, schema: Schema) -> str:
-    """`Did you mean ...?` among all keys and groups there are; `lr` means optimizer.lr."""
+    """A hint with the nearest of all keys and groups. A key without its group counts: `lr` means optimizer.lr."""
     if meant := keys_meant(dotted, all_keys(schema)):
         return f"Did you mean {' or '.join(meant[:3])}?"
     return did_you_mean(dotted, all_keys(schema)) or "`dlrun --help` lists the groups and keys."
 
 
 def _leaves(key: str, value: object) -> list[str]:
-    """The dotted keys below an unknown one, as they were given."""
+    """The dotted keys of the values below an unknown key."""
     if not isinstance(value, dict) or not value:
         return [key]
     return [leaf for inner, item in value.items() for leaf in _leaves(f"{key}.{inner}", item)]

@@ -1,4 +1,4 @@
-"""What does not go together: contradictions between sections that the YAML files can tell."""
+"""Contradictions between the sections of a configuration, as far as the YAML files show them."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from dlrun.components.registry import LOSSES
 from dlrun.config.schema.comments import Option
 from dlrun.config.schema.contract import format_yaml
 from dlrun.errors import Problem, did_you_mean
+from dlrun.plain import flatten
 from dlrun.spec import AUTO_LOSS
 
 
 def combinations(values: Mapping[str, Any], sections: Mapping[str, Option], wrong: set[str]) -> list[Problem]:
-    """Every contradiction, each under the key to change. Values that are wrong by themselves (`wrong`) are left out."""
-    facts = {key: value for key, value in _flat(values) if key not in wrong}
+    """All contradictions, each with the key to change. Keys whose value is `wrong` by itself are left out."""
+    facts = {key: value for key, value in flatten(values).items() if key not in wrong}
     headers = {group: option.headers for group, option in sections.items()}
     kind, task = _gives(facts, headers)
     problems = [*_kinds(facts, headers, kind), *_tasks(facts, headers, task), *_outputs(facts, task)]
-    return [*problems, *_batch_norm(facts), *_device(facts), *_selection(facts), *_overwriting(facts)]
+    return [*problems, *_device(facts), *_selection(facts), *_overwriting(facts)]
 
 
 def _kinds(facts: dict[str, Any], headers: dict[str, dict[str, str]], kind: str) -> Iterator[Problem]:
-    """The model does not take the data set's kind of input."""
+    """A model that does not take the data set's kind of input."""
     takes = _words(headers.get("model", {}).get("takes", ""))
     if kind and takes and kind not in takes:
         given = f"dataset={facts.get('dataset.name')} gives {kind} data."
@@ -32,7 +33,7 @@ def _kinds(facts: dict[str, Any], headers: dict[str, dict[str, str]], kind: str)
 
 
 def _tasks(facts: dict[str, Any], headers: dict[str, dict[str, str]], task: str) -> Iterator[Problem]:
-    """The model or the loss is not for the data set's task."""
+    """A model or a loss that is not made for the data set's task."""
     hints = {"loss": "loss=auto takes the one that fits.", "model": "Choose another model or dataset."}
     for group, hint in hints.items():
         tasks = _words(headers.get(group, {}).get("for", ""))
@@ -42,7 +43,7 @@ def _tasks(facts: dict[str, Any], headers: dict[str, dict[str, str]], task: str)
 
 
 def _outputs(facts: dict[str, Any], task: str) -> Iterator[Problem]:
-    """What the model's last activation gives is not what the loss wants: probabilities, their logarithms, logits."""
+    """A last activation of the model that does not suit the loss, which expects logits, probabilities or their logs."""
     key, loss = "model.output_activation", facts.get("loss.name")
     if key not in facts or loss is None:
         return
@@ -56,13 +57,6 @@ def _outputs(facts: dict[str, Any], task: str) -> Iterator[Problem]:
         yield Problem(key, message, f"Write {key}=null.")
 
 
-def _batch_norm(facts: dict[str, Any]) -> Iterator[Problem]:
-    norm = facts.get("model.batch_norm", False)
-    if facts.get("trainer.batch_size") == 1 and (any(norm) if isinstance(norm, list) else norm):
-        message = "one sample has no variance, so batch norm cannot work on a batch of one."
-        yield Problem("trainer.batch_size", message, "Use at least 2, or model.batch_norm=false.")
-
-
 def _device(facts: dict[str, Any]) -> Iterator[Problem]:
     device = str(facts.get("device.name", "auto"))
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
@@ -72,7 +66,7 @@ def _device(facts: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _selection(facts: dict[str, Any]) -> Iterator[Problem]:
-    """A metric of the validation part selects the best epoch, but there is no such part."""
+    """A metric of the validation part that selects the best epoch, where there is no such part."""
     monitor = str(facts.get("checkpoint.monitor"))
     if monitor.startswith("val_") and facts.get("dataset.val_fraction") == 0:
         message = f"is {monitor}, but dataset.val_fraction=0 leaves no validation part."
@@ -97,13 +91,6 @@ def _gives(facts: dict[str, Any], headers: dict[str, dict[str, str]]) -> tuple[s
 
 
 def _words(text: str) -> list[str]:
+    """The items of a comma-separated header; none for `any`."""
     words = [word.strip() for word in text.split(",") if word.strip()]
     return [] if words == ["any"] else words
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -1,9 +1,10 @@
-"""From the words of the command line and the YAML files to a checked `Config`.
+"""Compose YAML files and overrides into a checked `Config`.
 
     config = compose(["model=gru", "dataset=names", "optimizer.lr=0.1"])
 
-Files are found by Hydra's rules (`layers`) once for each choice of groups; values are set on copies, which is what
-Hydra would do forty times slower. Every problem is collected and reported at once.
+Hydra's rules (see `hydra/layers.py`) are applied once for each choice of options, and the values of further overrides
+are set on copies of the result: composing a job with Hydra itself takes forty times as long. All problems are collected
+and reported at once.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from dlrun.components import plugins
 from dlrun.config.checks import check, nearest_key
@@ -29,27 +30,24 @@ from dlrun.errors import ConfigError, Problem
 from dlrun.plain import say
 
 
-def compose(
-    overrides: Sequence[str] = (),
-    *,
-    config_dir: str | Path | None = None,
-    search_cwd: bool = True,
-    plugin_files: Sequence[str] = (),
-) -> Config:
-    """The configuration that these override words make.
+class Sources(TypedDict, total=False):
+    """Where YAML files and plug-ins come from, beside dlrun's own files, entry points and the user's settings."""
 
-    `config_dir` is searched before dlrun's own files, and so is ./conf if it holds a dlrun.yaml (unless
-    `search_cwd` is false). Raises `ConfigError` with every problem found.
-    """
-    draft = open_draft(overrides, config_dir=config_dir, search_cwd=search_cwd, plugin_files=plugin_files)
-    return draft.single().config()
+    config_dir: str | Path | None  # a folder that is searched first
+    search_cwd: bool  # whether ./conf is searched, if it holds a dlrun.yaml (default: true)
+    plugin_files: Sequence[str]  # Python files that are imported
+
+
+def compose(overrides: Sequence[str] = (), **sources: Unpack[Sources]) -> Config:
+    """Compose the configuration of one run. Raises `ConfigError` with every problem found."""
+    return open_draft(overrides, **sources).single().config()
 
 
 def overlay(own: Config, overrides: Sequence[str], *, plugin_files: Sequence[str] = ()) -> Config:
-    """A finished configuration (a run's own) with some words set on it: what `dlrun resume RUN KEY=VALUE` means.
+    """Apply overrides to a stored configuration, as `dlrun resume RUN KEY=VALUE` does.
 
-    A group takes the chosen option as a whole; everything else stays, and is never resolved: only the words are this
-    user's. Raises `ConfigError` with every problem.
+    An override of a group replaces its whole section. Interpolations in the stored values are never resolved, since
+    they may come from someone else. Raises `ConfigError` with every problem.
     """
     draft = open_draft(overrides, plugin_files=plugin_files).single()
     if draft.problems:
@@ -64,23 +62,24 @@ def overlay(own: Config, overrides: Sequence[str], *, plugin_files: Sequence[str
     return draft.config(values, kept)
 
 
-def import_plugins(
-    overrides: Sequence[str] = (),
-    *,
-    config_dir: str | Path | None = None,
-    search_cwd: bool = True,
-    plugin_files: Sequence[str] = (),
-) -> None:
-    """Import the plug-ins that are to be imported. Raises `ConfigError`."""
+def import_plugins(overrides: Sequence[str] = (), **sources: Unpack[Sources]) -> None:
+    """Import plug-ins: entry points, those of the user's settings, of the overrides and of `plugin_files`.
+
+    Raises `ConfigError` for one that cannot be imported.
+    """
     _entry_points()
-    plugins.load_settings(settings_files(config_dirs(config_dir, search_cwd)))
+    plugins.load_settings(settings_files(_dirs(sources)))
     plugins.load(literal_plugins(overrides), "plugins")
-    plugins.load(plugin_files, "--plugin")
+    plugins.load(sources.get("plugin_files", ()), "--plugin")
+
+
+def _dirs(sources: Sources) -> tuple[Path, ...]:
+    return config_dirs(sources.get("config_dir"), sources.get("search_cwd", True))
 
 
 @cache
 def say_spelling(old: str, new: str) -> None:
-    """Once in a process: the word is taken, and will be in time to come."""
+    """Tell the user, once in a process, that a key has a new name. The old one is accepted for good."""
     say(f"note: {old} is spelled {new} now", file=sys.stderr)
 
 
@@ -90,14 +89,14 @@ def _entry_points() -> None:
 
 
 def literal_plugins(overrides: Iterable[str]) -> list[str]:
-    """The files that a literal `plugins=[...]` names (the last one, as always)."""
+    """The plug-ins that an override `plugins=[...]` names; of several such overrides, the last one counts."""
     values = [read_value(word.split("=", 1)[1]) for word in overrides if word.lstrip("+").startswith("plugins=")]
     return [name for name in values[-1] if isinstance(name, str)] if values and isinstance(values[-1], list) else []
 
 
 @dataclass
 class Draft:
-    """Words on their way to a configuration: what is chosen, what is set, what is wrong so far."""
+    """Parsed overrides with the schema that they belong to, and the problems found so far."""
 
     schema: Schema
     words: list[Override]
@@ -105,22 +104,22 @@ class Draft:
 
     @property
     def wrong(self) -> frozenset[str]:
-        """The groups whose choice is a problem already: their keys are not checked."""
+        """Groups whose option is a problem already, so that their keys are not checked."""
         return frozenset(problem.key for problem in self.problems if problem.key in GROUPS)
 
     @property
     def choices(self) -> dict[str, str | None]:
-        """The options chosen by these words."""
+        """The option that the overrides choose for each group."""
         return {word.key: word.value for word in self.words if word.is_group and not word.is_sweep}
 
     def single(self) -> Draft:
-        """Without the words that name several values: each becomes a problem."""
+        """The draft of a single run: overrides with several values become problems."""
         several = [word for word in self.words if word.is_sweep]
         rest = [word for word in self.words if not word.is_sweep]
         return Draft(self.schema, rest, [*self.problems, *(_several(word, self.schema) for word in several)])
 
     def values(self) -> dict[str, Any]:
-        """Everything merged, before interpolation and checks. Raises `ConfigError` when files are at fault."""
+        """Merge files and overrides; interpolations are kept. Raises `ConfigError` for errors in the files."""
         values = copy.deepcopy(base(self.schema, tuple(self.choices.items())))
         for word in self.words:
             if not word.is_group and not word.is_sweep:
@@ -131,7 +130,10 @@ class Draft:
     def checked(
         self, values: dict[str, Any] | None = None, kept: Sequence[str] = ()
     ) -> tuple[dict[str, Any], list[Problem]]:
-        """The clean values (of these, else of the files and words) and every problem. `kept`: see `hide`."""
+        """Resolve and check `values` (default: those of files and overrides). Returns them with every problem.
+
+        `kept` are the texts that `hide` has replaced in `values`.
+        """
         try:
             values = self.values() if values is None else values
         except ConfigError as error:
@@ -145,23 +147,17 @@ class Draft:
         return clean, [*self.problems, *unresolved, *wrong, *_unloaded(clean)]
 
     def config(self, values: dict[str, Any] | None = None, kept: Sequence[str] = ()) -> Config:
-        """The configuration. Raises `ConfigError` with every problem."""
+        """Check the values and freeze them as a `Config`. Raises `ConfigError` with every problem."""
         clean, problems = self.checked(values, kept)
         if problems:
             raise ConfigError(list(dict.fromkeys(problems)))
         return Config(clean)
 
 
-def open_draft(
-    overrides: Sequence[str],
-    *,
-    config_dir: str | Path | None = None,
-    search_cwd: bool = True,
-    plugin_files: Sequence[str] = (),
-) -> Draft:
-    """The words as a draft, read by the files and the plug-ins that they name. Raises `ConfigError`."""
-    import_plugins(overrides, config_dir=config_dir, search_cwd=search_cwd, plugin_files=plugin_files)
-    schema = current_schema(config_dir, search_cwd)
+def open_draft(overrides: Sequence[str], **sources: Unpack[Sources]) -> Draft:
+    """Import plug-ins, and parse the overrides with the resulting schema. Raises `ConfigError`."""
+    import_plugins(overrides, **sources)
+    schema = current_schema(_dirs(sources))
     for key in map(key_of, overrides):
         if schema.today(key) != key:
             say_spelling(key, schema.today(key))
@@ -169,21 +165,24 @@ def open_draft(
 
 
 def read_draft(overrides: Sequence[str], schema: Schema) -> Draft:
-    """The words as a draft; what cannot be read is among its problems."""
+    """Parse overrides; those that cannot be parsed are among the draft's problems."""
     words, problems = read_overrides(list(overrides), schema)
     return Draft(schema, words, problems)
 
 
 @lru_cache(maxsize=512)
 def base(schema: Schema, chosen: tuple[tuple[str, str | None], ...]) -> dict[str, Any]:
-    """All files for these options in one; do not change it. Raises `ConfigError`."""
+    """The merged values of all files for these options. They are cached: copy before changing. Raises `ConfigError`."""
     from dlrun.config.hydra.layers import merge
 
     return merge(layers_of(schema, dict(chosen)))
 
 
 def layers_of(schema: Schema, chosen: dict[str, str | None]) -> list[Any]:
-    """The stack of files for these options; an experiment that sweeps a group means its values for every option."""
+    """The files that apply to these options, weakest first.
+
+    Where an experiment sweeps a group, its values for that group apply to every option of the sweep.
+    """
     from dlrun.config.hydra.layers import merge, stack
 
     layers = stack(chosen, schema)
@@ -194,7 +193,7 @@ def layers_of(schema: Schema, chosen: dict[str, str | None]) -> list[Any]:
 
 
 def put(values: dict[str, Any], word: Override, schema: Schema) -> Problem | None:
-    """Set one value in place, as Hydra does: a dict is merged, everything else replaced."""
+    """Apply one override in place, as Hydra does: a dict is merged, everything else is replaced."""
     from dlrun.config.hydra.layers import merge_into
 
     *above, last = word.key.split(".")
@@ -219,7 +218,7 @@ def put(values: dict[str, Any], word: Override, schema: Schema) -> Problem | Non
 
 
 def _several(word: Override, schema: Schema) -> Problem:
-    """Several values without -m: a sweep, or a text with a comma in it."""
+    """The problem of several values without -m: the user means a sweep, a list, or a text with a comma in it."""
     hint = f"To run each of them: dlrun -m {word.text}"
     contract = schema.contract(word.key)
     if contract and contract.takes_text:
@@ -230,12 +229,10 @@ def _several(word: Override, schema: Schema) -> Problem:
 
 
 def _unloaded(clean: dict[str, Any]) -> list[Problem]:
-    """Plug-ins that a file other than the user's settings names are not imported on its word."""
+    """A problem if an experiment names plug-ins: only the command line and the user's settings import code."""
     names = clean.get("plugins", [])
     missing = [name for name in names if not plugins.is_loaded(name)] if isinstance(names, list) else []
+    if not missing:
+        return []
     hint = f"Give it on the command line: plugins={format_yaml(missing)}, or put it into ./conf/dlrun.yaml."
-    return (
-        [Problem("plugins", f"{format_yaml(missing)} is named by an experiment, which imports nothing.", hint)]
-        if missing
-        else []
-    )
+    return [Problem("plugins", f"{format_yaml(missing)} is named by an experiment, which imports nothing.", hint)]

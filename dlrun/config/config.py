@@ -1,4 +1,4 @@
-"""The checked, frozen configuration that everything after composition works with."""
+"""`Config`: the checked and frozen configuration that composition returns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from dlrun.plain import flatten
 
 
 class Section(Mapping[str, Any]):
-    """A frozen section: `section.lr`, `section["lr"]`, `**section`. Lists have become tuples, dicts are sections."""
+    """An immutable mapping with attribute access: `section.lr`, `section["lr"]`, `**section`.
+
+    Lists are stored as tuples and dictionaries as sections.
+    """
 
     __slots__ = ("_values",)
 
@@ -58,7 +61,7 @@ class Section(Mapping[str, Any]):
 
 
 class Config(Section):
-    """A whole configuration, every value of the right type, nothing missing, nothing unknown.
+    """A complete configuration: every key of the schema has a value of the right type, and there are no other keys.
 
     `config.optimizer.lr`, `config.get("optimizer.lr")`, `config.section("model")` (a plain copy), `to_yaml()`.
     Build one with `compose`, `Config.from_yaml` or `Config.checked`.
@@ -88,26 +91,26 @@ class Config(Section):
         return yamls.dumps(thaw(self))
 
     def flat(self) -> dict[str, Any]:
-        """Dotted keys with plain values, in order. An empty section is a value."""
+        """All values by dotted key, in order. An empty section counts as a value."""
         return flatten(thaw(self))
 
     @property
     def identity(self) -> str:
-        """SHA-256 of all that changes the result, as the contracts of the keys say."""
+        """SHA-256 of the values of all keys that change the result, according to their contracts."""
         return identity_of(self, current_schema())
 
     @classmethod
     def stored(cls, values: Mapping[str, Any], schema: Schema) -> Config:
-        """A configuration that was checked when it was stored; what is new since an older dlrun takes its default.
+        """The configuration of a stored job. Keys that a later version has added take their defaults.
 
-        One that cannot be checked any more (the plug-in of a component is not loaded) stays as it is.
+        Values that do not pass the check, because a plug-in is not loaded for instance, are kept as they are.
         """
         clean, problems = check(thaw(values), schema)
         return cls(values if problems else clean)
 
     @classmethod
     def checked(cls, values: Mapping[str, Any], schema: Schema | None = None) -> Config:
-        """A configuration from plain values. Raises `ConfigError` with every problem."""
+        """Check plain values and freeze them. Raises `ConfigError` with every problem."""
         clean, problems = check(thaw(values), schema or current_schema())
         if problems:
             raise ConfigError(problems)
@@ -115,10 +118,10 @@ class Config(Section):
 
     @classmethod
     def from_yaml(cls, path: str | Path, schema: Schema | None = None) -> Config:
-        """A run's config.yaml, fully checked.
+        """Read and check the config.yaml of a run.
 
-        Keys that a later dlrun has added take their defaults. A component that nothing registered is named in the
-        error; it is never imported because a file says so. Raises `ConfigError`.
+        Keys that a later version has added take their defaults. Plug-ins that the file names are not imported; the
+        error names the components that are missing. Raises `ConfigError`.
         """
         values = yamls.load(Path(path))
         if not isinstance(values, dict):
@@ -132,18 +135,18 @@ class Config(Section):
 
 
 def identity_of(config: Config, schema: Schema) -> str:
-    """`Config.identity` by the contracts of this schema: for many configurations it need not be looked up each time."""
-    told = {key: value for key, value in config.flat().items() if schema.effect(key, config).changes_result}
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+    """`Config.identity` for a given schema, which saves looking up the current one for each of many configurations."""
+    values = {key: value for key, value in config.flat().items() if schema.effect(key, config).changes_result}
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def current_schema(config_dir: str | Path | None = None, search_cwd: bool = True) -> Schema:
-    """The schema of this moment: our files, the user's ./conf, and components that plug-ins have registered."""
-    return read_schema(config_dirs(config_dir, search_cwd), signature_options())
+def current_schema(dirs: tuple[Path, ...] | None = None) -> Schema:
+    """The schema as it is now: of the YAML files in `dirs`, and of the components that plug-ins have registered."""
+    return read_schema(dirs or config_dirs(), signature_options())
 
 
 def not_registered(values: Mapping[str, Any], schema: Schema) -> list[Problem]:
-    """The components of a run that there are not here: plug-ins brought them, in all likelihood."""
+    """A problem for each component that is not registered: in all likelihood its plug-in was not loaded."""
     problems = []
     plugins = values.get("plugins") or []
     known = f" This run was made with plugins={plugins}." if plugins else ""
@@ -156,7 +159,7 @@ def not_registered(values: Mapping[str, Any], schema: Schema) -> list[Problem]:
 
 
 def thaw(value: object) -> Any:
-    """Plain dicts, lists and scalars from anything frozen; always a copy."""
+    """A plain copy (dicts, lists and scalars) of a section or of nested values."""
     if isinstance(value, Section):
         return {key: thaw(item) for key, item in value._values.items()}
     if isinstance(value, Mapping):

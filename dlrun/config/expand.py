@@ -1,9 +1,9 @@
-"""From one command to many jobs: `-m` with Hydra's sweep grammar, and experiments that sweep by themselves.
+"""Expand a command into the jobs of a sweep: by `-m` with Hydra's sweep grammar, or by an experiment's `sweep.params`.
 
     expansion = expand(["optimizer=sgd,adam", "seed=range(3)"])
     expansion.jobs[0].overrides == ("optimizer=sgd", "seed=0")
 
-Files are read once for each choice of groups; 200 jobs are composed, checked and frozen in well under a second.
+Files are read once for each choice of options; 200 jobs are composed, checked and frozen in less than a second.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from dlrun.config.compose import Draft, open_draft, read_draft
+from dlrun.config.compose import Draft, Sources, open_draft, read_draft
 from dlrun.config.config import Config
 from dlrun.config.job import Job, Rows, Space, make_job, without_params
 from dlrun.config.overrides.grammar import read_word
@@ -36,11 +35,16 @@ from dlrun.errors import ConfigError, Problem
 
 @dataclass(frozen=True)
 class Expansion:
-    """A sweep: the words that hold for all jobs, the swept keys in order, and for a grid its jobs.
+    """A sweep.
 
-    `config` is that of a first possible job: its `sweep` section, the same in all, says how to run them.
-    A search (`config.sweep.search` other than grid) has no jobs: it makes them one by one with `job`. Values that
-    are impossible whatever the others are (`left_out`, as words) are not in its space.
+    Args:
+        overrides: the overrides that all jobs share.
+        swept: the values of each swept key, in order.
+        jobs: all jobs of a grid. A search makes its jobs one by one, by `job`.
+        config: the configuration of the first valid job. Its `sweep` section is the same in all jobs.
+        schema: the schema that the overrides belong to.
+        left_out: the values that no valid job of a search can have, as overrides.
+        repeated: the values that were given more than once for a key, as overrides.
     """
 
     overrides: tuple[str, ...]
@@ -49,36 +53,22 @@ class Expansion:
     config: Config
     schema: Schema = field(repr=False)
     left_out: tuple[str, ...] = ()
-    repeated: tuple[str, ...] = ()  # words of swept keys that were given more than once
+    repeated: tuple[str, ...] = ()
 
     def job(self, values: Mapping[str, Any]) -> Job:
-        """The job with these values of the swept keys (plain values, as `swept` has them)."""
+        """The job with these plain values of the swept keys."""
         words = tuple(f"{key}={as_text(value)}" for key, value in values.items())
         return make_job(self.schema, self.overrides, words, dict(values))
 
 
-def expand(
-    overrides: Sequence[str],
-    *,
-    config_dir: str | Path | None = None,
-    search_cwd: bool = True,
-    plugin_files: Sequence[str] = (),
-) -> Expansion:
-    """The jobs that these words describe. Raises `ConfigError` for what is wrong with all of them."""
-    draft = open_draft(overrides, config_dir=config_dir, search_cwd=search_cwd, plugin_files=plugin_files)
-    return expand_draft(draft)
+def expand(overrides: Sequence[str], **sources: Unpack[Sources]) -> Expansion:
+    """The sweep that these overrides describe. Raises `ConfigError` for problems that all of its jobs have."""
+    return expand_draft(open_draft(overrides, **sources))
 
 
-def plan(
-    overrides: Sequence[str],
-    *,
-    multirun: bool = False,
-    config_dir: str | Path | None = None,
-    search_cwd: bool = True,
-    plugin_files: Sequence[str] = (),
-) -> Config | Expansion:
-    """What a command line asks for: one run, or a sweep (`-m`, or an experiment with `sweep.params`)."""
-    draft = open_draft(overrides, config_dir=config_dir, search_cwd=search_cwd, plugin_files=plugin_files)
+def plan(overrides: Sequence[str], *, multirun: bool = False, **sources: Unpack[Sources]) -> Config | Expansion:
+    """The run that a command line describes, or the sweep (`-m`, or an experiment with `sweep.params`)."""
+    draft = open_draft(overrides, **sources)
     if multirun or (not draft.problems and _sweeps_itself(draft)):
         return expand_draft(draft)
     return without_params(draft.single().config())
@@ -96,23 +86,23 @@ def params(draft: Draft) -> dict[str, Any]:
 
 
 def _sweeps_itself(draft: Draft) -> bool:
-    """Does the experiment sweep, and do the words leave it something to sweep (or give several values themselves)?"""
-    several = {word.key: word.is_sweep for word in draft.words}  # the last word for a key counts
+    """Whether the experiment has `sweep.params` of which not all are fixed to one value by overrides."""
+    several = {word.key: word.is_sweep for word in draft.words}  # the last override of a key counts
     found = params(draft)
     return bool(found) and (any(several.values()) or not set(found) <= set(several))
 
 
 def expand_draft(draft: Draft) -> Expansion:
-    """The sweep that a draft's words describe. Raises `ConfigError` for what is wrong with every job of it."""
+    """The sweep that a draft describes. Raises `ConfigError` for problems that all of its jobs have."""
     fixed, own = _own(draft)
     if draft.problems:
-        first = tuple(f"{key}={_first(value)}" for key, value in own)
+        first = tuple(f"{key}={v.texts[0] if isinstance(v, Choices) else as_text(v.low)}" for key, v in own)
         raise ConfigError(list(dict.fromkeys([*draft.problems, *make_job(draft.schema, fixed, first, {}).problems])))
     grids = [(key, value) for key, value in own if isinstance(value, Choices)]
     space: dict[str, Any] = {key: _space(value) for key, value in own}
     rows: Rows = {}
     repeated = dict.fromkeys(_repeated(own))
-    spaces: list[tuple[tuple[str, ...], dict[str, Space]]] = []  # what the experiments of some words sweep
+    spaces: list[tuple[tuple[str, ...], dict[str, Space]]] = []  # what the experiment of each row sweeps
     for texts, values in _product(grids):
         inner = _inner(draft, fixed, texts)
         repeated |= dict.fromkeys(_repeated(inner))
@@ -146,7 +136,7 @@ def expand_draft(draft: Draft) -> Expansion:
 
 
 def _own(draft: Draft) -> tuple[tuple[str, ...], list[tuple[str, Choices | Distribution]]]:
-    """The words that hold for all jobs, as typed, and the swept keys; the last word for a key counts."""
+    """The overrides that all jobs share, as typed, and the swept keys. The last override of a key counts."""
     last = {word.key: word for word in draft.words}
     swept = {key: word for key, word in last.items() if word.is_sweep}
     for key in swept:
@@ -157,14 +147,17 @@ def _own(draft: Draft) -> tuple[tuple[str, ...], list[tuple[str, Choices | Distr
 
 
 def _inner(draft: Draft, fixed: tuple[str, ...], texts: tuple[str, ...]) -> list[tuple[str, Choices | Distribution]]:
-    """What the experiment of these words sweeps by itself (`-m experiment=a,b` may have two that do)."""
+    """The `sweep.params` of the experiment that these overrides choose: `-m experiment=a,b` may choose two."""
     found = params(read_draft((*fixed, *texts), draft.schema))
     given = {word.key for word in draft.words}
     return [(key, read_param(key, value, draft.schema)) for key, value in found.items() if key not in given]
 
 
 def read_param(key: str, value: object, schema: Schema) -> Choices | Distribution:
-    """The values of one key of `sweep.params`: a list, or a text in the grammar of `-m`. Raises `ConfigError`."""
+    """Parse the values of one key of `sweep.params`: a list, or a text in the grammar of `-m`.
+
+    Raises `ConfigError`.
+    """
     if value in ([], {}, None):
         raise ConfigError(Problem(f"sweep.params.{key}", "has no values."))
     if isinstance(value, list):
@@ -175,7 +168,7 @@ def read_param(key: str, value: object, schema: Schema) -> Choices | Distributio
 
 
 def _product(keys: list[tuple[str, Choices]]) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
-    """Every combination, the last key fastest: the words, and the values by key."""
+    """All combinations, as overrides and as values by key. The last key varies fastest."""
     size = 1
     for _, choices in keys:
         size *= len(choices.values)
@@ -187,25 +180,20 @@ def _product(keys: list[tuple[str, Choices]]) -> Iterator[tuple[tuple[str, ...],
 
 
 def _repeated(keys: list[tuple[str, Choices | Distribution]]) -> list[str]:
-    """The words of values that are given more than once for a key: `seed=0` of `seed=0,0,0`."""
+    """Values that are given more than once for a key, as overrides: `seed=0` of `seed=0,0,0`."""
     counted = {key: Counter(value.texts) for key, value in keys if isinstance(value, Choices)}
     return [f"{key}={text}" for key, texts in counted.items() for text, count in texts.items() if count > 1]
 
 
 def _space(value: Choices | Distribution) -> Space:
-    """The values of a key, each once."""
+    """The values of a key without repetitions, or its range."""
     if isinstance(value, Distribution):
         return value
     return list(dict(zip(value.texts, value.values, strict=True)).values())
 
 
 def _joined(known: Space | None, new: Space) -> Space:
-    """The values of two experiments for one key."""
+    """The union of the values that two experiments give a key. Of ranges, the later one counts."""
     if isinstance(known, list) and isinstance(new, list):
         return [*known, *(item for item in new if item not in known)]
     return new
-
-
-def _first(value: Choices | Distribution) -> str:
-    """Any one value, as text."""
-    return value.texts[0] if isinstance(value, Choices) else as_text(value.low)

@@ -1,8 +1,7 @@
-"""`dlrun explain`: what a key is, what it accepts, and which file or word set its present value."""
+"""`dlrun explain`: what a key means, what it accepts, and which file or override set its value."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,40 +19,28 @@ COMMAND_LINE = "the command line"
 
 @dataclass(frozen=True)
 class Origin:
-    """Someone who set a value: a file, or a word of the command line."""
+    """A file or an override that sets a key, and the value that it sets."""
 
     source: str
     value: Any
 
 
 def provenance(draft: Draft) -> dict[str, list[Origin]]:
-    """For each dotted key everyone who set it, in order: the last one's value holds. Raises `ConfigError`."""
+    """All origins of each dotted key, in order: the value of the last one applies. Raises `ConfigError`."""
+    layers = [(layer.source, layer.values) for layer in layers_of(draft.schema, draft.choices)]
+    set_keys = [word for word in draft.words if not word.is_group and not word.is_sweep]
+    layers += [(f"{COMMAND_LINE}: {word.text}", {word.key: word.value}) for word in set_keys]
     origins: dict[str, list[Origin]] = {}
-    for layer in layers_of(draft.schema, draft.choices):
-        _record(origins, layer.source, layer.values, "")
-    for word in draft.words:
-        if not word.is_group and not word.is_sweep:
-            values = word.value if isinstance(word.value, Mapping) and word.value else None
-            if values is None:
-                _add(origins, word.key, Origin(f"{COMMAND_LINE}: {word.text}", word.value))
-            else:
-                _record(origins, f"{COMMAND_LINE}: {word.text}", values, f"{word.key}.")
+    for source, values in layers:
+        for key, value in flatten(values).items():
+            for inner in [k for k in origins if k.startswith(f"{key}.")]:
+                del origins[inner]  # a plain value replaces a whole section
+            origins.setdefault(key, []).append(Origin(source, value))
     return origins
 
 
-def _record(origins: dict[str, list[Origin]], source: str, values: Mapping[str, Any], prefix: str) -> None:
-    for key, value in flatten(values, prefix).items():
-        _add(origins, key, Origin(source, value))
-
-
-def _add(origins: dict[str, list[Origin]], key: str, origin: Origin) -> None:
-    for other in [k for k in origins if k.startswith(f"{key}.")]:
-        del origins[other]  # a plain value replaces a whole section
-    origins.setdefault(key, []).append(origin)
-
-
 def explain(word: str, draft: Draft) -> str:
-    """What KEY, GROUP or GROUP=OPTION is, as text. Raises `ConfigError` when it is nothing."""
+    """Describe a KEY, a GROUP or a GROUP=OPTION. Raises `ConfigError` if there is no such thing."""
     left, equals, right = word.partition("=")
     if left in GROUPS:
         return _explain_option(left, right, draft.schema) if equals else _explain_group(left, draft)
@@ -87,7 +74,7 @@ def _explain_option(group: str, name: str, schema: Schema) -> str:
 
 
 def _explain_key(dotted: str, draft: Draft) -> str:
-    """A key: its meaning, type and default, and the story of its value."""
+    """Describe a key: its meaning, type and default, and every file or override that has set it."""
     schema = draft.schema
     group, _, rest = dotted.partition(".")
     values = draft.values()
@@ -123,7 +110,7 @@ def _explain_key(dotted: str, draft: Draft) -> str:
 
 
 def _find(dotted: str, values: dict[str, Any], schema: Schema) -> tuple[Key | None, Option | None]:
-    """The schema's line for a key: that of the present component, else that of the first option that has one."""
+    """A key and the option that has it: the present component if possible, else the first option that does."""
     if dotted in schema.primary:
         return schema.primary[dotted], None
     group, _, rest = dotted.partition(".")
@@ -137,12 +124,14 @@ def _find(dotted: str, values: dict[str, Any], schema: Schema) -> tuple[Key | No
 
 
 def _subsection(dotted: str, values: dict[str, Any], schema: Schema) -> list[Key]:
+    """The keys below a key that is a section of its group, such as `trainer.early_stop`."""
     group, _, rest = dotted.partition(".")
     present = schema.section(group, _component(values, group)) if group in GROUPS and group != "experiment" else None
     return [key for name, key in present.keys.items() if name.startswith(f"{rest}.")] if present else []
 
 
 def _component(values: dict[str, Any], group: str) -> str:
+    """The name of the component that is chosen in a group."""
     section = values.get(group)
     return str(section.get("name", "")) if isinstance(section, dict) else ""
 
@@ -154,7 +143,7 @@ def _get(values: object, dotted: str) -> Any:
 
 
 def _wrong(info: Key, value: object) -> str:
-    """A remark when the present value is not one that the key accepts."""
+    """A remark if the key does not accept its present value."""
     if info.contract is None or (isinstance(value, str) and "${" in value):
         return ""
     try:

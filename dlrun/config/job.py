@@ -1,4 +1,4 @@
-"""One job of a sweep: its words, composed, checked and frozen."""
+"""One job of a sweep."""
 
 from __future__ import annotations
 
@@ -13,12 +13,19 @@ from dlrun.config.schema.schema import Schema
 from dlrun.errors import Problem
 
 Space = list[Any] | Distribution  # the values of a swept key, or the range that a search draws from
-Rows = dict[tuple[str, ...], dict[str, Any]]  # combinations: the swept words, and the values by key
+Rows = dict[tuple[str, ...], dict[str, Any]]  # combinations of swept values: as overrides, and by key
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a sweep. `overrides` alone make it again; `config` is None where `problems` are found."""
+    """One run of a sweep.
+
+    Args:
+        overrides: everything that is needed to compose the job again.
+        swept: the values of the swept keys.
+        config: the configuration; None if there are problems.
+        problems: what is wrong with the job.
+    """
 
     overrides: tuple[str, ...]
     swept: dict[str, Any]
@@ -26,12 +33,12 @@ class Job:
     problems: list[Problem] = field(default_factory=list)
 
     def label(self, fixed: Sequence[str]) -> str:
-        """Its words beyond those that all jobs have: `optimizer=adam seed=0`."""
+        """The overrides beyond the `fixed` ones, which all jobs share: `optimizer=adam seed=0`."""
         return " ".join(self.overrides[len(fixed) :])
 
 
 def make_job(schema: Schema, fixed: tuple[str, ...], swept: tuple[str, ...], values: dict[str, Any]) -> Job:
-    """One job: composed, checked and frozen."""
+    """Compose and check one job."""
     words = (*fixed, *swept)
     clean, problems = read_draft(words, schema).checked()
     config = None if problems else without_params(Config(clean))
@@ -39,7 +46,7 @@ def make_job(schema: Schema, fixed: tuple[str, ...], swept: tuple[str, ...], val
 
 
 def without_params(config: Config) -> Config:
-    """The same configuration as one run: nothing is left to sweep."""
+    """The same configuration with empty `sweep.params`, as that of a single run."""
     values = config.to_dict()
     values["sweep"]["params"] = {}
     return Config(values)

@@ -1,4 +1,4 @@
-"""The space of a search: which of its values are possible at all, and of which type they are."""
+"""The space of a search: which values are valid at all, and which ranges are of whole numbers."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from dlrun.config.overrides.values import Distribution, as_text
 from dlrun.config.schema.schema import GROUPS, Schema
 from dlrun.errors import ConfigError, Problem
 
-TRIED = 300  # jobs that are composed to find a search's impossible values: a second, at the most
-SETTINGS = ("search", "trials", "pruner", "target", "executor", "workers", "name")  # that a sweep has once
+TRIED = 300  # jobs that are composed to find invalid values, which takes a second at most
+SHARED_SETTINGS = ("search", "trials", "pruner", "target", "executor", "workers", "name")  # keys of the sweep section
 
 
 def some_jobs(schema: Schema, fixed: tuple[str, ...], rows: Rows, sample: tuple[str, ...]) -> list[Job]:
-    """Some of a search's jobs: if a value can be in a possible one, it is in one of these, unless that takes too many.
+    """Jobs of a search such that each value that is valid in any job is in a valid one of these.
 
-    First one that is possible, then for each value the jobs that differ the least from that.
+    The first valid job is looked for, then for each value the jobs that differ least from that one; at most `TRIED`
+    jobs are composed.
     """
     jobs: list[Job] = []
     good: set[str] = set()
@@ -36,12 +37,12 @@ def some_jobs(schema: Schema, fixed: tuple[str, ...], rows: Rows, sample: tuple[
 
 
 def _nearest(rows: Iterable[tuple[str, ...]], words: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """In order: those that differ from these words in the fewest come first."""
+    """Sort combinations by the number of values in which they differ from `words`."""
     return sorted(rows, key=lambda texts: len(set(texts).difference(words)))
 
 
 def impossible_values(jobs: list[Job]) -> list[tuple[str, str]]:
-    """The swept values (keys and texts) that are in none but impossible jobs."""
+    """The swept values, as (key, text), that no valid job has."""
     good = {pair for job in jobs if job.config for pair in _pairs(job)}
     bad = dict.fromkeys(pair for job in jobs if not job.config for pair in _pairs(job))
     return [pair for pair in bad if pair not in good]
@@ -52,7 +53,7 @@ def _pairs(job: Job) -> list[tuple[str, str]]:
 
 
 def name_problems(bad: list[tuple[str, str]], jobs: list[Job]) -> list[Problem]:
-    """What is wrong with each of these values, as the job says that has the least else wrong with it."""
+    """The problems of each of these values, taken from the job with the fewest problems."""
     problems = []
     for key, text in bad:
         job = min((job for job in jobs if (key, text) in _pairs(job)), key=lambda job: len(job.problems))
@@ -63,12 +64,12 @@ def name_problems(bad: list[tuple[str, str]], jobs: list[Job]) -> list[Problem]:
 
 
 def without_values(bad: list[tuple[str, str]], key: str, space: Space) -> Space:
-    """The values of a key but for these."""
+    """The values of a key without the invalid ones."""
     return [v for v in space if (key, as_text(v)) not in bad] if isinstance(space, list) else space
 
 
 def typed_space(key: str, value: Space, jobs: list[Job], schema: Schema) -> Space:
-    """A range over whole numbers where the key is one, in every option that the jobs choose."""
+    """Make a range one of whole numbers if the key is an int in every option that the jobs choose."""
     if not isinstance(value, Distribution):
         return value
     group, _, inner = key.partition(".")
@@ -83,7 +84,7 @@ def typed_space(key: str, value: Space, jobs: list[Job], schema: Schema) -> Spac
 def try_the_tops(
     draft: Draft, fixed: tuple[str, ...], rows: Rows, jobs: list[Job], ranges: dict[str, Distribution]
 ) -> None:
-    """Raise `ConfigError` where the upper end of a range is not allowed beside values whose lower ends are."""
+    """Raise `ConfigError` if the upper ends of the ranges are not valid where their lower ends are."""
     good = next((job for job in jobs if job.config), None)
     if good is None:
         return
@@ -94,14 +95,14 @@ def try_the_tops(
 
 
 def refuse_mixed(jobs: list[Job], spaces: list[tuple[tuple[str, ...], dict[str, Space]]]) -> None:
-    """Raise `ConfigError` where experiments that sweep themselves would share one search, or settings of the sweep."""
+    """Raise `ConfigError` for experiments that differ in what they sweep, or in settings that a sweep has once."""
     differing = [words for words, space in spaces if space != spaces[0][1]]
     if differing:
         first = " ".join(spaces[0][0])
         what = f"{first} and {' '.join(differing[0])} sweep different values, and a search has one space for all."
         raise ConfigError(Problem("sweep.search", what, f"Search each by itself: dlrun -m {first} ..."))
     configs = [job.config for job in jobs if job.config]
-    for key in SETTINGS:
+    for key in SHARED_SETTINGS:
         values = dict.fromkeys(as_text(config.get(f"sweep.{key}")) for config in configs)
         if len(values) > 1:
             what = f"the experiments set {' and '.join(values)}, and a sweep has one."

@@ -85,6 +85,12 @@ def test_a_last_batch_of_one_is_refused_where_the_model_cannot_be_trained_on_it(
     assert not Path("a").exists()
 
 
+def test_batches_of_one_are_refused_for_batch_norm_over_rows_and_allowed_over_pixels() -> None:
+    words = (*CPU, "dataset=digits", "trainer.batch_size=1", "trainer.max_steps=2", "model.batch_norm=true")
+    assert problems(*words, "model=mlp") == ["trainer.batch_size"]
+    build(dlrun.compose([*words, "model=cnn"]))
+
+
 @pytest.mark.parametrize("kind", ["pooled", "no_affine", "squeezed"])
 def test_a_users_model_is_tried_on_the_smallest_batch(kind: str, model: Any) -> None:
     assert problems(*model(kind)) == ["trainer.batch_size"]

@@ -1,8 +1,8 @@
-"""Hydra at work: from a choice of options to the stack of YAML layers that make up a configuration.
+"""The YAML files that make up a configuration, as Hydra orders them.
 
-Hydra follows the `defaults` lists and says which file stands where (its `@package`). The layers are plain
-dictionaries in the order in which they apply: a later one replaces what an earlier one said, and `explain` can
-tell who said what. None of Hydra's global state is used or left changed.
+Hydra resolves the `defaults` lists and the `@package` of each file. The result is a list of layers, each a plain
+dictionary, of which a later one overrides an earlier one; `explain` shows where each value comes from. Hydra's global
+state is neither used nor left changed.
 """
 
 from __future__ import annotations
@@ -11,8 +11,16 @@ import copy
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+from hydra._internal.config_repository import CachingConfigRepository
+from hydra._internal.defaults_list import create_defaults_list
+from hydra.core.override_parser.types import Override, OverrideType, ValueType
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf.errors import OmegaConfBaseException
+
+from dlrun.config.hydra.rules import hydra_rules
 from dlrun.config.hydra.source import SchemaSource, check_file, repository
 from dlrun.config.schema import yamls
 from dlrun.config.schema.comments import Option, short_path
@@ -20,12 +28,12 @@ from dlrun.config.schema.schema import COMPONENTS, GROUPS, PRIMARY, Schema, sett
 from dlrun.config.schema.words import respelled
 from dlrun.errors import ConfigError, Problem, did_you_mean
 
-GroupChoices = dict[str, str | None]  # option by group
+GroupChoices = dict[str, str | None]  # the option of each group
 
 
 @dataclass(frozen=True)
 class Layer:
-    """What one file says, in its place in the whole: `{"optimizer": {"lr": 0.1}}`."""
+    """The values of one file, nested as in the whole configuration: `{"optimizer": {"lr": 0.1}}`."""
 
     source: str
     values: dict[str, Any]
@@ -33,7 +41,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Settings:
-    """A ./conf/dlrun.yaml: options that replace the primary config's, and values."""
+    """The content of a ./conf/dlrun.yaml: options that replace those of the primary config, and values."""
 
     source: str
     choices: GroupChoices
@@ -43,8 +51,8 @@ class Settings:
 def stack(choices: GroupChoices, schema: Schema, swept_by_experiment: frozenset[str] = frozenset()) -> list[Layer]:
     """The layers for these options, weakest first. Raises `ConfigError`.
 
-    A group in `choices` was chosen on the command line: it wins as a whole over the experiment's values for it,
-    unless the experiment itself sweeps that group, so that its values are meant for every option.
+    `choices` are those of the command line. The experiment's values for such a group are left out, unless the
+    experiment itself sweeps that group: then they are meant for every option.
     """
     files, chosen = _files(choices, schema)
     names = {group: {"name": _component(group, option, schema)} for group, option in chosen.items()}
@@ -64,13 +72,13 @@ def stack(choices: GroupChoices, schema: Schema, swept_by_experiment: frozenset[
 
 
 def _component(group: str, name: str | None, schema: Schema) -> str:
-    """The component of a group's option; empty where there is no such option."""
+    """The component of a group's option, or the empty string if there is no such option."""
     option = schema.options(group).get(name or "") if group in GROUPS else None
     return schema.full(option).component if option else ""
 
 
 def merge(layers: list[Layer]) -> dict[str, Any]:
-    """All layers in one: sections are merged, everything else is replaced."""
+    """Merge layers: sections are merged, everything else is replaced."""
     whole: dict[str, Any] = {}
     for layer in layers:
         merge_into(whole, layer.values)
@@ -78,7 +86,7 @@ def merge(layers: list[Layer]) -> dict[str, Any]:
 
 
 def merge_into(whole: dict[str, Any], values: dict[str, Any]) -> None:
-    """Put `values` over `whole`, in place; nothing is shared afterwards."""
+    """Merge a copy of `values` into `whole`, in place."""
     for key, value in values.items():
         if isinstance(value, dict) and isinstance(whole.get(key), dict):
             merge_into(whole[key], value)
@@ -87,14 +95,7 @@ def merge_into(whole: dict[str, Any], values: dict[str, Any]) -> None:
 
 
 def _files(choices: GroupChoices, schema: Schema) -> tuple[list[tuple[str, str, bool]], GroupChoices]:
-    """The files that Hydra's defaults lists lead to (path, package, is it the experiment's), and the options chosen."""
-    from hydra._internal.defaults_list import create_defaults_list
-    from hydra.core.override_parser.types import Override, OverrideType, ValueType
-    from hydra.errors import HydraException, MissingConfigException
-    from omegaconf.errors import OmegaConfBaseException
-
-    from dlrun.config.hydra.rules import hydra_rules
-
+    """The files that the defaults lists lead to (path, package, whether it is an experiment's), and the options."""
     overrides = [
         Override(OverrideType.CHANGE, group, ValueType.ELEMENT, option)
         for group, option in choices.items()
@@ -119,7 +120,7 @@ def _files(choices: GroupChoices, schema: Schema) -> tuple[list[tuple[str, str, 
 
 @lru_cache(maxsize=8)
 def _reader(schema: Schema) -> tuple[SchemaSource, list[Settings], GroupChoices]:
-    """The source of a schema's files, the user's settings, and the options that are usual with these."""
+    """The source of a schema's files, the user's settings, and the default options of all groups."""
     settings = [_read_settings(schema, str(path)) for path in settings_files(schema.dirs)]
     usual = {group: option for s in settings for group, option in s.choices.items()}
     source = SchemaSource(schema, usual)
@@ -129,14 +130,12 @@ def _reader(schema: Schema) -> tuple[SchemaSource, list[Settings], GroupChoices]
 
 
 @lru_cache(maxsize=8)
-def _repository(schema: Schema) -> Any:
+def _repository(schema: Schema) -> CachingConfigRepository:
     return repository(_reader(schema)[0])
 
 
 def _read_settings(schema: Schema, path: str) -> Settings:
-    """A dlrun.yaml. A group's option may be given as `model: gru`, or in a `defaults` list as in any Hydra file."""
-    from pathlib import Path
-
+    """Read a dlrun.yaml. Options are given as `model: gru`, or in a `defaults` list as in any Hydra file."""
     source = short_path(Path(path))
     values = yamls.load(Path(path)) or {}
     check_file(values, source)
@@ -158,11 +157,11 @@ def _read_settings(schema: Schema, path: str) -> Settings:
 
 
 def _fitting(values: dict[str, Any], chosen: GroupChoices, usual: GroupChoices, schema: Schema) -> dict[str, Any]:
-    """The settings that hold with the chosen options.
+    """The user's settings that apply to the chosen options.
 
-    Settings are written for the usual options. Where another one is chosen, what that option says itself holds:
-    `trainer=smoke` has its own batch size, `device=cpu` keeps the user's `device.threads`; and what was set for
-    one component means nothing to another.
+    Settings are written for the default options. For any other option, the keys that it sets itself take precedence:
+    `trainer=smoke` has its own batch size, while `device=cpu` keeps the user's `device.threads`. The settings of one
+    component do not apply to another.
     """
     fitting = dict(values)
     for group in GROUPS:
@@ -181,7 +180,7 @@ def _fitting(values: dict[str, Any], chosen: GroupChoices, usual: GroupChoices, 
 
 
 def _without(values: dict[str, Any], keys: set[str], prefix: str = "") -> dict[str, Any]:
-    """A section without some dotted keys."""
+    """A section without these dotted keys."""
     rest = {}
     for key, value in values.items():
         if prefix + key not in keys:
@@ -190,14 +189,14 @@ def _without(values: dict[str, Any], keys: set[str], prefix: str = "") -> dict[s
 
 
 def _embed(values: dict[str, Any], package: str) -> dict[str, Any]:
-    """The values below their package: `optimizer` -> `{"optimizer": values}`."""
+    """Nest values as their package says: `optimizer` gives `{"optimizer": values}`."""
     for part in reversed([p for p in package.split(".") if p and p != "_global_"]):
         values = {part: values}
     return values
 
 
-def _missing(error: Any, schema: Schema) -> Problem:
-    """What a `defaults` list names that is not there."""
+def _missing(error: MissingConfigException, schema: Schema) -> Problem:
+    """The problem of a `defaults` list that names a file which does not exist."""
     where = re.search(r"In '([^']+)'", str(error))
     group, _, name = str(error.missing_cfg_file).partition("/")
     option = _reader(schema)[0].option(where[1]) if where else None

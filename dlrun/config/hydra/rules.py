@@ -1,4 +1,4 @@
-"""Hydra's one global switch that matters here, its `version_base`: set while we call it, put back afterwards."""
+"""Hydra's `version_base`, a global variable: it is set while Hydra is called, and restored afterwards."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hydra import version
 
 @contextmanager
 def hydra_rules() -> Iterator[None]:
-    """Today's rules of Hydra, whatever another program in this process (a notebook, say) has set."""
+    """Context manager that applies the rules of Hydra 1.3, whatever the rest of the process has chosen."""
     base = version.VersionBase.instance()
     before = base.version_base
     base.version_base = version.Version("1.3")

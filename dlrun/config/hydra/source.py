@@ -1,4 +1,4 @@
-"""The schema as a source of files for Hydra: where an option's YAML is, what it says, and what its `defaults` name."""
+"""The YAML files of a schema as a config source for Hydra."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dlrun.errors import ConfigError, Problem
 
 
 class SchemaSource(ConfigSource):
-    """Hydra asks it for groups, options and `defaults` lists; the values it never sees (`values` has them)."""
+    """A config source that shows Hydra groups, options and `defaults` lists, but no values: see `values`."""
 
     def __init__(self, schema: Schema, usual: dict[str, str | None]) -> None:
         self.schema, self.usual = schema, usual
@@ -26,12 +26,12 @@ class SchemaSource(ConfigSource):
         self._texts: dict[str, tuple[dict[str, Any], str | None]] = {}
 
     def __deepcopy__(self, memo: object) -> SchemaSource:
-        """Itself: Hydra's repository copies its sources, and a copied schema would not see files that are added."""
+        """Return itself: Hydra's repository copies its sources, and a copied schema would miss files added later."""
         return self
 
     @staticmethod
     def scheme() -> str:
-        """Sources are named by a scheme, like addresses; this one stands for no address."""
+        """The scheme of the source's address, which Hydra asks for but does not use here."""
         return "dlrun"
 
     def option(self, config_path: str) -> Option | None:
@@ -43,11 +43,11 @@ class SchemaSource(ConfigSource):
         return self.schema.options(group).get(rest) if group in GROUPS else None
 
     def values(self, config_path: str) -> dict[str, Any]:
-        """What the file says, without its `defaults`; do not change it."""
+        """The values of a file without its `defaults`. They are cached: copy before changing."""
         return {key: value for key, value in self._read(config_path)[0].items() if key != "defaults"}
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """Only the `defaults` list and the package: that is all Hydra needs to find the files."""
+        """The `defaults` list and the package of a file, which is all that Hydra needs to order the files."""
         values, package = self._read(config_path)
         defaults = values.get("defaults", [])
         if config_path == PRIMARY:
@@ -56,13 +56,13 @@ class SchemaSource(ConfigSource):
         return ConfigResult(provider=self.provider, path=self.path, config=config, header={"package": package})
 
     def _usual(self, item: object) -> Any:
-        """An entry of the primary config's defaults list, with the option that the user's settings put there."""
+        """An entry of the primary config's defaults list, with the option of the user's settings instead of ours."""
         if not isinstance(item, dict):
             return item
         return {group: self.usual.get(group, option) for group, option in item.items()}
 
     def _read(self, config_path: str) -> tuple[dict[str, Any], str | None]:
-        """The file's values and its `@package` (an experiment without one is about everything)."""
+        """The values and the `@package` of a file."""
         if config_path not in self._texts:
             option = self.option(config_path)
             assert option is not None, config_path
@@ -70,15 +70,15 @@ class SchemaSource(ConfigSource):
         return self._texts[config_path]
 
     def is_group(self, config_path: str) -> bool:
-        """Is it one of our groups?"""
+        """Whether this is one of dlrun's groups."""
         return config_path in GROUPS
 
     def is_config(self, config_path: str) -> bool:
-        """Is there such an option?"""
+        """Whether there is such an option."""
         return self.option(config_path) is not None
 
     def available(self) -> bool:
-        """It always is."""
+        """Always true."""
         return True
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
@@ -87,7 +87,10 @@ class SchemaSource(ConfigSource):
 
 
 def _read_option(option: Option) -> tuple[dict[str, Any], str | None]:
-    """Values and `@package`; a component without a file has those of its signature."""
+    """The values and the `@package` of an option: for a component without a YAML file, those of its signature.
+
+    The package of an experiment that names none is `_global_`.
+    """
     if option.path is None:
         return {key.key: yamls.loads(key.default, option.source) for key in option.keys.values()}, None
     values, package = _read_file(option.path, file_state(option.path), option.source)
@@ -96,8 +99,8 @@ def _read_option(option: Option) -> tuple[dict[str, Any], str | None]:
 
 @lru_cache(maxsize=1024)
 def _read_file(path: Path, _state: tuple[int, int], source: str) -> tuple[dict[str, Any], str | None]:
-    """A file's values and its `@package` line; both are only ever copied."""
-    text = yamls.read_text(path)
+    """Read the values and the `@package` line of a file."""
+    text = yamls.read_file(path)
     values = yamls.loads(text, str(path))
     values = {} if values is None else values
     check_file(values, source)
@@ -108,8 +111,8 @@ def _read_file(path: Path, _state: tuple[int, int], source: str) -> tuple[dict[s
 
 
 def check_file(values: object, source: str) -> None:
-    """Refuse a file that is not a mapping with text keys, or whose `defaults` is not a list of options."""
-    if not isinstance(values, dict) or not _text_keys(values):
+    """Raise `ConfigError` unless a file is a mapping with text keys whose `defaults` is a list of options."""
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(Problem(source, "must be `key: value` lines, with words as keys."))
     defaults = values.get("defaults", [])
     good = isinstance(defaults, list) and all(
@@ -121,18 +124,13 @@ def check_file(values: object, source: str) -> None:
         raise ConfigError(Problem(source, "`defaults` must be a list of options, such as `- override /model: gru`."))
 
 
-def _text_keys(values: dict[Any, Any]) -> bool:
-    """Are the keys of the sections words? (Below a first level, a value may be any dict.)"""
-    return all(isinstance(key, str) for key in values)
-
-
 class Repository(ConfigRepository):
-    """Hydra's repository with our one source in it."""
+    """Hydra's repository, with dlrun's source as the only one."""
 
     def __init__(self, source: SchemaSource) -> None:
         self.sources = [source]
 
 
 def repository(source: SchemaSource) -> CachingConfigRepository:
-    """What Hydra's defaults-list code reads from; it remembers what it has read."""
+    """A cached repository for Hydra's defaults-list code."""
     return CachingConfigRepository(Repository(source))

@@ -1,4 +1,4 @@
-"""The words of the command line: `GROUP=OPTION`, `KEY=VALUE`, `~scheduler`, and what people write instead."""
+"""Parse overrides: `GROUP=OPTION`, `KEY=VALUE`, `KEY+=[...]`, `~scheduler`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dlrun.config.schema.contract import format_yaml, is_unicode
 from dlrun.config.schema.schema import COMPONENTS, GROUPS, Schema
 from dlrun.errors import ConfigError, Problem, an, did_you_mean
 
-OFF = {"scheduler": "none", "logger": "default", "experiment": None}  # what `~GROUP` and `GROUP=null` choose
+OFF = {"scheduler": "none", "logger": "default", "experiment": None}  # the option that `~GROUP` and `GROUP=null` choose
 HYDRA_KEYS = {
     "hydra.run.dir": "run.dir",
     "hydra.job.name": "run.name",
@@ -35,27 +35,36 @@ HYDRA_KEYS = {
 
 @dataclass(frozen=True)
 class Override:
-    """One override: a group (`option` set, or None for no option) or a dotted key with its value."""
+    """One override of a group or of a dotted key.
 
-    text: str  # as it was typed, the key in today's spelling
+    Args:
+        text: the override as it was typed, with the key's present spelling.
+        key: a group or a dotted key.
+        value: the option of the group (None for none) or the value of the key: plain values, or `Choices` or a
+            `Distribution` for a sweep.
+        raw: the value as it was typed.
+        appends: whether the value is added to the list that the key holds (`key+=[...]`).
+    """
+
+    text: str
     key: str
-    value: Any  # plain values, Choices or Distribution
-    raw: str = ""  # the value as it was typed
-    appends: bool = False  # `key+=[...]`: to the list that is there
+    value: Any
+    raw: str = ""
+    appends: bool = False
 
     @property
     def is_group(self) -> bool:
-        """Does it choose an option of a group?"""
+        """Whether the override chooses an option of a group."""
         return self.key in GROUPS
 
     @property
     def is_sweep(self) -> bool:
-        """Does it name several values?"""
+        """Whether the override gives several values."""
         return isinstance(self.value, (Choices, Distribution))
 
 
 def read_overrides(texts: list[str], schema: Schema) -> tuple[list[Override], list[Problem]]:
-    """Every word, read; and what is wrong with those that cannot be."""
+    """Parse overrides. Returns them with the problems of those that cannot be parsed."""
     words: list[Override] = []
     problems: list[Problem] = []
     for text in texts:
@@ -67,11 +76,11 @@ def read_overrides(texts: list[str], schema: Schema) -> tuple[list[Override], li
 
 
 def read_word(text: str, schema: Schema) -> list[Override]:
-    """One override (two for `device=cuda:1`). Raises `ConfigError`."""
+    """Parse one override, which may stand for two: `device=cuda:1`. Raises `ConfigError`."""
     if appended := re.fullmatch(r"\s*([A-Za-z_][\w.-]*)\+(=.*)", text, re.DOTALL):
         return _appended(text, *read_word("".join(appended.groups()), schema))
     sign, key, raw = _split(text)
-    if not is_unicode(text):  # a byte of another encoding, on the command line or in a file's name
+    if not is_unicode(text):  # an argument or a file name in another encoding
         raise ConfigError(Problem(ascii(key)[1:-1], f"{raw or text!a} is not UTF-8, so no file of a run can hold it."))
     _refuse_hydra(key)
     text, key = text.replace(key, schema.today(key), 1), schema.today(key)
@@ -93,14 +102,14 @@ def read_word(text: str, schema: Schema) -> list[Override]:
 
 
 def _appended(text: str, word: Override, *more: Override) -> list[Override]:
-    """`freeze+=[head.*]`: the word with what is added to a list. Raises `ConfigError` where it is no list."""
+    """Parse an override that appends, such as `freeze+=[head.*]`. Raises `ConfigError` unless it adds a list."""
     if more or word.is_group or not isinstance(word.value, list):
         raise ConfigError(Problem(word.key, "+= adds a list to a list.", f"Write {word.key}+=[VALUE, ...]."))
     return [replace(word, text=text, appends=True)]
 
 
 def _split(text: str) -> tuple[str, str, str | None]:
-    """The sign (`+`, `++`, `~` or none), the key and the value of a word."""
+    """The sign (`+`, `++`, `~` or none), the key and the value of an override."""
     left, equals, right = text.partition("=")
     match = re.fullmatch(r"\s*(\+\+|\+|~|)([^\s+~].*?|)\s*", left)
     sign, key = (match[1], match[2]) if match else ("", left.strip())
@@ -118,6 +127,7 @@ def _split(text: str) -> tuple[str, str, str | None]:
 
 
 def _refuse_hydra(key: str) -> None:
+    """Raise `ConfigError` for a `hydra.*` key, naming the key of dlrun's that has the same effect."""
     if not re.match(r"hydra([./]|$)", key):
         return
     ours = next((ours for theirs, ours in HYDRA_KEYS.items() if key == theirs or key.startswith(theirs + ".")), None)
@@ -126,7 +136,7 @@ def _refuse_hydra(key: str) -> None:
 
 
 def _deletion(text: str, key: str, schema: Schema) -> Override:
-    """`~scheduler` means no scheduler; other keys cannot be taken away."""
+    """Parse `~GROUP`: `~scheduler` means no scheduler. Raises `ConfigError` for what cannot be left out."""
     if key in OFF:
         return Override(text, key, OFF[key])
     if key in GROUPS:
@@ -139,7 +149,7 @@ def _allowed(group: str, schema: Schema) -> str:
 
 
 def _choice(word: Override, schema: Schema) -> Iterator[Override]:
-    """Words that choose existing options: `null` becomes what it means, `device=cuda:1` becomes two words."""
+    """Check that the options exist, replace `null` by what it means, and split `device=cuda:1` into two overrides."""
     if isinstance(word.value, Distribution):
         raise ConfigError(Problem(word.key, "an interval has no options.", _allowed(word.key, schema)))
     if isinstance(word.value, Choices):
@@ -157,7 +167,7 @@ def _choice(word: Override, schema: Schema) -> Iterator[Override]:
 
 
 def _option(group: str, value: object, raw: str, schema: Schema) -> str | None:
-    """The option that a value names. Raises `ConfigError` with the nearest one."""
+    """The option that a value names. Raises `ConfigError`, with the nearest option, if there is none."""
     if value is None:
         return _deletion(raw, group, schema).value
     if isinstance(value, list):
@@ -166,9 +176,8 @@ def _option(group: str, value: object, raw: str, schema: Schema) -> str | None:
         raise ConfigError(Problem(group, message, f"To run each of them: dlrun -m {group}={several}"))
     if isinstance(value, dict):
         hint = " ".join(f"{group}.{key}={format_yaml(item)}" for key, item in value.items())
-        raise ConfigError(
-            Problem(group, "takes the name of an option.", f"To set its keys: {hint or group + '.KEY=...'}")
-        )
+        hint = f"To set its keys: {hint or f'{group}.KEY=...'}"
+        raise ConfigError(Problem(group, "takes the name of an option.", hint))
     name = value if isinstance(value, str) else raw.strip()
     if group == "experiment" and name.endswith(".yaml") and os.path.isfile(path := os.path.expanduser(name)):
         return schema.add_file(group, Path(path).resolve())
@@ -180,6 +189,7 @@ def _option(group: str, value: object, raw: str, schema: Schema) -> str | None:
 
 
 def _glob(value: object, group: str, schema: Schema) -> Any:
+    """Expand `glob(...)` to the options that match; any other value is returned as it is."""
     if not isinstance(value, Globbed):
         return value
     names = [n for n in schema.options(group) if any(fnmatchcase(n, p) for p in value.include)]

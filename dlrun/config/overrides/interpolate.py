@@ -1,9 +1,9 @@
-"""`${...}` in values: `${optimizer.lr}`, `${oc.env:HOME}`, resolved by OmegaConf, every failure named by its key."""
+"""Resolve interpolations such as `${optimizer.lr}` and `${oc.env:HOME}` by OmegaConf."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dlrun.config.schema.contract import format_yaml
@@ -12,7 +12,7 @@ from dlrun.plain import Values, with_texts
 
 
 def has_interpolation(value: object) -> bool:
-    """Is there a `${` in any text of these values?"""
+    """Whether any text in these values contains `${`."""
     if isinstance(value, str):
         return "${" in value
     if isinstance(value, dict):
@@ -21,9 +21,9 @@ def has_interpolation(value: object) -> bool:
 
 
 def hide(values: Values, kept: list[str]) -> Values:
-    """The values with a placeholder for each text that has a `${` in it; the texts are added to `kept`.
+    """Replace each text that contains `${` by a placeholder, and add the text to `kept`.
 
-    What a run's own file says is plain text: `resolve` must not look at it.
+    It protects the values of a run's own config.yaml, which are plain text, from `resolve`.
     """
 
     def placeholder(text: str) -> str:
@@ -36,7 +36,7 @@ def hide(values: Values, kept: list[str]) -> Values:
 
 
 def show(values: Values, kept: Sequence[str]) -> Values:
-    """The inverse of `hide`, also where a placeholder has become a part of another text."""
+    """The inverse of `hide`. A placeholder may have become part of another text."""
 
     def original(text: str) -> str:
         return re.sub("\ue000([0-9]+)\ue001", lambda found: kept[int(found[1])], text)
@@ -45,65 +45,50 @@ def show(values: Values, kept: Sequence[str]) -> Values:
 
 
 def resolve(values: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
-    """The values with every interpolation replaced; what cannot be stays as it is and is a problem."""
+    """Resolve every interpolation. One that cannot be resolved becomes None, and a problem that names its key."""
     if not has_interpolation(values):
         return values, []
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    errors = (OmegaConfBaseException, ValueError, RecursionError)
     problems: list[Problem] = []
-    values = _without_broken(values, "", problems)
-    try:
-        return OmegaConf.to_container(OmegaConf.create(values), resolve=True), problems  # type: ignore[return-value]
-    except (OmegaConfBaseException, ValueError, RecursionError):
-        return _one_by_one(values, problems), problems
 
-
-def _without_broken(values: object, path: str, problems: list[Problem]) -> Any:
-    """The values with texts emptied whose `${` is no interpolation at all; each is noted."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    if isinstance(values, dict):
-        return {k: _without_broken(v, f"{path}.{k}".lstrip("."), problems) for k, v in values.items()}
-    if isinstance(values, list):
-        return [_without_broken(item, path, problems) for item in values]
-    if isinstance(values, str) and "${" in values:
+    def parsed(text: str, path: tuple[Any, ...]) -> str | None:
         try:
-            OmegaConf.create({"k": values})
-        except (OmegaConfBaseException, ValueError, RecursionError):
-            hint = "To mean the two characters, write \\${."
-            problems.append(
-                Problem(path or "''", f"{format_yaml(values)!r} is not an interpolation that can be read.", hint)
-            )
+            OmegaConf.create({"k": text})
+        except errors:
+            what = f"{format_yaml(text)!r} is not an interpolation that can be read."
+            problems.append(Problem(_dotted(path), what, "To mean the two characters, write \\${."))
             return None
-    return values
+        return text
 
-
-def _one_by_one(values: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
-    """Resolve each key alone, so that every failure is named."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    whole = OmegaConf.create(values)
-
-    def walk(value: object, path: list[Any]) -> Any:
-        if isinstance(value, dict):
-            return {key: walk(item, [*path, key]) for key, item in value.items()}
-        if isinstance(value, list):
-            return [walk(item, [*path, i]) for i, item in enumerate(value)]
-        if not (isinstance(value, str) and "${" in value):
-            return value
+    def resolved(text: str, path: tuple[Any, ...]) -> Any:
+        node: Any = whole
         try:
-            node: Any = whole
             for part in path:
                 node = node[part]
             return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-        except (OmegaConfBaseException, ValueError, RecursionError) as error:
+        except errors as error:
             reason = "it refers to itself" if isinstance(error, RecursionError) else str(error).split("\n")[0]
             reason = reason.removeprefix("KeyError raised while resolving interpolation: ").strip('"')
-            key = ".".join(str(part) for part in path if not isinstance(part, int)) or "''"
-            problems.append(Problem(key, f"{value!r} has no value: {reason.rstrip('.')}."))
+            problems.append(Problem(_dotted(path), f"{text!r} has no value: {reason.rstrip('.')}."))
             return None
 
-    return walk(values, [])
+    readable = _replaced(values, parsed)
+    whole = OmegaConf.create(readable)
+    return _replaced(readable, resolved), problems
+
+
+def _replaced(value: object, replace: Callable[[str, tuple[Any, ...]], Any], path: tuple[Any, ...] = ()) -> Any:
+    """Nested values, with each text that contains `${` replaced by what `replace` makes of it and its path."""
+    if isinstance(value, dict):
+        return {key: _replaced(item, replace, (*path, key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_replaced(item, replace, (*path, i)) for i, item in enumerate(value)]
+    return replace(value, path) if isinstance(value, str) and "${" in value else value
+
+
+def _dotted(path: tuple[Any, ...]) -> str:
+    """A path as a dotted key, without the positions in lists."""
+    return ".".join(str(part) for part in path if not isinstance(part, int)) or "''"

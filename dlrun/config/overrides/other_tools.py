@@ -1,6 +1,6 @@
-"""What people write who come from other tools, and what dlrun calls it: the nearest right form, where spelling is none.
+"""Names of options, keys and commands in other tools, and what dlrun calls them: for hints in error messages.
 
-Names are compared without case, `_` and `-`, so `AdamW`, `adam_w` and `reduce_on_plateau` are found.
+Names are compared without case, `_` and `-`, so that `AdamW`, `adam_w` and `reduce_on_plateau` are found.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from dlrun.errors import did_you_mean
 
-OPTIONS = {  # by group: what others call an option, and the words that choose it here
+OPTIONS = {  # by group: names of options in other tools, and the overrides that choose them in dlrun
     "device": {"gpu": "device=cuda", "nvidia": "device=cuda", "metal": "device=mps"},
     "model": {
         "torchvision": "model=torchvision model.arch=resnet18",
@@ -52,7 +52,7 @@ OPTIONS = {  # by group: what others call an option, and the words that choose i
     "trainer": {"fastdevrun": "trainer=smoke", "debug": "trainer=smoke", "test": "trainer=smoke"},
     "logger": {"tb": "logger=tensorboard", **dict.fromkeys(("csv", "none", "off"), "logger=default")},
 }
-REMARKS = {  # what dlrun has no option for, and how the same is done
+REMARKS = {  # options that dlrun does not have, and what to use instead
     ("logger", "wandb"): "Built in are default, jsonl and tensorboard.",
     ("logger", "mlflow"): "Built in are default, jsonl and tensorboard.",
     ("logger", "comet"): "Built in are default, jsonl and tensorboard.",
@@ -65,7 +65,7 @@ TORCHVISION = re.compile(
     r"(resnet|resnext|wide_resnet|vgg|densenet|mobilenet|efficientnet|convnext|regnet|shufflenet|squeezenet|alexnet|"
     r"vit|swin|maxvit|mnasnet|inception_v)\w*$"
 )
-KEYS = {  # what others call a key
+KEYS = {  # names of keys in other tools
     **dict.fromkeys(("learning_rate", "learningrate", "base_lr"), "optimizer.lr"),
     **dict.fromkeys(("max_epochs", "num_epochs", "n_epochs", "num_train_epochs"), "trainer.epochs"),
     **dict.fromkeys(("bs", "batchsize", "per_device_train_batch_size"), "trainer.batch_size"),
@@ -91,7 +91,7 @@ FUNCTION = re.compile(
 )
 NUMBER = r"([-+]?[\d.]+(?:e[-+]?\d+)?)"
 SLICE = re.compile(rf"{NUMBER}:{NUMBER}(?::{NUMBER})?$", re.IGNORECASE)
-VALUES = {  # by key: what others call one of its words
+VALUES = {  # by key: names of its literal values in other tools
     "sweep.search": {
         **dict.fromkeys(("bayes", "bayesian", "optuna", "hyperopt"), "tpe"),
         **{"gridsearch": "grid", "randomsearch": "random", "cma": "cmaes"},
@@ -99,7 +99,7 @@ VALUES = {  # by key: what others call one of its words
     "device.precision": {"16": "fp16", "16mixed": "fp16", "half": "fp16", "bfloat16": "bf16", "32": "fp32"},
     "checkpoint.mode": {"minimize": "min", "maximize": "max", "less": "min", "more": "max"},
 }
-COMMANDS = {
+OTHER_COMMANDS = {
     **dict.fromkeys(("train", "fit", "run", "start"), "Training needs no command: dlrun model=mlp dataset=digits"),
     **dict.fromkeys(("ls", "ps", "history"), "Did you mean runs?"),
     **dict.fromkeys(("tune", "search", "hpo"), "A sweep or search is dlrun -m optimizer.lr=0.1,0.01"),
@@ -110,7 +110,7 @@ COMMANDS = {
 
 
 def option_hint(group: str, name: str, known: Iterable[str]) -> str:
-    """`Did you mean optimizer=adamw?` for an option that there is not; empty when nothing is near."""
+    """A hint for an unknown option, such as `Did you mean adamw?`; empty if nothing is near."""
     options = list(known)
     word = _plain(name)
     if set(name) & set("*?["):
@@ -128,13 +128,13 @@ def option_hint(group: str, name: str, known: Iterable[str]) -> str:
 
 
 def keys_meant(word: str, known: Iterable[str]) -> list[str]:
-    """The keys that a word without its group stands for: of another tool's (`learning_rate`), or `lr` of its group."""
+    """The keys that a name may stand for: a key of another tool (`learning_rate`), or one without its group (`lr`)."""
     theirs = KEYS.get(word.lower().replace("-", "_"))
     return [theirs] if theirs else [key for key in known if key.split(".")[-1] == word]
 
 
 def value_hint(key: str, value: str, words: Iterable[str]) -> str:
-    """`Did you mean tpe?` for a word that a key does not take; empty when nothing is near."""
+    """A hint for a value that a key does not accept, such as `Did you mean tpe?`; empty if nothing is near."""
     if swept := sweep_hint(value):
         return f"To sweep: dlrun -m '{key}={swept}'"
     ours = VALUES.get(key, {}).get(_plain(value))
@@ -142,7 +142,7 @@ def value_hint(key: str, value: str, words: Iterable[str]) -> str:
 
 
 def sweep_hint(text: str) -> str:
-    """Several values as other tools write them (`loguniform(1e-4, 1e-1)`, `0:10:2`), in Hydra's words; else empty."""
+    """Translate a sweep of another tool (`loguniform(1e-4, 1e-1)`, `0:10:2`) to Hydra's grammar; else empty."""
     if match := SLICE.match(text):
         return f"range({', '.join(filter(None, match.groups()))})"
     match = FUNCTION.match(text.lower())
@@ -162,4 +162,5 @@ def sweep_hint(text: str) -> str:
 
 
 def _plain(name: str) -> str:
+    """A name in lower case without `_`, `-` and spaces."""
     return name.lower().replace("_", "").replace("-", "").replace(" ", "")

@@ -1,7 +1,7 @@
-"""The values of override words: Hydra's grammar, forgiving where people's fingers expect it to be.
+"""Parse the values of overrides with Hydra's grammar. What the grammar cannot parse is taken as a string.
 
-Hydra's own parser reads every value. What it cannot read (`~/x.csv`, `[^conv]`, `price (usd)`, `a=b`, `zoë`) is
-read again as the text that it obviously is; a contract then says whether text belongs there.
+Examples of such strings are `~/x.csv`, `[^conv]`, `price (usd)`, `a=b` and `zoë`. The contract of the key decides later
+whether it accepts a string.
 """
 
 from __future__ import annotations
@@ -10,17 +10,21 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import lru_cache
+from functools import cache, lru_cache
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlrun.config.schema.contract import format_yaml
 from dlrun.errors import ConfigError, Problem
 
+if TYPE_CHECKING:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Override, RangeSweep, Sweep
+
 SWEEP_FUNCTIONS = re.compile(r"^\s*(choice|range|interval|glob|tag|sort|shuffle)\s*\(.*\)\s*$", re.DOTALL)
 PARSER_WORDS = re.compile(r"no viable alternative|mismatched input|extraneous input|token recognition|missing '")
 STEPPED = re.compile(r"\s*interval\(([^,()]+,[^,()]+),([^,()]+)\)\s*$")
-EXAMPLES = {
+SWEEP_EXAMPLES = {
     "choice": "choice(1, 2, 3)",
     "range": "range(5, 20, 5)",
     "interval": "interval(0.1, 0.9)",
@@ -34,7 +38,7 @@ LARGEST_SWEEP = 100_000
 
 @dataclass(frozen=True)
 class Choices:
-    """A swept key's values, in order, each with the text that gives it on the command line."""
+    """The values of a swept key in order, and how each is written on the command line."""
 
     values: tuple[Any, ...]
     texts: tuple[str, ...]
@@ -42,13 +46,13 @@ class Choices:
 
 @dataclass(frozen=True)
 class Distribution:
-    """A range that a search draws from: `low` to `high`, with or without steps, a log scale, whole numbers."""
+    """A range that a search draws from, on a linear or a log scale, of floats or whole numbers."""
 
     low: float
     high: float
     log: bool = False
     integer: bool = False
-    step: float | None = None  # between the values: low, low + step, ... as far as high
+    step: float | None = None  # distance of the values: low, low + step, ..., up to high
 
     def __str__(self) -> str:
         ends = [self.low, self.high, *([] if self.step is None else [self.step])]
@@ -58,7 +62,7 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Globbed:
-    """`glob(res*)`: the options of a group by pattern."""
+    """Patterns of a group's options: `glob(res*)`."""
 
     include: tuple[str, ...]
     exclude: tuple[str, ...]
@@ -66,34 +70,36 @@ class Globbed:
 
 @lru_cache(maxsize=4096)
 def read_value(raw: str) -> Any:
-    """Plain values, `Choices`, `Distribution` or `Globbed`; a `ConfigError` (returned, not raised) if it is none.
+    """Parse a value to plain values, `Choices`, a `Distribution` or `Globbed`.
 
-    Callers must copy lists and dicts before they change them: values are remembered.
+    A `ConfigError` for an invalid sweep is returned, not raised, so that it is cached, too. Lists and dictionaries are
+    cached: copy before changing.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     from dlrun.config.hydra.rules import hydra_rules
 
     if (stepped := STEPPED.match(raw)) is not None:
         return _stepped(read_value(f"interval({stepped[1]})"), stepped[2])
-    global _PARSER
-    _PARSER = _PARSER or OverridesParser.create()
     for attempt in (str, _quoted_items, quote):
         try:
             with hydra_rules():
-                return _plain(_PARSER.parse_override(f"k={attempt(raw)}"))
+                return _plain(_parser().parse_override(f"k={attempt(raw)}"))
         except (HydraException, RecursionError, ValueError, ArithmeticError) as error:
             if SWEEP_FUNCTIONS.match(raw):
                 return ConfigError(_unreadable(raw, str(error).splitlines()[-1]))
     return raw
 
 
-_PARSER: Any = None
+@cache
+def _parser() -> OverridesParser:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create()
 
 
 def _stepped(interval: object, text: str) -> Any:
-    """`interval(8, 64, 8)`: Hydra's grammar knows no step, so it is read apart from the rest."""
+    """An interval with a step, as in `interval(8, 64, 8)`, which Hydra's grammar does not have."""
     step = read_value(text)
     if not isinstance(interval, Distribution):
         return interval
@@ -103,15 +109,15 @@ def _stepped(interval: object, text: str) -> Any:
 
 
 def _unreadable(raw: str, reason: str) -> Problem:
-    """A sweep that is written wrongly: the reason, or where that is the parser's own, how it is written."""
+    """The problem of an invalid sweep. Instead of the parser's internal messages, an example is given."""
     if not PARSER_WORDS.search(reason):
         return Problem("", f"{raw!r} is not a sweep that can be read: {reason}.")
     name = raw.split("(")[0].strip()
-    return Problem("", f"{raw!r} is not a sweep that can be read.", f"It is written like {EXAMPLES[name]}.")
+    return Problem("", f"{raw!r} is not a sweep that can be read.", f"It is written like {SWEEP_EXAMPLES[name]}.")
 
 
-def _plain(override: Any) -> Any:
-    """What Hydra's parser found, in our words."""
+def _plain(override: Override) -> Any:
+    """Convert the result of Hydra's parser."""
     from hydra.core.override_parser.types import Glob, IntervalSweep, Override, Sweep
 
     value = override._value
@@ -133,8 +139,8 @@ def _plain(override: Any) -> Any:
     return Choices(plain, tuple(Override._get_value_element_as_str(item) for item in items))
 
 
-def _items(sweep: Any) -> Iterator[Any]:
-    """The elements of a choice or a range; ranges inside of choices are taken apart."""
+def _items(sweep: Sweep) -> Iterator[Any]:
+    """The elements of a choice or a range. Ranges inside of choices are expanded."""
     from hydra.core.override_parser.types import ChoiceSweep, RangeSweep, Sweep
 
     if isinstance(sweep, RangeSweep):
@@ -146,13 +152,16 @@ def _items(sweep: Any) -> Iterator[Any]:
         values = [v for item in sweep.list for v in (_items(item) if isinstance(item, Sweep) else [item])]
     else:
         raise ValueError("an interval cannot stand beside other values")
-    if sweep.shuffle:  # in an order that the same command finds again
+    if sweep.shuffle:  # the same command gives the same order
         Random(0).shuffle(values)
     yield from values
 
 
-def _floats(sweep: Any) -> list[float]:
-    """`range(0.1,0.4,0.1)` as it is meant: 0.1, 0.2, 0.3 (Hydra adds up the binary numbers and finds 0.4, too)."""
+def _floats(sweep: RangeSweep) -> list[float]:
+    """The values of a range of floats, in decimal arithmetic: `range(0.1,0.4,0.1)` is 0.1, 0.2, 0.3.
+
+    Hydra adds binary floats, whose sum is below 0.4, and gives 0.4 as well.
+    """
     value, stop, step = (Decimal(repr(number)) for number in (sweep.start, sweep.stop, sweep.step))
     values = []
     while (value < stop) if step > 0 else (value > stop):
@@ -162,7 +171,7 @@ def _floats(sweep: Any) -> list[float]:
 
 
 def quote(text: str) -> str:
-    """A text in quotes, so that Hydra's grammar reads it as it stands."""
+    """Quote a text so that Hydra's grammar takes it literally."""
     from hydra.core.override_parser.types import Quote, QuotedString
 
     kind = Quote.single if '"' in text and "'" not in text else Quote.double
@@ -170,7 +179,7 @@ def quote(text: str) -> str:
 
 
 def _quoted_items(raw: str) -> str:
-    """A list or a comma list with every unreadable item in quotes: `[^conv, 3]` -> `["^conv",3]`."""
+    """Quote the items of a list or a comma-separated sweep that cannot be parsed: `[^conv, 3]` -> `["^conv",3]`."""
     text = raw.strip()
     inner, left, right = (text[1:-1], "[", "]") if text[:1] == "[" and text[-1:] == "]" else (text, "", "")
     items = _split_items(inner)
@@ -180,17 +189,18 @@ def _quoted_items(raw: str) -> str:
 
 
 def _readable(item: str) -> bool:
+    """Whether Hydra's grammar can parse this item."""
     from hydra.errors import HydraException
 
     try:
-        _PARSER.parse_override(f"k={item}")
+        _parser().parse_override(f"k={item}")
     except HydraException:
         return False
     return bool(item)
 
 
 def _split_items(text: str) -> list[str] | None:
-    """Cut at commas outside of brackets and quotes; None when these do not match."""
+    """Split at the commas outside of brackets and quotes. Returns None if these are not balanced."""
     items, depth, quoted, start = [], 0, "", 0
     for i, char in enumerate(text):
         if quoted:
@@ -210,12 +220,12 @@ def _split_items(text: str) -> list[str] | None:
 
 
 def needs_quotes(raw: str) -> str:
-    """How a word's value must be written so that it means this text also to Hydra and the shell."""
+    """Quote a text for the shell and for Hydra's grammar."""
     return f"'{quote(raw)}'"
 
 
 def as_text(value: object) -> str:
-    """A plain value as an override's text, so that it is read back as the same value."""
+    """Write a plain value so that `read_value` gives the same value again."""
     if isinstance(value, str):
         return value if read_value(value) == value else quote(value)
     if isinstance(value, (list, tuple)):

@@ -1,11 +1,11 @@
-"""What the comments of a YAML file say: its command, its description, and each key's help and contract.
+"""Parse the comments of a YAML file: its command, its description, and the help and contract of each key.
 
-    # dlrun optimizer=sgd optimizer.lr=0.1        the command that uses the file
-    # Stochastic gradient descent.                what it is
+    # dlrun optimizer=sgd optimizer.lr=0.1        a command that uses the file
+    # Stochastic gradient descent.                the description
     # for: classification                         headers
     lr: 0.01   # learning rate (float > 0)        a key with its default, help and contract
 
-Only text is read here (no YAML parser), so that help and completion answer at once.
+The file is read as text, without a YAML parser, so that help and completion are fast.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from dlrun.errors import ConfigError, Problem
 from dlrun.package import PACKAGE
 
 HEADER = re.compile(r"^(takes|gives|for|expect)s?:\s*(.*)$", re.IGNORECASE)
-KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z_][\w-]*):(?:\s+(?P<rest>.*))?$")
+KEY_LINE = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z_][\w-]*):(?:\s+(?P<rest>.*))?$")
 
 
 @dataclass(frozen=True)
 class Key:
-    """One line of the schema: a dotted key within its section, its default as written, help and contract."""
+    """A key of a section, as one line of a YAML file describes it."""
 
-    key: str
-    default: str
+    key: str  # dotted, without its group
+    default: str  # as it is written
     help: str
     contract: Contract | None
-    source: str = ""  # the file it is written in
+    source: str = ""  # the file
 
 
 @dataclass(frozen=True)
 class Option:
-    """One choice of a group: a YAML file, or a component of the user's read from its signature (`path` is None)."""
+    """An option of a group: a YAML file, or a user's component described by its signature (`path` is None)."""
 
     group: str
     name: str
@@ -47,11 +47,11 @@ class Option:
     description: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     bases: tuple[str, ...] = ()
-    keys: dict[str, Key] = field(default_factory=dict)  # what the file itself says
+    keys: dict[str, Key] = field(default_factory=dict)  # those of the file itself, without its bases
 
     @property
     def component(self) -> str:
-        """The registered name that it picks (`momentum` picks `sgd`), or the empty string."""
+        """The registered name of the component that it chooses (`momentum` chooses `sgd`), or the empty string."""
         return self.keys["name"].default.strip("'\"") if "name" in self.keys else ""
 
 
@@ -63,14 +63,14 @@ def builtin_conf() -> Path:
 
 
 def read_option(path: Path, group: str, name: str, folder: Path) -> Option:
-    """What the comments of one YAML file say. `source` is its path from the folder above `conf`."""
+    """Parse the comments of one YAML file in one of the folders of YAML files."""
     ours = folder == builtin_conf()
     source = f"dlrun:conf/{path.relative_to(folder).as_posix()}" if ours else short_path(path)
     return _read_file(path, file_state(path), group, name, source)
 
 
 def file_state(path: Path) -> tuple[int, int]:
-    """Time and size of a file: what is remembered of it holds as long as they do. Raises `ConfigError`."""
+    """Modification time and size of a file, as a key for caches of its content. Raises `ConfigError`."""
     try:
         stat = path.stat()
     except OSError as error:
@@ -90,7 +90,7 @@ def _read_file(path: Path, _state: tuple[int, int], group: str, name: str, sourc
 
 
 def short_path(path: Path) -> str:
-    """A path as the user would write it: from the working folder, if it lies below."""
+    """A path relative to the working folder if it lies below it, else unchanged."""
     cwd = Path.cwd()
     return path.relative_to(cwd).as_posix() if path.is_relative_to(cwd) else str(path)
 
@@ -119,13 +119,13 @@ def _read_keys(lines: list[str], source: str) -> tuple[dict[str, Key], tuple[str
     keys: dict[str, Key] = {}
     stack: list[tuple[int, str]] = []  # (indent, key) of the open sections
     bases: tuple[str, ...] = ()
-    last, wide = "", 0  # the key whose comment may go on in the next line, and where that comment began
+    last, wide = "", 0  # the key whose comment may continue on the next line, and the column of that comment
     for line in lines:
-        going_on = re.match(r"^ +#\s?(.*)$", line)
-        if going_on and last and line.index("#") == wide:
-            keys[last] = _with_comment(keys[last], f"{keys[last].help} {going_on[1].strip()}")
+        continuation = re.match(r"^ +#\s?(.*)$", line)
+        if continuation and last and line.index("#") == wide:
+            keys[last] = _with_comment(keys[last], f"{keys[last].help} {continuation[1].strip()}")
             continue
-        match = KEY.match(line)
+        match = KEY_LINE.match(line)
         if not match:
             last = last if not line.strip() else ""
             continue
@@ -147,13 +147,13 @@ def _read_keys(lines: list[str], source: str) -> tuple[dict[str, Key], tuple[str
 
 
 def _inside_value(keys: dict[str, Key], stack: list[tuple[int, str]]) -> bool:
-    """Does a line stand inside the value of a key with a contract of its own (a dict)?"""
+    """Whether a line is part of the value of a key that has a contract itself (a dict)."""
     above = ".".join(k for _, k in stack)
     return above in keys and keys[above].contract is not None
 
 
 def _with_comment(key: Key, comment: str) -> Key:
-    """The key with the help and the contract that a comment states."""
+    """Add the help and the contract of a comment to a key."""
     match = re.match(r"^(?P<help>.*?)\s*\((?P<contract>[^()]*)\)$", comment.strip())
     contract = parse_contract(match["contract"].strip()) if match else None
     help_text = match["help"] if match and contract else comment.strip()
@@ -161,7 +161,7 @@ def _with_comment(key: Key, comment: str) -> Key:
 
 
 def _split_comment(text: str) -> tuple[str, str]:
-    """Cut `value  # comment` at the first ` #` outside of quotes."""
+    """Split `value  # comment` at the first ` #` outside of quotes."""
     quote = ""
     for i, char in enumerate(text):
         if quote:

@@ -1,4 +1,4 @@
-"""Shell completion: what could follow a half-written command line, from the text of the YAML files alone.
+"""Shell completion of options, keys, commands and runs, from the text of the YAML files.
 
 The scripts call `dlrun --complete SHELL LINE`, where LINE is the command line up to the cursor.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dlrun.config.schema.schema import GROUPS, Schema
 from dlrun.errors import ConfigError, Problem, did_you_mean
 
-TAKE_A_RUN = (["resume"], ["rerun"], ["replay"], ["compare"], ["report"])  # what stands before the word
+TAKE_A_RUN = (["resume"], ["rerun"], ["replay"], ["compare"], ["report"])  # commands that take a RUN
 SCRIPTS = {
     "bash": """\
 # dlrun's completion for bash: add to ~/.bashrc:  eval "$(dlrun --completion bash)"
@@ -38,7 +38,7 @@ complete -c dlrun -f -a '(dlrun --complete fish (commandline -cp) 2>/dev/null)'
 
 
 def script(shell: str) -> str:
-    """The script that switches completion on. Raises `ConfigError` for another shell."""
+    """The script that enables completion. Raises `ConfigError` for a shell that is not supported."""
     if shell not in SCRIPTS:
         hint = did_you_mean(shell, SCRIPTS) or f"Allowed: {', '.join(SCRIPTS)}."
         raise ConfigError(Problem("--completion", f"there is no script for {shell!r}.", hint))
@@ -53,26 +53,26 @@ def complete(
     flags: Iterable[str],
     runs: Callable[[], list[str]] = list,
 ) -> list[str]:
-    """What could stand in the place of the line's last word, each as this shell wants it.
+    """Completions of the last word of a line, in the form that the shell expects.
 
-    `runs` lists what a RUN may be; it is asked where a command takes one.
+    `runs` lists the possible values of RUN; it is called where a command takes one.
     """
     words = _split(line)
     current = words.pop() if words and not line.endswith((" ", "\t")) else ""
     if words[1:] in TAKE_A_RUN and not current.startswith("-"):
         found = _starting(runs(), current)
     else:
-        found = candidates(words[1:], current, schema, commands, flags)
-    if shell == "bash":  # bash replaces only what follows the last `=` or `:`, and adds no space of its own
+        found = completions(words[1:], current, schema, commands, flags)
+    if shell == "bash":  # bash replaces only the part after the last `=` or `:`, and adds no space
         cut = max(current.rfind("="), current.rfind(":")) + 1
         return [word[cut:] + ("" if word.endswith(("=", ".")) else " ") for word in found]
     return found
 
 
-def candidates(
+def completions(
     before: list[str], current: str, schema: Schema, commands: Iterable[str], flags: Iterable[str]
 ) -> list[str]:
-    """Whole words that begin with `current`."""
+    """Whole words that begin with `current`; `before` are the words before it."""
     if current.startswith("-"):
         return _starting(flags, current)
     if "=" in current:
@@ -91,7 +91,7 @@ def candidates(
 
 
 def _values(current: str, schema: Schema) -> list[str]:
-    """Options of a group, or the words that a key accepts; after a comma, for the last item."""
+    """Options of a group, or literal values of a key. After a comma, the last item is completed."""
     key, _, value = current.partition("=")
     head, comma, last = value.rpartition(",")
     contract = schema.contract(key)

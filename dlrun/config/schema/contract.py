@@ -1,4 +1,4 @@
-"""What a key accepts: the contract in parentheses at the end of its YAML comment.
+"""Parse and apply the contract of a key, which stands in parentheses at the end of its YAML comment.
 
     lr: 0.01          # learning rate (float > 0)
     clip_norm: null   # largest gradient norm (float > 0 or null)
@@ -6,13 +6,13 @@
 
 A contract is a list of alternatives, joined by ` or ` or ` | `. An alternative is a type (`int`, `float`, `bool`,
 `str`, `path`, `dict`, `any`, `list`, `list[CONTRACT]`) with constraints joined by commas (`> 0`, `<= 1`), or a
-literal word (`null`, `auto`, `relu`). What else is known of the key follows, each fact after a semicolon:
+literal word (`null`, `auto`, `relu`). Further facts about the key follow, each after a semicolon:
 
     threads: null     # CPU threads (int >= 1 or null; speed)           what the key changes: see `effects`
-    standardize: true # mean 0 and deviation 1 (bool; was standardise)  how the key was spelled before
+    standardize: true # mean 0 and deviation 1 (bool; was standardise)  a former name of the key
     lr: 0.01          # learning rate (float > 0; tune 1e-4 to 1, log)  the range in which it is tuned
 
-Nothing here needs more than the standard library.
+This module needs the standard library only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import Any
 from dlrun.config.schema.effects import EFFECTS, RESULT, Effect
 
 TYPES = ("int", "float", "bool", "str", "path", "dict", "any", "list")
-COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+BOUNDS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
     ">": operator.gt,
@@ -41,7 +41,7 @@ ALTERNATIVE = re.compile(r"^(?P<type>[a-z]+)\s*(?:\[(?P<of>.*)\])?\s*(?P<rest>(?
 
 
 class Mismatch(ValueError):
-    """A value that a contract does not accept; the text says what would be right."""
+    """Raised for a value that a contract does not accept; the message says what it accepts."""
 
 
 @dataclass(frozen=True)
@@ -61,64 +61,40 @@ class Alternative:
         return f"{self.type}{inner} {bounds}".strip()
 
     def accept(self, value: object) -> Any:
-        """The value in this type (`1` as a float, `1e3` as an int). Raises `Mismatch`."""
-        value = getattr(self, f"_{self.type}")(value)
-        if isinstance(value, (int, float)) and not all(COMPARE[sign](value, limit) for sign, limit in self.bounds):
+        """Convert a value to this type (`1` to a float, `1e3` to an int). Raises `Mismatch`."""
+        value = self._converted(value)
+        if isinstance(value, (int, float)) and not all(BOUNDS[sign](value, limit) for sign, limit in self.bounds):
             raise Mismatch("out of range")
         return value
 
-    def _literal(self, value: object) -> Any:
-        if type(value) is not type(self.literal) or value != self.literal:
-            raise Mismatch("another word")
-        return value
-
-    def _int(self, value: object) -> int:
-        if isinstance(value, float) and math.isfinite(value) and value == int(value):
-            return int(value)
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise Mismatch("not an int")
-        return value
-
-    def _float(self, value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise Mismatch("not a number")
-        if (isinstance(value, int) and abs(value) > 2**1023) or not math.isfinite(value):
-            raise Mismatch("not finite")
-        return float(value)
-
-    def _bool(self, value: object) -> bool:
-        if not isinstance(value, bool):
-            raise Mismatch("not a bool")
-        return value
-
-    def _str(self, value: object) -> str:
-        if not isinstance(value, str) or not is_unicode(value):
-            raise Mismatch("not text")
-        return value
-
-    def _path(self, value: object) -> str:
-        text = self._str(value)
-        if "\0" in text:
-            raise Mismatch("not a path")
-        return expand_user(text)
-
-    def _dict(self, value: object) -> dict[Any, Any]:
-        if not isinstance(value, dict):
-            raise Mismatch("not a dict")
-        return value
-
-    def _list(self, value: object) -> list[Any]:
-        if not isinstance(value, list):
-            raise Mismatch("not a list")
-        return [self.of.accept(item) for item in value] if self.of else value
-
-    def _any(self, value: object) -> Any:
-        return value
+    def _converted(self, value: object) -> Any:
+        match self.type, value:
+            case "any", _:
+                return value
+            case "literal", _ if type(value) is type(self.literal) and value == self.literal:
+                return value
+            case "int" | "float", bool():  # which is an int to Python
+                pass
+            case ("bool", bool()) | ("int", int()) | ("dict", dict()):
+                return value
+            case "int", float() if math.isfinite(value) and value == int(value):
+                return int(value)
+            case "float", float() if math.isfinite(value):
+                return value
+            case "float", int() if abs(value) <= 2**1023:  # the largest power of two that is a float
+                return float(value)
+            case "str", str() if is_unicode(value):
+                return value
+            case "path", str() if is_unicode(value) and "\0" not in value:
+                return expand_user(value)
+            case "list", list():
+                return [self.of.accept(item) for item in value] if self.of else value
+        raise Mismatch(f"not {self.type}")
 
 
 @dataclass(frozen=True)
 class TuneRange:
-    """The range in which a number is usually tuned, on a log scale or not."""
+    """The range in which a number is usually tuned, on a linear or a log scale."""
 
     low: float
     high: float
@@ -127,9 +103,13 @@ class TuneRange:
 
 @dataclass(frozen=True)
 class Contract:
-    """What a key accepts (alternatives, of which the first that accepts a value wins), and what else is known of it.
+    """What a key accepts, and further facts about it.
 
-    `effect` is what changing the key does; `was` are former names of the key.
+    Args:
+        alternatives: types and literal values; the first one that accepts a value converts it.
+        effect: what changing the key does.
+        was: former names of the key.
+        tune: the range in which it is usually tuned.
     """
 
     alternatives: tuple[Alternative, ...]
@@ -143,7 +123,7 @@ class Contract:
         return " or ".join([*types, *words]) if types else " | ".join(words)
 
     def accept(self, value: object) -> Any:
-        """The value as the first alternative that fits has it. Raises `Mismatch`."""
+        """Convert a value by the first alternative that accepts it. Raises `Mismatch`."""
         exact = [a for a in self.alternatives if a.type in ("literal", type(value).__name__)]
         for alternative in [*exact, *self.alternatives]:
             try:
@@ -153,7 +133,7 @@ class Contract:
         raise Mismatch(f"must be {self}")
 
     def inheriting(self, other: Contract | None) -> Contract:
-        """This contract with the facts of another where it states none itself."""
+        """This contract, with the facts of another one where it states none itself."""
         if other is None:
             return self
         effect = other.effect if self.effect == RESULT else self.effect
@@ -161,26 +141,26 @@ class Contract:
 
     @property
     def words(self) -> list[str]:
-        """The literal words that may be written."""
+        """The literal values, as they are written."""
         return [format_yaml(a.literal) for a in self.alternatives if a.type == "literal"]
 
     def has(self, *types: str) -> bool:
-        """Is one of these types among the alternatives?"""
+        """Whether one of these types is among the alternatives."""
         return any(a.type in types for a in self.alternatives)
 
     @property
     def has_null(self) -> bool:
-        """May it be null?"""
+        """Whether null is accepted."""
         return any(a.type == "literal" and a.literal is None for a in self.alternatives)
 
     @property
     def takes_text(self) -> bool:
-        """May any text be written here (so that `7` means the text 7)?"""
+        """Whether any text is accepted, so that `7` means the text "7"."""
         return self.has("str", "path")
 
 
 def expand_user(text: str) -> str:
-    """`~` and `~name` at the beginning of a path become the home directory, if there is one."""
+    """Replace `~` or `~name` at the beginning of a path by the home directory, if there is one."""
     if not text.startswith("~"):
         return text
     try:
@@ -190,26 +170,24 @@ def expand_user(text: str) -> str:
 
 
 def is_unicode(text: str) -> bool:
-    """Can it be written as UTF-8? Python has half a surrogate pair for each byte of a name that is not."""
+    """Whether a text can be encoded as UTF-8. Bytes that Python could not decode stand in it as lone surrogates."""
     return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def format_yaml(value: object) -> str:
-    """A value as it is written on the command line or in YAML."""
+    """Write a value as on the command line or in YAML."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(format_yaml(item) for item in value) + "]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{format_yaml(k)}: {format_yaml(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, float):
-        return repr(value)
     return str(value)
 
 
 @cache
 def parse_contract(text: str) -> Contract | None:
-    """The contract that a text states, or `None` when it is not one (a remark in parentheses, say)."""
+    """Parse a contract. Returns None for any other text, such as a remark in parentheses."""
     accepted, *facts = (part.strip() for part in text.split(";"))
     alternatives = [_parse_alternative(part) for part in _split(accepted)]
     contract: Contract | None = Contract(tuple(a for a in alternatives if a is not None))
@@ -221,7 +199,7 @@ def parse_contract(text: str) -> Contract | None:
 
 
 def _with_fact(contract: Contract, text: str) -> Contract | None:
-    """The contract with one more fact: an effect, a former name or a range for tuning. `None` for any other text."""
+    """Add a fact to a contract: an effect, a former name or a range for tuning. Returns None for any other text."""
     word, _, rest = text.partition(" ")
     if text in EFFECTS:
         return replace(contract, effect=EFFECTS[text])
@@ -236,7 +214,7 @@ def _with_fact(contract: Contract, text: str) -> Contract | None:
 
 
 def _split(text: str) -> list[str]:
-    """Cut at ` or ` and `|` outside of brackets."""
+    """Split at ` or ` and `|` outside of brackets."""
     parts, depth, start, i = [], 0, 0, 0
     while i < len(text):
         depth += (text[i] == "[") - (text[i] == "]")
@@ -249,6 +227,7 @@ def _split(text: str) -> list[str]:
 
 
 def _parse_alternative(text: str) -> Alternative | None:
+    """Parse a type with its constraints, or a literal word. Returns None for any other text."""
     match = ALTERNATIVE.match(text)
     if match and match["type"] in TYPES:
         bounds = _parse_bounds(match["rest"])
@@ -261,6 +240,7 @@ def _parse_alternative(text: str) -> Alternative | None:
 
 
 def _parse_bounds(text: str) -> tuple[tuple[str, float], ...] | None:
+    """Parse constraints such as `>= 0, < 1`. Returns None for any other text."""
     bounds = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         match = re.fullmatch(r"([<>]=?)\s*([-+.\deE]+)", part)

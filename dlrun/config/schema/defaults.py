@@ -1,4 +1,4 @@
-"""The defaults that the YAML files state, as values: for reports on runs of an older dlrun, which lack later keys."""
+"""The defaults of all keys as values, for reports on runs of older versions that lack some keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dlrun.config.schema.yamls import loads
 
 
 def defaults(config: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
-    """The default of every key that a configuration with these components has, by dotted keys."""
+    """The default of each dotted key of a configuration with these components."""
     found = dict(_section("", "", schema))
     for group in GROUPS:
         section = config.get(group)

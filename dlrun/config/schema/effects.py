@@ -1,6 +1,6 @@
-"""What a key changes: the last word of its contract, as in `(int >= 1 or null; speed)`.
+"""What changing a key does, as its contract says: `(int >= 1 or null; speed)`.
 
-Everything that tells runs apart (identity, names of sweeps, comparisons), goes on with them or repeats them asks here.
+The identity of a run, names of sweeps, comparisons, `resume` and `rerun` depend on these effects.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Effect:
-    """What changing a key does.
+    """The effect of a key.
 
     Args:
         name: the word in the contract; empty for a key that changes the result.
-        words: the effect in words, for help and `dlrun explain`.
-        changes_result: runs that differ in the key are different runs: it is part of their identity.
-        is_compared: the key has a column in comparisons.
-        on_resume: whether the key may change when a run is resumed: `never`, `longer` (only to a longer run), `always`.
+        words: a description for help and `dlrun explain`.
+        changes_result: whether the key is part of a run's identity.
+        is_compared: whether the key has a column in comparisons.
+        on_resume: when the key may change as a run is resumed: `never`, `longer` (to a larger limit only) or `always`.
     """
 
     name: str

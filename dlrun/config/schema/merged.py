@@ -1,4 +1,4 @@
-"""What several files say of one key, put together: a variant over its base, a file of the user over ours."""
+"""Merge the descriptions of a key in several files: a variant over its base, a user's file over dlrun's."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dlrun.config.schema.comments import Key, Option
 
 
 def former_names(keys: Mapping[str, Key]) -> dict[str, str]:
-    """Today's names of these keys, by those that they had before."""
+    """The present name of each former name of these keys."""
     pairs = [(name, key.contract.was) for name, key in keys.items() if key.contract]
     return {".".join([*name.split(".")[:-1], old]): name for name, was in pairs for old in was}
 
 
 def over(keys: dict[str, Key], more: dict[str, Key]) -> dict[str, Key]:
-    """Lines put over others: in today's spelling, and each with what it does not say itself."""
+    """Merge keys over others. They get their present names, and inherit help and contract."""
     found, former = dict(keys), former_names(keys)
     for name, key in more.items():
         name = former.get(name, name)
@@ -24,7 +24,7 @@ def over(keys: dict[str, Key], more: dict[str, Key]) -> dict[str, Key]:
 
 
 def inheriting(key: Key, other: Key | None) -> Key:
-    """A line with what it does not say itself: help and contract of another one for the same key."""
+    """A key with the help and the contract of another description of it, where it states none itself."""
     if other is None:
         return key
     contract = key.contract.inheriting(other.contract) if key.contract else other.contract
@@ -32,11 +32,11 @@ def inheriting(key: Key, other: Key | None) -> Key:
 
 
 def shadow(option: Option, below: Option | None) -> Option:
-    """A file of the user's that hides one of ours of the same name borrows the contracts it does not state."""
+    """An option that hides another one of the same name inherits the contracts that it does not state."""
     if below is None or below.component != option.component:
         return option
     keys = over(below.keys, option.keys)
-    if option.bases:  # the others come from there
+    if option.bases:  # the other keys come from its bases
         former = former_names(below.keys)
         keys = {name: keys[name] for name in (former.get(name, name) for name in option.keys)}
     return replace(option, keys=keys, headers={**below.headers, **option.headers})

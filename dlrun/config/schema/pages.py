@@ -1,4 +1,4 @@
-"""The pages that `dlrun --help` and `dlrun list` print, from the text of the YAML files alone."""
+"""The text of `dlrun --help` and `dlrun list`."""
 
 from __future__ import annotations
 
@@ -17,35 +17,30 @@ EXAMPLES = """\
   dlrun explain optimizer.lr                          what a key is, and who set it
   dlrun --cfg job model=cnn dataset=mnist             the configuration, without running it"""
 
-SHOWN = ("trainer", "device", "checkpoint")  # groups whose keys are the same for all options
+LISTED = ("trainer", "device", "checkpoint")  # groups whose keys are the same for all options
 
 
 def help_page(schema: Schema, commands: dict[str, str], flags: dict[str, str]) -> str:
-    """The whole of `dlrun --help`."""
+    """The text of `dlrun --help`."""
     lines = ["dlrun: run deep-learning experiments from configuration", ""]
     lines += ["usage: dlrun [FLAGS] [GROUP=OPTION | KEY=VALUE] ...", "       dlrun COMMAND [ARGUMENTS] [FLAGS]", ""]
     lines += ["examples:", EXAMPLES, "", "commands (dlrun COMMAND --help says more):"]
     lines += [f"  {name:<14} {text}" for name, text in commands.items()]
-    lines += [
-        "",
-        "flags:",
-        *(f"  {name:<21} {text}" for name, text in flags.items()),
-        "",
-        "groups (usual option first):",
-    ]
+    lines += ["", "flags:", *(f"  {name:<21} {text}" for name, text in flags.items())]
+    lines += ["", "groups (usual option first):"]
     for group in GROUPS:
         usual, text = schema.groups[group]
         names = [name for name in schema.options(group) if name != usual]
         listed = ", ".join([usual, *names] if usual not in ("", "null") else names)
         lines.append(f"  {group:<11} {text}")
         lines += textwrap.wrap(listed, 108, initial_indent=" " * 14, subsequent_indent=" " * 14, break_long_words=False)
-    lines += [
-        "",
-        "keys (dlrun explain GROUP=OPTION lists those of models, datasets, losses, optimizers and schedulers):",
-    ]
+    lines.append("")
+    lines.append(
+        "keys (dlrun explain GROUP=OPTION lists those of models, datasets, losses, optimizers and schedulers):"
+    )
     shown = list(schema.primary.values())
     lines += key_table(shown, "")
-    for group in SHOWN:
+    for group in LISTED:
         section = schema.section(group, "")
         keys = list(section.keys.values()) if section else []
         lines += ["", *key_table(keys, f"{group}.")]
@@ -56,7 +51,7 @@ def help_page(schema: Schema, commands: dict[str, str], flags: dict[str, str]) -
 
 
 def list_page(word: str | None, schema: Schema) -> str:
-    """`dlrun list`, or `dlrun list models`. Raises `ConfigError` for a group that is none."""
+    """The text of `dlrun list` or `dlrun list models`. Raises `ConfigError` for an unknown group."""
     if word is None:
         return "\n\n".join("\n".join([f"{plural}:", *list_options(group, schema)]) for group, plural in GROUPS.items())
     by_word = {**{plural: group for group, plural in GROUPS.items()}, **{group: group for group in GROUPS}}
@@ -72,7 +67,7 @@ def list_page(word: str | None, schema: Schema) -> str:
 
 
 def list_options(group: str, schema: Schema) -> list[str]:
-    """One line an option: its name and what it is; what models take, and what to expect of experiments."""
+    """A line for each option of a group: its name, its description, and what it takes, gives or is made for."""
     options = schema.options(group)
     width = max((len(name) for name in options), default=0)
     lines = []
@@ -88,13 +83,13 @@ def list_options(group: str, schema: Schema) -> list[str]:
 
 
 def effect_of_option(option: Option, schema: Schema) -> str:
-    """What all that an option says changes, in words, where that is one thing and not the result."""
+    """The effect that all keys of an option have in common, in words; empty if they change the result."""
     found = {schema.effect(f"{option.group}.{key}", {option.group: {"name": option.component}}) for key in option.keys}
     return found.pop().words if len(found) == 1 and RESULT not in found else ""
 
 
 def key_table(keys: list[Key], prefix: str) -> list[str]:
-    """One line a key: name=default, what it means, what it accepts; if it changes anything but the result, a word."""
+    """A line for each key: its default, help and contract, with its effect unless it changes the result."""
     left = [f"{prefix}{key.key}={key.default}" for key in keys]
     width = min(max(map(len, left), default=0), 44)
     lines = []
@@ -106,6 +101,6 @@ def key_table(keys: list[Key], prefix: str) -> list[str]:
 
 
 def effect_legend(keys: list[Key]) -> list[str]:
-    """What the words for the effects of these keys mean, a line each; nothing where all change the result."""
+    """A line for each effect of these keys, except that of changing the result."""
     found = dict.fromkeys(key.contract.effect for key in keys if key.contract and key.contract.effect != RESULT)
     return [f"  {effect.name:<8}  {effect.words}" for effect in found]

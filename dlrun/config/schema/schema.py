@@ -1,6 +1,6 @@
-"""`Schema`: where YAML files are looked for, which groups and options there are, and what each key accepts.
+"""`Schema`: the groups, their options, and what each key accepts; and the folders of YAML files that it is read from.
 
-No Hydra, no torch and no YAML parser are needed, so that `dlrun --help`, `list` and completion answer at once.
+Neither Hydra nor torch nor a YAML parser is needed, so that `dlrun --help`, `list` and completion are fast.
 """
 
 from __future__ import annotations
@@ -36,21 +36,24 @@ GROUPS = {  # in the order of the primary config, with the plural that `dlrun li
 COMPONENTS = ("model", "dataset", "loss", "optimizer", "scheduler")  # the groups whose `name` is in a registry
 
 
-_GIVEN: list[str | Path] = []
+_CONFIG_DIR: list[str | Path] = []  # the folder of `--config-dir`, if it was given
 
 
 def set_config_dir(config_dir: str | Path | None) -> None:
-    """From now on this process looks in this folder first, whatever it composes or reads (`--config-dir`)."""
-    _GIVEN.clear()
+    """Search this folder first in this process, as `--config-dir` says. Raises `ConfigError` if it cannot be used."""
+    _CONFIG_DIR.clear()
     if config_dir is not None:
-        config_dirs(config_dir)  # complains now if it is not there
-        _GIVEN.append(config_dir)
+        config_dirs(config_dir)
+        _CONFIG_DIR.append(config_dir)
 
 
 def config_dirs(config_dir: str | Path | None = None, search_cwd: bool = True) -> tuple[Path, ...]:
-    """Where YAML files are looked for, first found wins: `--config-dir`, ./conf with a dlrun.yaml, ours."""
+    """The folders of YAML files: `config_dir`, ./conf if it holds a dlrun.yaml, and dlrun's own.
+
+    Of files with the same name, that of the first folder is used. Raises `ConfigError` for an unsuitable `config_dir`.
+    """
     dirs: list[Path] = []
-    config_dir = config_dir or (_GIVEN[0] if _GIVEN else None)
+    config_dir = config_dir or next(iter(_CONFIG_DIR), None)
     if config_dir is not None:
         given = Path(expand_user(str(config_dir)))
         if not given.is_dir():
@@ -66,28 +69,27 @@ def config_dirs(config_dir: str | Path | None = None, search_cwd: bool = True) -
 
 
 def holds_options(folder: Path) -> bool:
-    """Is there a file of a group in it, such as `optimizer/mine.yaml`?"""
+    """Whether the folder holds an option of a group, such as `optimizer/mine.yaml`."""
     return any(next((folder / group).rglob("*.yaml"), None) is not None for group in GROUPS)
 
 
 def unread_conf() -> str:
-    """What is said of a ./conf with options that are not read, since no dlrun.yaml marks it; else empty."""
+    """A note if ./conf holds options that are not read, since there is no dlrun.yaml in it; else empty."""
     own = Path.cwd() / "conf"
     if (own / SETTINGS).is_file() or own.resolve() == builtin_conf() or not holds_options(own):
         return ""
-    given = [Path(expand_user(str(folder))).resolve() for folder in _GIVEN]
-    if own.resolve() in given:
+    if own.resolve() in [Path(expand_user(str(folder))).resolve() for folder in _CONFIG_DIR]:
         return ""
     return f"note: ./conf is not read: put a {SETTINGS} into it (it may be empty), or give --config-dir conf"
 
 
 def settings_files(dirs: Iterable[Path]) -> list[Path]:
-    """Every dlrun.yaml of the user's, the weakest first."""
+    """The user's dlrun.yaml files, weakest first."""
     return [path for d in reversed(list(dirs)) if (path := d / SETTINGS).is_file() and d != builtin_conf()]
 
 
 class Schema:
-    """Everything that can be chosen in some folders. Build it with `read_schema`, which reads each state once."""
+    """The groups, options and keys in some folders of YAML files. `read_schema` makes and caches it."""
 
     def __init__(self, dirs: tuple[Path, ...], extra: tuple[Option, ...] = ()) -> None:
         self.dirs, self.extra = dirs, extra
@@ -96,7 +98,7 @@ class Schema:
         self._former: dict[tuple[str, str], dict[str, str]] = {}
 
     def options(self, group: str) -> dict[str, Option]:
-        """The options of a group by name, sorted. The first folder that has a name wins."""
+        """The options of a group by name, sorted. Of options with the same name, that of the first folder is used."""
         if group not in self._groups:
             found = {option.name: option for option in self.extra if option.group == group}
             for folder in reversed(self.dirs):
@@ -107,7 +109,7 @@ class Schema:
         return self._groups[group]
 
     def add_file(self, group: str, path: Path) -> str:
-        """Take a file from anywhere as an option (`experiment=PATH.yaml`); its name. Raises `ConfigError`."""
+        """Add a file as an option (`experiment=PATH.yaml`), and return the option's name. Raises `ConfigError`."""
         options = self.options(group)
         name = path.stem
         if name in options and options[name].path != path:
@@ -120,7 +122,7 @@ class Schema:
         return name
 
     def chain(self, option: Option, seen: tuple[str, ...] = ()) -> Iterator[Option]:
-        """The option and what it inherits from by `defaults`, nearest first. A loop ends quietly."""
+        """The option and its bases (`defaults`), nearest first. A cycle of bases is cut."""
         yield option
         for base in option.bases:
             below = self.options(option.group).get(base)
@@ -128,7 +130,7 @@ class Schema:
                 yield from self.chain(below, (*seen, option.name))
 
     def full(self, option: Option) -> Option:
-        """The option with the keys that it inherits; its own values and the nearest contract of each."""
+        """The option with the keys, contracts and headers that it inherits from its bases."""
         keys: dict[str, Key] = {}
         headers: dict[str, str] = {}
         for part in reversed(list(self.chain(option))):
@@ -138,19 +140,19 @@ class Schema:
 
     @cached_property
     def primary(self) -> dict[str, Key]:
-        """The keys of no group: `seed`, `run.dir`, `sweep.params`, ..."""
+        """The keys that belong to no group: `seed`, `run.dir`, `sweep.params`, ..."""
         ours = read_option(builtin_conf() / f"{PRIMARY}.yaml", "", PRIMARY, builtin_conf()).keys
         return {name: inheriting(key, ours.get(name)) for name, key in self.primary_option.keys.items()}
 
     @cached_property
     def primary_option(self) -> Option:
-        """The primary config; that of the first folder that has one."""
+        """The primary config of the first folder that has one."""
         folder = next(d for d in self.dirs if (d / f"{PRIMARY}.yaml").is_file())
         return read_option(folder / f"{PRIMARY}.yaml", "", PRIMARY, folder)
 
     @cached_property
     def groups(self) -> dict[str, tuple[str, str]]:
-        """Each group's usual option and what the group is about, from the primary config's defaults list."""
+        """The default option and a description of each group, from the primary config's defaults list."""
         found = dict.fromkeys(GROUPS, ("", ""))
         path = self.primary_option.path
         for line in path.read_text(encoding="utf-8").splitlines() if path else ():
@@ -160,9 +162,9 @@ class Schema:
         return found
 
     def section(self, group: str, name: str) -> Option | None:
-        """What the section of a group may hold, by the `name` in it; `None` when nothing has that name.
+        """The option that describes the section of a group by the component `name`; None if there is no such one.
 
-        Components differ by name. The options of the other groups (trainer, device) share one set of keys.
+        All options of the other groups (trainer, device) share one set of keys.
         """
         options = self.options(group)
         if group in COMPONENTS:
@@ -178,7 +180,7 @@ class Schema:
         return Option(group, name, "", keys=keys)
 
     def contract(self, dotted: str) -> Contract | None:
-        """The contract of a key such as `optimizer.lr`, by the first option that has it."""
+        """The contract of a dotted key, taken from the first option that has the key."""
         if dotted in self.primary:
             return self.primary[dotted].contract
         group, _, key = dotted.partition(".")
@@ -189,10 +191,10 @@ class Schema:
         return None
 
     def effect(self, dotted: str, config: Mapping[str, Any] | None = None) -> Effect:
-        """What a key (or the choice of a group) changes: of the component that a configuration chooses there, or
-        without one what all components say that have the key.
+        """The effect of a dotted key, or of the choice of a group.
 
-        A key that is not known (of a later version, say) changes what all its neighbours change.
+        It is that of the component that `config` chooses, or without one that of all components that have the key. An
+        unknown key, of a later version for instance, has the effect that all keys of its section share.
         """
         component = _component(dotted, config)
         if (dotted, component) not in self._effects:
@@ -201,7 +203,7 @@ class Schema:
         return self._effects[dotted, component]
 
     def _lines(self, dotted: str, component: str) -> list[Key]:
-        """The lines that tell of a key: its own, that of the dict that it is in, or those of its whole section."""
+        """The key itself, else the dict that it is an item of, else all keys of its section."""
         group, _, rest = dotted.partition(".")
         tables = self._tables(group, component)
         names, section = ([rest], "") if group in GROUPS else ([dotted], f"{group}.")
@@ -213,7 +215,7 @@ class Schema:
         return [info for keys in tables for key, info in keys.items() if key.startswith(section)]
 
     def _tables(self, group: str, component: str) -> list[dict[str, Key]]:
-        """The keys of a group's section: of one component, else of all. Of no group: the primary config's."""
+        """The keys of a group for one component, or for each if none is given; the primary config's for no group."""
         if group not in GROUPS:
             return [self.primary]
         if component or group not in COMPONENTS:
@@ -222,9 +224,10 @@ class Schema:
         return [self.full(option).keys for option in self.options(group).values()]
 
     def today(self, dotted: str, config: Mapping[str, Any] | None = None) -> str:
-        """A key in today's spelling: `dataset.standardize` for `dataset.standardise`, as its contract says.
+        """The present name of a dotted key: `dataset.standardize` for `dataset.standardise`.
 
-        What is a key of its own to the component that a configuration chooses (without one, to any) is left alone.
+        A name that is a key of the component that `config` chooses (without one, of any component) is returned as it
+        is.
         """
         group, _, rest = dotted.partition(".")
         if group in GROUPS and not rest:
@@ -238,34 +241,22 @@ class Schema:
         former = self._former[place]
         return f"{group}.{former.get(rest, rest)}" if place[0] else former.get(dotted, dotted)
 
-    def check_contracts(self) -> list[Problem]:
-        """The keys of YAML files whose comment states no contract, and bases that are not there."""
-        problems = []
-        for group in GROUPS:
-            for option in self.options(group).values() if group != "experiment" else ():
-                missing = [b for b in option.bases if b not in self.options(group)]
-                problems += [Problem(option.source, f"inherits from {base!r}, which is not there.") for base in missing]
-                for key in self.full(option).keys.values():
-                    if key.contract is None and not (key.key == "name" and group in COMPONENTS):
-                        problems.append(Problem(option.source, f"{key.key} has no contract in its comment."))
-        return problems
-
 
 def _component(dotted: str, config: Mapping[str, Any] | None) -> str:
-    """The component that a configuration chooses in the section of a key; empty where it does not say."""
+    """The component that a configuration chooses for the group of a key; empty if it chooses none."""
     group = dotted.partition(".")[0]
     section = (config or {}).get(group) if group in COMPONENTS else None
     return str(section.get("name", "")) if isinstance(section, Mapping) else ""
 
 
 def all_keys(schema: Schema) -> list[str]:
-    """Every group and dotted key that there is."""
+    """All groups and dotted keys."""
     options = [(g, option) for g in GROUPS if g != "experiment" for option in schema.options(g).values()]
     return list(dict.fromkeys([*GROUPS, *schema.primary, *(f"{g}.{key}" for g, o in options for key in o.keys)]))
 
 
 def fingerprint(dirs: tuple[Path, ...]) -> tuple[tuple[str, int, int], ...]:
-    """Path, time and size of every YAML file below some folders: differs when any file has changed."""
+    """Path, modification time and size of each YAML file in some folders, which change when a file does."""
     found = []
     for folder in dirs:
         paths = [*folder.glob("*.yaml"), *(path for group in GROUPS for path in (folder / group).rglob("*.yaml"))]
@@ -276,7 +267,7 @@ def fingerprint(dirs: tuple[Path, ...]) -> tuple[tuple[str, int, int], ...]:
 
 
 def text_schema() -> Schema:
-    """The schema from the YAML files alone, read once: for help, completion and reports, which import no plug-in."""
+    """The schema of the YAML files, read once, for help, completion and reports: they import no plug-ins."""
     return _text_schema(config_dirs())
 
 
@@ -289,7 +280,7 @@ _CACHE: dict[object, Schema] = {}
 
 
 def read_schema(dirs: tuple[Path, ...], extra: tuple[Option, ...] = ()) -> Schema:
-    """The schema of these folders as they are now, with options of plug-ins. Unchanged files are not read again."""
+    """The schema of these folders as they are now, with the options of plug-ins (`extra`). It is cached."""
     state = (dirs, fingerprint(dirs), tuple((o.group, o.name, repr(o.keys)) for o in extra))
     if state not in _CACHE:
         if len(_CACHE) >= 8:

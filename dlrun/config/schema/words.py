@@ -1,7 +1,7 @@
-"""Words of a command line and stored values as they are: keys in today's spelling, what repeats a run.
+"""Rename former keys in overrides and stored values, and choose the overrides that repeat a run.
 
-Whoever reads overrides, a config.yaml or a sweep.yaml goes through here, so that a key which was renamed
-(`standardize: true  # ... (bool; was standardise)`) makes nothing stale.
+Overrides, config.yaml and sweep.yaml are always read through these functions, so that files with a key which was
+renamed later (`standardize: true  # ... (bool; was standardise)`) stay valid.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ def key_of(word: str) -> str:
 
 
 def repeated(words: Iterable[str], schema: Schema) -> list[str]:
-    """The words that repeat a run elsewhere: without those about its place or its moment (run.*, resume, sweep.*)."""
+    """The overrides that repeat a run in another directory: all but those of run.*, resume and sweep.*."""
     return [word for word in words if is_repeated(key_of(word), schema)]
 
 
 def is_repeated(key: str, schema: Schema) -> bool:
-    """Whether a key belongs to the experiment. What a group says is kept (`checkpoint.keep`) does."""
+    """Whether a key is part of a repeated run: those of all groups are, also where they change no result."""
     return key.partition(".")[0] in GROUPS or schema.effect(key).name != "kept"
 
 
 def respelled_word(word: str, schema: Schema, config: Mapping[str, Any] | None = None) -> str:
-    """An override with its key in today's spelling."""
+    """An override with the present name of its key."""
     key = key_of(word)
     return word.replace(key, schema.today(key, config), 1) if key else word
 
@@ -36,15 +36,15 @@ def respelled_word(word: str, schema: Schema, config: Mapping[str, Any] | None =
 def respelled(
     values: Mapping[str, Any], schema: Schema, config: Mapping[str, Any] | None = None, prefix: str = ""
 ) -> dict[str, Any]:
-    """Nested values with their keys in today's spelling. The components are those that they name, or `config` does."""
-    chosen = config if prefix else {**(config or {}), **{k: v for k, v in values.items() if names_component(v)}}
+    """Nested values with the present names of their keys.
+
+    The components are those that the values name, else those that `config` names.
+    """
+    named = {key: value for key, value in values.items() if isinstance(value, Mapping) and "name" in value}
+    chosen = config if prefix else {**(config or {}), **named}
     found = {}
     for key, value in values.items():
         new = schema.today(f"{prefix}{key}", chosen)
         name = key if new == f"{prefix}{key}" else new.rpartition(".")[2]
         found[name] = respelled(value, schema, chosen, f"{prefix}{key}.") if isinstance(value, Mapping) else value
     return found
-
-
-def names_component(section: object) -> bool:
-    return isinstance(section, Mapping) and "name" in section

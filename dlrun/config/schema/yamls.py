@@ -1,4 +1,4 @@
-"""Reading and writing YAML so that what is written is read back the same.
+"""Read and write YAML so that values are the same after a round trip.
 
 PyYAML follows YAML 1.1, where `1e-3` is a string and a key given twice is silently the last one. Here, as in
 OmegaConf (which reads the files of `conf/`), `1e-3` is a number and a duplicate key is an error. Strings that
@@ -24,15 +24,15 @@ FLOAT = re.compile(  # as OmegaConf's loader reads them
      |\.(?:nan|NaN|NAN))$""",
     re.VERBOSE,
 )
-MOST_ALIASED = 100_000  # values that aliases stand for
+MOST_ALIASED = 100_000  # values that all aliases of a file may expand to
 FIRST_CHARACTERS = list("-+0123456789.")
 
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Safe loading with numbers like `1e-3` and without duplicate keys. Dates stay text."""
+    """A safe loader that reads `1e-3` as a number, dates as text, and refuses duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping whose keys are all different."""
+        """Construct a mapping; a duplicate key is an error."""
         seen: set[str] = set()
         for key, _ in node.value:
             if str(key.value) in seen:
@@ -42,16 +42,16 @@ class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mis
 
 
 class Dumper(yaml.SafeDumper):
-    """Writes lists of plain values on one line and sections below each other."""
+    """A dumper that writes lists of plain values on one line, and sections in block style."""
 
 
 def _resolvers(table: dict[str, Any]) -> dict[str, Any]:
-    """PyYAML's rules for plain scalars, but for its floats and its dates."""
+    """PyYAML's rules for plain scalars, without those for floats and dates."""
     away = ("tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp")
     return {first: [rule for rule in rules if rule[0] not in away] for first, rules in table.items()}
 
 
-NOT_PLAIN = ("binary", "omap", "pairs", "set", "timestamp")  # values that no other file can hold
+NOT_PLAIN = ("binary", "omap", "pairs", "set", "timestamp")  # types that JSON cannot hold
 Loader.yaml_constructors = {
     tag: make for tag, make in Loader.yaml_constructors.items() if not (tag or "").endswith(NOT_PLAIN)
 }
@@ -66,9 +66,8 @@ def _represent_list(dumper: Dumper, values: list[Any]) -> yaml.Node:
 
 
 def _represent_str(dumper: Dumper, value: str) -> yaml.Node:
-    # Interpolations are data once a configuration is resolved; quotes keep `${` from looking like one.
-    style = "'" if "${" in value else None
-    if not value.isprintable():  # line ends and the like, which YAML would fold
+    style = "'" if "${" in value else None  # a resolved value is no interpolation, and quotes show it
+    if not value.isprintable():  # YAML folds line ends in other styles
         style = '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
@@ -78,14 +77,14 @@ Dumper.add_representer(str, _represent_str)
 
 
 def dumps(values: dict[str, Any]) -> str:
-    """YAML text of plain Python values, in their order."""
+    """Write plain Python values as YAML, in their order."""
     return yaml.dump(values, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10**6)
 
 
 def loads(text: str, name: str) -> Any:
-    """The values in YAML text. Raises `ConfigError` with the line in `name` when it is no YAML."""
+    """Parse YAML text. Raises `ConfigError` with `name` and the line if it is not valid."""
     try:
-        if reason := what_explodes(text):
+        if reason := reason_not_to_load(text):
             raise ConfigError(Problem(name, f"cannot be read: {reason}."))
         return yaml.load(text, Loader)
     except yaml.YAMLError as error:
@@ -95,12 +94,12 @@ def loads(text: str, name: str) -> Any:
 
 
 def load(path: Path) -> Any:
-    """The values in a YAML file. Raises `ConfigError` when it is missing, unreadable or no YAML."""
-    return loads(read_text(path), str(path))
+    """Read a YAML file. Raises `ConfigError` if it is missing, unreadable or not valid."""
+    return loads(read_file(path), str(path))
 
 
-def read_text(path: Path) -> str:
-    """The text of a file of the user's. Raises `ConfigError` when it is missing or is not text."""
+def read_file(path: Path) -> str:
+    """The text of a user's file. Raises `ConfigError` if it is missing or not UTF-8."""
     try:
         return bounded.read_text(path)
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a null byte in the path
@@ -108,14 +107,15 @@ def read_text(path: Path) -> str:
         raise ConfigError(Problem(str(path), f"cannot be read: {reason}.")) from None
 
 
-def what_explodes(text: str) -> str:
-    """Why this text must not be parsed as a whole: the parser in C crashes where too much is nested, and a few lines of
-    aliases stand for gigabytes. The empty string if there is nothing.
+def reason_not_to_load(text: str) -> str:
+    """Why a text must not be loaded, or the empty string.
+
+    The C parser crashes on deeply nested text, and a few lines of nested aliases can expand to gigabytes.
     """
-    if "*" not in text and sum(map(text.count, "[{-?:")) <= bounded.DEEPEST:  # every level has one of these signs
+    if "*" not in text and sum(map(text.count, "[{-?:")) <= bounded.DEEPEST:  # each level needs one of these characters
         return ""
-    sizes: dict[str, int] = {}  # of what has an anchor and is complete
-    inside: list[tuple[str | None, int]] = []  # the anchors of what is not, and where its nodes begin
+    sizes: dict[str, int] = {}  # the number of nodes of each anchor whose node is complete
+    inside: list[tuple[str | None, int]] = []  # the anchors of open nodes, and the counts at which they began
     nodes = aliased = 0
     for event in yaml.parse(text, Loader):
         if isinstance(event, yaml.AliasEvent):
@@ -138,7 +138,7 @@ def what_explodes(text: str) -> str:
 
 
 def yaml_problem(error: yaml.YAMLError, name: str) -> Problem:
-    """What PyYAML found wrong, on one line, with the line of the file."""
+    """An error of PyYAML as a problem that names the line of the file."""
     mark = getattr(error, "problem_mark", None)
     where = f", line {mark.line + 1}" if mark else ""
     reason = getattr(error, "problem", None) or first_line(error)
