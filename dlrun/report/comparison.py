@@ -46,7 +46,7 @@ class Comparison:
             name = self.short.get(key, key)
             if value == "":  # other components have this key
                 continue
-            choice = isinstance(value, str) and "." not in name
+            choice = isinstance(value, str) and "." not in name and not value.startswith(("[", "{"))
             text = clipped(format_value(value))
             words.append(text if choice else f"{name}={text}")
         run = group.rows[0].source.run

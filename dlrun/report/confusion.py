@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
 
+TITLE_LETTERS = 12.0  # of the title, in an inch
 COUNTS_UP_TO = 30  # classes; beyond, cells are too small for numbers
 
 
@@ -59,19 +61,21 @@ def _draw(path: Path, counts: np.ndarray, names: Sequence[str]) -> Path:
     import matplotlib.colors
 
     classes = len(names)
-    short = [style.plain(name, 16) for name in names]
+    short = style.told_apart(names, 16)
     long = max(len(name) for name in short) > 3 or classes > 20
     cell = 0.42 if classes <= COUNTS_UP_TO else 0.16  # inches
     size = 9 if classes <= 20 else 7
     margin = 0.6 + (0.009 * size * max(len(name) for name in short) if long else 0.1)  # room for names
     plot = max(3.4, cell * classes)
-    figure = style.new_figure(margin + plot + 0.3, margin + plot + 0.4, layout=None)
+    title = textwrap.wrap(_verdict(counts, short), int(TITLE_LETTERS * plot))
+    figure = style.new_figure(margin + plot + 0.3, margin + plot + 0.2 + 0.2 * len(title), layout=None)
     width, height = figure.get_size_inches()
     axes = figure.add_axes((margin / width, margin / height, plot / width, plot / height))
     colors = matplotlib.colormaps["Blues"].with_extremes(bad="#eeeeee")
     norm = matplotlib.colors.PowerNorm(0.5, 0, 1)  # rare confusions are what one looks for
     axes.imshow(shares(counts), cmap=colors, norm=norm, interpolation="nearest")
-    style.dress(axes, _verdict(counts, names), "predicted", "true")
+    style.dress(axes, "", "predicted", "true")
+    axes.set_title("\n".join(title), loc="left", fontsize=10, color=style.INK)
     axes.grid(False)
     axes.set_xticks(range(classes), short, rotation=90 if long else 0, fontsize=size)
     axes.set_yticks(range(classes), short, fontsize=size)
@@ -104,14 +108,13 @@ def _nonzero(counts: np.ndarray) -> list[tuple[tuple[int, int], int]]:
     return [((int(r), int(c)), int(counts[r, c])) for r, c in np.argwhere(counts)]
 
 
-def _verdict(counts: np.ndarray, names: Sequence[str]) -> str:
+def _verdict(counts: np.ndarray, short: Sequence[str]) -> str:
     """How many are right, and which two classes are confused most."""
     total = int(counts.sum())
     right = int(counts.trace())
     words = f"{right} of {total} right ({right / total:.1%})" if total else "no samples"
     wrong = sorted(((n, r, c) for (r, c), n in _nonzero(counts) if r != c), reverse=True)
-    if wrong and len(names) > 4:  # below, the title would be wider than the figure
+    if wrong and len(short) > 2:
         count, row, column = wrong[0]
-        words += f"; {style.plain(names[row], 16)} -> {style.plain(names[column], 16)}: {count_of(count, 'time')}"
-        words = words.replace(r"\$", "$")  # the title is made plain as a whole
+        words += f"; {short[row]} -> {short[column]}: {count_of(count, 'time')}"
     return words

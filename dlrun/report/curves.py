@@ -30,16 +30,16 @@ def draw_curves(run_dir: Path | str) -> Path:
     run = StoredRun(run_dir)
     by_step = len(run.metrics.get("epoch", [])) <= FEW_EPOCHS and len(run.steps.get("step", [])) > 2
     names = ["loss", *metric_names(run.metrics)[:1], "lr"]
-    figure = style.new_figure(4.1 * len(names), 3.7)
+    figure = style.new_figure(4.1 * len(names), 3.9)
     panels = figure.subplots(1, len(names), width_ratios=[1.3] * (len(names) - 1) + [1.0])
     style.headline(figure, _headline(run))
     for axes, name in zip(panels, names, strict=True):
         drawn = _draw_lr(axes, run, by_step) if name == "lr" else _draw_metric(axes, run, name, by_step)
         if drawn:
             style.whole_ticks(axes)
-            style.legend(axes)
         else:
             style.blank(axes, f"no {name} yet")
+    style.legend_below(figure)
     return style.save(figure, run.path / "curves.png")
 
 

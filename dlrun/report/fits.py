@@ -43,7 +43,7 @@ def draw_fit(run_dir: Path | str) -> Path | None:
     if logistic:
         _draw_boundary(axes, curve)
     style.headline(figure, run.title)
-    style.legend(axes, loc="best")
+    style.legend(axes, loc="lower right", ncols=3)
     return style.save(figure, run.path / "fit.png")
 
 

@@ -36,11 +36,9 @@ def draw_mistakes(
         path.unlink(missing_ok=True)
         return None
     worst = rows[np.argsort(-sure[rows], kind="stable")][:limit]
-
-    def name(number: int) -> str:
-        return style.plain(labels[number], 11) if labels else str(number)
-
-    captions = [f"said {name(int(wrong[i]))} ({sure[i]:.0%})\nis {name(int(right[i]))}" for i in worst]
+    classes = range(1 + int(max(right.max(), wrong.max())))
+    names = style.told_apart(labels or [str(number) for number in classes], 11)
+    captions = [f"said {names[wrong[i]]} ({sure[i]:.0%})\nis {names[right[i]]}" for i in worst]
     pixels = to_pixels(np.asarray(images)[worst])
     columns = min(max(5, math.ceil(math.sqrt(len(worst)))), len(worst)) if len(worst) > 1 else 1
     count = f"{len(rows)} of {len(right)} wrong" if len(rows) < len(right) else f"{len(rows)} wrong"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 LINES = 8  # groups in color; the others are grey
 OTHERS = "#bbbbbb"
 RANKED = 20  # groups in the ranking
+LABEL, LABEL_LINE = 72, 36  # letters of a group's label, and of one line of it
 SMOOTH_FROM = 200  # steps from which a running mean is drawn over raw losses
 NOTES_LIMIT = 0.2  # the upper end of the loss axis, where the losses that matter lie below (the notes' figure)
 Panel = Callable[["Axes", "Comparison"], None]
@@ -31,19 +33,20 @@ Curve = tuple[list[float], list[float]]  # x and y
 
 
 def draw_comparison(comparison: Comparison, path: Path) -> Path:
-    """Draw the panels that the comparison has something for, two a row; returns the path."""
+    """Draw the panels that the comparison has something for, two a row; an odd one fills its row."""
     panels = choose_panels(comparison)
     rows = math.ceil(len(panels) / 2)
-    figure = style.new_figure(11.5 if len(panels) > 1 else 6.5, 3.9 * rows + 0.3)
-    grid = figure.subplots(rows, min(2, len(panels)), squeeze=False).ravel()
+    columns = min(2, len(panels))
+    figure = style.new_figure(11.5 if columns > 1 else 6.5, 3.9 * rows + 0.3)
+    grid = figure.add_gridspec(rows, columns)
     counted = sum(len(group.counted) for group in comparison.groups)
     runs = f"{counted} runs" if counted == len(comparison.jobs) else f"{counted} of {len(comparison.jobs)} runs"
     best = f"best by {comparison.metric}: {comparison.label(comparison.groups[0])}"
     style.headline(figure, f"{runs}, {best if comparison.comparable else f'by {comparison.metric}'}")
-    for axes, panel in zip(grid, panels, strict=False):
-        panel(axes, comparison)
-    for axes in grid[len(panels) :]:
-        axes.set_axis_off()
+    for place, panel in enumerate(panels):
+        row, column = divmod(place, columns)
+        alone = place == len(panels) - 1 and column == 0
+        panel(figure.add_subplot(grid[row, :] if alone else grid[row, column]), comparison)
     return style.save(figure, path)
 
 
@@ -98,8 +101,9 @@ def draw_ranking(axes: Axes, comparison: Comparison) -> None:
                 axes.plot([low], [place], marker="<", color=color, markersize=5)
             axes.plot(values, [place] * len(values), "|", color=color, markersize=8)
         axes.plot([value.mean], [place], "o", color=color, markersize=6)
-    names = [style.plain(comparison.label(group), 34) for group in shown]
+    names = style.told_apart([comparison.label(group) for group in shown], LABEL)
     labels = [f"{name} (n={len(g.counted)})" if several else name for name, g in zip(names, shown, strict=True)]
+    labels = [textwrap.fill(label, LABEL_LINE) for label in labels]
     axes.set_yticks(range(len(shown)), labels)
     axes.set_ylim(len(shown) - 0.5, -0.5)
 
@@ -168,7 +172,7 @@ def draw_steps(axes: Axes, comparison: Comparison, chosen: Sequence[Group], curv
         smooth = style.running_mean(y, max(5, len(y) // 60)) if len(y) >= SMOOTH_FROM else y
         if smooth is not y:
             axes.plot(x, y, color=look["color"], linewidth=0.5, alpha=0.25)
-        name = style.plain(str(group.keys.get(optimizer_key(comparison) or "")))
+        name = style.plain(str(group.keys.get(optimizer_key(comparison) or "")), LABEL_LINE)
         tail = smooth[len(smooth) // 2 :]
         axes.plot(x, smooth, label=f"{name}: {format_number(tail[-1])}", linewidth=1.4, **look)
         tails.append(max(tail))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import itertools
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,7 +25,10 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F
 PART_COLORS = {"train": COLORS[0], "val": COLORS[1], "test": COLORS[2]}
 PART_NAMES = {"train": "train", "val": "validation", "test": "test"}
 DASHES = ("-", "--", ":")
+LEGEND: dict[str, Any] = {"fontsize": 8, "frameon": False, "labelcolor": INK}
 DPI = 100
+HEADLINE_LETTERS = 9.0  # of a headline, in an inch
+TITLE_LETTERS = 56  # of a panel's title, in a line
 LOG_RATIO = 30.0  # a curve that spans more than this is drawn on a log scale
 
 
@@ -52,26 +56,39 @@ def dress(axes: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> No
 
 
 def entitle(axes: Axes, text: str) -> None:
-    """The title of a panel, at the left."""
-    axes.set_title(plain(text), loc="left", fontsize=10, color=INK)
+    """The title of a panel, at the left; a long one takes two lines."""
+    axes.set_title(textwrap.fill(plain(text), TITLE_LETTERS), loc="left", fontsize=10, color=INK)
 
 
 def headline(figure: Figure, text: str, color: str = INK) -> None:
-    """The figure's title, at the left."""
-    figure.suptitle(plain(text, 130), x=0.01, ha="left", fontsize=11, fontweight="bold", color=color)
+    """The figure's title, at the left, as long as the figure is wide."""
+    letters = int(HEADLINE_LETTERS * figure.get_figwidth())
+    figure.suptitle(plain(text, letters), x=0.01, ha="left", fontsize=11, fontweight="bold", color=color)
 
 
 def legend(axes: Axes, **options: Any) -> None:
-    """A small legend, if there is anything to name."""
-    if axes.get_legend_handles_labels()[0]:
-        box = axes.legend(**({"fontsize": 8, "frameon": False, "labelcolor": INK} | options))
-        box.set_in_layout(False)  # a long name must not squeeze the plot
+    """A small legend at the right of a panel, where it hides no curve, if there are things to tell apart."""
+    if len(axes.get_legend_handles_labels()[1]) > 1:
+        axes.legend(**(LEGEND | {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} | options))
+
+
+def legend_below(figure: Figure) -> None:
+    """One legend for all panels of a figure, in which a label means the same."""
+    found = {
+        label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    if found:
+        figure.legend(found.values(), found.keys(), loc="outside lower left", ncols=len(found), **LEGEND)
 
 
 def whole_ticks(axes: Axes) -> None:
-    """Epochs and steps are counted in whole numbers."""
+    """Epochs and steps are counted in whole numbers; a single one has a single tick."""
     from matplotlib.ticker import MaxNLocator
 
+    first, last = axes.dataLim.intervalx
+    if first == last:
+        axes.set_xticks([first])
+        return
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
 
 
@@ -122,6 +139,14 @@ def save(figure: Figure, path: Path) -> Path:
 def plain(text: str, limit: int = 80) -> str:
     """Text that matplotlib draws as it is: no formulas between dollars, one line, shortened in the middle."""
     return clipped(" ".join(str(text).split()), limit).replace("$", r"\$")
+
+
+def told_apart(names: Sequence[str], limit: int) -> list[str]:
+    """The names, shortened; with their numbers in front where shortening would make two of them the same."""
+    short = [plain(name, limit) for name in names]
+    if len(set(short)) == len(set(names)):
+        return short
+    return [plain(f"{number} {name}", limit) for number, name in enumerate(names)]
 
 
 def line_style(index: int) -> dict[str, Any]:

@@ -16,7 +16,6 @@ TILE_INCHES = 1.4
 GAP = 0.06  # between images, as a share of a tile
 LINE_HEIGHT = 0.14  # of a caption, as a share of a tile
 FONT_SIZE = 8.0
-CHARACTERS = 22  # of a caption line that fit above a tile at FONT_SIZE
 
 
 def draw_tiles(
@@ -45,9 +44,8 @@ def draw_tiles(
         left, top = index % columns * (1 + GAP), index // columns * step + above
         bottom = top + image.shape[0] / image.shape[1]
         axes.imshow(image, extent=(left, left + 1, bottom, top), interpolation="nearest")
-        longest = max(len(line) for line in caption.split("\n"))
-        size = FONT_SIZE * min(1.0, CHARACTERS / max(1, longest))
-        axes.text(left + 0.5, top - 0.02, caption, ha="center", va="bottom", fontsize=size, color=style.INK)
+        text = axes.text(left + 0.5, top - 0.02, caption, ha="center", va="bottom", fontsize=FONT_SIZE, color=style.INK)
+        text.set_fontsize(FONT_SIZE * min(1.0, TILE_INCHES * style.DPI / max(1.0, text.get_window_extent().width)))
     axes.set_xlim(-GAP, across - GAP)
     axes.set_ylim(down - GAP, -GAP)
     if title:

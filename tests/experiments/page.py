@@ -1,4 +1,4 @@
-"""docs/experiments.md, written from finished run directories: the table, a section a preset, plots beside it."""
+"""docs/experiments.md, written from finished run directories: the table, a section an experiment, plots beside it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .table import CASES, Case, Figure
 HEAD = """\
 # The reference experiments, run
 
-Printed by `python -m tests.experiments`, which runs every preset with the command that stands beside it and reads
-every figure from the run directory; nothing here is typed by hand. "Reference" is what the exercise that a preset was
-made after, or a plain PyTorch program, reaches; the band is what dlrun's figure must lie in (`pytest -m full` asserts
-it): dlrun draws initial weights and batches from random streams of its own, so that one seed's figure is not the
-reference's to the last digit. Figures of several seeds are given as their mean and range. Results on test are those of
-the last epoch, as in the reference; where a validation part selects an epoch, those of the selected one. Times are of
-one thread of a machine that others used, too: an order of magnitude.
+Printed by `python -m tests.experiments`, which runs every experiment with the commands that stand under it and reads
+every figure from the run directory; nothing here is typed by hand. "Reference" is what the exercise that an
+experiment was made after, or a plain PyTorch program, reaches; the band is what dlrun's figure must lie in (`pytest
+-m full` asserts it): dlrun draws initial weights and batches from random streams of its own, so that one seed's
+figure is not the reference's to the last digit. Figures of several seeds are given as their mean and range. Results
+on test are those of the last epoch, as in the reference; where a validation part selects an epoch, those of the
+selected one. Times are of one thread of a machine that others used, too: an order of magnitude.
 """
 COLOURS = 64  # of a plot's palette: enough for lines and text
 
@@ -29,10 +29,13 @@ def write_page(folder: Path, place: Path) -> Path:
     plots = folder / "experiments"
     plots.mkdir(parents=True, exist_ok=True)
     done = {case.key: runs_of(case, place / case.key) for case in CASES}
-    table = ["| preset | figure | reached | reference | band | |", "|---|---|---|---|---|---|"]
+    table = ["| experiment | figure | reached | reference | band | |", "|---|---|---|---|---|---|"]
     for case in CASES:
         table += [row(case, figure, done[case.key]) for figure in case.figures]
-    sections = [section(case, done[case.key], place / case.key, plots) for case in CASES]
+    sections = []
+    for preset in dict.fromkeys(case.preset for case in CASES):
+        sections += ["", f"## {preset}", "", description(preset)]
+        sections += [section(case, done[case.key], place / case.key, plots) for case in CASES if case.preset == preset]
     path = folder / "experiments.md"
     path.write_text("\n".join([HEAD, circumstances(done), "", *table, *sections]).rstrip() + "\n", encoding="utf-8")
     return path
@@ -43,7 +46,8 @@ def row(case: Case, figure: Figure, runs: list[Path]) -> str:
     values = values_of(figure, runs)
     band = f"{words(figure, figure.low)} to {words(figure, figure.high)}"
     verdict = "not run" if not values else "yes" if in_band(figure, values) else "**no**"
-    cells = [f"[`{case.key}`](#{case.key})", figure.what, reached(figure, values), figure.reference, band, verdict]
+    name = " ".join([f"[`{case.preset}`](#{case.preset})", *(f"`{word}`" for word in case.variant)])
+    cells = [name, figure.what, reached(figure, values), figure.reference, band, verdict]
     return "| " + " | ".join(cells) + " |"
 
 
@@ -73,9 +77,8 @@ def words(figure: Figure, value: float) -> str:
 
 
 def section(case: Case, runs: list[Path], place: Path, plots: Path) -> str:
-    """The command, what it shows, what to expect, how long it took, and its plots."""
-    description, expect = lines_of(case)
-    lines = ["", f"## {case.key}", "", f"    {command(case)}", "", f"{description} Expect: {expect}."]
+    """A command, how long it took, and its plots."""
+    lines = ["", f"    {command(case)}", ""]
     if case.remark:
         lines.append(f"({case.remark.capitalize()}.)")
     if runs:
@@ -85,12 +88,12 @@ def section(case: Case, runs: list[Path], place: Path, plots: Path) -> str:
     return "\n".join(lines)
 
 
-def lines_of(case: Case) -> tuple[str, str]:
-    """What the preset's file says of itself: its description, and what to expect."""
+def description(preset: str) -> str:
+    """What the experiment's file says of itself: what it shows, and what to expect."""
     from dlrun.config.schema.schema import config_dirs, read_schema
 
-    option = read_schema(config_dirs(search_cwd=False)).options("experiment")[case.preset]
-    return option.description, option.headers["expect"]
+    option = read_schema(config_dirs(search_cwd=False)).options("experiment")[preset]
+    return f"{option.description} Expect: {option.headers['expect']}."
 
 
 def duration(runs: list[Path]) -> str:

@@ -47,6 +47,11 @@ class Case:
         return self.name or self.preset
 
     @property
+    def variant(self) -> tuple[str, ...]:
+        """The words that make it another experiment than the preset's: none for the preset itself and its seeds."""
+        return self.words if self.name else ()
+
+    @property
     def seeds(self) -> bool:
         """Does it run several seeds?"""
         return any(word.strip("'").startswith("seed=") for word in self.words)

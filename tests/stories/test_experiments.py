@@ -15,6 +15,7 @@ import pytest
 
 import dlrun
 from dlrun.config.expand import Expansion, plan
+from dlrun.config.schema.schema import config_dirs, read_schema
 from tests.experiments import figures, page, running
 from tests.experiments.table import CASES, Case
 from tests.helpers.traps import BASE, column, train
@@ -155,3 +156,10 @@ def test_the_word_is_learnt_from_the_epoch_on_that_stays(tmp_path: Path) -> None
     assert figures.learnt_at(tmp_path) == 4
     path.write_text("epoch,train_accuracy\n1,0.5\n")
     assert figures.learnt_at(tmp_path) == float("inf")
+
+
+def test_every_heading_of_the_page_is_an_experiment(tmp_path: Path) -> None:
+    path = page.write_page(tmp_path, tmp_path / "none")
+    headings = [line.removeprefix("## ") for line in path.read_text().splitlines() if line.startswith("## ")]
+    assert headings == list(dict.fromkeys(case.preset for case in CASES))
+    assert set(headings) <= set(read_schema(config_dirs(search_cwd=False)).options("experiment"))
