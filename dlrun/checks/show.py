@@ -36,7 +36,7 @@ def show_command(config: Config, *, count: int, output: str | None) -> int:
     `output` is the file to write (None: outputs/show/DATASET.png for images, nothing for what is printed).
     Raises `ConfigError` for a count below 1, `DataError` for data that cannot be read.
     """
-    from dlrun.run.assemble import build_data
+    from dlrun.assembly.assemble import build_data
 
     if count < 1:
         raise ConfigError(Problem("--count", f"{count} samples cannot be shown.", "Give 1 or more."))

@@ -91,8 +91,8 @@ def summary_command(config: Config) -> int:
 
     Raises `ConfigError` or `DataError`, and `TrainingFailed` for an exception in a user's component.
     """
-    from dlrun.run.assemble import assemble, taking
-    from dlrun.run.failure import explained
+    from dlrun.assembly.assemble import assemble, taking
+    from dlrun.assembly.blame import explained
 
     assembly = assemble(config)
     model, inputs = assembly.model, assembly.example.inputs

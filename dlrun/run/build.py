@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from dlrun.assembly.assemble import Assembly, a_type, arguments, assemble
+from dlrun.assembly.blame import explained
 from dlrun.components.registry import OPTIMIZERS, SCHEDULERS
 from dlrun.components.signature import accepted
 from dlrun.config.config import Config
@@ -25,9 +27,7 @@ from dlrun.errors import ConfigError, Problem
 from dlrun.objectives.groups import Trainable
 from dlrun.objectives.schedule import Schedule, Span
 from dlrun.plain import Values
-from dlrun.run.assemble import Assembly, a_type, arguments, assemble
 from dlrun.run.context import Components
-from dlrun.run.failure import explained
 from dlrun.run.planning import build_plan
 from dlrun.run.preflight import check
 from dlrun.spec import BatchSource

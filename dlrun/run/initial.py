@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
+from dlrun.assembly.weights import head_of, load_weights, some, weights_of
 from dlrun.config.compose import compose
 from dlrun.config.config import Config, current_schema, thaw
 from dlrun.config.overrides.values import as_text
@@ -20,7 +21,6 @@ from dlrun.run.context import RunContext
 from dlrun.run.outcome import Train
 from dlrun.run.screen import Screen, shorter
 from dlrun.run.signals import EXIT_CODES, Interrupted
-from dlrun.run.weights import head_of, load_weights, some, weights_of
 from dlrun.spec import DataSpec
 from dlrun.store import checkpoint as files
 from dlrun.store.find import OUTPUTS, find_run, find_runs, user_path

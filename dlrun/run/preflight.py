@@ -12,9 +12,9 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+from dlrun.assembly.assemble import Assembly, a_type, device_of, forward, taking
 from dlrun.errors import ConfigError, Problem, first_line
 from dlrun.generators import forked
-from dlrun.run.assemble import Assembly, a_type, device_of, forward, taking
 from dlrun.run.planning import choose_monitor
 from dlrun.spec import Batch, BatchSource
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from torch import nn
 
+from dlrun.assembly.assemble import new_model
 from dlrun.config.config import Config
 from dlrun.engine.device import choose_device
 from dlrun.errors import RunError
 from dlrun.generators import forked
-from dlrun.run.assemble import new_model
 from dlrun.spec import DataSpec
 from dlrun.store import checkpoint as files
 from dlrun.store.contents import WEIGHTS

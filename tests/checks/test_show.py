@@ -10,12 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
+from dlrun.assembly.assemble import build_data
 from dlrun.checks.show import ShownRows, captions, describe_data, draw_rows, image_layers, listing, show_command
 from dlrun.cli import main
 from dlrun.config.compose import compose
 from dlrun.data.base import Data, Split
 from dlrun.errors import ConfigError
-from dlrun.run.assemble import build_data
 from dlrun.spec import DataSpec
 
 

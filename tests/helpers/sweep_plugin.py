@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 import dlrun
+from dlrun.assembly.assemble import ROWS
 from dlrun.errors import ConfigError, Problem
 from dlrun.run import closing
-from dlrun.run.assemble import ROWS
 
 if "pytest" not in sys.modules:  # in a worker: figures are not what these tests look at
     closing.draw = lambda *_: None  # type: ignore[assignment]

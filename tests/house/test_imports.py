@@ -31,10 +31,11 @@ ALLOWED: dict[str, set[str]] = {
     "data": BELOW | {"torch_errors"},
     "engine": BELOW | {"objectives", "torch_private"},
     "store": BELOW | {"config.schema"},
+    "assembly": BELOW | CONFIG | PARTS | {"torch_errors"},
     "workers": BELOW,
     "report": BELOW | {"config.schema", "store"},
-    "run": BELOW | CONFIG | PARTS | {"store", "report", "torch_errors"},
-    "checks": BELOW | CONFIG | PARTS | {"store", "report", "workers", "run"},
+    "run": BELOW | CONFIG | PARTS | {"store", "report", "assembly"},
+    "checks": BELOW | CONFIG | PARTS | {"store", "report", "workers", "assembly", "run"},
     "sweep": BELOW | CONFIG | {"store", "report", "workers", "run", "data"},
     "api": BELOW | CONFIG | {"store", "run", "report"},
 }

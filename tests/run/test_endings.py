@@ -155,7 +155,7 @@ def test_a_signal_while_the_components_are_made_leaves_nothing(
         except Exception:  # as careless code does
             return
 
-    monkeypatch.setattr("dlrun.run.assemble.build_data", slow)
+    monkeypatch.setattr("dlrun.assembly.assemble.build_data", slow)
     assert run() == 130
     assert "before training began" in capsys.readouterr().out
     assert not Path("a").exists()

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
+from dlrun.assembly.assemble import build_data, build_model
 from dlrun.config.compose import compose
 from dlrun.config.config import Config, flatten
 from dlrun.config.expand import Expansion, plan
 from dlrun.config.schema import yamls
 from dlrun.config.schema.schema import GROUPS, builtin_conf, config_dirs, read_schema
-from dlrun.run.assemble import build_data, build_model
 
 FOLDER = builtin_conf() / "experiment"
 PROMISED = re.findall(

@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from dlrun.assembly.blame import explained
+from dlrun.assembly.weights import freeze
 from dlrun.components.registry import DATASETS, LOSSES, METRICS, MODELS
 from dlrun.components.signature import is_loss_function
 from dlrun.config.config import Config
@@ -31,8 +33,6 @@ from dlrun.objectives.loss import CallableLoss, Loss
 from dlrun.objectives.losses import loss_for
 from dlrun.objectives.metrics import MetricCollection, metric_for
 from dlrun.plain import Values
-from dlrun.run.failure import explained
-from dlrun.run.weights import freeze
 from dlrun.spec import Batch, DataSpec, TaskMetric
 
 ROWS = 2  # of an example: with one alone, a model that loses the batch dimension would not show it
