@@ -1,6 +1,6 @@
-"""The loop of a sweep, the same for every executor: start jobs, collect those that have ended, answer those that ask.
+"""The loop of a sweep, the same for every executor: it starts jobs, collects results and answers pruning requests.
 
-After every change the folder holds the whole truth, so the sweep may die at any moment.
+Every change is written to the folder at once, so the process may be killed at any moment without loss.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from dlrun.sweep.state import DONE, Record, last_line, read_record, state_of_job
 from dlrun.sweep.task import Task, task_result
 
 POLL_SECONDS = 0.1  # seconds between looks at the running jobs
-POLL_PRUNING = 0.01  # when jobs wait for an answer after each epoch
+POLL_PRUNING = 0.01  # seconds, where jobs wait for an answer after each epoch
 STATUS_SECONDS = 1.0  # between rewritings of status.csv
 STOP_SECONDS = 60.0  # how long jobs that were asked to stop may take before they are killed
-DYING = 5.0  # seconds that the jobs of a killed sweep may take to be gone
+DYING = 5.0  # seconds that the jobs of a killed sweep may take to end
 
 
 @dataclass
 class Running:
-    """A job that runs: since when, and the last epoch that it reported."""
+    """A running job: when it was started, and the last epoch that it reported."""
 
     job: FrozenJob
     started: float
@@ -61,25 +61,25 @@ class Drive:
         self.timeout: float | None = sweep.settings["job_timeout"]
         self.records = {slug: read_record(sweep, slug) for slug in sweep.jobs}
         self.running: dict[str, Running] = {}
-        self.waiting: list[FrozenJob] = []  # for another process to let go of them
+        self.waiting: list[FrozenJob] = []  # jobs that another process still runs
         self.signals = Signals(held=True, again=self.hurry)
-        self.hurried = False  # a second Ctrl-C asked for an end at once
-        self.asked_at: float | None = None
+        self.hurried = False  # whether a second Ctrl-C asked to end at once
+        self.asked_at: float | None = None  # when the jobs were asked to stop
         self.killed = False
-        self.written = 0.0
+        self.written = 0.0  # when status.csv was last written
         self.code = code_hash()
 
     def run(self) -> int | None:
-        """Until there is nothing left to do. Returns the signal that ended it early, if one did."""
+        """Run all jobs. Returns the number of the signal that ended the sweep early, or None."""
         with self.signals, self.screen:
             try:
                 while True:
                     self.fill()
                     if not self.running and not self.waiting:
                         break
-                    self.look()
-            except OSError:  # the folder cannot be written to: there is nobody to tell what becomes of the jobs
-                self.wind_up()
+                    self.poll()
+            except OSError:  # the folder cannot be written to, so what becomes of the jobs cannot be recorded
+                self.stop_jobs()
                 raise
             finally:
                 self.executor.close()
@@ -87,11 +87,11 @@ class Drive:
         return self.signals.number
 
     def hurry(self) -> None:
-        """A second Ctrl-C has come."""
+        """End the jobs at once from now on: the handler of a second Ctrl-C."""
         self.hurried = True
 
-    def wind_up(self) -> None:
-        """Ask the jobs to stop, and wait for them."""
+    def stop_jobs(self) -> None:
+        """Ask the jobs to stop, and wait until they have ended."""
         self.executor.stop(signal.SIGTERM)
         until = time.monotonic() + STOP_SECONDS
         while self.running and time.monotonic() < until and not self.hurried:
@@ -99,7 +99,7 @@ class Drive:
                 self.running.pop(ended.slug, None)
 
     def fill(self) -> None:
-        """Start jobs while there is room, unless a stop was asked for."""
+        """Start jobs while slots are free, unless a stop was requested."""
         if self.signals.stop():
             self.waiting = []
             return
@@ -107,13 +107,13 @@ class Drive:
             self.begin(job)
 
     def begin(self, job: FrozenJob) -> None:
-        """Start one job, or take it over from the executor's queue, or wait until another process lets go of it."""
+        """Start a job, or take it over from the executor's queue, or put it off while another process runs it."""
         old = self.records.get(job.slug, Record())
         record = state_of_job(self.sweep, job, old)
         if old.handle and old.state == "running" and self.executor.adopt(job.slug, old.handle):
             self.running[job.slug] = Running(job, time.monotonic())
             return
-        if record.state == "running" and not self.let_go(job):
+        if record.state == "running" and not self.is_freed(job):
             self.screen.note(f"{job.label} is run by another process: waiting for it")
             self.waiting.append(job)
             return
@@ -121,29 +121,29 @@ class Drive:
             with suppress(FileNotFoundError):
                 (self.sweep.state / f"{job.slug}.{suffix}").unlink()
         record = Record(state="running", attempts=old.attempts + 1, code=self.code_of(job, old))
-        self.keep(job, record)
+        self.store(job, record)
         handle = self.executor.start(self.task(job))
         if handle:
-            self.keep(job, replace(record, handle=handle))
+            self.store(job, replace(record, handle=handle))
         self.running[job.slug] = Running(job, time.monotonic())
 
     def code_of(self, job: FrozenJob, old: Record) -> str:
-        """The code that a job runs with: two hashes, if it goes on from a checkpoint that another code made."""
+        """The hash of the code that a job runs with; two hashes if it resumes from a checkpoint of other code."""
         if not old.code or not self.sweep.run(job.slug).has_checkpoint:
             return self.code
         return old.code if old.code.split()[-1] == self.code else f"{old.code} then {self.code}"
 
-    def let_go(self, job: FrozenJob) -> bool:
-        """Wait a little for the dying process of a killed sweep. True when the run is free."""
+    def is_freed(self, job: FrozenJob) -> bool:
+        """Wait a few seconds for the process of a killed sweep to end. Returns whether the run is free."""
         until = time.monotonic() + DYING
-        while state_of_job(self.sweep, job, Record()).state == "running":
+        while state_of_job(self.sweep, job).state == "running":
             if time.monotonic() > until:
                 return False
             time.sleep(0.05)
         return True
 
     def task(self, job: FrozenJob) -> Task:
-        """The job as plain values."""
+        """What the executor needs to run the job, as plain values."""
         return Task(
             slug=job.slug,
             path=str(self.sweep.run(job.slug).path.absolute()),
@@ -157,32 +157,32 @@ class Drive:
             prune=self.prune,
         )
 
-    def look(self) -> None:
-        """Take in what has ended, answer the jobs that ask, show how things stand, pass signals on."""
+    def poll(self) -> None:
+        """Collect ended jobs, answer pruning requests, pass on signals and update what is shown."""
         for ended in self.executor.wait(POLL_PRUNING if self.prune else POLL_SECONDS):
-            self.settle(ended)
+            self.conclude(ended)
         if self.prune:
             for running in self.running.values():
                 self.answer(running)
-        for job in [job for job in self.waiting if state_of_job(self.sweep, job, Record()).state != "running"]:
+        for job in [job for job in self.waiting if state_of_job(self.sweep, job).state != "running"]:
             self.waiting.remove(job)
-            self.let_run(job)
+            self.take_over(job)
         self.pass_on_signals()
         self.screen.update(self.sweep, [running.job for running in self.running.values()], self.executor.slots)
         if time.monotonic() - self.written > STATUS_SECONDS:
             write_status(self.sweep, self.all_records())
             self.written = time.monotonic()
 
-    def let_run(self, job: FrozenJob) -> None:
-        """Another process has let go of a job: it is done, or it is ours to go on with."""
-        record = state_of_job(self.sweep, job, Record())
+    def take_over(self, job: FrozenJob) -> None:
+        """Finish or begin a job that another process no longer runs."""
+        record = state_of_job(self.sweep, job)
         if record.state in DONE:
             self.finish(job, record)
         else:
             self.begin(job)
 
     def answer(self, running: Running) -> None:
-        """Tell a job that has reported an epoch whether to go on."""
+        """Tell a job that has reported a new epoch whether it is pruned."""
         slug = running.job.slug
         row = read_json(self.sweep.state / f"{slug}.epoch.json")
         if row.get("epoch", 0) <= running.epoch:
@@ -192,7 +192,7 @@ class Drive:
         write_json(self.sweep.state / f"{slug}.answer.json", answer)
 
     def pass_on_signals(self) -> None:
-        """The first signal asks the jobs to stop; a second Ctrl-C, or a minute without an end, kills them."""
+        """Ask the jobs to stop after a first signal; kill them after a second Ctrl-C or `STOP_SECONDS`."""
         if not self.signals.stop():
             return
         if self.asked_at is None:
@@ -204,8 +204,8 @@ class Drive:
             self.killed = True
             self.executor.kill()
 
-    def settle(self, ended: Ended) -> None:
-        """A process has ended: what became of its job, and why."""
+    def conclude(self, ended: Ended) -> None:
+        """Record the state of a job whose process has ended, and why it failed if it did."""
         running = self.running.pop(ended.slug)
         job = running.job
         seconds = time.monotonic() - running.started if ended.seconds is None else ended.seconds
@@ -219,29 +219,29 @@ class Drive:
             self.finish(job, replace(record, state="waiting"))
         else:
             failure = read_failure(result) or process_failure(ended, self.timeout, self.sweep.log(job.slug))
-            if result and status.get("state") == "interrupted":  # whole: the same command goes on with it
+            if result and status.get("state") == "interrupted":  # its checkpoint is whole: the same command resumes it
                 failure = replace(failure, message=f"{failure.message} from outside the sweep")
             if not result or status.get("state") == "running":
-                self.note_crash(job, status, failure)
+                self.write_crash(job, status, failure)
             line = last_line(self.sweep.log(job.slug))
             self.finish(job, replace(record, state="failed", failure=failure, last_line=line))
 
-    def note_crash(self, job: FrozenJob, status: dict[str, Any], failure: Failure) -> None:
-        """A process that died could not say so in its run directory."""
+    def write_crash(self, job: FrozenJob, status: dict[str, Any], failure: Failure) -> None:
+        """Write the failure into the run's status.json, which a process that crashed could not do."""
         if status:
             self.sweep.run(job.slug).write_status(state="failed", ended=now(), **failure.to_values())
 
     def finish(self, job: FrozenJob, record: Record) -> None:
-        """Keep, show and tell what became of a job."""
-        self.keep(job, record)
+        """Store and print the final record of a job, and pass it to the source."""
+        self.store(job, record)
         self.screen.ended(self.sweep, job, record)
         self.source.ended(job, record)
 
-    def keep(self, job: FrozenJob, record: Record) -> None:
+    def store(self, job: FrozenJob, record: Record) -> None:
         self.records[job.slug] = record
         write_record(self.sweep, job.slug, record)
 
     def all_records(self) -> dict[str, Record]:
-        """The state of every job of the folder now."""
+        """The present records of all jobs in the folder."""
         jobs = self.sweep.jobs.values()
         return {job.slug: state_of_job(self.sweep, job, self.records.get(job.slug, Record())) for job in jobs}

@@ -1,4 +1,4 @@
-"""The end of a sweep: results.csv, comparison.png and report.html by `dlrun.report`, the table, and every failure."""
+"""The end of a sweep: its reports are written; the table of results and the failed jobs are printed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,12 @@ EXIT_FAILED = 3
 
 
 def conclude(sweep: SweepDir, jobs: Sequence[FrozenJob], records: Mapping[str, Record], *, quiet: bool) -> int:
-    """Write the files and print the table of this command's jobs. Returns the exit code."""
-    rows = [row_of(sweep, job, records[job.slug]) for job in jobs]
+    """Write results.csv, comparison.png and report.html, and print the results. Returns the exit code."""
+    known = [(job, records[job.slug]) for job in jobs]
+    rows = [
+        SweepEntry(sweep.run(job.slug).path, job.swept, record.state, record.failure, alone(job))
+        for job, record in known
+    ]
     comparison = write_results(sweep.path, rows, sweep.settings.get("target"))
     html.write_report(sweep.path, comparison)
     with ignore_closed_stdout():
@@ -26,17 +30,12 @@ def conclude(sweep: SweepDir, jobs: Sequence[FrozenJob], records: Mapping[str, R
             say()
             print_comparison(comparison)
         print_failures(jobs, records)
-        print_closing_words(sweep, jobs, records)
+        print_last_line(sweep, jobs, records)
     return 0 if all(records[job.slug].state in DONE for job in jobs) else EXIT_FAILED
 
 
-def row_of(sweep: SweepDir, job: FrozenJob, record: Record) -> SweepEntry:
-    """The job as the report reads it."""
-    return SweepEntry(sweep.run(job.slug).path, job.swept, record.state, record.failure, alone(job))
-
-
 def print_failures(jobs: Sequence[FrozenJob], records: Mapping[str, Record]) -> None:
-    """Each failed job: why, the last line it printed, and the command that runs it alone."""
+    """Print for each failed job the reason, the last line of its log and the command that runs it alone."""
     for job in jobs:
         record = records[job.slug]
         if record.state != "failed":
@@ -50,8 +49,8 @@ def print_failures(jobs: Sequence[FrozenJob], records: Mapping[str, Record]) -> 
         say(f"  alone: {alone(job)}")
 
 
-def print_closing_words(sweep: SweepDir, jobs: Sequence[FrozenJob], records: Mapping[str, Record]) -> None:
-    """The last line: how many came to what end, and where everything is."""
+def print_last_line(sweep: SweepDir, jobs: Sequence[FrozenJob], records: Mapping[str, Record]) -> None:
+    """Print how many jobs ended in which state, and where the report is."""
     mine = [records[job.slug] for job in jobs]
     words = ", ".join(f"{count} {state}" for state, count in counts(mine).items())
     impossible = sum(bool(job.invalid) for job in jobs)

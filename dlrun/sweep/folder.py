@@ -1,9 +1,9 @@
-"""The folder of a sweep: its frozen jobs in sweep.yaml, a place for each, and a lock.
+"""The folder of a sweep: sweep.yaml with its frozen jobs, their run directories, and a lock.
 
     sweep.yaml  status.csv  results.csv  comparison.png  report.html  jobs/SLUG/ (run directories)
     .lock  .state/ (a record and a log for each job, and an Optuna study)
 
-A job is found by what its configuration computes. That is frozen in sweep.yaml when it is first seen, and wins.
+The configuration of a job is frozen in sweep.yaml when the job is first composed; later commands use the frozen one.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from dlrun.store.rundir import RunDir
 from dlrun.sweep.names import name_today
 from dlrun.sweep.stored import SWEEP_FORMAT, read_stored
 
-PATIENCE = 0.5  # seconds in which another process may let go of the folder
+PATIENCE = 0.5  # seconds in which another process may release the folder
 
 
 @dataclass(frozen=True)
 class FrozenJob:
-    """One job as it was frozen. `values` is the whole resolved configuration, plain; empty if it is impossible."""
+    """A frozen job. `values` is the resolved configuration as plain values, empty for an invalid job."""
 
     slug: str
-    fixed: tuple[str, ...]  # overrides that the whole command has
+    fixed: tuple[str, ...]  # overrides that all jobs of the command share
     swept: dict[str, Any]
-    overrides: tuple[str, ...]  # all words that make this job again
+    overrides: tuple[str, ...]  # all overrides that compose this job
     values: dict[str, Any] = field(repr=False)
     identity: str = ""
     data: str = ""  # hash of the data files
     trial: int | None = None  # the number of a search's trial
     invalid: str = ""  # why it cannot be run
     flags: tuple[str, ...] = ()  # `--plugin FILE` and `--config-dir DIR` of the command
-    folder: str = ""  # where the command was given: relative paths begin there
+    folder: str = ""  # the working folder of the command, for relative paths
 
     @cached_property
     def config(self) -> Config:
@@ -56,12 +56,12 @@ class FrozenJob:
 
     @property
     def label(self) -> str:
-        """The job in words: `optimizer=adam seed=0`."""
+        """The swept overrides, `optimizer=adam seed=0`."""
         return " ".join(self.overrides[len(self.fixed) :]) or " ".join(self.overrides) or "the default experiment"
 
 
 class SweepDir:
-    """Every path of a sweep, and what its sweep.yaml says."""
+    """The paths of a sweep and the content of its sweep.yaml."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -69,11 +69,11 @@ class SweepDir:
         self.commands: list[dict[str, Any]] = []
         self.settings: dict[str, Any] = {}  # the `sweep` section of the last command
         self.search: dict[str, Any] = {}  # the space of a search
-        self.flags: tuple[str, ...] = ()  # of the present command, as are
-        self.folder = str(Path.cwd())
-        self.renewed: set[str] = set()  # frozen anew: what these jobs left counts no more
-        self.made = False  # by `open`
-        self.today = ""  # the name that its words give today, where an older dlrun named the folder
+        self.flags: tuple[str, ...] = ()  # of the present command
+        self.folder = str(Path.cwd())  # of the present command
+        self.renewed: set[str] = set()  # slugs of jobs that were frozen again: their old runs are void
+        self.made = False  # whether `open` has made the folder
+        self.today = ""  # today's name of a folder that was named by dlrun 0.1
         self._lock = Lock(self.path)
 
     @property
@@ -89,16 +89,17 @@ class SweepDir:
         return self.path / "status.csv"
 
     def run(self, slug: str) -> RunDir:
-        """The run directory of a job; it need not exist yet."""
+        """The run directory of a job, which need not exist."""
         return RunDir(self.path / "jobs" / slug)
 
     def log(self, slug: str) -> Path:
-        """What a job's process printed."""
+        """The output of a job's process."""
         return self.state / f"{slug}.log"
 
     def open(self) -> None:
-        """Make the folder, hold it for this process and read it. Raises `RunError`, and `ConfigError` for a folder
-        that holds something else.
+        """Make the folder if needed, lock it and read sweep.yaml.
+
+        Raises `RunError` if it is in use or damaged, `ConfigError` if it holds something else.
         """
         try:
             refuse_other_files(self.path)
@@ -120,11 +121,11 @@ class SweepDir:
             raise
 
     def close(self) -> None:
-        """Let the folder go."""
+        """Release the lock."""
         self._lock.release()
 
-    def unmake(self) -> None:
-        """Take the folder away again, if it was made for this command and holds nothing yet."""
+    def remove_unused(self) -> None:
+        """Remove the folder if this command has made it and nothing was written."""
         if self.made and not self.file.exists():
             shutil.rmtree(self.state, ignore_errors=True)
             with suppress(OSError):  # something else lies there by now
@@ -133,11 +134,11 @@ class SweepDir:
                 self.path.rmdir()
 
     def owner(self) -> int | None:
-        """The process that runs this sweep now, if there is one on this machine."""
+        """The number of the process on this machine that holds the lock, if any."""
         return owner(self.path)
 
     def read(self) -> None:
-        """Read sweep.yaml, if it is there. Raises `RunError` when it is damaged or from a later dlrun."""
+        """Read sweep.yaml, if it exists. Raises `RunError` if it is damaged or written by a later dlrun."""
         if not self.file.is_file():
             return
         values = read_stored(self.file, text_schema())
@@ -146,11 +147,11 @@ class SweepDir:
         self.settings, self.search = values["settings"], values["search"]
         if space := self.search.get("space"):
             self.search["space"] = {text_schema().today(key): value for key, value in space.items()}
-        jobs = (thawed(slug, entry, values["base"]) for slug, entry in values["jobs"].items())
+        jobs = (job_from_entry(slug, entry, values["base"]) for slug, entry in values["jobs"].items())
         self.jobs = {job.slug: job for job in jobs}
 
     def write(self) -> None:
-        """Write sweep.yaml. Jobs state the sections in which they differ from `base`."""
+        """Write sweep.yaml. Each job has only the sections that differ from `base`."""
         base = next((job.values for job in self.jobs.values() if job.values), {})
         values = {
             "format": SWEEP_FORMAT,
@@ -165,9 +166,9 @@ class SweepDir:
 
 
 def expect_sweep(path: str) -> SweepDir:
-    """The sweep in a folder, read but not held. Raises `RunError` when there is none.
+    """The sweep in a folder, read but not locked. Raises `RunError` if there is none.
 
-    One that only begins holds its folder, but has no jobs yet.
+    A sweep that is just beginning has a locked folder, but no sweep.yaml yet.
     """
     sweep = SweepDir(Path(path).expanduser())
     if not os.path.isfile(sweep.file) and (not os.path.isdir(sweep.state) or sweep.owner() is None):
@@ -177,7 +178,7 @@ def expect_sweep(path: str) -> SweepDir:
 
 
 def entry_of(job: FrozenJob, base: Mapping[str, Any]) -> dict[str, Any]:
-    """A job in sweep.yaml: what is empty is left out."""
+    """The entry of a job in sweep.yaml, without empty values."""
     frozen = {key: value for key, value in job.values.items() if key not in base or base[key] != value}
     entry = {
         "fixed": list(job.fixed),
@@ -194,8 +195,8 @@ def entry_of(job: FrozenJob, base: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if value not in ("", None, [], {})}
 
 
-def thawed(slug: str, entry: Mapping[str, Any], base: Mapping[str, Any]) -> FrozenJob:
-    """The inverse of `entry_of`, with keys in today's spelling but for `values`, which `config` reads."""
+def job_from_entry(slug: str, entry: Mapping[str, Any], base: Mapping[str, Any]) -> FrozenJob:
+    """The inverse of `entry_of`. Keys get today's spelling, but those of `values`, which `config` reads."""
     invalid, schema = str(entry.get("invalid") or ""), text_schema()
     values = {} if invalid else {**base, **(entry.get("frozen") or {})}
     fixed, overrides = (
@@ -217,23 +218,23 @@ def thawed(slug: str, entry: Mapping[str, Any], base: Mapping[str, Any]) -> Froz
 
 
 class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-    """As `yamls.Dumper`, ten times as fast: sweeps have many jobs."""
+    """Writes as `yamls.Dumper` does, ten times as fast, which matters for sweeps of many jobs."""
 
     yaml_implicit_resolvers = yamls.Dumper.yaml_implicit_resolvers
     yaml_representers = yamls.Dumper.yaml_representers
 
     def ignore_aliases(self, data: object) -> bool:
-        """Write shared lists out in full: aliases are no help to a reader."""
+        """Write shared lists in full instead of as aliases."""
         return True
 
 
 def dumps(values: dict[str, Any]) -> str:
-    """YAML text that `yamls.load` reads back the same."""
+    """YAML text from which `yamls.load` reads equal values."""
     return str(yaml.dump(values, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10**6))
 
 
 def refuse_other_files(path: Path) -> None:
-    """Raise `ConfigError` if there is anything in the folder, but no sweep: a sweep writes its files without asking."""
+    """Raise `ConfigError` if the folder holds files, but no sweep: a sweep overwrites its files without asking."""
     names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
     others = sorted(name for name in names - {"jobs"} if not name.startswith("."))  # left by a killed sweep
     if others and "sweep.yaml" not in names:

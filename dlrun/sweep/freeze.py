@@ -1,4 +1,4 @@
-"""From what a command asks for today to frozen jobs: found again in the folder, or frozen now."""
+"""Freezing jobs: each job of a command is found again among those of the folder, or frozen now."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dlrun.sweep.state import DONE, read_record, state_of_job
 
 @dataclass
 class Stale:
-    """Jobs of the folder that would be different today, by the reason."""
+    """Frozen jobs that would give other results today, with the reasons."""
 
     jobs: dict[str, list[str]] = field(default_factory=dict)  # slug: reasons
 
@@ -32,9 +32,9 @@ class Stale:
 
 @dataclass
 class Frozen:
-    """What a command asks for today: its jobs by name, as they are frozen and as they are composed now.
+    """The jobs of a command by slug: `jobs` as they are frozen, `today` as they are composed now.
 
-    `same` are jobs that another one stands for, because their configurations are equal: label by label.
+    `same` maps the label of each job that is left out to that of the job with an equal configuration.
     """
 
     jobs: dict[str, FrozenJob] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Frozen:
 
 
 class KnownJobs:
-    """The frozen jobs of a folder: found by what they compute, or else by the words that asked for them."""
+    """The frozen jobs of a folder, found by their resolved configuration or else by their overrides."""
 
     def __init__(self, sweep: SweepDir, schema: Schema) -> None:
         self.schema = schema
@@ -55,26 +55,27 @@ class KnownJobs:
             self.add(job)
 
     def add(self, job: FrozenJob) -> None:
-        """Know one more job, or an old one by its new words."""
+        """Add a job, or the new overrides of a known one."""
         self.by_words[job_words(job.fixed, job.swept, self.schema)] = job
         if not job.invalid:
             self.results[job.slug] = self.result(Config.stored(job.values, self.schema), job.swept)
             self.by_result.setdefault(self.results[job.slug], job)
 
     def find(self, fixed: Sequence[str], job: Job) -> FrozenJob | None:
-        """The frozen job that has the same configuration or, if none has, that was asked for by the same words."""
+        """The frozen job with the same configuration or, if there is none, with the same overrides."""
         found = self.by_words.get(job_words(fixed, job.swept, self.schema))
-        if job.config is None or (found is not None and self.agree(found, job)):
+        if job.config is None or (found is not None and self.is_same(found, job)):
             return found
         return self.by_result.get(self.result(job.config, job.swept), found)
 
-    def agree(self, frozen: FrozenJob, job: Job) -> bool:
-        """Would the frozen job and today's give the same result?"""
+    def is_same(self, frozen: FrozenJob, job: Job) -> bool:
+        """Whether the frozen job and today's job give the same result."""
         return job.config is not None and self.results.get(frozen.slug) == self.result(job.config, job.swept)
 
     def result(self, config: Config, swept: Iterable[str]) -> object:
-        """What a job is found by: its identity, and the values of swept keys that are no part of it (those make jobs
-        of their own: else one value would stand for all).
+        """The identity of a job, and the values of swept keys that do not change results.
+
+        The latter are included so that a sweep over such a key (`device.threads=1,2`) has a job for each value.
         """
         apart = {
             key: value
@@ -86,38 +87,42 @@ class KnownJobs:
 
 
 def freeze_jobs(sweep: SweepDir, expansion: Expansion, jobs: Iterable[Job]) -> Frozen:
-    """The frozen job for each of these, in order, and which of them are stale. New ones enter the sweep."""
+    """Find or freeze each job, in order, and list stale ones. New jobs are added to `sweep.jobs`."""
     known = KnownJobs(sweep, expansion.schema)
     keys, fixed = list(expansion.swept), expansion.overrides
     frozen = Frozen()
     data: dict[str, str] = {}  # hashes by dataset section: most jobs share one
     for job in jobs:
-        section = dict(job.config.dataset) if job.config else {}
-        seen = repr(sorted(section.items(), key=str))
-        if seen not in data:
-            data[seen] = data_hash(section)
+        section = repr(sorted(job.config.dataset.items(), key=str)) if job.config else ""
+        if section not in data:
+            data[section] = data_of(job)
         found = known.find(fixed, job)
         if found is not None and found.slug in frozen.jobs:
             frozen.same[job.label(fixed)] = frozen.today[found.slug].label(fixed)
             continue
         if found is None or (found.invalid and job.config):
             slug = found.slug if found else job_slug(job.swept, keys, sweep.jobs)
-            found = new_job(sweep, slug, expansion, job, data[seen])
+            found = new_job(sweep, slug, expansion, job, data[section])
             known.add(found)
-        elif reworded(sweep, known, found, job):
-            found = new_job(sweep, found.slug, expansion, job, data[seen], found.trial)
+        elif is_reworded(sweep, known, found, job):
+            found = new_job(sweep, found.slug, expansion, job, data[section], found.trial)
             known.add(found)
-        elif reasons := changed(sweep, known, found, job, data[seen]):
+        elif reasons := stale_reasons(sweep, known, found, job, data[section]):
             frozen.stale.jobs[found.slug] = reasons
         sweep.jobs[found.slug] = frozen.jobs[found.slug] = found
         frozen.today[found.slug] = job
     return frozen
 
 
+def data_of(job: Job) -> str:
+    """The hash of a job's data files; empty for an invalid job."""
+    return data_hash(dict(job.config.dataset)) if job.config else ""
+
+
 def new_job(
     sweep: SweepDir, slug: str, expansion: Expansion, job: Job, data: str, trial: int | None = None
 ) -> FrozenJob:
-    """Freeze one job as it is composed now, with the flags and the folder of the sweep's present command."""
+    """Freeze a job as it is composed now, with the flags and the folder of the present command."""
     values = job.config.to_dict() if job.config else {}
     identity = identity_of(job.config, expansion.schema) if job.config else ""
     invalid = "; ".join(str(problem) for problem in job.problems) if not job.config else ""
@@ -127,27 +132,28 @@ def new_job(
     )  # fmt: skip
 
 
-def reworded(sweep: SweepDir, known: KnownJobs, frozen: FrozenJob, job: Job) -> bool:
-    """Whether an unfinished job is asked for in other words today (of its saving, its logs, its flags), and would
-    give the same results. Where files have changed it is stale, instead.
+def is_reworded(sweep: SweepDir, known: KnownJobs, frozen: FrozenJob, job: Job) -> bool:
+    """Whether an unfinished job has other overrides or flags today that do not change its results.
+
+    These are about what is saved, logged or shown, for instance. Such a job is frozen again.
     """
-    same = settled(frozen.overrides) == settled(job.overrides) and frozen.flags == sweep.flags
-    if same or frozen.invalid or not known.agree(frozen, job):
+    same = job_overrides(frozen.overrides) == job_overrides(job.overrides) and frozen.flags == sweep.flags
+    if same or frozen.invalid or not known.is_same(frozen, job):
         return False
-    return state_of_job(sweep, frozen, read_record(sweep, frozen.slug)).state not in DONE
+    return state_of_job(sweep, frozen).state not in DONE
 
 
-def settled(overrides: Iterable[str]) -> dict[str, str]:
-    """The words that count, without those about the sweep itself."""
+def job_overrides(overrides: Iterable[str]) -> dict[str, str]:
+    """The overrides that are in effect, by key, without those of the sweep itself."""
     return {key: word for key, word in last_words(overrides).items() if not key.startswith("sweep.")}
 
 
-def changed(sweep: SweepDir, known: KnownJobs, frozen: FrozenJob, job: Job, data: str) -> list[str]:
-    """In what a frozen job differs from today's: its configuration, and for one that has run, be it in part, its code
-    and data.
+def stale_reasons(sweep: SweepDir, known: KnownJobs, frozen: FrozenJob, job: Job, data: str) -> list[str]:
+    """What differs between a frozen job and today's: the configuration and, if it has run at least in part, the code
+    and the data.
     """
     reasons = []
-    if not frozen.invalid and not known.agree(frozen, job):
+    if not frozen.invalid and not known.is_same(frozen, job):
         reasons.append("configuration")
     record = read_record(sweep, frozen.slug)
     done = state_of_job(sweep, frozen, record).state in DONE
@@ -160,23 +166,22 @@ def changed(sweep: SweepDir, known: KnownJobs, frozen: FrozenJob, job: Job, data
 
 
 def refresh(sweep: SweepDir, expansion: Expansion, frozen: Frozen) -> None:
-    """Freeze stale jobs again as they are today: `sweep.refresh=true`. What they left stays until `forget`.
+    """Freeze stale jobs again as they are today (`sweep.refresh=true`). Their runs stay until `remove_renewed`.
 
-    A pruned job of a grid gets a trial of its own again; a search's trial says which values it stands for.
+    A job of a search keeps its trial, which holds its values; a job of a pruned grid gets a new one.
     """
     for slug in frozen.stale.jobs:
         job = frozen.today[slug]
-        data = data_hash(dict(job.config.dataset)) if job.config else ""
         trial = sweep.jobs[slug].trial if sweep.search else None
-        sweep.jobs[slug] = frozen.jobs[slug] = new_job(sweep, slug, expansion, job, data, trial)
+        sweep.jobs[slug] = frozen.jobs[slug] = new_job(sweep, slug, expansion, job, data_of(job), trial)
         sweep.renewed.add(slug)
 
 
-def forget(sweep: SweepDir) -> None:
-    """Take away the runs and the records of the jobs that were frozen anew.
+def remove_renewed(sweep: SweepDir) -> None:
+    """Remove the runs and records of the jobs that were frozen again.
 
-    To be called when nothing can refuse the sweep any more, and before sweep.yaml is written: a sweep that is killed in
-    between must not find old results under new configurations.
+    Call it after all checks and before sweep.yaml is written: a sweep that is killed in between must not find old
+    results under new configurations.
     """
     for slug in sweep.renewed:
         if is_run(sweep.run(slug).path):

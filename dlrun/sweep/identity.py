@@ -1,4 +1,4 @@
-"""What a job's result rests on besides its configuration: the code and the data, as hashes that cost little."""
+"""Hashes of the code and of the data files, on which a job's result depends besides its configuration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dlrun.components.registry import DATASETS
 from dlrun.data.paths import data_root
 from dlrun.package import PACKAGE
 
-HASHED_BYTES = 1 << 20  # bytes: up to here a file's content counts, above it only its size and time
+HASHED_BYTES = 1 << 20  # of larger files, the size and the time are hashed instead of the content
 MOST_FILES = 20_000
 PATHS = ("path", "train_path", "val_path", "test_path")  # keys of a data set that name its files
 
@@ -33,9 +33,10 @@ def _sources() -> str:
 
 
 def data_hash(dataset: Mapping[str, Any]) -> str:
-    """A hash of the files that a dataset's section names, or the empty string when it names none that is there.
+    """A hash of the data files of a `dataset` section; empty if there are none.
 
-    Of small files the content counts, of large ones name, size and time. What scikit-learn or dlrun ship is code.
+    The content of small files is hashed; of large ones, the name, size and time. Data that scikit-learn or dlrun ship
+    are not included.
     """
     digest, any_file = hashlib.sha256(), False
     for path in _places(dataset):
@@ -46,7 +47,7 @@ def data_hash(dataset: Mapping[str, Any]) -> str:
 
 
 def _places(dataset: Mapping[str, Any]) -> Iterator[Path]:
-    """The files and folders of a dataset: what its keys name, and its own folder under the data root."""
+    """The files and folders that a dataset's keys name, and its own folder below the data root."""
     for key in PATHS:
         if isinstance(dataset.get(key), str):
             yield Path(dataset[key]).expanduser().absolute()

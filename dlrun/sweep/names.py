@@ -1,4 +1,4 @@
-"""Names that the same command finds again: of a sweep's folder, and of the jobs in it."""
+"""Names of sweep folders and of the jobs in them, the same for equal commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def last_words(words: Iterable[str]) -> dict[str, str]:
-    """What counts of the words for each key: the last one, with those before it that it is merged into or adds to."""
+    """The overrides in effect, by key: the last one, with those before it that it is merged into or adds to."""
     last: dict[str, str] = {}
     for word in words:
         key, text = key_of(word), word.lstrip("+")
@@ -29,32 +29,32 @@ def last_words(words: Iterable[str]) -> dict[str, str]:
     return last
 
 
-def words_that_count(fixed: Iterable[str], schema: Schema) -> list[str]:
-    """The fixed words that change the result, the last one for each key; sorted."""
+def result_words(fixed: Iterable[str], schema: Schema) -> list[str]:
+    """The overrides that change the result, the last one for each key; sorted."""
     return sorted(word for key, word in last_words(fixed).items() if schema.effect(key).changes_result)
 
 
 def job_words(fixed: Iterable[str], swept: Mapping[str, Any], schema: Schema) -> tuple[str, ...]:
-    """The words that ask for a job: every swept value, and the fixed words that change its result; sorted."""
-    last = last_words(words_that_count(fixed, schema))
+    """The overrides that identify a job: its swept values and the fixed ones that change the result; sorted."""
+    last = last_words(result_words(fixed, schema))
     last |= {key: f"{key}={as_text(value)}" for key, value in swept.items()}
     return tuple(sorted(last.values()))
 
 
 def sweep_name(words: Iterable[str], keys: Iterable[str], search: str) -> str:
-    """A folder's name from the fixed words that count and the names, not the values, of the swept keys.
+    """The name of a folder, from the overrides that change the result and the names of the swept keys.
 
-    The same command with a value more is the same sweep; what does not change a result does not matter.
+    The values of swept keys are left out: the same command with one more value is the same sweep.
     """
-    told, swept = sorted(words), sorted(keys)
-    parts = [in_short(word) for word in told if "=" in word and not word.startswith("plugins=")]
+    fixed, swept = sorted(words), sorted(keys)
+    parts = [in_short(word) for word in fixed if "=" in word and not word.startswith("plugins=")]
     parts += [search] if search != "grid" else []
     parts += ["by", *(key.rsplit(".", 1)[-1] for key in swept)] if swept else []
-    return shortened("-".join(tidy(part) for part in parts) or "sweep", [told, swept, search], always=True)
+    return shortened("-".join(tidy(part) for part in parts) or "sweep", [fixed, swept, search], always=True)
 
 
 def former_name(fixed: Iterable[str], keys: Iterable[str], search: str) -> str:
-    """The name that dlrun 0.1 gave, which left out whole sections, and counted all other words."""
+    """The name that dlrun 0.1 gave a folder: it left out whole sections and used all other overrides."""
     apart = ("run", "resume", "logger", "checkpoint", "sweep")
     last = {key_of(word): word.lstrip("+") for word in fixed}
     selects = [word for key, word in last.items() if key in ("checkpoint.monitor", "checkpoint.mode")]
@@ -63,9 +63,9 @@ def former_name(fixed: Iterable[str], keys: Iterable[str], search: str) -> str:
 
 
 def name_today(sweep: Mapping[str, Any], folder: str, schema: Schema) -> str:
-    """The name that the words of a sweep.yaml give today, where dlrun 0.1 named its folder by them; else empty.
+    """Today's name for the sweep of a sweep.yaml whose folder was named by dlrun 0.1; empty for others.
 
-    The words may have changed since (an unfinished job takes those of the last command), so the name is kept then.
+    The overrides of an unfinished job may have changed since, so a name that is stored in sweep.yaml is used first.
     """
     kept = sweep.get("name")
     if isinstance(kept, Mapping):
@@ -78,7 +78,7 @@ def name_today(sweep: Mapping[str, Any], folder: str, schema: Schema) -> str:
     search = str((sweep.get("settings") or {}).get("search"))
     if former_name(fixed, keys, search) != folder:
         return ""
-    words = words_that_count([respelled_word(word, schema) for word in fixed], schema)
+    words = result_words([respelled_word(word, schema) for word in fixed], schema)
     return sweep_name(words, map(schema.today, keys), search)
 
 
@@ -105,12 +105,12 @@ def job_slug(swept: Mapping[str, Any], keys: Sequence[str], taken: Iterable[str]
 
 
 def tidy(text: str) -> str:
-    """Only characters that need no quoting anywhere: `[A-Za-z0-9._-]`."""
+    """The text with all characters but `[A-Za-z0-9._-]`, which need no quoting, replaced by `_`."""
     return NOT_IN_NAMES.sub("_", text).strip("_.-")
 
 
 def shortened(name: str, facts: object, *, always: bool = False) -> str:
-    """The name, cut if it is long; then (or always) with a few digits of a hash of what it stands for."""
+    """The name, cut to `LONGEST_NAME` if it is longer; then (or with `always`) a hash of `facts` is appended."""
     if len(name) <= LONGEST_NAME and not always:
         return name
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:6]

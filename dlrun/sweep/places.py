@@ -1,4 +1,4 @@
-"""Where a sweep lives: the folder that its words name today, or the one that the same sweep was given before."""
+"""The folder of a sweep: named by its overrides, or the folder that dlrun 0.1 gave the same sweep."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from dlrun.config.schema.schema import Schema
 from dlrun.errors import ConfigError, Problem
 from dlrun.store.find import OUTPUTS
 from dlrun.store.reading import read_text
-from dlrun.sweep.names import name_today, sweep_name, words_that_count
+from dlrun.sweep.names import name_today, result_words, sweep_name
 
 SWEEPS = OUTPUTS / "sweeps"
 
 
 def folder_of(expansion: Expansion, settings: Mapping[str, Any]) -> Path:
-    """`sweep.dir`, or a folder by `sweep.name` or by what is swept. Raises `ConfigError` for an impossible name."""
+    """`sweep.dir`, or a folder named by `sweep.name` or by what is swept. Raises `ConfigError` for an invalid name."""
     if settings["dir"]:
         return Path(settings["dir"]).expanduser()
     if settings["name"]:
         return default_path(settings["name"])
-    words = words_that_count(expansion.overrides, expansion.schema)
+    words = result_words(expansion.overrides, expansion.schema)
     name = sweep_name(words, expansion.swept, settings["search"])
     if not (SWEEPS / name / "sweep.yaml").is_file():
         for file in sorted(SWEEPS.glob("*/sweep.yaml")):
@@ -35,7 +35,7 @@ def folder_of(expansion: Expansion, settings: Mapping[str, Any]) -> Path:
 
 
 def default_path(name: str) -> Path:
-    """Where a sweep of that name lives. Raises `ConfigError` for a name that leads elsewhere."""
+    """The folder of a sweep with that name. Raises `ConfigError` for a name that leads out of `SWEEPS`."""
     parts = Path(name).parts
     if not parts or ".." in parts or Path(name).is_absolute():
         text = f"{name!r} is no name of a folder under {SWEEPS}."
@@ -44,8 +44,8 @@ def default_path(name: str) -> Path:
 
 
 def name_of(file: Path, words: Sequence[str], schema: Schema) -> str:
-    """Today's name of the sweep in a folder that an older dlrun named; empty for other sweeps and other words."""
-    with suppress(ConfigError, OSError):  # a damaged one is told of when it is asked for
+    """Today's name of a sweep whose folder was named by dlrun 0.1; empty for sweeps with other overrides."""
+    with suppress(ConfigError, OSError):  # a damaged sweep is reported when it is opened
         head = first_job(read_text(file) or "")
         if all(word.partition("=")[2] in head for word in words):  # most sweeps need not be parsed
             values = yamls.loads(head, str(file))
@@ -54,7 +54,7 @@ def name_of(file: Path, words: Sequence[str], schema: Schema) -> str:
 
 
 def first_job(text: str) -> str:
-    """A sweep.yaml without all its jobs but the first."""
+    """The text of a sweep.yaml up to its first job, which is all that its name depends on."""
     jobs = re.search(r"^jobs:\n", text, re.MULTILINE)
     entries = [match.start() for match in re.finditer(r"^  \S", text[jobs.end() :], re.MULTILINE)] if jobs else []
     return text[: jobs.end() + entries[1]] if jobs and len(entries) > 1 else text

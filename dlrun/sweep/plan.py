@@ -1,4 +1,4 @@
-"""Before a sweep begins: one job of each kind is built, or with `sweep.dry_run=true` every one and tried on a batch."""
+"""Checks before a sweep: one job of each kind is built; `sweep.dry_run=true` tries one batch of every job."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from dlrun.errors import ConfigError, Problem
 from dlrun.plain import say
+from dlrun.report.stats import numeric
 from dlrun.report.tables import Table, format_number, format_seconds, print_table
 from dlrun.store.failure import Failure, read_failure
 from dlrun.sweep.executors.base import Ended, process_failure, processors
@@ -20,15 +21,15 @@ from dlrun.sweep.executors.local import LocalExecutor
 from dlrun.sweep.folder import FrozenJob
 from dlrun.sweep.task import Task, task_result
 
-SWEEP_SECONDS = 3.0  # that a sweep takes to start its workers and to write its report
-CHECK_SECONDS = 10.0  # that building some jobs may take before the sweep begins
-MOMENT = 5.0  # seconds of silence before it is said that they are being built
-MOST_SECONDS = 600.0  # that trying one job may take
+SWEEP_SECONDS = 3.0  # to start workers and write the report, for the estimate
+CHECK_SECONDS = 10.0  # that building jobs may take before the sweep begins
+NOTE_SECONDS = 5.0  # of building after which a note is printed
+TRIAL_SECONDS = 600.0  # that trying one job may take where there is no `sweep.job_timeout`
 
 
 @dataclass(frozen=True)
 class DryRunResult:
-    """What came of trying one job: an estimate, or why it cannot be run."""
+    """The result of trying one job: an estimate of its cost, or why it cannot be run."""
 
     job: FrozenJob
     seconds: float = 0.0  # of the whole run
@@ -36,14 +37,18 @@ class DryRunResult:
     parameters: int = 0
     steps: int = 0
     failure: Failure | None = None
-    impossible: bool = False  # the configuration itself is at fault
+    impossible: bool = False  # whether the configuration is invalid
 
 
 def try_jobs(jobs: Sequence[FrozenJob], settings: dict[str, Any], plugins: Sequence[str]) -> list[DryRunResult]:
-    """Try every job on this machine, whatever the executor; nothing of it stays on disk."""
+    """Try every job on this machine, whatever the executor is. Nothing stays on disk."""
     runnable = [job for job in jobs if not job.invalid]
-    found = {job.slug: impossible_job(job) for job in jobs if job.invalid}
-    limit = {**settings, "job_timeout": settings["job_timeout"] or MOST_SECONDS}
+    found = {
+        job.slug: DryRunResult(job, failure=Failure("input", job.invalid, exit_code=2), impossible=True)
+        for job in jobs
+        if job.invalid
+    }
+    limit = {**settings, "job_timeout": settings["job_timeout"] or TRIAL_SECONDS}
     executor = LocalExecutor(limit, [job.config for job in runnable])
     try:
         for job, ended, result, log in tried_on(executor, runnable, plugins, "batch"):
@@ -57,16 +62,16 @@ def try_jobs(jobs: Sequence[FrozenJob], settings: dict[str, Any], plugins: Seque
 def tried_on(
     executor: LocalExecutor, jobs: Sequence[FrozenJob], plugins: Sequence[str], check: str, seconds: float = math.inf
 ) -> Iterator[tuple[FrozenJob, Ended, dict[str, Any], Path]]:
-    """Try jobs in worker processes: each as it ends, what it said, and its log.
+    """Try jobs in worker processes. Yields each job when its process ends, with its result and its log.
 
-    So many seconds after the first has begun no other is, and those that go on are killed.
+    `seconds` after the first job has begun, no further job is begun and running ones are killed.
     """
     until = math.inf
     with tempfile.TemporaryDirectory(prefix="dlrun-") as name:
         state, waiting = Path(name), list(jobs)
         while waiting or executor.children:
             while waiting and len(executor.children) < executor.slots:
-                executor.start(task_of(waiting.pop(0), state, plugins, executor.timeout, check))
+                executor.start(check_task(waiting.pop(0), state, plugins, executor.timeout, check))
             for ended in executor.wait(0.2):
                 job = next(job for job in jobs if job.slug == ended.slug)
                 yield job, ended, task_result(state, job.slug), state / f"{job.slug}.log"
@@ -80,13 +85,13 @@ def tried_on(
 def check_kinds(
     executor: LocalExecutor, jobs: Sequence[FrozenJob], plugins: Sequence[str], say: Callable[[str], None]
 ) -> None:
-    """Build one job of each kind before anything trains; raise `ConfigError` for those that are impossible.
+    """Build one job of each kind before anything is trained. Raises `ConfigError` for invalid ones.
 
-    What only torch, the data or the device can tell is told here: a model that does not fit the data, a metric or a
-    GPU that is not there. Jobs that differ in numbers alone (seeds, learning rates) are of one kind.
+    This finds what only torch, the data or the device can tell: a model that does not fit the data, an unknown metric,
+    a missing GPU. Jobs that differ in numbers alone (seeds, learning rates) are of one kind.
     """
     kinds = [*{kind_of(job): job for job in reversed(jobs)}.values()][::-1]
-    soon = Timer(MOMENT, say, [f"building one job of each kind first, for {CHECK_SECONDS:.0f} s at most"])
+    soon = Timer(NOTE_SECONDS, say, [f"building one job of each kind first, for {CHECK_SECONDS:.0f} s at most"])
     soon.daemon = True
     soon.start()
     try:
@@ -94,14 +99,14 @@ def check_kinds(
     finally:
         soon.cancel()
     if unseen:
-        text = f"not seen to build in {CHECK_SECONDS:.0f} s, so not checked: {unseen[0].label}"
+        text = f"not built within {CHECK_SECONDS:.0f} s, so not checked: {unseen[0].label}"
         say(text + (f" and {len(unseen) - 1} more kinds of jobs" if len(unseen) > 1 else ""))
 
 
 def refuse_unbuildable(
     executor: LocalExecutor, jobs: Sequence[FrozenJob], kinds: Sequence[FrozenJob], plugins: Sequence[str]
 ) -> list[FrozenJob]:
-    """Build these `kinds` of the jobs; raise `ConfigError` for the impossible. Returns those that did not answer."""
+    """Build these `kinds` of the jobs. Raises `ConfigError` for invalid ones; returns those that did not answer."""
     problems, answered = [], set()
     for job, _, result, _ in tried_on(executor, kinds, plugins, "build", CHECK_SECONDS):
         if result:
@@ -117,15 +122,12 @@ def refuse_unbuildable(
 
 
 def kind_of(job: FrozenJob) -> str:
-    """The swept values but for numbers."""
-    numbers = {
-        key for key, value in job.swept.items() if isinstance(value, int | float) and not isinstance(value, bool)
-    }
-    return repr([(key, value) for key, value in job.swept.items() if key not in numbers])
+    """The kind of a job: its swept values without numbers, as text."""
+    return repr([(key, value) for key, value in job.swept.items() if not numeric(value)])
 
 
-def task_of(job: FrozenJob, state: Path, plugins: Sequence[str], timeout: float | None, check: str) -> Task:
-    """The job as a task that only checks."""
+def check_task(job: FrozenJob, state: Path, plugins: Sequence[str], timeout: float | None, check: str) -> Task:
+    """A task that checks the job instead of training it."""
     return Task(
         slug=job.slug,
         path=str(state / job.slug),
@@ -138,13 +140,8 @@ def task_of(job: FrozenJob, state: Path, plugins: Sequence[str], timeout: float 
     )
 
 
-def impossible_job(job: FrozenJob) -> DryRunResult:
-    """A job whose configuration is known to be impossible."""
-    return DryRunResult(job, failure=Failure("input", job.invalid, exit_code=2), impossible=True)
-
-
 def dry_run_result(job: FrozenJob, result: dict[str, Any], crash: Failure | None, memory_mib: float) -> DryRunResult:
-    """What a job's process left, as a `DryRunResult`."""
+    """The result of a job's process as a `DryRunResult`."""
     if failure := crash or read_failure(result):
         return DryRunResult(job, failure=failure, impossible=bool(result.get("impossible")))
     memory = max(memory_mib, result["gpu_mib"])
@@ -152,12 +149,12 @@ def dry_run_result(job: FrozenJob, result: dict[str, Any], crash: Failure | None
 
 
 def slots_here(settings: dict[str, Any]) -> int:
-    """Jobs at a time on this machine's processors."""
+    """The number of jobs that run at a time on this machine."""
     return processors() if settings["workers"] == "auto" else int(settings["workers"])
 
 
 def print_plan(tried: Sequence[DryRunResult], settings: dict[str, Any], trials: int | None = None) -> None:
-    """The table of jobs with their estimates, and the whole sweep's: of a search, that of so many jobs like these."""
+    """Print each job's estimate and that of the whole sweep; a search has `trials` jobs like those that were tried."""
     rows = []
     for one in tried:
         numbers = ["", "", "", "impossible" if one.impossible else "would fail"]
@@ -190,5 +187,5 @@ def print_plan(tried: Sequence[DryRunResult], settings: dict[str, Any], trials: 
 
 
 def indent(text: str) -> str:
-    """Further lines of a message under its first."""
+    """A message whose further lines are indented."""
     return "\n  ".join(text.strip().splitlines())

@@ -1,4 +1,4 @@
-"""What a person sees of a sweep: a live table on a terminal, a line for each job when piped."""
+"""The output of a running sweep: a live table on a terminal, and a line for each job that has ended."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.state import Record
 
 REDRAW_SECONDS = 0.25  # seconds between redrawings
-MOST_SHOWN = 12  # running jobs in the live table
-PLAIN_EVERY = 60.0  # seconds between lines on the running jobs when piped
+MOST_SHOWN = 12  # running jobs that are listed
+PLAIN_SECONDS = 60.0  # between listings of the running jobs where there is no terminal
 STYLES = {"finished": "green", "pruned": "yellow", "failed": "red", "waiting": "yellow"}
 
 
 @contextmanager
 def ignore_closed_stdout() -> Iterator[None]:
-    """Print without failing when nobody reads on (`| head`, `> /dev/full`, `>&-`): the sweep goes on."""
+    """Ignore errors of a closed or full standard output (`| head`, `> /dev/full`, `>&-`): the sweep continues."""
     try:
         yield
         sys.stdout.flush()
@@ -33,7 +33,7 @@ def ignore_closed_stdout() -> Iterator[None]:
 
 
 class SweepScreen:
-    """Prints how a sweep stands. `with screen:` draws the live table (on a terminal only)."""
+    """Prints the progress of a sweep. `with screen:` draws the live table, on a terminal only."""
 
     def __init__(self, *, quiet: bool = False, terminal: bool | None = None) -> None:
         self.quiet = quiet
@@ -42,7 +42,7 @@ class SweepScreen:
         self.total = 0
         self.done = 0
         self.failed = 0
-        self.seconds: list[float] = []  # of the jobs that have ended here
+        self.seconds: list[float] = []  # of the jobs that ended during this command
         self.drawn = 0.0
 
     def __enter__(self) -> SweepScreen:
@@ -60,12 +60,12 @@ class SweepScreen:
             self.live = None
 
     def expect(self, total: int, done: int) -> None:
-        """So many jobs in all, of which so many are done already."""
+        """Set how many jobs there are and how many are done already."""
         self.total, self.done = total, done
 
-    def note(self, text: str, *, always: bool = False, style: str = "") -> None:
-        """One line."""
-        if self.quiet and not always:
+    def note(self, text: str, *, style: str = "") -> None:
+        """Print one line, unless quiet."""
+        if self.quiet:
             return
         if self.live is not None:
             self.live.console.print(printable(text), style=style or None, highlight=False, markup=False)
@@ -74,7 +74,7 @@ class SweepScreen:
                 say(text)
 
     def ended(self, sweep: SweepDir, job: FrozenJob, record: Record) -> None:
-        """The line of a job that has ended."""
+        """Count a job that has ended, and print its line."""
         self.done += record.state != "waiting"
         self.failed += record.state == "failed"
         self.seconds.append(record.seconds)
@@ -89,10 +89,10 @@ class SweepScreen:
         self.note(" ".join(filter(None, words)).replace(" : ", ": "), style=STYLES.get(record.state, ""))
 
     def update(self, sweep: SweepDir, running: Sequence[FrozenJob], slots: int) -> None:
-        """Draw how things stand, if it is time."""
+        """Show the running jobs, if enough time has passed since the last call."""
         now = time.monotonic()
         if self.live is None:
-            if now - self.drawn > PLAIN_EVERY:
+            if now - self.drawn > PLAIN_SECONDS:
                 self.drawn = now
                 self.note(self.summary(len(running), slots))
                 for job in running[:MOST_SHOWN]:
@@ -112,7 +112,7 @@ class SweepScreen:
         return ", ".join(words)
 
     def table(self, sweep: SweepDir, running: Sequence[FrozenJob], slots: int) -> Any:
-        """A bar, the numbers, and the running jobs with their epoch and loss."""
+        """The live table: a progress bar, the summary, and the running jobs with epoch and loss."""
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table
@@ -146,7 +146,7 @@ def epoch_progress(sweep: SweepDir, job: FrozenJob) -> str:
 
 
 def best_value(sweep: SweepDir, job: FrozenJob) -> str:
-    """The best value of the monitored metric of a finished job."""
+    """`val_loss 0.1234`, the best value of the monitored metric; empty if there is none."""
     run = StoredRun(sweep.run(job.slug).path)
     value = run.best().get(run.monitor)
     return "" if value is None else f"{run.monitor} {format_number(value)}"

@@ -1,4 +1,4 @@
-"""Where the jobs of a sweep come from: what the loop asks, and a plain list as the simplest answer."""
+"""The interface of a source of jobs, and a list of jobs as the simplest one."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from dlrun.sweep.state import Record
 
 
 class Source(Protocol):
-    """Where jobs come from: a list, or a search that thinks them up."""
+    """Supplies the loop of a sweep with jobs: from a list, or from a search that proposes them."""
 
     total: int
 
     def next(self) -> FrozenJob | None:
-        """The next job to start; None when there is none at present."""
+        """The next job to start, or None."""
 
     def epoch(self, job: FrozenJob, row: dict[str, float]) -> bool:
-        """An epoch of a job is done; True ends the job there (pruning)."""
+        """Take the metrics of a job's epoch. Returns whether the job is pruned."""
 
     def ended(self, job: FrozenJob, record: Record) -> None:
-        """A job has come to an end (or to a stop, when its state is `waiting`)."""
+        """Take the final record of a job, whose state is `waiting` if it was stopped."""
 
 
 class Jobs:

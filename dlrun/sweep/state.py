@@ -1,6 +1,6 @@
-"""What became of each job: read from its run directory and a small record, so that nothing is lost with a process.
+"""The state of each job, read from its run directory and a small record beside it.
 
-A job is `waiting` (also half done, to be gone on with), `running`, `finished`, `pruned` or `failed`.
+A job is `waiting` (not begun, or interrupted with a checkpoint), `running`, `finished`, `pruned` or `failed`.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ DONE = ("finished", "pruned")
 
 @dataclass(frozen=True)
 class Record:
-    """What the sweep itself knows of a job; lives in `.state/SLUG.json`."""
+    """What the sweep stores of a job in `.state/SLUG.json`, beside what the run directory holds."""
 
     state: str = "waiting"
     failure: Failure | None = None
     last_line: str = ""
     attempts: int = 0
     seconds: float = 0.0  # of the last attempt
-    memory_mib: float = 0.0  # the most that its process held
-    code: str = ""  # hash of the code that it ran with: `A then B` if that changed on the way
-    handle: str = ""  # how an executor that outlives the sweep finds it again
+    memory_mib: float = 0.0  # peak of its process
+    code: str = ""  # hash of the code that it ran with; `A then B` if that changed between attempts
+    handle: str = ""  # by which an executor whose jobs outlive the sweep finds it again
 
 
 def read_record(sweep: SweepDir, slug: str) -> Record:
-    """The record of a job (a new one when there is none)."""
+    """The stored record of a job, or a new one."""
     values = read_json(sweep.state / f"{slug}.json")
     failure = values.pop("failure", None)
     kinds = {field.name: type(field.default) for field in fields(Record) if field.name != "failure"}
@@ -57,13 +57,14 @@ def read_record(sweep: SweepDir, slug: str) -> Record:
 
 
 def write_record(sweep: SweepDir, slug: str, record: Record) -> None:
-    """Keep the record of a job."""
+    """Store the record of a job."""
     failure = record.failure.to_values() if record.failure else None
     write_json(sweep.state / f"{slug}.json", asdict(record) | {"failure": failure})
 
 
-def state_of_job(sweep: SweepDir, job: FrozenJob, record: Record) -> Record:
-    """The record, set right by what the run directory says."""
+def state_of_job(sweep: SweepDir, job: FrozenJob, record: Record | None = None) -> Record:
+    """The record of a job (by default the stored one), updated by what its run directory holds."""
+    record = read_record(sweep, job.slug) if record is None else record
     if job.invalid:
         return replace(record, state="failed", failure=Failure("input", job.invalid, exit_code=2), last_line="")
     if job.slug in sweep.renewed:
@@ -81,8 +82,13 @@ def state_of_job(sweep: SweepDir, job: FrozenJob, record: Record) -> Record:
     return replace(record, state="waiting")
 
 
+def states_of_jobs(sweep: SweepDir) -> dict[str, Record]:
+    """The present record of each job of a sweep, by its slug."""
+    return {job.slug: state_of_job(sweep, job) for job in sweep.jobs.values()}
+
+
 def last_line(path: Path) -> str:
-    """The last line that a job printed itself: after the run's header, before faulthandler's stacks."""
+    """The last line of a job's log between the run's header and the stacks that faulthandler prints."""
     text = "\n".join(read_lines(path) or [])
     own = re.split(r"^(?:Fatal Python error: |Timeout \(\d+:)", text, maxsplit=1, flags=re.MULTILINE)[0]
     own = re.split(r"^  directory  .*$", own, flags=re.MULTILINE)[-1]
@@ -91,41 +97,41 @@ def last_line(path: Path) -> str:
 
 
 def alone(job: FrozenJob) -> str:
-    """The command that runs this job alone, in a directory of its own."""
+    """The command that runs this job outside the sweep, in a directory of its own."""
     return shlex.join(["dlrun", *job.flags, *repeated(job.overrides, text_schema())])
 
 
-def retry_words(sweep: SweepDir) -> str:
-    """The command that goes on with a sweep from this folder, with the flags that its jobs need."""
+def retry_command_of(sweep: SweepDir) -> str:
+    """The `dlrun sweep retry` command for a sweep, to be given in the working folder."""
     flags: dict[tuple[str, str], None] = {}
     for job in sweep.jobs.values():
         named = [word for name in literal_plugins(job.fixed) for word in ("--plugin", name)]
         words = [*job.flags, *named]
         for flag, value in zip(words[::2], words[1::2], strict=True):
-            flags[flag, from_here(value, job.folder)] = None
+            flags[flag, relative_to_here(value, job.folder)] = None
     return shlex.join(["dlrun", "sweep", "retry", str(sweep.path), *(word for pair in flags for word in pair)])
 
 
-def words_to_go_on(sweep: SweepDir) -> str:
-    """The command that goes on with a sweep: for a search its own, which alone begins further trials."""
+def command_to_continue(sweep: SweepDir) -> str:
+    """The command that continues a sweep. A search needs its own command: `sweep retry` begins no new trials."""
     own = [each["command"] for each in sweep.commands if not each["command"].startswith("dlrun sweep retry")]
-    return str(own[-1]) if sweep.settings["search"] != "grid" and own else retry_words(sweep)
+    return str(own[-1]) if sweep.settings["search"] != "grid" and own else retry_command_of(sweep)
 
 
-def from_here(name: str, folder: str) -> str:
-    """A path that was given in another folder, as it is written in this one; other words stay."""
+def relative_to_here(name: str, folder: str) -> str:
+    """A path relative to `folder`, rewritten relative to the working folder; the name itself if it is no path."""
     path = os.path.join(folder, name)
     return os.path.relpath(path) if not os.path.isabs(name) and os.path.exists(path) else name
 
 
 def counts(records: Iterable[Record]) -> dict[str, int]:
-    """How many jobs are in each state, in the order of `STATES`, without zeros."""
+    """How many records are in each state, in the order of `STATES`; states without any are left out."""
     counted = Counter(record.state for record in records)
-    return {word: counted[word] for word in STATES if counted[word]}
+    return {state: counted[state] for state in STATES if counted[state]}
 
 
 def write_status(sweep: SweepDir, records: Mapping[str, Record]) -> None:
-    """status.csv: one row a job of the folder."""
+    """Write status.csv: one row for each job of the folder."""
     keys = list(dict.fromkeys(key for job in sweep.jobs.values() for key in job.swept))
     columns = ["job", *keys, "state", "kind", "error", "last_line", "attempts", "seconds", "memory_mib", "command"]
     text = io.StringIO()
@@ -136,7 +142,7 @@ def write_status(sweep: SweepDir, records: Mapping[str, Record]) -> None:
 
 
 def _line(job: FrozenJob, record: Record) -> dict[str, Any]:
-    words: dict[str, Any] = {key: format_value(value) for key, value in job.swept.items()}
+    swept: dict[str, Any] = {key: format_value(value) for key, value in job.swept.items()}
     why = {"kind": record.failure.kind, "error": " ".join(record.failure.message.split())} if record.failure else {}
     facts = {"job": job.slug, "state": record.state, "last_line": record.last_line}
     numbers = {
@@ -144,4 +150,4 @@ def _line(job: FrozenJob, record: Record) -> dict[str, Any]:
         "seconds": round(record.seconds, 2) or None,
         "memory_mib": round(record.memory_mib) or None,
     }
-    return words | facts | why | numbers | {"command": alone(job)}
+    return swept | facts | why | numbers | {"command": alone(job)}

@@ -1,4 +1,4 @@
-"""What a sweep.yaml holds: of what kind each value is, whoever wrote it."""
+"""Reading sweep.yaml: each value is checked, since the file may be damaged or edited by hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dlrun.plain import Values
 from dlrun.store.contents import Check, is_count
 
 SWEEP_FORMAT = 1
-SLUG = "[A-Za-z0-9][A-Za-z0-9._-]*"  # names no folder but one of its own
+SLUG = "[A-Za-z0-9][A-Za-z0-9._-]*"  # a slug is the name of a folder, and must lead to no other
 
 
 def is_text(value: object) -> bool:
@@ -39,7 +39,7 @@ def is_command(value: object) -> bool:
 
 
 def is_spaces(value: object) -> bool:
-    """Whether there is a list of values to try under each key, or a range that is written out."""
+    """Whether it maps keys to lists of values or to ranges, which are text."""
     return (
         isinstance(value, dict) and is_section(value) and all(isinstance(each, list | str) for each in value.values())
     )
@@ -69,7 +69,7 @@ JOB: dict[str, tuple[Check, str]] = {
 
 
 def read_stored(path: Path, schema: Schema) -> Values:
-    """The values of a sweep.yaml, all of the right kind. Raises `RunError` that names what is not."""
+    """The checked values of a sweep.yaml. Raises `RunError` that names the first invalid key."""
     values = yamls.load(path)
     if not isinstance(values, dict) or values.get("format") != SWEEP_FORMAT:
         raise RunError(f"{path} is not a sweep that this dlrun can read. Give another sweep.dir.")
@@ -84,7 +84,7 @@ def read_stored(path: Path, schema: Schema) -> Values:
 
 
 def fitting(path: Path, prefix: str, values: Values, fields: Mapping[str, tuple[Check, str]]) -> Values:
-    """The values with these keys that are not null."""
+    """The values under these keys, checked; null and other keys are left out."""
     given = {key: values[key] for key in fields if values.get(key) is not None}
     for key, value in given.items():
         check, words = fields[key]
@@ -94,7 +94,7 @@ def fitting(path: Path, prefix: str, values: Values, fields: Mapping[str, tuple[
 
 
 def settings_of(path: Path, values: Values, schema: Schema) -> Values:
-    """The `sweep` section of the last command; keys that an older dlrun did not have take their defaults."""
+    """The `sweep` section of the last command, with defaults for keys that an older dlrun did not store."""
     settings: Values = {}
     for dotted, key in schema.primary.items():
         name = dotted.removeprefix("sweep.")
@@ -109,7 +109,7 @@ def settings_of(path: Path, values: Values, schema: Schema) -> Values:
 
 
 def job_of(path: Path, slug: str, entry: object, base: Values) -> Values:
-    """One job; its frozen configuration has the sections and keys that a sweep looks at itself."""
+    """One job, checked. Its frozen configuration has the sections and keys that a sweep reads."""
     if not re.fullmatch(SLUG, slug):
         raise RunError(f"{path} names a job {slug!r}, which is no name of a folder in {path.parent}/jobs.")
     if not isinstance(entry, dict):

@@ -1,7 +1,7 @@
-"""One frozen job in a process of its own: what it is handed, and what it does there. Every executor runs `run_task`.
+"""One frozen job in a process of its own. Every executor runs `run_task` on a `Task`.
 
 Results are passed through files: the run directory, `.state/SLUG.result.json` (absent after a crash) and
-`.state/SLUG.log` (everything that the process printed, and where it was when it crashed or hung).
+`.state/SLUG.log` (all output of the process, and its stack if it crashed or timed out).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,26 +30,26 @@ from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
 from dlrun.sweep.trial import try_one_batch
 
-ANSWER_SECONDS = 1.0  # how long an epoch waits for the sweep's word on pruning; a later word counts at the next epoch
+ANSWER_SECONDS = 1.0  # that a job waits for the answer on pruning; a later answer counts at the next epoch
 
 
 @dataclass(frozen=True)
 class Task:
-    """A job as plain values: it travels as JSON or pickled, to this machine or another that shares the folder."""
+    """A job as plain values, which can be sent as JSON or pickled to another machine that shares the folder."""
 
     slug: str
     path: str  # the run directory
-    state: str  # the sweep's folder for records and logs
+    state: str  # the folder of records and logs
     config: dict[str, Any]
     overrides: list[str] = field(default_factory=list)
     argv: list[str] = field(default_factory=list)
     plugins: list[str] = field(default_factory=list)
-    folder: str = "."  # where the command was given
+    folder: str = "."  # the working folder of the command
     threads: int | None = None
     timeout: float | None = None  # seconds
-    prune: bool = False  # ask the sweep after every epoch
-    check: str = ""  # `build`: only that; `batch`: and try one batch
-    environment: dict[str, str | None] = field(default_factory=dict)  # variables to set; None takes one away
+    prune: bool = False  # whether to ask the sweep about pruning after epochs
+    check: str = ""  # instead of training: `build` builds the run, `batch` also tries one batch
+    environment: dict[str, str | None] = field(default_factory=dict)  # variables to set; None unsets one
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; `Task(**values)` is the inverse."""
@@ -57,12 +57,12 @@ class Task:
 
     @property
     def stem(self) -> Path:
-        """`.state/SLUG`: its files have suffixes after it."""
+        """`.state/SLUG`, from which the job's files are named."""
         return Path(self.state) / self.slug
 
 
 def task_result(state: Path, slug: str) -> dict[str, Any]:
-    """What `run_task` left: the exit code and, of a check, its figures; or a failure. Empty after a crash."""
+    """What `run_task` wrote: the exit code, the figures of a check, a failure. Empty after a crash."""
     return read_json(state / f"{slug}.result.json")
 
 
@@ -71,7 +71,7 @@ def run_task(values: dict[str, Any]) -> int:
     task = Task(**values)
     prepare_process(task)
     try:
-        with watched(task):
+        with fault_handler(task.timeout):
             result = check_job(task) if task.check else train_job(task)
     except DlrunError as error:
         say(f"Error: {error}", file=sys.stderr)
@@ -90,7 +90,7 @@ def run_task(values: dict[str, Any]) -> int:
 
 
 def prepare_process(task: Task) -> None:
-    """Output to the job's log, the command's folder, its share of the processor."""
+    """Redirect output to the job's log, set environment variables and change to the working folder."""
     with suppress(FileNotFoundError):
         os.unlink(f"{task.stem}.result.json")
     with open_append(Path(f"{task.stem}.log")) as log:
@@ -103,23 +103,20 @@ def prepare_process(task: Task) -> None:
     os.chdir(task.folder)
 
 
-class watched:
-    """`with watched(task):` a crash or a hang prints where it was; a hang ends the process, even inside C code."""
-
-    def __init__(self, task: Task) -> None:
-        self.task = task
-
-    def __enter__(self) -> None:
-        faulthandler.enable(file=2)
-        if self.task.timeout is not None:
-            faulthandler.dump_traceback_later(self.task.timeout, exit=True, file=2)
-
-    def __exit__(self, *exception: object) -> None:
+@contextmanager
+def fault_handler(timeout: float | None) -> Iterator[None]:
+    """Print the stack at a crash or after `timeout` seconds, which also ends the process, even inside C code."""
+    faulthandler.enable(file=2)
+    if timeout is not None:
+        faulthandler.dump_traceback_later(timeout, exit=True, file=2)
+    try:
+        yield
+    finally:
         faulthandler.cancel_dump_traceback_later()
 
 
 def count_gpus() -> int:
-    """GPUs that torch can use, as an exit code of at most 255: asked in a process of its own, since it starts CUDA."""
+    """The number of GPUs, as an exit code (at most 255) of a process of its own, since asking starts CUDA."""
     import torch
 
     try:
@@ -129,7 +126,7 @@ def count_gpus() -> int:
 
 
 def train_job(task: Task) -> dict[str, Any]:
-    """Begin the run, go on with it, or find it finished."""
+    """Begin or resume the run. Returns the exit code and the failure, if any."""
     outcome = run_frozen(
         load_job(task),
         RunDir(task.path),
@@ -142,7 +139,7 @@ def train_job(task: Task) -> dict[str, Any]:
 
 
 def check_job(task: Task) -> dict[str, Any]:
-    """Build it (and try one batch); nothing is written but the figures."""
+    """Build the run and, for `batch`, try one batch. Returns the exit code and the figures; writes nothing."""
     from dlrun.run.build import build
 
     config = load_job(task)
@@ -153,7 +150,7 @@ def check_job(task: Task) -> dict[str, Any]:
 
 
 def load_job(task: Task) -> Config:
-    """The frozen configuration; its plug-ins are imported, and torch has the job's share of the processors."""
+    """The frozen configuration, after its plug-ins are imported and torch's number of threads is set."""
     import torch
 
     plugins.load(task.plugins)
@@ -164,10 +161,10 @@ def load_job(task: Task) -> Config:
 
 
 def asking(task: Task) -> Callable[[dict[str, float]], bool]:
-    """An `on_epoch` that reports the epoch in a file and reads the sweep's answer from another.
+    """An `on_epoch` that writes the epoch into a file and reads from another whether the job is pruned.
 
-    It asks only about epochs in which the metric was evaluated, and of many only about some: an answer may take longer
-    than an epoch.
+    Only epochs in which the metric was evaluated are reported, and not all of many: an answer may take longer than an
+    epoch (see `next_question`).
     """
     question, answer = Path(f"{task.stem}.epoch.json"), Path(f"{task.stem}.answer.json")
     monitor, due = "", 0
@@ -190,13 +187,14 @@ def asking(task: Task) -> Callable[[dict[str, float]], bool]:
 
 
 def monitored(run: RunDir) -> str:
-    """The metric that tells better from worse."""
+    """The name of the monitored metric, once the run has begun."""
     return str((read_json(run.environment).get("auto") or {}).get("checkpoint.monitor"))
 
 
 def next_question(epoch: int) -> int:
-    """The epoch to ask about after this one: every one of the first 16, every second up to 32, every fourth up to 64,
-    and so on. It is the same for every job, so that they are compared after the same epochs.
+    """The next epoch to ask about: each of the first 16, every second up to 32, every fourth up to 64, and so on.
+
+    It is the same for every job, so that jobs are compared after the same epochs.
     """
     step = 1 << max(0, epoch.bit_length() - 4)
     return epoch + step - epoch % step

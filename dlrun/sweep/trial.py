@@ -1,4 +1,4 @@
-"""What a dry run learns of one job: it is built, one batch is trained and one evaluated, and the rest is arithmetic."""
+"""The estimate of a dry run: the job is built, some batches are trained, one is evaluated, the rest is computed."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any
 
 from dlrun.config.config import Config
 
-CLOSING_SECONDS = 0.5  # that a run takes to write its files and draw its figures
+CLOSING_SECONDS = 0.5  # to write a run's files and draw its figures, for the estimate
 STEPS = 3  # timed after a first one that warms up
 
 
 def try_one_batch(config: Config) -> dict[str, Any]:
-    """Build the run and try it. Returns `seconds` (a rough estimate of the whole run), `parameters` and `steps`.
+    """Build the run and time some batches.
 
-    Raises what building or a batch raises. Writes nothing.
+    Returns `seconds` (a rough estimate of the whole run), `parameters`, `steps` and `gpu_mib`. Raises what building or
+    a batch raises. Writes nothing.
     """
     import torch
 

@@ -166,7 +166,7 @@ def test_many_equal_jobs_are_counted(sweep: FakeSweep, capsys: pytest.CaptureFix
     assert sweep(["optimizer=momentum,sgd", "optimizer.momentum=0.9", "seed=range(8)"], quiet=False) == 0
     printed = capsys.readouterr().out
     assert printed.count("one job is run for both") == 5
-    assert "note: so it is with 3 more jobs\n" in printed
+    assert "note: the same holds for 3 more jobs\n" in printed
 
 
 def test_values_that_are_given_twice_are_said(sweep: FakeSweep, capsys: pytest.CaptureFixture[str]) -> None:

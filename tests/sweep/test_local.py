@@ -297,7 +297,7 @@ class SlowExecutor:
 
 def test_a_model_that_hangs_while_building_does_not_hold_the_sweep_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "CHECK_SECONDS", 0.2)
-    monkeypatch.setattr(plan, "MOMENT", 0.05)
+    monkeypatch.setattr(plan, "NOTE_SECONDS", 0.05)
     config = Config(expand(["seed=0,1"]).jobs[0].config.to_dict())  # type: ignore[union-attr]
     jobs = [
         FrozenJob(name, (), {"model": name}, (f"model={name}",), config.to_dict())

@@ -119,7 +119,7 @@ def test_a_search_that_finds_nothing_new_says_so(
 ) -> None:
     monkeypatch.setattr("dlrun.sweep.samplers.base.drawn", lambda choices, draw: choices.low)
     assert sweep(["optimizer.lr=interval(0.1,0.2)", "sweep.search=random", "device=cpu"], quiet=False) == 0
-    assert "the search ends after 1 jobs: only values came up that it has tried" in capsys.readouterr().out
+    assert "the search ends after 1 jobs: all further values were tried before" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("search", ["random", "tpe"])

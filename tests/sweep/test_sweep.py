@@ -50,7 +50,7 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSweep:
 
 
 def sweep_name(fixed: list[str], keys: list[str], search: str) -> str:
-    return names.sweep_name(names.words_that_count(fixed, text_schema()), keys, search)
+    return names.sweep_name(names.result_words(fixed, text_schema()), keys, search)
 
 
 def job_key(fixed: list[str], swept: dict[str, Any]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What runs jobs: one interface, and the words for how a job's process ended."""
+"""The interface of executors, which run jobs, and the reasons for which a job's process ends."""
 
 from __future__ import annotations
 
@@ -26,58 +26,58 @@ CRASHES: dict[int, str] = {
 
 @dataclass(frozen=True)
 class Ended:
-    """A job's process has ended: with an exit code (negative: by that signal), or None when nobody knows."""
+    """The end of a job's process: `code` is its exit code, negative for a signal, None if it is unknown."""
 
     slug: str
     code: int | None
     memory_mib: float = 0.0
-    note: str = ""  # what the executor knows of the reason
+    note: str = ""  # the reason, if the executor knows one
     seconds: float | None = None  # how long it ran, if the executor knows
     timed_out: bool = False  # the executor killed it after `sweep.job_timeout`
 
 
 class Executor(Protocol):
-    """Something that runs tasks. All calls return at once, but for `wait`."""
+    """Runs tasks. All calls but `wait` return at once."""
 
     slots: int  # jobs at a time
 
     def start(self, task: Task) -> str:
-        """Begin a task. Returns a handle that finds it again after the sweep's death, or the empty string."""
+        """Begin a task. Returns a handle for `adopt`, or "" if the task ends with the sweep's process."""
 
     def adopt(self, slug: str, handle: str) -> bool:
-        """Take over a job that an earlier sweep submitted. False when it cannot be going on any more."""
+        """Take over a job that an earlier process submitted. Returns False if it cannot be running any more."""
 
     def wait(self, seconds: float) -> list[Ended]:
-        """The jobs that have ended since the last call; waits so long for one."""
+        """The jobs that have ended since the last call. Waits up to `seconds` for one."""
 
     def stop(self, number: int) -> None:
-        """Pass a signal on to every job: each writes a checkpoint and ends."""
+        """Send a signal to every job, at which it writes a checkpoint and ends."""
 
     def kill(self) -> None:
         """End every job at once."""
 
     def close(self) -> None:
-        """Nothing more will be started; what still runs is ended."""
+        """End all running jobs and release resources."""
 
 
 def needs_extra(executor: str, package: str) -> ConfigError:
-    """The executor's package is not installed."""
+    """The error of an executor whose package is not installed."""
     hint = f"Install it: pip install 'dlrun[{executor}]'"
     return ConfigError(Problem("sweep.executor", f"{executor} needs the package {package}, which is not here.", hint))
 
 
 def uses_gpu(config: Config) -> bool:
-    """Whether a job may want a GPU."""
+    """Whether a job may use a GPU."""
     return str(config.device.name).split(":")[0] in ("auto", "cuda")
 
 
 def processors() -> int:
-    """The processors that this process may use."""
+    """The number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def process_failure(ended: Ended, timeout: float | None, log: Path) -> Failure:
-    """Why a process ended without a word of its own."""
+    """The reason for which a process ended without writing a result."""
     if timeout is not None and (ended.timed_out or hung(log)):
         return Failure("timeout", f"no end after {timeout:g} s (sweep.job_timeout){place_in(log)}")
     if ended.code is None:
@@ -92,7 +92,7 @@ def process_failure(ended: Ended, timeout: float | None, log: Path) -> Failure:
 
 
 def signal_name(number: int) -> str:
-    """`SIGKILL`; real-time signals, which have no names of their own, are counted from SIGRTMIN."""
+    """The name of a signal, `SIGKILL`; real-time signals are counted from SIGRTMIN."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -101,7 +101,7 @@ def signal_name(number: int) -> str:
 
 
 def hung(log: Path) -> bool:
-    """Whether faulthandler ended the job after its time, as it wrote in the log."""
+    """Whether faulthandler ended the job at its timeout, according to the log."""
     return bool(re.search(r"^Timeout \(\d+:\d+:\d+", tail(log), re.MULTILINE))
 
 

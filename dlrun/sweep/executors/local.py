@@ -1,6 +1,6 @@
-"""The local executor: jobs are children of a warm server (see workers/), a crash of one costs that one alone.
+"""The local executor: jobs are forked by a warm server (see workers/), so that a crash affects one job alone.
 
-This process never imports torch. It starts the server early, so that it warms up while jobs are composed.
+This process never imports torch. It starts the server early, which imports torch while jobs are composed.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from dlrun.sweep.executors.base import Ended, processors, uses_gpu
 from dlrun.sweep.task import Task
 from dlrun.workers.client import Child, Server, ServerDied
 
-SERVER_STARTS = 3  # times that a server which dies is started again
-GRACE = 5.0  # seconds after job_timeout in which a job's own watchdog may end it
+SERVER_STARTS = 3  # how often a server is started, if it dies
+GRACE = 5.0  # seconds after job_timeout in which faulthandler may end the job from inside
 TASK = "dlrun.sweep.task"
 
 
 @dataclass(frozen=True)
 class Worker:
-    """A job that runs: its process, and the GPU that it was given."""
+    """The process of a running job, and its GPU."""
 
     child: Child
     gpu: str | None = None
 
 
 class LocalExecutor:
-    """Children of a warm server, `slots` at a time."""
+    """Runs up to `slots` tasks at a time as children of a warm server."""
 
     def __init__(self, settings: Values, configs: Sequence[Config]) -> None:
         self.settings = settings
@@ -46,13 +46,13 @@ class LocalExecutor:
         self.slots = slots(settings, len(self.gpus))
 
     def find_gpus(self) -> list[str]:
-        """The GPUs that jobs may be given, as CUDA_VISIBLE_DEVICES names them. Waits for the server."""
+        """The GPUs for jobs, as CUDA_VISIBLE_DEVICES names them. Waits for the server."""
         child = self.server.start("gpus", f"{TASK}:count_gpus", {})
         self.server.join(child)
         return visible(max(0, child.code or 0))
 
     def start(self, task: Task) -> str:
-        """Fork a child for the task, on the GPU that has the fewest jobs."""
+        """Fork a child for the task, on the GPU with the fewest jobs."""
         gpu = self.choose_gpu(task)
         environment = task.environment if gpu is None else {**task.environment, "CUDA_VISIBLE_DEVICES": gpu}
         task = replace(task, threads=max(1, processors() // self.slots), environment=environment)
@@ -61,18 +61,18 @@ class LocalExecutor:
         return ""
 
     def choose_gpu(self, task: Task) -> str | None:
-        """The next GPU in turn; None where there are none or the job asks for a certain one."""
+        """The GPU with the fewest jobs; None if there are none or the job names its device."""
         if not self.gpus or task.config["device"]["name"] not in ("auto", "cuda"):
             return None
         busy = Counter(worker.gpu for worker in self.children.values())
         return min(self.gpus, key=lambda gpu: busy[gpu])
 
     def adopt(self, slug: str, handle: str) -> bool:
-        """Never: children do not outlive the sweep."""
+        """Return False: children end with the sweep."""
         return False
 
     def wait(self, seconds: float) -> list[Ended]:
-        """What has ended; a job that is past its time and still there is killed."""
+        """The jobs that have ended. Jobs that are past their timeout are killed."""
         try:
             ended = [self.ending(child) for child in self.server.wait(seconds)]
         except ServerDied as death:
@@ -83,17 +83,17 @@ class LocalExecutor:
         return ended
 
     def ending(self, child: Child) -> Ended:
-        """The end of a job's process. The watchdog inside a job comes first, but one that is stopped has none."""
+        """The end of a job's process. One that faulthandler did not end in time was killed here."""
         del self.children[child.name]
         timed_out = child.code == -signal.SIGKILL and self.is_hung(child)
         return Ended(child.name, child.code, child.memory_mib, "", child.seconds, timed_out)
 
     def is_hung(self, child: Child) -> bool:
-        """Whether a process is past its time."""
+        """Whether a process is past its timeout."""
         return self.timeout is not None and child.pid > 0 and time.monotonic() > child.begun + self.timeout + GRACE
 
     def replace_server(self, death: ServerDied) -> list[Ended]:
-        """The server died, and its children with it. Raises `death` where no other would live."""
+        """Start another server; the jobs of the dead one have ended. Raises `death` after `SERVER_STARTS`."""
         if not self.server.served or self.starts >= SERVER_STARTS:
             raise death
         self.server.close()
@@ -115,13 +115,13 @@ class LocalExecutor:
 
 
 def visible(count: int) -> list[str]:
-    """The names of so many GPUs: those that CUDA_VISIBLE_DEVICES lists, if it is set."""
+    """The names of `count` GPUs: those in CUDA_VISIBLE_DEVICES, if it is set."""
     listed = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     return listed[:count] if listed else [str(number) for number in range(count)]
 
 
 def slots(settings: Values, gpus: int) -> int:
-    """Jobs at a time: as asked, or one a GPU (or `per_gpu`), or one a processor."""
+    """The number of jobs at a time: `workers`, or `per_gpu` for each GPU, or one for each processor."""
     if settings["workers"] != "auto":
         return int(settings["workers"])
     return gpus * int(settings["per_gpu"]) if gpus else processors()

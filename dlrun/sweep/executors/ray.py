@@ -1,6 +1,6 @@
-"""Jobs on a Ray cluster, a local one or by `sweep.ray_address`: each is the same task, in a worker process of its own.
+"""Jobs on a Ray cluster, a local one or that of `sweep.ray_address`, each in a worker process of its own.
 
-The sweep's folder must be on a file system that the cluster's machines share.
+The sweep's folder must be on a file system that the machines of the cluster share.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class RayExecutor:
         self.refs: dict[object, str] = {}
 
     def connect(self, address: str | None) -> None:
-        """Start a local cluster or join one. Workers find this dlrun where it is installed here."""
+        """Start a local cluster or join one. Workers import dlrun from where it is installed here."""
         options: Values = {"runtime_env": {"env_vars": search_path()}, "log_to_driver": False}
         if address is None:
             options |= {"include_dashboard": False}
@@ -56,7 +56,7 @@ class RayExecutor:
         return ""
 
     def adopt(self, slug: str, handle: str) -> bool:
-        """Never: the tasks of a Ray driver end with it."""
+        """Return False: the tasks of a Ray driver end with it."""
         return False
 
     def wait(self, seconds: float) -> list[Ended]:
@@ -66,7 +66,7 @@ class RayExecutor:
         return [self.ending(ref) for ref in ready]
 
     def ending(self, ref: object) -> Ended:
-        """The exit code of a task that is done, or what Ray says of its end."""
+        """The exit code of a finished task, or Ray's reason for its end."""
         slug = self.refs.pop(ref)
         try:
             return Ended(slug, int(self.ray.get(ref)))
@@ -74,7 +74,7 @@ class RayExecutor:
             return Ended(slug, None, note=first_line(error))
 
     def stop(self, number: int) -> None:
-        """As Ctrl-C in each worker: the run writes its checkpoint."""
+        """Interrupt each worker, as Ctrl-C does: the run writes its checkpoint."""
         for ref in self.refs:
             self.ray.cancel(ref, force=False)
 

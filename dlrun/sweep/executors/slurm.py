@@ -1,4 +1,4 @@
-"""Jobs on a SLURM cluster, submitted by submitit: each is the same task, in a batch job of its own.
+"""Jobs on a SLURM cluster, each in a batch job that submitit submits.
 
 `sweep.slurm={partition: gpu, gpus_per_node: 1, timeout_min: 240}` are submitit's parameters; those of sbatch alone
 need no `slurm_` before them. The sweep's folder must be on a file system that the nodes share. A job that reaches its
@@ -34,13 +34,13 @@ RESULT_SECONDS = 0.5  # seconds between looks at the result files
 
 
 class Submitted:
-    """`run_task` for submitit: told that the time is up, it goes back into the queue."""
+    """`run_task` for submitit, which puts it back into the queue at the time limit."""
 
     def __call__(self, values: Values) -> int:
         return run_task(values)
 
     def checkpoint(self, values: Values) -> DelayedSubmission:
-        """The same again: the run goes on from its last checkpoint."""
+        """Submit the same task again: the run resumes from its last checkpoint."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self, values)
@@ -81,7 +81,7 @@ class SlurmExecutor:
         return str(job.job_id)
 
     def adopt(self, slug: str, handle: str) -> bool:
-        """A batch job of an earlier sweep, still queued, running, or ended meanwhile."""
+        """Take over a batch job of an earlier process, which may be queued, running or ended."""
         if self.cluster == "slurm":
             self.jobs[slug] = self.submitit.SlurmJob(folder=self.folder, job_id=handle)
         return self.cluster == "slurm"
@@ -92,7 +92,7 @@ class SlurmExecutor:
         return [self.ending(slug, self.jobs.pop(slug)) for slug in ended]
 
     def ending(self, slug: str, job: BatchJob) -> Ended:
-        """The exit code of a job that is done, or what SLURM says of its end, and where its log is."""
+        """The exit code of a finished job, or SLURM's state and the place of the log."""
         try:
             return Ended(slug, int(job.result()))
         except Exception:  # submitit's, or whatever was raised in the job; the log has it
@@ -102,7 +102,7 @@ class SlurmExecutor:
             return Ended(slug, None, note=f"batch job {job.job_id} ended without a result{state}{log}")
 
     def stop(self, number: int) -> None:
-        """scancel sends SIGTERM; SIGKILL follows after the cluster's KillWait."""
+        """Cancel all jobs: SLURM sends SIGTERM, and SIGKILL after the cluster's KillWait."""
         for job in self.jobs.values():
             job.cancel(check=False)
 

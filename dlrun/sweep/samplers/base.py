@@ -1,4 +1,4 @@
-"""What proposes values: the interface, and the simplest answer, which draws at random and learns nothing."""
+"""Samplers propose values to try: their interface, and random search."""
 
 from __future__ import annotations
 
@@ -16,47 +16,44 @@ DIGITS = 6  # significant digits of a drawn number: more would only lengthen the
 
 
 class Sampler(Protocol):
-    """Something that proposes values, and may learn from what they gave."""
+    """Proposes values, and may learn from their results."""
 
     def ask(self, number: int) -> tuple[int, Values]:
-        """A trial's number and the values to try; `number` is how many trials there were before."""
+        """A trial's number and the values to try; `number` is the number of trials so far."""
 
     def again(self, trial: int) -> int:
-        """The trial that a job goes on with: its own, or one with the same values if that has ended already."""
+        """The trial with which a job is continued: its own, or one with the same values if that has ended."""
 
     def epoch(self, trial: int, epoch: int, value: float) -> bool:
-        """The metric (less is better) after an epoch; True ends the trial there."""
+        """Report the metric (less is better) after an epoch. Returns whether the trial is pruned."""
 
     def tell(self, trial: int, state: str, value: float | None) -> None:
-        """How a trial ended: `finished`, `pruned` or `failed`. Telling the same again does nothing."""
+        """Report the end of a trial: `finished`, `pruned` or `failed`. A repeated report has no effect."""
 
 
 class RandomSampler:
-    """Values drawn from (seed, number) alone, so that a search can be gone on with."""
+    """Random search. The values depend on (seed, number) alone, so that a search can be continued."""
 
     def __init__(self, space: Mapping[str, Space], seed: int) -> None:
         self.space, self.seed = space, seed
 
     def ask(self, number: int) -> tuple[int, Values]:
-        """The values of this number."""
         digest = hashlib.sha256(f"{self.seed} {number}".encode()).digest()
         draw = Random(int.from_bytes(digest, "big"))
         return number, {key: drawn(choices, draw) for key, choices in self.space.items()}
 
     def again(self, trial: int) -> int:
-        """The same."""
         return trial
 
     def epoch(self, trial: int, epoch: int, value: float) -> bool:
-        """Never: nothing is learnt."""
         return False
 
     def tell(self, trial: int, state: str, value: float | None) -> None:
-        """Nothing is learnt."""
+        """Do nothing: random search does not learn."""
 
 
 def drawn(choices: Space, draw: Random) -> Any:
-    """One value, uniformly (on a log scale if the range says so)."""
+    """Draw one value uniformly, on a log scale if the range has one."""
     if not isinstance(choices, Distribution):
         return draw.choice(choices)
     if choices.step is not None:
@@ -71,7 +68,7 @@ def drawn(choices: Space, draw: Random) -> Any:
 
 
 def rounded(value: float, choices: Distribution) -> float | int:
-    """A drawn number with as many digits as a person might write, still within its range and on its steps."""
+    """A drawn number, rounded to `DIGITS` digits and to the steps of its range, and clipped to the range."""
     if choices.step is not None:
         value = choices.low + choices.step * min(round((value - choices.low) / choices.step), steps_of(choices))
     if choices.integer:

@@ -1,4 +1,4 @@
-"""Search and pruning by Optuna (4 or 5), through ask and tell, with an SQLite file in the sweep's folder.
+"""Search and pruning by Optuna (4 or 5) through its ask-and-tell interface, with an SQLite file in the sweep's folder.
 
 TPE     Bergstra et al., "Algorithms for Hyper-Parameter Optimization", 2011
 CMA-ES  Hansen, "The CMA Evolution Strategy: A Tutorial", 2016
@@ -25,7 +25,7 @@ from dlrun.errors import ConfigError, Problem, RunError
 from dlrun.plain import Values, say
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.samplers.base import rounded
-from dlrun.sweep.samplers.results import learnt
+from dlrun.sweep.samplers.results import read_trial
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -34,21 +34,22 @@ if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial, Trial, TrialState
 
-STARTUP = 5  # finished trials before the median prunes
-WARMUP = 2  # the first epoch in which it may
+STARTUP = 5  # finished trials before the median pruner prunes
+WARMUP = 2  # epochs of a trial before it may be pruned
 STUDY = "sweep"
 
 
 class OptunaSampler:
-    """A study on disk: trials, their epochs and results survive the sweep (see `base.Sampler`).
+    """An Optuna study that is stored on disk (see `base.Sampler`).
 
-    For a grid the study only prunes: its trials have no parameters.
+    The study of a grid is for pruning alone: its trials have no parameters.
     """
 
     def __init__(self, search: str, pruner: str, space: Mapping[str, Space], seed: int, sweep: SweepDir) -> None:
         optuna = import_optuna(search)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.optuna, self.space = optuna, dict(space) if search != "grid" else {}
+        self.optuna, self.states = optuna, optuna.trial.TrialState
+        self.space = dict(space) if search != "grid" else {}
         file = (sweep.state / "optuna.db").absolute()
         set_aside_damaged(file)
         self.study = optuna.create_study(
@@ -66,21 +67,21 @@ class OptunaSampler:
         self.drop_orphans({job.trial for job in sweep.jobs.values()})
 
     def restore(self, sweep: SweepDir) -> None:
-        """Add the trials that the study has lost: sweep.yaml has their values, the runs what came of them.
+        """Add trials that are missing in the study again, from sweep.yaml (values) and the runs (results).
 
-        They get new numbers, in sweep.yaml too.
+        They get new numbers, which are written into sweep.yaml.
         """
-        there = self.study.get_trials(deepcopy=False)
-        lost = [job for job in sweep.jobs.values() if job.trial is not None and not self.knows(job, there)]
+        trials = self.trials()
+        lost = [job for job in sweep.jobs.values() if job.trial is not None and not self.knows(job, trials)]
         for job in sorted(lost, key=lambda job: job.trial or 0):
-            sweep.jobs[job.slug] = replace(job, trial=self.add(job, *learnt(sweep, job)))
+            sweep.jobs[job.slug] = replace(job, trial=self.add(job, *read_trial(sweep, job)))
         if lost:
             sweep.write()
             text = f"the study of {sweep.path} had lost {len(lost)} trial{'s' if len(lost) > 1 else ''}"
             say(f"note: {text}: put back from sweep.yaml and the runs", file=sys.stderr)
 
     def knows(self, job: FrozenJob, trials: Sequence[FrozenTrial]) -> bool:
-        """Whether the job's trial is among those of the study, with the job's values."""
+        """Whether the study has the job's trial, with the job's values."""
         if job.trial is None or job.trial >= len(trials):
             return False
         old, wanted = trials[job.trial].params, self.params_of(job)
@@ -89,72 +90,75 @@ class OptunaSampler:
         )
 
     def params_of(self, job: FrozenJob) -> Values:
-        """A job's values as the study has them; none if the job is not of this space (but of a grid before it)."""
+        """A job's values as the study stores them; empty for a job outside of the space, as of an earlier grid."""
         if not all(key in job.swept and allows(self.space[key], job.swept[key]) for key in self.space):
             return {}
         ranges = {key for key, choices in self.space.items() if isinstance(choices, Distribution)}
         return {key: job.swept[key] if key in ranges else as_text(job.swept[key]) for key in self.space}
 
     def add(self, job: FrozenJob, state: str, value: float | None, epochs: Mapping[int, float]) -> int:
-        """A new trial for a job that has begun or ended; returns its number."""
+        """Add a trial for a job that was begun. Returns its number."""
         params = self.params_of(job)
-        word = self.word(state)
-        self.study.add_trial(
-            self.optuna.trial.create_trial(
-                state=word,
-                value=value if word == self.optuna.trial.TrialState.COMPLETE else None,
-                params=params,
-                distributions={key: self.distributions[key] for key in params},
-                intermediate_values=dict(epochs),
-            )
+        trial_state = self.trial_state(state)
+        return self.create_trial(
+            state=trial_state,
+            value=value if trial_state == self.states.COMPLETE else None,
+            params=params,
+            distributions={key: self.distributions[key] for key in params},
+            intermediate_values=dict(epochs),
         )
-        return int(self.study.get_trials(deepcopy=False)[-1].number)
 
-    def word(self, state: str) -> TrialState:
-        """Optuna's word for the state of a job."""
-        states = self.optuna.trial.TrialState
-        known = {"finished": states.COMPLETE, "pruned": states.PRUNED, "failed": states.FAIL}
-        return known.get(state, states.RUNNING)
+    def create_trial(self, **facts: Any) -> int:
+        """Add a trial as `optuna.trial.create_trial` makes it. Returns its number."""
+        self.study.add_trial(self.optuna.trial.create_trial(**facts))
+        return int(self.trials()[-1].number)
+
+    def trials(self) -> list[FrozenTrial]:
+        """All trials of the study, by number."""
+        return self.study.get_trials(deepcopy=False)
+
+    def trial_state(self, state: str) -> TrialState:
+        """Optuna's constant for the state of a job."""
+        ended = {"finished": self.states.COMPLETE, "pruned": self.states.PRUNED, "failed": self.states.FAIL}
+        return ended.get(state, self.states.RUNNING)
 
     def drop_orphans(self, known: set[int | None]) -> None:
-        """Trials that were asked for, but whose job was not frozen when the sweep died, have failed."""
-        for trial in self.study.get_trials(deepcopy=False):
+        """Mark trials as failed that were asked for by a sweep that was killed before it had frozen their jobs."""
+        for trial in self.trials():
             if not trial.state.is_finished() and trial.number not in known:
-                self.study.tell(trial.number, state=self.optuna.trial.TrialState.FAIL)
+                self.study.tell(trial.number, state=self.states.FAIL)
 
     def ask(self, number: int) -> tuple[int, Values]:
-        """A trial of the study, its values as plain ones."""
+        """A new trial of the study: its number and its values."""
         trial = self.study.ask(self.distributions)
         self.asked[trial.number] = trial
         values = {key: self.plain(key, value) for key, value in trial.params.items()}
         return trial.number, {key: values[key] for key in self.space}
 
     def plain(self, key: str, value: float | str) -> Any:
-        """A suggested value in the words of the space: choices are kept in the study by their text."""
+        """A value of the study as a value of the space: the study stores choices as text."""
         choices = self.space[key]
         if isinstance(choices, Distribution):
             return rounded(float(value), choices)
         return next(item for item in choices if as_text(item) == value)
 
     def trial(self, number: int) -> Trial:
-        """The live trial of that number, also one of an earlier process."""
+        """The trial of that number as an object that can be reported to, also one of an earlier process."""
         if number not in self.asked:
-            found = next(t for t in self.study.get_trials(deepcopy=False) if t.number == number)
+            found = next(t for t in self.trials() if t.number == number)
             self.asked[number] = self.optuna.trial.Trial(self.study, found._trial_id)
             self.reported[number] = set(found.intermediate_values)
         return self.asked[number]
 
     def again(self, trial: int) -> int:
-        """The trial itself; or a fresh one with its values, since nothing can be added to one that has ended."""
-        old = self.study.get_trials(deepcopy=False)[trial]
+        """The trial itself, or a new one with its values if it has ended: nothing can be reported to it then."""
+        old = self.trials()[trial]
         if not old.state.is_finished():
             return trial
-        facts = {"params": old.params, "distributions": old.distributions}
-        self.study.add_trial(self.optuna.trial.create_trial(state=self.optuna.trial.TrialState.RUNNING, **facts))
-        return int(self.study.get_trials(deepcopy=False)[-1].number)
+        return self.create_trial(state=self.states.RUNNING, params=old.params, distributions=old.distributions)
 
     def epoch(self, trial: int, epoch: int, value: float) -> bool:
-        """Report the metric after an epoch (once: a job that was killed repeats some); True to give the trial up."""
+        """Report the metric after an epoch, once: a resumed job repeats some. Returns whether to prune the trial."""
         live = self.trial(trial)
         if epoch not in self.reported[trial]:
             live.report(value, epoch)
@@ -162,30 +166,26 @@ class OptunaSampler:
         return bool(live.should_prune())
 
     def tell(self, trial: int, state: str, value: float | None) -> None:
-        """The end of a trial. One that had failed and finished by `dlrun sweep retry` counts as a further trial."""
-        states, word = self.optuna.trial.TrialState, self.word(state)
-        trials = self.study.get_trials(deepcopy=False)
-        old = trials[trial]
+        """Store the end of a trial. A failed trial that `dlrun sweep retry` finished is added as a further one."""
+        trials, ended = self.trials(), self.trial_state(state)
+        old, complete = trials[trial], ended == self.states.COMPLETE
+        added = any(other.user_attrs.get("again") == trial for other in trials)
         if not old.state.is_finished():
-            self.study.tell(trial, value if word == states.COMPLETE else None, state=word)
-        elif (
-            old.state == states.FAIL
-            and word == states.COMPLETE
-            and not any(other.user_attrs.get("again") == trial for other in trials)
-        ):
-            facts = {"params": old.params, "distributions": old.distributions, "user_attrs": {"again": trial}}
-            self.study.add_trial(self.optuna.trial.create_trial(value=value, **facts))
+            self.study.tell(trial, value if complete else None, state=ended)
+        elif old.state == self.states.FAIL and complete and not added:
+            facts = {"params": old.params, "distributions": old.distributions}
+            self.create_trial(value=value, user_attrs={"again": trial}, **facts)
 
 
 def open_storage(optuna: ModuleType, file: Path) -> RDBStorage:
-    """The SQLite file of a study, which no connection keeps open between two calls."""
+    """The SQLite storage of a study, whose connections are closed after each call."""
     from sqlalchemy.pool import NullPool  # which Optuna brings
 
     return optuna.storages.RDBStorage(f"sqlite:///{file}", engine_kwargs={"poolclass": NullPool})
 
 
 def set_aside_damaged(file: Path) -> None:
-    """Rename a study that cannot be read any more, and say so. Raises `RunError` where it cannot be opened."""
+    """Rename a damaged study, with a note on stderr. Raises `RunError` if the file cannot be opened."""
     if not file.exists():
         return
     try:
@@ -209,7 +209,7 @@ def allows(choices: Space, value: object) -> bool:
 
 
 def import_optuna(search: str) -> ModuleType:
-    """Optuna, or a `ConfigError` that says how to get it."""
+    """Import Optuna. Raises `ConfigError` that says how to install it."""
     try:
         import optuna
     except ImportError:
@@ -221,7 +221,7 @@ def import_optuna(search: str) -> ModuleType:
 
 
 def optuna_sampler(optuna: ModuleType, search: str, seed: int, sweep: SweepDir) -> BaseSampler:
-    """The study's sampler. Its draws differ from those of an earlier command on the same study."""
+    """The study's sampler, with a seed of its own for each command on the same study."""
     seed += len(sweep.jobs)
     if search in ("random", "grid"):
         return optuna.samplers.RandomSampler(seed=seed)
@@ -241,7 +241,7 @@ def optuna_sampler(optuna: ModuleType, search: str, seed: int, sweep: SweepDir) 
 
 
 def optuna_pruner(optuna: ModuleType, name: str) -> BasePruner:
-    """The study's pruner; an epoch is its resource."""
+    """The study's pruner, which counts epochs."""
     if name == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARMUP)
     if name == "hyperband":
@@ -250,7 +250,7 @@ def optuna_pruner(optuna: ModuleType, name: str) -> BasePruner:
 
 
 def distribution(optuna: ModuleType, choices: Space) -> BaseDistribution:
-    """The space of one key in Optuna's words."""
+    """The space of one key as a distribution of Optuna."""
     if not isinstance(choices, Distribution):
         return optuna.distributions.CategoricalDistribution([as_text(item) for item in choices])
     if choices.integer:

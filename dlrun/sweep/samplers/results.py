@@ -1,4 +1,4 @@
-"""What a job's files say of its trial: its result and its epochs, turned so that less is better."""
+"""The result and the epochs of a trial, read from the run directory, with signs such that less is better."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import math
 
 from dlrun.store.reader import StoredRun
 from dlrun.sweep.folder import FrozenJob, SweepDir
-from dlrun.sweep.state import DONE, read_record, state_of_job
+from dlrun.sweep.state import DONE, state_of_job
 
 
 def objective_value(run: StoredRun) -> float | None:
-    """The best value of the monitored metric, turned so that less is better."""
+    """The best value of the monitored metric, negated if more is better; None if there is none."""
     value = run.best().get(run.monitor)
     return None if value is None else signed(value, run.mode)
 
 
-def learnt(sweep: SweepDir, job: FrozenJob) -> tuple[str, float | None, dict[int, float]]:
-    """What a job's files say of its trial: the state, the result, and the metric by epoch (less is better)."""
+def read_trial(sweep: SweepDir, job: FrozenJob) -> tuple[str, float | None, dict[int, float]]:
+    """The state of a job, its objective value, and the values of the metric by epoch (less is better)."""
     run = StoredRun(sweep.run(job.slug).path)
-    state, value = state_of_job(sweep, job, read_record(sweep, job.slug)).state, objective_value(run)
+    state, value = state_of_job(sweep, job).state, objective_value(run)
     if state in DONE and value is None:
         state = "failed"
     rows = zip(run.metrics.get("epoch", []), run.metrics.get(run.monitor, []), strict=False)
@@ -27,5 +27,5 @@ def learnt(sweep: SweepDir, job: FrozenJob) -> tuple[str, float | None, dict[int
 
 
 def signed(value: float, mode: str) -> float:
-    """The value turned so that less is better."""
+    """The value, negated if more is better (mode "max")."""
     return -value if mode == "max" else value

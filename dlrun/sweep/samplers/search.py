@@ -1,7 +1,7 @@
-"""Searching a space: the jobs that a sampler proposes, and what it is told of them.
+"""Searching a space: jobs with values that a sampler proposes, and whose results it is told.
 
-Trial number n is a job like any other; its values are in sweep.yaml. A search that was stopped goes on with the jobs
-that it had begun, and then with new trials, up to `sweep.trials`.
+Each trial is a job, with its values in sweep.yaml. A search that was stopped first continues the jobs that it had
+begun, and then begins new trials up to `sweep.trials`.
 """
 
 from __future__ import annotations
@@ -17,15 +17,14 @@ from dlrun.plain import Values
 from dlrun.store.reader import StoredRun
 from dlrun.store.reading import read_json
 from dlrun.sweep.folder import FrozenJob, SweepDir
-from dlrun.sweep.freeze import new_job
-from dlrun.sweep.identity import data_hash
+from dlrun.sweep.freeze import data_of, new_job
 from dlrun.sweep.names import job_slug
 from dlrun.sweep.samplers.base import RandomSampler, Sampler
 from dlrun.sweep.samplers.optuna import OptunaSampler
 from dlrun.sweep.samplers.results import objective_value, signed
-from dlrun.sweep.state import DONE, Record, read_record, state_of_job
+from dlrun.sweep.state import DONE, Record, state_of_job
 
-REDRAWS = 100  # times that random draws again to find values that are new
+REDRAWS = 100  # draws in search of values that were not tried yet
 
 
 def make_sampler(settings: Values, space: Mapping[str, Space], seed: int, sweep: SweepDir) -> Sampler:
@@ -36,13 +35,13 @@ def make_sampler(settings: Values, space: Mapping[str, Space], seed: int, sweep:
 
 
 class SamplerSource:
-    """A source of jobs (see `drive.Source`) whose ends, and epochs, a sampler is told."""
+    """A source of jobs (see `source.Source`) that tells a sampler their epochs and results."""
 
     def __init__(self, sweep: SweepDir, sampler: Sampler) -> None:
         self.sweep, self.sampler = sweep, sampler
 
     def epoch(self, job: FrozenJob, row: dict[str, float]) -> bool:
-        """Hand the monitored metric of an epoch to the sampler; True if it gives the trial up."""
+        """Report the monitored metric of an epoch to the sampler. Returns whether the trial is pruned."""
         auto = read_json(self.sweep.run(job.slug).environment).get("auto") or {}
         value = row.get(str(auto.get("checkpoint.monitor")))
         trial = self.sweep.jobs[job.slug].trial
@@ -51,12 +50,12 @@ class SamplerSource:
         return self.sampler.epoch(trial, int(row["epoch"]), signed(value, str(auto.get("checkpoint.mode"))))
 
     def ended(self, job: FrozenJob, record: Record) -> None:
-        """Tell the sampler what came of a trial (nothing yet, if it only stopped)."""
+        """Tell the sampler the result of a job, unless it was only stopped."""
         if record.state != "waiting":
             self.tell(job, record)
 
     def with_trial(self, job: FrozenJob, trial: int) -> FrozenJob:
-        """The job with this trial to its name, in sweep.yaml too."""
+        """The job with this trial number, which is stored in sweep.yaml."""
         if trial != job.trial:
             job = replace(job, trial=trial)
             self.sweep.jobs[job.slug] = job
@@ -64,7 +63,7 @@ class SamplerSource:
         return job
 
     def tell(self, job: FrozenJob, record: Record) -> None:
-        """The end of a trial: its best value, or that it failed."""
+        """Tell the sampler the best value of a trial, or that it failed."""
         trial = self.sweep.jobs[job.slug].trial
         if trial is not None:
             value = objective_value(StoredRun(self.sweep.run(job.slug).path)) if record.state in DONE else None
@@ -72,7 +71,7 @@ class SamplerSource:
 
 
 class Pruned(SamplerSource):
-    """The jobs of a grid, compared epoch by epoch so that hopeless ones end early."""
+    """The jobs of a grid. A pruner compares them after each epoch and ends those that are worse early."""
 
     def __init__(self, sweep: SweepDir, jobs: Iterable[FrozenJob], sampler: Sampler) -> None:
         super().__init__(sweep, sampler)
@@ -80,7 +79,7 @@ class Pruned(SamplerSource):
         self.total = len(self.jobs)
 
     def next(self) -> FrozenJob | None:
-        """The next job, with a trial to its name."""
+        """The next job, with a trial number."""
         if not self.jobs:
             return None
         job = self.jobs.pop(0)
@@ -89,7 +88,7 @@ class Pruned(SamplerSource):
 
 
 class Search(SamplerSource):
-    """First the unfinished trials of an earlier command, then new ones."""
+    """The jobs of a search: first the unfinished trials of earlier commands, then new ones."""
 
     def __init__(self, sweep: SweepDir, expansion: Expansion, sampler: Sampler, *, retry_failed: bool) -> None:
         super().__init__(sweep, sampler)
@@ -100,7 +99,7 @@ class Search(SamplerSource):
         self.all_of_them = combinations < trials
         self.again: list[FrozenJob] = []
         for job in self.jobs:
-            record = state_of_job(sweep, job, read_record(sweep, job.slug))
+            record = state_of_job(sweep, job)
             failed = record.state == "failed" and retry_failed and not job.invalid
             if record.state in ("waiting", "running") or failed:
                 self.again.append(job)
@@ -123,7 +122,7 @@ class Search(SamplerSource):
         return None
 
     def new_trial(self) -> FrozenJob | None:
-        """Ask the sampler, and freeze what it proposes. None when only known values are left."""
+        """Freeze a job with values that the sampler proposes. None if it finds no values that are new."""
         known = {repr(sorted(job.swept.items())) for job in self.jobs}
         number = max((job.trial or 0 for job in self.jobs), default=-1) + 1
         for attempt in range(REDRAWS):
@@ -135,8 +134,7 @@ class Search(SamplerSource):
             return None
         job = self.expansion.job(values)
         slug = job_slug(job.swept, list(self.expansion.swept), self.sweep.jobs)
-        data = data_hash(dict(job.config.dataset)) if job.config else ""
-        frozen = new_job(self.sweep, slug, self.expansion, job, data, trial)
+        frozen = new_job(self.sweep, slug, self.expansion, job, data_of(job), trial)
         self.sweep.jobs[slug] = frozen
         self.sweep.write()
         self.jobs.append(frozen)
@@ -144,13 +142,14 @@ class Search(SamplerSource):
 
 
 def size(space: Mapping[str, Space | str]) -> float:
-    """How many combinations there are to try; a range may be written out, as in sweep.yaml."""
+    """The number of combinations of a space, infinite if it has a range (which may be text, as in sweep.yaml)."""
     return math.prod(len(choices) if isinstance(choices, list) else math.inf for choices in space.values())
 
 
-def remember_space(sweep: SweepDir, expansion: Expansion, settings: Values) -> None:
-    """Keep what is searched in sweep.yaml. Raises `ConfigError` when there is nothing to search, `RunError` when the
-    folder holds another search.
+def set_search(sweep: SweepDir, expansion: Expansion, settings: Values) -> None:
+    """Set `sweep.search`, which sweep.yaml stores.
+
+    Raises `ConfigError` if no key is swept, `RunError` if the folder holds another search.
     """
     if not expansion.swept:
         hint = "Give a key several values or a range: optimizer.lr='tag(log,interval(1e-4,1e-1))'."
