@@ -15,7 +15,7 @@ from contextlib import suppress
 from dlrun.commands import COMMANDS, CommandLine
 from dlrun.config.overrides import other_tools
 from dlrun.config.schema.schema import all_keys, set_config_dir, text_schema, unread_conf
-from dlrun.errors import ConfigError, DlrunError, Problem, did_you_mean
+from dlrun.errors import ConfigError, DlrunError, Problem, RunError, did_you_mean, of_the_system
 from dlrun.manual import MANUAL
 from dlrun.plain import printable
 
@@ -40,6 +40,7 @@ GLOBAL = {  # the number of words that follow a flag
     "--help": 0,
     "--version": 0,
 }
+LONG_WORD = re.compile(r"(\S{300})\S{700,}")  # of an error: its beginning is enough to know it by
 GROUP_WORDS = ("experiment", "model", "dataset", "optimizer", "scheduler", "loss", "trainer", "device")
 SHORT_FLAGS = {"-m": "--multirun", "-h": "--help", "-q": "--quiet", "-c": "--cfg"}
 
@@ -52,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     try:
+        expect_working_folder()
         code = run(parse(given))
         sys.stdout.flush()
         return code
@@ -65,10 +67,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception:
+    except Exception as error:
+        if (refused := of_the_system(error)) is not None:
+            complain(refused)
+            return refused.exit_code
         traceback.print_exc()
         print("\nThis is a bug of dlrun's, not yours: please report it with the lines above.", file=sys.stderr)
         return 1
+
+
+def expect_working_folder() -> None:
+    """Raise `RunError` where the folder that the shell is in has been removed: nothing works there, not even torch."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise RunError(f"the working folder cannot be entered ({error.strerror}). Change to another one.") from None
 
 
 def run(line: CommandLine) -> int:
@@ -186,7 +199,7 @@ def complain(error: DlrunError) -> None:
             lines.append(f"  {bold}{key}{plain}: {rest}".rstrip())
     else:
         lines = ["error:", *(f"  {line}".rstrip() for line in printable(str(error)).split("\n"))]
-    print("\n".join([f"{bold}{red}{lines[0]}{plain}", *lines[1:]]), file=sys.stderr)
+    print(LONG_WORD.sub(r"\1...", "\n".join([f"{bold}{red}{lines[0]}{plain}", *lines[1:]])), file=sys.stderr)
 
 
 def _color() -> bool:

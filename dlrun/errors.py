@@ -6,6 +6,7 @@ Every error carries the exit code of the command (see docs/architecture.md). Any
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -80,6 +81,15 @@ class InUse(RunError):
     def __init__(self, path: object, owner: str) -> None:
         self.owner = owner
         super().__init__(f"{path} is in use by another dlrun process ({owner}).")
+
+
+def of_the_system(error: BaseException) -> RunError | None:
+    """What the operating system refuses, whatever asked for it: a further open file, a name of 5,000 characters."""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return RunError("too many files are open at once. Allow more of them, for example with ulimit -n 1024.")
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return RunError(f"{error.filename}: {error.strerror}.")
+    return None
 
 
 class CheckFailed(DlrunError):

@@ -12,7 +12,7 @@ from types import TracebackType
 from dlrun.components.plugins import loaded
 from dlrun.components.registry import TABLES
 from dlrun.config.config import Config
-from dlrun.errors import ComponentError, DataError, DlrunError, TrainingFailed, first_line, in_words
+from dlrun.errors import ComponentError, DataError, DlrunError, TrainingFailed, first_line, in_words, of_the_system
 from dlrun.package import PACKAGE
 from dlrun.torch_errors import is_anomaly, is_out_of_memory
 
@@ -29,6 +29,8 @@ def as_ours(error: BaseException, config: Config) -> DlrunError | None:
         return TrainingFailed(f"{advice} ({said})" if said else advice, "out_of_memory")
     if is_anomaly(error):
         return TrainingFailed(f"anomaly: {first_line(error)}", "diverged")
+    if (refused := of_the_system(error)) is not None:
+        return refused
     return ComponentError(f"{YOURS}: {in_words(error)}") if from_plugin(error, config) else None
 
 

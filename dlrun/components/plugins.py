@@ -7,6 +7,7 @@ a literal `plugins=[...]` on the command line and from `--plugin FILE`; never be
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +22,6 @@ from pathlib import Path
 from types import ModuleType
 
 from dlrun.config.schema import yamls
-from dlrun.config.schema.contract import expand_user
 from dlrun.errors import ConfigError, DlrunError, Kind, Problem
 
 ENTRY_POINTS = "dlrun.plugins"
@@ -109,9 +109,9 @@ def load_settings(files: Iterable[Path]) -> None:
 
 def _find(name: str, base: Path | None) -> Path | None:
     """The file that a name means, or None when it must be a module."""
-    path = Path(expand_user(name))
+    path = Path(os.path.expanduser(name))
     for candidate in [path, *([base / path] if base else [])]:
-        if candidate.is_file():
+        if os.path.isfile(candidate):  # pathlib raises for a name that is too long
             return candidate.resolve()
     return None
 

@@ -14,7 +14,7 @@ def data_root(root: str | Path | None = None) -> Path:
     """
     chosen = root or os.environ.get(ROOT_VARIABLE)
     if chosen:
-        return Path(chosen).expanduser()
+        return Path(os.path.expanduser(chosen))
     from platformdirs import user_cache_path
 
     return user_cache_path("dlrun") / "data"
@@ -22,4 +22,4 @@ def data_root(root: str | Path | None = None) -> Path:
 
 def resolve(path: str | Path) -> Path:
     """A path that the user gave: `~` expanded, relative to the working directory."""
-    return Path(path).expanduser().absolute()
+    return Path(os.path.expanduser(path)).absolute()

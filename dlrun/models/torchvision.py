@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def _load(network: nn.Module, path: Path, first: str) -> None:
 def _read(path: Path) -> dict[str, Tensor]:
     """A state dict from a file, on the CPU; nothing in the file can run code."""
     try:
-        loaded = torch.load(path.expanduser(), map_location="cpu", weights_only=True)
+        loaded = torch.load(os.path.expanduser(path), map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise ConfigError(Problem("model.weights", f"there is no file {path}.")) from error
     except Exception as error:  # torch raises whatever a damaged or foreign file makes it meet

@@ -6,7 +6,7 @@ import traceback
 from dataclasses import replace
 
 from dlrun.assembly.blame import as_ours, own_traceback
-from dlrun.errors import Diverged, DlrunError, TrainingFailed, cannot_write, in_words
+from dlrun.errors import Diverged, DlrunError, TrainingFailed, cannot_write, in_words, of_the_system
 from dlrun.run.context import RunContext
 from dlrun.store.claim import is_at_fault
 from dlrun.store.failure import Failure
@@ -54,7 +54,7 @@ def leave_behind(context: RunContext, failure: Failure) -> str:
 
 def failure_of(context: RunContext, error: BaseException) -> Failure:
     """Why the run failed."""
-    if isinstance(error, OSError) and is_at_fault(context.run.path, error):
+    if isinstance(error, OSError) and of_the_system(error) is None and is_at_fault(context.run.path, error):
         last = context.run.last
         kept = f" The last checkpoint is whole: {last}." if last.exists() else ""
         known: DlrunError | None = TrainingFailed(f"{cannot_write(context.run.path, error)}{kept}", "disk_full")

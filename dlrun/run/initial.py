@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
@@ -67,7 +68,7 @@ def load(config: Config, path: Path, model: nn.Module, spec: DataSpec) -> str:
 def file_of(word: str) -> Path:
     """The checkpoint that a path or a run's name stands for. Raises `RunError`."""
     path = user_path(word)
-    return path if path.is_file() else weights_file(find_run(word))
+    return path if os.path.isfile(path) else weights_file(find_run(word))
 
 
 def weights_file(run: RunDir) -> Path:

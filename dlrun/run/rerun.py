@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from dlrun.config.compose import overlay
 from dlrun.config.config import Config
@@ -12,7 +12,7 @@ from dlrun.config.schema.words import repeated
 from dlrun.run.resume import stored_config
 from dlrun.run.runner import train
 from dlrun.run.screen import Screen
-from dlrun.store.find import find_run
+from dlrun.store.find import find_run, user_path
 from dlrun.store.reader import StoredRun
 
 OWN_PLACE = {"dir": None, "name": None, "overwrite": False}  # what belongs to the run that is repeated
@@ -20,8 +20,8 @@ OWN_PLACE = {"dir": None, "name": None, "overwrite": False}  # what belongs to t
 
 def rerun_command(word: str, overrides: Sequence[str], *, argv: Sequence[str], quiet: bool) -> int:
     """`dlrun rerun RUN | CONFIG.yaml [OVERRIDES]`. Returns the exit code."""
-    path = Path(word).expanduser()
-    run = None if path.is_file() else find_run(word)
+    path = user_path(word)
+    run = None if os.path.isfile(path) else find_run(word)
     own, folder = (Config.from_yaml(path), path.parent) if run is None else (stored_config(run), run.path)
     config = overlay(elsewhere(own), overrides)
     before = repeated(StoredRun(folder).words or (), text_schema())

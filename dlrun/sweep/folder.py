@@ -25,6 +25,7 @@ from dlrun.config.schema.schema import text_schema
 from dlrun.config.schema.words import respelled_word
 from dlrun.errors import ConfigError, InUse, Problem, RunError, cannot_write
 from dlrun.store.files import write_atomic
+from dlrun.store.find import user_path
 from dlrun.store.lock import Lock, owner, refuse_links
 from dlrun.store.rundir import RunDir
 from dlrun.sweep.names import name_today
@@ -170,7 +171,7 @@ def expect_sweep(path: str) -> SweepDir:
 
     A sweep that is just beginning has a locked folder, but no sweep.yaml yet.
     """
-    sweep = SweepDir(Path(path).expanduser())
+    sweep = SweepDir(user_path(path))
     if not os.path.isfile(sweep.file) and (not os.path.isdir(sweep.state) or sweep.owner() is None):
         raise RunError(f"{path} holds no sweep (there is no sweep.yaml in it).")
     sweep.read()

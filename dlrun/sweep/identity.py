@@ -12,6 +12,7 @@ from dlrun.components.plugins import loaded
 from dlrun.components.registry import DATASETS
 from dlrun.data.paths import data_root
 from dlrun.package import PACKAGE
+from dlrun.store.find import user_path
 
 HASHED_BYTES = 1 << 20  # of larger files, the size and the time are hashed instead of the content
 MOST_FILES = 20_000
@@ -50,7 +51,7 @@ def _places(dataset: Mapping[str, Any]) -> Iterator[Path]:
     """The files and folders that a dataset's keys name, and its own folder below the data root."""
     for key in PATHS:
         if isinstance(dataset.get(key), str):
-            yield Path(dataset[key]).expanduser().absolute()
+            yield user_path(dataset[key]).absolute()
     folder = DATASETS.known(dataset.get("name")).folder
     if folder:
         yield data_root(dataset.get("root")).absolute() / folder

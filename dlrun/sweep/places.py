@@ -12,7 +12,7 @@ from dlrun.config.expand import Expansion
 from dlrun.config.schema import yamls
 from dlrun.config.schema.schema import Schema
 from dlrun.errors import ConfigError, Problem
-from dlrun.store.find import OUTPUTS
+from dlrun.store.find import OUTPUTS, user_path
 from dlrun.store.reading import read_text
 from dlrun.sweep.names import name_today, result_words, sweep_name
 
@@ -22,7 +22,7 @@ SWEEPS = OUTPUTS / "sweeps"
 def folder_of(expansion: Expansion, settings: Mapping[str, Any]) -> Path:
     """`sweep.dir`, or a folder named by `sweep.name` or by what is swept. Raises `ConfigError` for an invalid name."""
     if settings["dir"]:
-        return Path(settings["dir"]).expanduser()
+        return user_path(settings["dir"])
     if settings["name"]:
         return default_path(settings["name"])
     words = result_words(expansion.overrides, expansion.schema)

@@ -38,7 +38,18 @@ NASTY = st.sampled_from(
 )
 TEXT = st.text(max_size=12) | st.lists(NASTY, max_size=8).map("".join)
 WORD = st.from_regex(r"[a-z_]{1,9}", fullmatch=True)
-VALUE = TEXT | WORD | st.integers().map(str) | st.floats().map(str)
+SCALAR = TEXT | WORD | st.integers().map(str) | st.floats().map(str)
+NESTED = st.recursive(
+    WORD | st.sampled_from(["null", "1", "true", "${seed}", "${x}", "${oc.env:HOME}", "''", "1.5"]),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda items: f"[{','.join(items)}]")
+        | st.lists(st.tuples(inner, inner), max_size=2).map(
+            lambda pairs: "{" + ",".join(f"{key}:{value}" for key, value in pairs) + "}"
+        )
+    ),
+    max_leaves=6,
+)
+VALUE = SCALAR | NESTED
 
 
 def small(strategy: Any, examples: int) -> Callable[[Callable[..., None]], Callable[..., None]]:

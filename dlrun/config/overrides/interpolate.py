@@ -54,12 +54,13 @@ def resolve(values: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
     errors = (OmegaConfBaseException, ValueError, RecursionError)
     problems: list[Problem] = []
 
-    def parsed(text: str, path: tuple[Any, ...]) -> str | None:
+    def parsed(text: str | Values, path: tuple[Any, ...]) -> str | Values | None:
         try:
             OmegaConf.create({"k": text})
         except errors:
             what = f"{format_yaml(text)!r} is not an interpolation that can be read."
-            problems.append(Problem(_dotted(path), what, "To mean the two characters, write \\${."))
+            hint = "Null cannot be a key." if isinstance(text, dict) else "To mean the two characters, write \\${."
+            problems.append(Problem(_dotted(path), what, hint))
             return None
         return text
 
@@ -80,13 +81,16 @@ def resolve(values: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
     return _replaced(readable, resolved), problems
 
 
-def _replaced(value: object, replace: Callable[[str, tuple[Any, ...]], Any], path: tuple[Any, ...] = ()) -> Any:
-    """Nested values, with each text that contains `${` replaced by what `replace` makes of it and its path."""
-    if isinstance(value, dict):
+def _replaced(value: object, replace: Callable[[Any, tuple[Any, ...]], Any], path: tuple[Any, ...] = ()) -> Any:
+    """Nested values, with each text that contains `${` replaced by what `replace` makes of it and its path.
+
+    It is also given each mapping with null as a key, which OmegaConf does not take.
+    """
+    if isinstance(value, dict) and None not in value:
         return {key: _replaced(item, replace, (*path, key)) for key, item in value.items()}
     if isinstance(value, list):
         return [_replaced(item, replace, (*path, i)) for i, item in enumerate(value)]
-    return replace(value, path) if isinstance(value, str) and "${" in value else value
+    return replace(value, path) if isinstance(value, dict) or (isinstance(value, str) and "${" in value) else value
 
 
 def _dotted(path: tuple[Any, ...]) -> str:

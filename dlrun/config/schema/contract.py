@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from dlrun.config.schema.effects import EFFECTS, RESULT, Effect
@@ -86,7 +86,7 @@ class Alternative:
             case "str", str() if is_unicode(value):
                 return value
             case "path", str() if is_unicode(value) and "\0" not in value:
-                return expand_user(value)
+                return os.path.expanduser(value)
             case "list", list():
                 return [self.of.accept(item) for item in value] if self.of else value
         raise Mismatch(f"not {self.type}")
@@ -157,16 +157,6 @@ class Contract:
     def takes_text(self) -> bool:
         """Whether any text is accepted, so that `7` means the text "7"."""
         return self.has("str", "path")
-
-
-def expand_user(text: str) -> str:
-    """Replace `~` or `~name` at the beginning of a path by the home directory, if there is one."""
-    if not text.startswith("~"):
-        return text
-    try:
-        return str(Path(text).expanduser())
-    except RuntimeError:
-        return text
 
 
 def is_unicode(text: str) -> bool:

@@ -6,6 +6,7 @@ Neither Hydra nor torch nor a YAML parser is needed, so that `dlrun --help`, `li
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.config.schema.comments import Key, Option, builtin_conf, read_option, short_path
-from dlrun.config.schema.contract import Contract, expand_user
+from dlrun.config.schema.contract import Contract
 from dlrun.config.schema.effects import RESULT, Effect
 from dlrun.config.schema.merged import former_names, inheriting, over, shadow
 from dlrun.errors import ConfigError, Problem
@@ -55,8 +56,8 @@ def config_dirs(config_dir: str | Path | None = None, search_cwd: bool = True) -
     dirs: list[Path] = []
     config_dir = config_dir or next(iter(_CONFIG_DIR), None)
     if config_dir is not None:
-        given = Path(expand_user(str(config_dir)))
-        if not given.is_dir():
+        given = Path(os.path.expanduser(config_dir))
+        if not os.path.isdir(given):
             raise ConfigError(Problem("--config-dir", f"{config_dir} is not a folder."))
         if not holds_options(given) and not any((given / name).is_file() for name in (SETTINGS, f"{PRIMARY}.yaml")):
             what = f"{config_dir} holds no file of dlrun's: neither GROUP/OPTION.yaml nor {SETTINGS}."
@@ -78,7 +79,7 @@ def unread_conf() -> str:
     own = Path.cwd() / "conf"
     if (own / SETTINGS).is_file() or own.resolve() == builtin_conf() or not holds_options(own):
         return ""
-    if own.resolve() in [Path(expand_user(str(folder))).resolve() for folder in _CONFIG_DIR]:
+    if own.resolve() in [Path(os.path.expanduser(folder)).resolve() for folder in _CONFIG_DIR]:
         return ""
     return f"note: ./conf is not read: put a {SETTINGS} into it (it may be empty), or give --config-dir conf"
 
