@@ -19,7 +19,7 @@ from typing import Any
 
 from dlrun.components import plugins
 from dlrun.config.config import Config, current_schema
-from dlrun.errors import ConfigError, DlrunError, in_words
+from dlrun.errors import ConfigError, DlrunError, in_words, of_the_system
 from dlrun.plain import say
 from dlrun.processes import set_variables
 from dlrun.run.runner import run_frozen
@@ -82,7 +82,9 @@ def run_task(values: dict[str, Any]) -> int:
         result = Failure("signal", in_words(error), traceback.format_exc(), 130).to_values()
     except Exception as error:
         traceback.print_exc()
-        result = Failure("bug", in_words(error), traceback.format_exc(), 1).to_values()
+        refused = of_the_system(error)
+        bug = Failure("bug", in_words(error), traceback.format_exc(), 1)
+        result = (bug if refused is None else Failure("input", str(refused), exit_code=2)).to_values()
     write_json(Path(f"{task.stem}.result.json"), result)
     sys.stdout.flush()
     sys.stderr.flush()
