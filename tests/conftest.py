@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -73,6 +74,13 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def pytest_collection_finish() -> None:
+    """The modules are there to stay: the collector looks no more at their objects, here and in forked processes."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
 COSTS: dict[str, float] = {}  # seconds of CPU, by test
 
 
@@ -123,14 +131,19 @@ def pytest_sessionfinish() -> None:
 
 @pytest.fixture
 def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a folder of its own, and without figures."""
+    """In a folder of its own, and without what takes most of the time of a short run: figures, and asking git."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("dlrun.run.closing.draw", lambda *_: None)
+    monkeypatch.setattr("dlrun.run.environment.git_state", lambda: None)
 
 
 @pytest.fixture
 def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A traced step's graph itself, not compiled: what tracing and binding do, without the compiler's seconds."""
+    """A traced step's graph itself, not compiled: what tracing and binding do, without the compiler's seconds.
+
+    Nor does it note for each operation which line made it, which takes half of the time of tracing.
+    """
     from torch._inductor import compile_fx
 
+    monkeypatch.setattr("torch.fx.traceback.format_stack", lambda: [])
     monkeypatch.setattr(compile_fx, "compile_fx", lambda graph, inputs, **options: graph)

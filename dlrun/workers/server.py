@@ -15,6 +15,7 @@ thread of their own (elsewhere). The server itself computes nothing: forking aft
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -60,6 +61,7 @@ def import_names(names: Sequence[str]) -> int:
             if isinstance(error, ImportError) and (error.name or "").partition(".")[0] == PACKAGE.name:
                 raise
             traceback.print_exc()
+    gc.freeze()  # else the collector of each child would touch all of it, and copy the pages that they share
     return len(names)
 
 

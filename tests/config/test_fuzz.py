@@ -1,6 +1,6 @@
 """Wrong configurations by the thousand: exit code 2, the key named, never a traceback.
 
-The normal run draws 1,000 of them; `pytest -m faults` draws 10,000 more.
+The normal run draws 500 of them; `pytest -m faults` draws 10,000 more.
 """
 
 from __future__ import annotations
@@ -166,10 +166,10 @@ VALUES = TEXT | st.dictionaries(
     st.sampled_from([*GROUPS, "seed", "run", "sweep", "defaults", "freeze"]) | TEXT, PLAIN, max_size=4
 )
 
-test_any_words = small(st.lists(ANY_WORD, min_size=1, max_size=3), 350)(any_words)
-test_any_sweep = small(st.lists(ANY_WORD, min_size=1, max_size=2), 150)(any_sweep)
-test_wrong_words = small(WRONG, 450)(wrong_word)
-test_any_yaml = small(VALUES, 50)(any_values)
+test_any_words = small(st.lists(ANY_WORD, min_size=1, max_size=3), 175)(any_words)
+test_any_sweep = small(st.lists(ANY_WORD, min_size=1, max_size=2), 75)(any_sweep)
+test_wrong_words = small(WRONG, 225)(wrong_word)
+test_any_yaml = small(VALUES, 25)(any_values)
 
 test_many_any_words = pytest.mark.faults(small(st.lists(ANY_WORD, min_size=1, max_size=3), 3000)(any_words))
 test_many_any_sweeps = pytest.mark.faults(small(st.lists(ANY_WORD, min_size=1, max_size=2), 1000)(any_sweep))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dlrun.run import closing
+from dlrun.run import closing, environment
 from dlrun.run.preload import MODULES
 from dlrun.sweep.executors import local
 from dlrun.workers.client import Server
@@ -32,7 +32,13 @@ class SharedServer(Server):
 def server() -> SharedServer:
     """The server, which starts when it is first asked for. Its children draw no figures."""
     needed = [name for name in MODULES if ".report." not in name]
-    own = ["dlrun.checks.worker", "dlrun.sweep.task", "sklearn.datasets", f"{__name__}:without_figures"]
+    own = [
+        "dlrun.checks.worker",
+        "dlrun.sweep.task",
+        "sklearn.datasets",
+        "torchvision.transforms.v2",
+        f"{__name__}:without_figures",
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
         made = SharedServer([*needed, *own])
@@ -42,8 +48,9 @@ def server() -> SharedServer:
 
 
 def without_figures() -> None:
-    """In the server: figures take most of the time of a short run."""
+    """In the server: what takes most of the time of a short run, figures and asking git."""
     closing.draw = lambda *_: None
+    environment.git_state = lambda: None
 
 
 def run_code(code: str, output: Path) -> int | None:

@@ -20,21 +20,23 @@ CASES = {
     "regression, whose sums are of floats": ["dataset=diabetes", "trainer.epochs=3"],
     "plateau and early stopping": [
         "optimizer=sgd", "optimizer.lr=0.5", "scheduler=plateau", "scheduler.patience=1", "trainer.epochs=12",
-        "model.hidden=[64,64]",
+        "model.hidden=[64,64]", "trainer.max_batches=8",
         "trainer.early_stop.patience=3", "trainer.early_stop.min_delta=0.05",
     ],
     "lbfgs": ["dataset=parabola", "model.hidden=[8]", "optimizer=lbfgs", "trainer.epochs=2", "trainer.batch_size=200"],
     "half precision, whose gradients are scaled": ["device.precision=fp16", "trainer.epochs=2", "model.dropout=0.3"],
     "bfloat16, max_steps in an epoch": ["device.precision=bf16", "trainer.epochs=4", "trainer.max_steps=31"],
-    "accumulation over a short last batch": [
+    "accumulation over a short last batch, cosine": [
         "trainer.accumulate=4", "trainer.batch_size=100", "trainer.epochs=4", "trainer.clip_norm=0.5",
+        "model=cnn", "model.channels=[4]", "model.batch_norm=true", "scheduler=cosine",
     ],
     "one batch for ever": ["trainer=overfit_one_batch", "trainer.epochs=9", "model.dropout=0.1"],
     "few batches, the plain step": ["trainer.max_batches=5", "trainer.epochs=4", "device.fast=false"],
     "evaluation now and then, one cycle": ["trainer.eval_every=3", "trainer.epochs=4", "scheduler=onecycle"],
     "names, anomaly detection": [
         "dataset=names", "dataset.source=builtin", "model=gru", "trainer.max_batches=4", "trainer.epochs=2",
-        "trainer.detect_anomaly=true", "model.dropout=0.2", "model.num_layers=2",
+        "trainer.detect_anomaly=true", "model.dropout=0.2", "model.num_layers=2", "model.hidden_size=8",
+        "trainer.batch_size=16",
     ],
 }  # fmt: skip
 

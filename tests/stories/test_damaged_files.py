@@ -108,7 +108,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [pytest.param(*case, marks=[pytest.mark.faults] * bool(i % 23)) for i, case in enumerate(CASES)]
+    ("name", "kind"), [pytest.param(*case, marks=[pytest.mark.faults] * bool(i % 35)) for i, case in enumerate(CASES)]
 )
 def test_a_damaged_file_of_a_run(
     name: str, kind: str, runs: Path, watch: None, capsys: pytest.CaptureFixture[str]

@@ -80,9 +80,10 @@ def assert_kills_change_nothing(name: str, images: Path, kills: int, dice: rando
     raise AssertionError(f"only {hits} of {kills} kills came in time")
 
 
-@pytest.mark.parametrize("name", MIX)
+@pytest.mark.parametrize("name", [name for name in MIX if "mlp" in name or "disk" in name])
 def test_killed_and_resumed_equals_uninterrupted(name: str, images: Path) -> None:
-    epochs, kills = (3, 1) if "disk" in name else (15, 2) if "mlp" in name else (6, 1)
+    """What a model and an optimizer are like is told apart in tests/run/test_resume.py, in one process."""
+    epochs, kills = (2, 1) if "disk" in name else (15, 2)
     assert_kills_change_nothing(name, images, kills, random.Random(name), epochs)
 
 
@@ -103,7 +104,7 @@ def signalled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunDir]:
     """A configuration, and the run of it that no signal disturbed."""
     folder = tmp_path_factory.mktemp("whole")
     config = folder / "frozen.yaml"
-    words = [*LIFE, "model.dropout=0.2", "checkpoint.every_steps=20", "trainer.epochs=60"]
+    words = [*LIFE, "model.dropout=0.2", "checkpoint.every_steps=20", "trainer.epochs=30"]
     config.write_text(dlrun.compose(words).to_yaml())
     finish(config, RunDir(folder / "run"))
     return config, RunDir(folder / "run")
@@ -111,7 +112,7 @@ def signalled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunDir]:
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGINT, 130), (signal.SIGUSR1, 143), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+    [(signal.SIGINT, 130), *(pytest.param(n, 143, marks=pytest.mark.slow) for n in (signal.SIGUSR1, signal.SIGTERM))],
 )
 def test_a_signal_saves_the_step_and_the_run_goes_on_exactly(
     number: int, code: int, signalled: tuple[Path, RunDir]
@@ -219,7 +220,7 @@ VERIFIED = ["device=cpu", "device.threads=1", "model.dropout=0.1", "checkpoint.e
 @pytest.mark.usefixtures("warm_server")
 def test_verify_resume_prints_the_verdict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(verify, "KILLS", 2)
-    assert cli.main(["verify-resume", *VERIFIED, "trainer.epochs=30"]) == 0
+    assert cli.main(["verify-resume", *VERIFIED, "trainer.epochs=15"]) == 0
     assert "exact: after" in capsys.readouterr().out
 
 
@@ -272,7 +273,4 @@ def test_weights_of_data_parallel_load_into_the_plain_model() -> None:
     weights = {f"module.{name}": value for name, value in run.model("last").state_dict().items()}
     torch.save(weights, "parallel.pt")
     tuned = dlrun.train(["device=cpu", "trainer.epochs=1", "init_from=parallel.pt", "run.dir=b", "trainer.max_steps=1"])
-    assert (
-        "4 tensors loaded" in (tuned.path / "train.log").read_text()
-        or "tensors loaded" in (tuned.path / "train.log").read_text()
-    )
+    assert "tensors loaded" in (tuned.path / "train.log").read_text()

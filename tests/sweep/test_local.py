@@ -20,10 +20,10 @@ import pytest
 
 import dlrun
 from dlrun import cli
+from dlrun.assembly import blame
 from dlrun.config.config import Config
 from dlrun.config.expand import expand
 from dlrun.errors import ComponentError, ConfigError
-from dlrun.run import failure
 from dlrun.store.failure import Failure
 from dlrun.store.files import write_json
 from dlrun.store.reading import read_json
@@ -140,8 +140,11 @@ def jobs_that_run(path: Path) -> Iterator[tuple[Path, int]]:
             yield status.parent, values["pid"]
 
 
-def killed_again_and_again(kills: int, jobs: int) -> None:
-    """Kill a sweep so often in the middle; it ends as if nothing had happened."""
+@pytest.mark.usefixtures("warm_server")
+@pytest.mark.parametrize(("kills", "jobs"), [(1, 2), pytest.param(10, 48, marks=pytest.mark.faults)])
+def test_a_sweep_that_is_killed_ends_as_if_nothing_had_happened(
+    kills: int, jobs: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = Path("outputs/sweeps/s")
     words = ["-m", *SLOW, f"seed=range({jobs})", "sweep.name=s"]
     draw = random.Random(0)
@@ -159,25 +162,15 @@ def killed_again_and_again(kills: int, jobs: int) -> None:
         sweep.communicate()
         wait_for(lambda pids=pids: not any(is_running(pid) for pid in pids), 5.0)
     assert hits >= max(1, kills - 1)  # the last one may come when all is done
-    sweep = begin([*words, "--quiet"])
-    printed, _ = sweep.communicate()
-    assert sweep.returncode == 0, printed
-    assert f"{jobs} jobs: {jobs} finished." in printed
+    assert cli.main([*words, "--quiet"]) == 0
+    assert f"{jobs} jobs: {jobs} finished." in capsys.readouterr().out
     assert sorted(p.name for p in (path / "jobs").iterdir()) == sorted(f"seed{n}" for n in range(jobs))
     for seed in range(jobs):
         alone = dlrun.train([*SLOW, f"seed={seed}", "device.threads=1", "model.seconds=0", f"run.dir=alone{seed}"])
         assert metrics(path / "jobs" / f"seed{seed}") == metrics(alone.path)
 
 
-def test_a_sweep_that_is_killed_ends_as_if_nothing_had_happened() -> None:
-    killed_again_and_again(kills=1, jobs=3)
-
-
-@pytest.mark.faults
-def test_a_sweep_that_is_killed_ten_times_ends_as_if_nothing_had_happened() -> None:
-    killed_again_and_again(kills=10, jobs=48)
-
-
+@pytest.mark.usefixtures("warm_server")
 def test_a_signal_stops_the_jobs_tidily_and_they_can_go_on(capsys: pytest.CaptureFixture[str]) -> None:
     """The process that sweeps never imports torch, either (see WRAPPER)."""
     path = Path("outputs/sweeps/s")
@@ -195,14 +188,18 @@ def test_a_signal_stops_the_jobs_tidily_and_they_can_go_on(capsys: pytest.Captur
     assert stopped
     assert read_json(path / "jobs" / stopped[0] / "status.json")["state"] == "interrupted"
 
-    sweep = begin(["sweep", "retry", str(path)])
     log = path / "jobs" / stopped[0] / "train.log"
-    wait_for(lambda: "resuming from" in log.read_text())
-    assert manage.status_command(str(path)) == 0
-    assert f"run by process {sweep.pid}" in capsys.readouterr().out
-    assert manage.stop_command(str(path)) == 0
-    sweep.communicate()
-    assert sweep.returncode == 143
+
+    def look_and_stop() -> None:
+        wait_for(lambda: "resuming from" in log.read_text())
+        assert manage.status_command(str(path)) == 0
+        assert manage.stop_command(str(path)) == 0
+
+    with ThreadPoolExecutor() as beside:
+        stopping = beside.submit(look_and_stop)
+        assert cli.main(["sweep", "retry", str(path)]) == 143
+        stopping.result()
+    assert f"run by process {os.getpid()}" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("warm_server")
@@ -228,8 +225,8 @@ def test_jobs_that_hang_end_at_a_second_interrupt() -> None:
 
 
 def test_the_first_line_of_a_failure_while_building_says_what_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failure, "from_plugin", lambda *_: True)
-    with pytest.raises(ComponentError) as told, failure.explained(dlrun.compose(["device=cpu"])):
+    monkeypatch.setattr(blame, "from_plugin", lambda *_: True)
+    with pytest.raises(ComponentError) as told, blame.explained(dlrun.compose(["device=cpu"])):
         raise ValueError("boom\nand more")
     assert str(told.value).splitlines()[0] == "an exception in a component of yours: ValueError: boom"
 
