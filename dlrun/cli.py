@@ -228,9 +228,9 @@ def _complete(shell: str, line: str) -> int:
 
 def _runs() -> list[str]:
     """What a RUN may be, the newest first: `last`, the names of runs, and paths where a name says too little."""
-    from dlrun.store.find import names
+    from dlrun.store.find import named_places
 
-    found = {name: places for name, places in names().items() if re.fullmatch(r"[\w./=+-]+", name)}
+    found = {name: places for name, places in named_places().items() if re.fullmatch(r"[\w./=+-]+", name)}
     return ["last", *(name if len(places) == 1 else str(place) for name, places in found.items() for place in places)]
 
 

@@ -1,7 +1,6 @@
-"""From a checked configuration to data, model, loss and metric: what a summary and every use of a model need.
+"""Build data, model, loss and metric from a configuration, as `summary` and every use of a model need them.
 
-There is no optimizer, no schedule and no step here (see build.py), and nothing is checked (see preflight.py) but what
-cannot be made at all.
+Optimizer, schedule and step are built in build.py, and most checks are made in preflight.py.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from dlrun.assembly.weights import freeze
 from dlrun.components.registry import DATASETS, LOSSES, METRICS, MODELS
 from dlrun.components.signature import is_loss_function
 from dlrun.config.config import Config
-from dlrun.data.base import Data, Loading, Split, check_targets
+from dlrun.data.base import Data, Loading, check_targets
 from dlrun.data.batches import batches_for
 from dlrun.data.own import from_arrays
 from dlrun.data.paths import data_root
@@ -35,8 +34,8 @@ from dlrun.objectives.metrics import MetricCollection, metric_for
 from dlrun.plain import Values
 from dlrun.spec import Batch, DataSpec, TaskMetric
 
-ROWS = 2  # of an example: with one alone, a model that loses the batch dimension would not show it
-TEXTS = 64  # rows that are read for an example of texts, so that it is as long as a batch
+EXAMPLE_ROWS = 2  # one row would not reveal a model that drops the batch dimension
+TEXTS = 64  # rows that are read for an example of texts, which is padded to their length
 
 
 @dataclass(frozen=True)
@@ -50,11 +49,11 @@ class Assembly:
     loss_name: str  # what `loss=auto` became
     metric: TaskMetric
     frozen: tuple[nn.Module, ...]  # modules of the model whose weights are all frozen
-    example: Batch  # the first `ROWS` rows of the training part
+    example: Batch  # the first `EXAMPLE_ROWS` rows of the training part
 
 
 def assemble(config: Config) -> Assembly:
-    """Data, model, loss and metric.
+    """Build data, model, loss and metric.
 
     Raises `ConfigError` or `DataError`, and `TrainingFailed` for an exception in a user's component.
     """
@@ -79,10 +78,10 @@ def arguments(config: Config, group: str) -> Values:
 
 
 def build_data(config: Config) -> Data:
-    """The data set, with its parts. Raises `DataError`."""
+    """Build the data set. Raises `DataError`."""
     options = arguments(config, "dataset")
     make = DATASETS.get(config.dataset.name)
-    accepted = inspect.signature(make).parameters  # a user's data set may have no use for these
+    accepted = inspect.signature(make).parameters  # a user's data set may take neither root nor seed
     if "root" in accepted:
         options["root"] = data_root(options.get("root"))
     if "seed" in accepted or any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
@@ -100,7 +99,7 @@ def build_data(config: Config) -> Data:
 
 
 def build_loss(config: Config, data: Data) -> tuple[str, Loss]:
-    """The loss by name, or the one that the data's task asks for."""
+    """Build the loss of that name, or for `auto` that of the data's task. Returns its name and the loss."""
     name = config.loss.name
     if name == "auto":
         name = loss_for(data.spec)
@@ -118,13 +117,13 @@ def build_loss(config: Config, data: Data) -> tuple[str, Loss]:
 
 
 def a_type(value: object) -> str:
-    """`None`, or `a tuple`, `an int`: what was returned instead of what is wanted."""
+    """The type of a value with its article, for error messages: `a tuple`, `an int`, `None`."""
     name = type(value).__name__
     return "None" if value is None else f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
 def class_counts(data: Data) -> list[int] | None:
-    """Rows of each class in the training part (None where there are no classes)."""
+    """The number of rows of each class in the training part, or None if there are no classes."""
     target = data.train.target
     if data.spec.task != "classification" or target.is_floating_point():
         return None
@@ -132,36 +131,35 @@ def class_counts(data: Data) -> list[int] | None:
 
 
 def fit_to_loss(data: Data, loss_name: str) -> Data:
-    """Two classes under a binary loss are one output and a target (N, 1) of 0 and 1."""
+    """For a binary loss, give data of two classes one output and a target (N, 1) of zeros and ones."""
     spec = data.spec
     if spec.task != "classification" or not LOSSES.known(loss_name).binary or spec.num_outputs == 1:
         return data
     if spec.num_outputs != 2:
         what = f"{loss_name} wants two classes, and {spec.name} has {spec.num_outputs}."
         raise ConfigError(Problem("loss", what, "Did you mean loss=cross_entropy?"))
-    parts: Values = {name: one_column(part) for name, part in data.parts().items()}
+    parts: Values = {
+        name: part if part.dataset is not None else replace(part, target=part.target.float().reshape(-1, 1))
+        for name, part in data.parts().items()
+    }
     return replace(data, spec=spec.replace(num_outputs=1), **parts)
 
 
-def one_column(part: Split) -> Split:
-    return part if part.dataset is not None else replace(part, target=part.target.float().reshape(-1, 1))
-
-
 def first_rows(data: Data) -> Batch:
-    """An example of what the model is given: the first rows of the training part, as batches hold them."""
-    count = min(TEXTS if data.spec.input_kind == "text" else ROWS, data.train.samples)
+    """The first rows of the training part, prepared for the model."""
+    count = min(TEXTS if data.spec.input_kind == "text" else EXAMPLE_ROWS, data.train.samples)
     source, _ = batches_for(data.train.first(count), data.spec, batch_size=count, loading=Loading("auto", workers=0))
-    return next(iter(source.epoch(0))).first(ROWS)
+    return next(iter(source.epoch(0))).first(EXAMPLE_ROWS)
 
 
 def build_model(config: Config, spec: DataSpec) -> nn.Module:
-    """The model, its initial weights drawn from their own stream."""
+    """Build the model, with initial weights drawn from their own random stream."""
     seed_everything(derive(config.seed, "weights"))
     return new_model(config, spec)
 
 
 def new_model(config: Config, spec: DataSpec) -> nn.Module:
-    """The model, its initial weights drawn from the generators as they are."""
+    """Build the model, with initial weights drawn from the generators in their present state."""
     model = MODELS.get(config.model.name)(spec, **arguments(config, "model"))
     if not isinstance(model, nn.Module):
         what = f"{config.model.name} returned {a_type(model)}, not a torch.nn.Module."
@@ -170,29 +168,29 @@ def new_model(config: Config, spec: DataSpec) -> nn.Module:
 
 
 def materialize(config: Config, model: nn.Module, batch: Batch) -> None:
-    """Give lazy modules of a user's their shapes and their initial weights."""
+    """Initialize the lazy modules of a user's model."""
     if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
         with taking(config, batch):
             forward(model, batch)
 
 
 def forward(model: nn.Module, batch: Batch) -> object:
-    """What the model returns for a batch in eval mode, without gradients."""
+    """Call the model on a batch in eval mode, without gradients."""
     device = device_of(model)
     with eval_mode(model), torch.no_grad():
-        return model(*(x.to(device, copy=True) for x in batch.inputs))  # it may change them in place
+        return model(*(x.to(device, copy=True) for x in batch.inputs))  # a model may change its inputs
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where the model is: on the CPU, unless a user's puts itself elsewhere."""
+    """The device of the model's parameters: the CPU, unless a user's model chooses another one."""
     return next(model.parameters(), torch.zeros(1)).device
 
 
 @contextmanager
 def taking(config: Config, batch: Batch) -> Iterator[None]:
-    """Turns an exception inside into a `ConfigError` that says which data the model cannot take.
+    """Context manager that turns an exception of the model into a `ConfigError` which names model and data.
 
-    An exception with components of a user's passes as it is: its traceback is what helps.
+    Exceptions with a user's model or loss are raised as they are, since their traceback is needed.
     """
     try:
         yield
@@ -205,7 +203,7 @@ def taking(config: Config, batch: Batch) -> Iterator[None]:
 
 
 def build_metric(spec: DataSpec, loss: Loss) -> TaskMetric:
-    """The metric of the data's task, and beside it those that plug-ins registered."""
+    """Build the metric of the data's task, together with those that plug-ins have registered."""
     metric: TaskMetric = METRICS.get(metric_for(spec))(spec, loss)
     users = [make(spec, loss) for make in METRICS.plugins.values()]
     return MetricCollection(metric, users) if users else metric

@@ -1,4 +1,4 @@
-"""Whose an exception is: the user's input, a component of theirs, or a bug of ours. Decided here, once."""
+"""Decide whether the user's input, a user's component or dlrun itself caused an exception."""
 
 from __future__ import annotations
 
@@ -12,23 +12,34 @@ from types import TracebackType
 from dlrun.components.plugins import loaded
 from dlrun.components.registry import TABLES
 from dlrun.config.config import Config
-from dlrun.errors import ComponentError, DataError, DlrunError, TrainingFailed, first_line, in_words, of_the_system
+from dlrun.errors import (
+    ComponentError,
+    DataError,
+    Diverged,
+    DlrunError,
+    TrainingFailed,
+    first_line,
+    in_words,
+    of_the_system,
+)
 from dlrun.package import PACKAGE
-from dlrun.torch_errors import is_anomaly, is_out_of_memory
+from dlrun.torch_errors import is_anomaly, is_out_of_memory, is_overflow
 
 YOURS = "an exception in a component of yours"
 
 
-def as_ours(error: BaseException, config: Config) -> DlrunError | None:
-    """An exception as an error that says why it happened: decided here, once. None for a bug of ours."""
+def as_dlrun_error(error: BaseException, config: Config) -> DlrunError | None:
+    """The `DlrunError` that explains an exception. None for a bug of dlrun's."""
     if isinstance(error, DlrunError):
         return error
     if is_out_of_memory(error):
-        said = first_line(error)  # a MemoryError of Python's says nothing
+        said = first_line(error)  # empty for a MemoryError of Python
         advice = "out of memory. Try a smaller trainer.batch_size with trainer.accumulate."
         return TrainingFailed(f"{advice} ({said})" if said else advice, "out_of_memory")
     if is_anomaly(error):
         return TrainingFailed(f"anomaly: {first_line(error)}", "diverged")
+    if is_overflow(error):
+        return Diverged(f"a number is too large ({first_line(error)})")
     if (refused := of_the_system(error)) is not None:
         return refused
     return ComponentError(f"{YOURS}: {in_words(error)}") if from_plugin(error, config) else None
@@ -36,13 +47,16 @@ def as_ours(error: BaseException, config: Config) -> DlrunError | None:
 
 @contextmanager
 def explained(config: Config) -> Iterator[None]:
-    """Raises an exception inside, where components are made, as what it is to the user; a bug of ours as it is."""
+    """Context manager that raises an exception in building components as the `DlrunError` that explains it.
+
+    Bugs of dlrun's are raised as they are.
+    """
     try:
         yield
     except DlrunError:
         raise
     except (Exception, SystemExit) as error:
-        known = as_ours(error, config)
+        known = as_dlrun_error(error, config)
         if isinstance(known, ComponentError):
             raise ComponentError(f"{known}\n\n{own_traceback(error)}") from error
         if known is not None:
@@ -53,10 +67,10 @@ def explained(config: Config) -> Iterator[None]:
 
 
 def from_plugin(error: BaseException, config: Config) -> bool:
-    """Is it an exception of the user's code?
+    """Whether a user's component caused an exception.
 
-    It is if the traceback passes through a file of theirs (in a process that reads data, its text does), or if it
-    comes out of torch while a component of theirs is in use: a backward pass has no frames of the forward pass.
+    It did if the traceback contains one of its files (for an exception in a DataLoader worker, the message does), or if
+    torch raised it while a user's component is in use: a backward pass has no frames of the forward pass.
     """
     files = [Path(plugin.path) for plugin in loaded() if plugin.path]
     if not files:
@@ -72,13 +86,13 @@ def from_plugin(error: BaseException, config: Config) -> bool:
 
 
 def uses_plugin(config: Config) -> bool:
-    """Does the configuration name a component that the user registered?"""
+    """Whether the configuration uses a component that a plug-in registered."""
     kinds = [kind for kind in TABLES if kind != "metric"]
     return any(config[kind].name in TABLES[kind].plugins for kind in kinds) or bool(TABLES["metric"].plugins)
 
 
 def is_users(file: Path, plugins: list[Path]) -> bool:
-    """A plug-in's file, one of its package, or one that neither dlrun, Python nor an installed package brought."""
+    """Whether a file belongs to a plug-in's package, or at least not to dlrun, Python or an installed package."""
     packages = [path.parent for path in plugins if path.name == "__init__.py"]
     if file in plugins or any(package in file.parents for package in packages):
         return True
@@ -87,7 +101,7 @@ def is_users(file: Path, plugins: list[Path]) -> bool:
 
 
 def own_traceback(error: BaseException) -> str:
-    """The traceback from the user's first frame on (the whole one if there is none)."""
+    """The traceback from the first frame in the user's code on, or all of it if there is no such frame."""
     files = [Path(plugin.path) for plugin in loaded() if plugin.path]
     own: TracebackType | None = error.__traceback__
     while own is not None and not is_users(Path(own.tb_frame.f_code.co_filename), files):

@@ -1,4 +1,4 @@
-"""Starting from trained weights: what is loaded, what is frozen."""
+"""Load pretrained weights, and freeze parameters."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from dlrun.plain import Values
 
 @dataclass
 class Loaded:
-    """What `load_weights` did, by parameter and buffer name."""
+    """The names of the parameters and buffers that `load_weights` has loaded and has not."""
 
     loaded: list[str] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)  # in the file, but of another shape or not in the model
-    missing: list[str] = field(default_factory=list)  # in the model, but not in the file
+    skipped: list[str] = field(default_factory=list)  # only in the file, or of another shape there
+    missing: list[str] = field(default_factory=list)  # only in the model
 
     def words(self) -> str:
-        """One line for the header."""
+        """A line for the header."""
         parts = [f"{len(self.loaded)} tensors loaded"]
         if self.skipped:
             parts.append(f"{len(self.skipped)} skipped ({some(self.skipped)})")
@@ -31,15 +31,20 @@ class Loaded:
 
 
 def some(names: list[str], count: int = 4) -> str:
-    """The first few names."""
+    """The first few names, as text."""
     return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], without: Collection[str] = (), why: str = "") -> Loaded:
-    """Copy every tensor whose name and shape fit; `module.` prefixes of DataParallel are taken off (trap T51).
+    """Copy every tensor with the same name and shape. `module.` prefixes of DataParallel are removed (trap T51).
 
-    Those of the names `without` stay as they are; `why` says the reason. Raises `ConfigError` when nothing fits, and
-    for a frozen parameter that is not loaded.
+    Args:
+        model: the model to load into.
+        weights: tensors by name.
+        without: names that are not loaded.
+        why: the reason for that, for the report.
+
+    Raises `ConfigError` if no tensor fits, and for a frozen parameter that is not loaded.
     """
     weights = {name.removeprefix("module."): value for name, value in weights.items() if isinstance(value, Tensor)}
     own = model.state_dict()
@@ -63,7 +68,7 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], without: Collecti
 
 
 def refuse_frozen(model: nn.Module, report: Loaded) -> None:
-    """Raise `ConfigError` for frozen parameters that were not loaded: they would stay as they were drawn."""
+    """Raise `ConfigError` for frozen parameters that were not loaded, which would keep their random weights."""
     frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     drawn = [name for name in frozen if name not in report.loaded]
     if drawn:
@@ -73,28 +78,31 @@ def refuse_frozen(model: nn.Module, report: Loaded) -> None:
 
 
 def head_of(model: nn.Module, outputs: int) -> set[str]:
-    """The names of the tensors of the last layers with one row an output: of those called `head`, else the last two."""
+    """The parameters of the last layer that have one row for each output.
+
+    It is the layer called `head`, or else the last two parameters are examined.
+    """
     tensors = dict(model.named_parameters())
     names = [name for name in tensors if "head" in name.split(".")] or list(tensors)[-2:]
     return {name for name in names if tensors[name].shape[:1] == (outputs,)}
 
 
 def weights_of(checkpoint: Values) -> dict[str, Tensor]:
-    """The model's tensors in one of our checkpoints, or in a plain `state_dict` file."""
+    """The model's tensors in a checkpoint of dlrun's, or in a plain `state_dict` file."""
     inner = checkpoint.get("model", checkpoint)
     return inner if isinstance(inner, dict) else checkpoint
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Does a glob match a parameter's name, or the name of a module that holds it?"""
+    """Whether a glob matches the name of a parameter, or of a module that contains it."""
     parts = name.split(".")
     return any(fnmatchcase(".".join(parts[:i]), pattern) for i in range(1, len(parts) + 1))
 
 
 def freeze(model: nn.Module, patterns: list[str]) -> tuple[nn.Module, ...]:
-    """Freeze the parameters that match. Returns the modules that hold frozen parameters only.
+    """Freeze the parameters that match any of these globs. Returns the modules with frozen parameters only.
 
-    Those stay in eval mode: their BatchNorm statistics do not move either (trap T52).
+    Those stay in eval mode, so that their BatchNorm statistics do not change either (trap T52).
     """
     names = [name for name, _ in model.named_parameters()]
     for pattern in patterns:
@@ -107,9 +115,4 @@ def freeze(model: nn.Module, patterns: list[str]) -> tuple[nn.Module, ...]:
             parameter.requires_grad_(False)
     if names and not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError(Problem("freeze", "every parameter is frozen: nothing would learn."))
-    return tuple(module for module in model.modules() if all_frozen(module))
-
-
-def all_frozen(module: nn.Module) -> bool:
-    parameters = list(module.parameters())
-    return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
+    return tuple(module for module in model.modules() if {p.requires_grad for p in module.parameters()} == {False})

@@ -14,7 +14,7 @@ from dlrun.errors import RunError, in_words
 from dlrun.generators import load_rng_state
 from dlrun.plain import say
 from dlrun.run.build import build
-from dlrun.run.capsule import NAME
+from dlrun.run.capsule import CAPSULE
 from dlrun.run.resume import stored_config
 from dlrun.store import checkpoint as files
 from dlrun.store.contents import CRASH_FILE
@@ -31,10 +31,10 @@ def replay_command(run: str) -> int:
 
 def replay(run: RunDir) -> list[str]:
     """Repeat the step in RUN/crash.pt; returns the lines that say what happens. Raises `RunError` without a capsule."""
-    path = run.file(NAME)
+    path = run.file(CAPSULE)
     if not path.exists():
-        raise RunError(f"{run.path} has no {NAME}: no step of it went wrong (or it was not found again).")
-    capsule = files.read(path, fields=CRASH_FILE)
+        raise RunError(f"{run.path} has no {CAPSULE}: no step of it went wrong (or it was not found again).")
+    capsule = files.read_checkpoint(path, fields=CRASH_FILE)
     built = build(stored_config(run))
     state = built.state
     with files.loading(path):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dlrun.assembly.blame import explained
 from dlrun.report.tables import Table, print_table
 
 if TYPE_CHECKING:
@@ -92,7 +93,6 @@ def summary_command(config: Config) -> int:
     Raises `ConfigError` or `DataError`, and `TrainingFailed` for an exception in a user's component.
     """
     from dlrun.assembly.assemble import assemble, taking
-    from dlrun.assembly.blame import explained
 
     assembly = assemble(config)
     model, inputs = assembly.model, assembly.example.inputs

@@ -112,7 +112,7 @@ def differences_between(one: RunDir, other: RunDir) -> list[str]:
         if path.exists() != (other.checkpoints / path.name).exists():
             differences.append(f"{path.name}: only one of the two has it")
         elif path.exists():
-            a, b = files.read(path), files.read(other.checkpoints / path.name)
+            a, b = files.read_checkpoint(path), files.read_checkpoint(other.checkpoints / path.name)
             differences += [f"{path.name}: {line}" for line in differing(a, b) if not about_time(line)]
     if metrics_text(one) != metrics_text(other):
         differences.append("metrics.csv differs")

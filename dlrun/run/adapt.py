@@ -1,4 +1,4 @@
-"""What a checkpoint must be told when the run goes on with other settings, on another machine or on other data."""
+"""Adapt a checkpoint when a run is resumed with other settings, on another machine or with other data."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from dlrun.run.environment import package_version
 from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
 
-DATA = ("task", "input_kind", "input_shape", "other_shapes", "num_outputs", "labels", "vocabulary")
+DATA_KEYS = ("task", "input_kind", "input_shape", "other_shapes", "num_outputs", "labels", "vocabulary")
 
 
 def check_data(values: Values, components: Components) -> None:
-    """Raise `RunError` if the data are of another kind than when the run began."""
+    """Raise `RunError` if the data have another specification than when the run began."""
     before, now = values.get("spec") or {}, components.state.spec.to_dict()
-    for key in DATA:
+    for key in DATA_KEYS:
         if key in before and before[key] != now[key]:
             words = f": {before[key]} then, {now[key]} now" if len(str(before[key])) < 60 else ""
             raise RunError(
@@ -30,7 +30,7 @@ def check_data(values: Values, components: Components) -> None:
 
 
 def differences(run: RunDir, values: Values, components: Components) -> list[str]:
-    """Lines on what can no longer make the result equal to an uninterrupted run's bit for bit."""
+    """Reasons why the result may differ from that of an uninterrupted run, as lines for the screen."""
     before = read_json(run.environment)
     versions = before.get("versions") or {}
     facts = [
@@ -51,11 +51,11 @@ def differences(run: RunDir, values: Values, components: Components) -> list[str
 def adapt(
     run: RunDir, values: Values, own: Config, config: Config, components: Components, choice: str | None = None
 ) -> list[str]:
-    """Change the checkpoint where the configuration was changed in earnest; returns lines that say so.
+    """Change the checkpoint where the configuration has changed. Returns lines for the screen that say what changed.
 
-    Settings of the optimizer come from the new configuration and its moments from the checkpoint; another
-    optimizer has none. A schedule that was changed, or whose rate was, starts anew, for the epochs that are left; for
-    one of a run of another length see lengthen.py.
+    The optimizer's settings are taken from the new configuration, and its moments from the checkpoint, unless another
+    optimizer is chosen. If the optimizer or the schedule has changed, the schedule starts anew, for the remaining
+    epochs. See lengthen.py for a schedule that depends on a changed length.
     """
     lines = []
     groups = [group for group in ("optimizer", "scheduler") if own.section(group) != config.section(group)]
@@ -70,20 +70,16 @@ def adapt(
             values["optimizer"] = fresh
         anew = [] if schedule is None else ["the schedule"]
         anew += ["the optimizer"] if own.optimizer.name != config.optimizer.name else []
-        lines.append(f"from here on with another {' and '.join(groups)}" + starts(anew))
+        starts = f": {' and '.join(anew)} start{'' if len(anew) > 1 else 's'} anew" if anew else ""
+        lines.append(f"from here on with another {' and '.join(groups)}{starts}")
     else:
         lines += lengthen.follow(values, config, components, choice)
     if own.section("loss") != config.section("loss"):
         values["loss"] = {}  # an average over steps of another loss
     before = read_json(run.environment).get("auto") or {}
-    selects = ("checkpoint.monitor", "checkpoint.mode")  # `auto` may have become something else in an older version
+    selects = ("checkpoint.monitor", "checkpoint.mode")  # an older version may have chosen others for `auto`
     if any(before.get(key, components.auto[key]) != components.auto[key] for key in selects):
         values["best"] = None
         values["stopper"] |= {"value": None, "without_improvement": 0}
         lines.append(f"the best epoch is chosen anew from here on, by {components.plan.monitor}")
     return lines
-
-
-def starts(what: list[str]) -> str:
-    """`: the schedule and the optimizer start anew`."""
-    return f": {' and '.join(what)} start{'' if len(what) > 1 else 's'} anew" if what else ""

@@ -1,7 +1,4 @@
-"""From a checked configuration to everything that a run needs, ready for the first step.
-
-Everything that can be known to be wrong is found here, before anything is written.
-"""
+"""Build all components of a run from a configuration, and check them before anything is written."""
 
 from __future__ import annotations
 
@@ -29,12 +26,12 @@ from dlrun.objectives.schedule import Schedule, Span
 from dlrun.plain import Values
 from dlrun.run.context import Components
 from dlrun.run.planning import build_plan
-from dlrun.run.preflight import check
+from dlrun.run.preflight import check_run
 from dlrun.spec import BatchSource
 
 
 def build(config: Config) -> Components:
-    """Data, model, loss, optimizer, schedule and plan, checked.
+    """Build data, model, loss, optimizer, schedule, step and plan, and check them.
 
     Raises `ConfigError` or `DataError`, and `TrainingFailed` for an exception in a user's component.
     """
@@ -44,7 +41,7 @@ def build(config: Config) -> Components:
         assembly = assemble(config)
         batches, notes = build_batches(config, assembly.data, device)
         test = batches.pop("test", None) if "val" in batches else None
-        check(assembly, batches)
+        check_run(assembly, batches)
         state = build_state(assembly, device, len(batches["train"]))
         trainer = config.trainer
         options = StepOptions(batches["train"], trainer.clip_norm, config.device.precision, trainer.accumulate)
@@ -61,7 +58,7 @@ def build(config: Config) -> Components:
 
 
 def untrained(assembly: Assembly) -> list[str]:
-    """A note on a loss with parameters that learn, which no optimizer is given."""
+    """A note on a loss with parameters that require gradients, which are not given to the optimizer."""
     own = [key for key, p in assembly.loss.named_parameters() if p.requires_grad]
     names = ", ".join(own[:3]) + (", ..." if len(own) > 3 else "")
     what = f"loss {assembly.loss_name} has parameters of its own ({names})"
@@ -69,7 +66,7 @@ def untrained(assembly: Assembly) -> list[str]:
 
 
 def build_batches(config: Config, data: Data, device: torch.device) -> tuple[dict[str, BatchSource], list[str]]:
-    """Batches of every part, and notes on how they are read."""
+    """Make the batches of each part. Returns them with notes on how they are read."""
     trainer = config.trainer
     size = data.train.samples if trainer.batch_size == "full" else min(trainer.batch_size, data.train.samples)
     notes: list[str] = []
@@ -92,13 +89,13 @@ def build_batches(config: Config, data: Data, device: torch.device) -> tuple[dic
 
 
 def eval_size(part: Split) -> int:
-    """Samples a batch in evaluation: large, but no more than about four million numbers."""
+    """The batch size for evaluation: at most 1024, and about four million numbers."""
     numbers = sum(math.prod(tensor.shape[1:]) for tensor in part.inputs) or 4096
     return max(1, min(1024, 4_000_000 // max(1, numbers)))
 
 
 def build_state(assembly: Assembly, device: torch.device, steps_per_epoch: int) -> TrainState:
-    """The model and everything that changes while it learns, on the device."""
+    """Move the model to the device, and build what else changes during training."""
     config, model = assembly.config, assembly.model.to(device)
     optimizer = build_optimizer(config, model)
     updates = math.ceil(steps_per_epoch / config.trainer.accumulate)
@@ -117,7 +114,7 @@ def build_state(assembly: Assembly, device: torch.device, steps_per_epoch: int) 
 
 
 def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer, with the rates of the configuration."""
+    """Build the optimizer of a model."""
     make = OPTIMIZERS.get(config.optimizer.name)
     optimizer = make(Trainable(model), **arguments(config, "optimizer"))
     if not isinstance(optimizer, torch.optim.Optimizer):
@@ -127,14 +124,14 @@ def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def schedule_epochs(epochs: int, max_steps: int | None, updates: int) -> int:
-    """The number of epochs that a schedule of the whole run spans; `updates` are the optimizer steps of each."""
+    """The number of epochs that a schedule of the whole run spans; `updates` is the number of steps in each."""
     return epochs if max_steps is None else min(epochs, math.ceil(max_steps / updates))
 
 
 def build_schedule(config: Config, optimizer: torch.optim.Optimizer, updates: int, span: Span) -> Schedule | None:
-    """The learning-rate schedule for a part of the run, or None; `updates` are the optimizer steps of an epoch."""
+    """Build the learning-rate schedule for a span of the run, or None; `updates` is the number of steps in an epoch."""
     make = SCHEDULERS.get(config.scheduler.name)
-    passed = accepted(make, {"epochs": span.epochs, "steps_per_epoch": updates})  # torch's own classes take neither
+    passed = accepted(make, {"epochs": span.epochs, "steps_per_epoch": updates})  # the classes of torch take neither
     made = make(optimizer, **passed, **arguments(config, "scheduler"))
     if made is None:
         return None

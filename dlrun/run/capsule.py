@@ -1,7 +1,7 @@
-"""The crash capsule: the batch, the random state and the weights before a step that went wrong.
+"""The crash capsule: batch, random state and weights before the step that failed, for `dlrun replay`.
 
-A healthy run pays nothing for it. After a failure we go back to the last good state (the newest checkpoint, or the
-beginning), and repeat the plain step, looking at every loss and gradient, until the step that goes wrong.
+It costs nothing while training succeeds. After a failure, training is repeated from the newest checkpoint or from the
+beginning, with the plain step, and losses and gradients are checked until a step fails.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from dlrun.run.screen import words_for
 from dlrun.store import checkpoint as files
 from dlrun.store.failure import Failure
 
-NAME = "crash.pt"
-REPEATABLE = ("diverged", "component", "bug")  # the failures that a step makes, and makes again
-LIMIT = 20_000  # steps that are repeated at most
+CAPSULE = "crash.pt"
+REPEATABLE = ("diverged", "component", "bug")  # the kinds of failure that happen again when a step is repeated
+LIMIT = 20_000  # the largest number of steps that are repeated
 
 
-class Found(Exception):
-    """The step that goes wrong."""
+class SearchEnded(Exception):
+    """Raised by `WatchedStep` with the capsule of the step that failed, or with the reason why there is none."""
 
     def __init__(self, capsule: Values) -> None:
         self.capsule = capsule
@@ -40,27 +40,26 @@ class Found(Exception):
 
 
 class WatchedStep(PlainStep):
-    """The plain step, looking at loss and gradients before the weights change."""
+    """The plain step, with checks of loss and gradients before the weights are updated."""
 
     name = "watched"
-
-    steps = 0  # done
+    steps = 0
 
     def __call__(self, state: TrainState, batch: Batch, scale: float = 1.0, update: bool = True) -> StepResult:
-        """One batch; raises `Found` with the capsule when it goes wrong."""
+        """Train on one batch. Raises `SearchEnded` with the capsule if the step fails."""
         self.steps += 1
         before = {name: value.detach().clone() for name, value in state.model.state_dict().items()}
         random = rng_state(state.device)
         if self.steps > LIMIT:
-            raise Found({"reason": f"not found within {LIMIT} steps"})
+            raise SearchEnded({"reason": f"not found within {LIMIT} steps"})
         try:
             if needs_closure(state.optimizer):
                 state.optimizer.zero_grad(set_to_none=True)
             loss, output = super().__call__(state, batch, scale, update=False)
-            reason = wrong(state, loss)
+            reason = what_is_not_finite(state, loss)
         except DlrunError:
             raise
-        except Exception as error:  # the user's component raised: that is what we look for
+        except Exception as error:  # an exception in a user's component is what is searched for
             reason = f"{type(error).__name__}: {error}"
         if not reason and update:
             self.update(state)
@@ -68,15 +67,15 @@ class WatchedStep(PlainStep):
         if reason:
             tensors = {"inputs": list(batch.inputs), "target": batch.target}
             facts = {"reason": reason, "step": state.step + 1, "epoch": state.epoch + 1}
-            raise Found(facts | tensors | {"model": before, "rng": random, "scale": scale})
+            raise SearchEnded(facts | tensors | {"model": before, "rng": random, "scale": scale})
         return loss, output
 
 
-def wrong(state: TrainState, loss: Tensor) -> str:
-    """What is not finite after a backward pass, or an empty string."""
+def what_is_not_finite(state: TrainState, loss: Tensor) -> str:
+    """Which loss or gradient is not finite after a backward pass, or an empty string."""
     if not bool(torch.isfinite(loss)):
         return f"the loss is {float(loss)}"
-    if state.scaler is not None:  # overflowing gradients are its daily work
+    if state.scaler is not None:  # GradScaler skips steps whose gradients overflow
         return ""
     for name, parameter in state.model.named_parameters():
         if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
@@ -85,9 +84,9 @@ def wrong(state: TrainState, loss: Tensor) -> str:
 
 
 def keep_step(context: RunContext, failure: Failure, load_initial: LoadInitial) -> None:
-    """Find the step that went wrong, and save what it needs as RUN/crash.pt.
+    """Find the step that failed, and save its capsule as RUN/crash.pt.
 
-    Not for failures that no step has made, and not where it would fail in the same way as the search.
+    Nothing is done for failures outside of training, and for those that repeating the steps cannot reproduce.
     """
     if context.stage != "training" or failure.kind not in REPEATABLE or context.signals.stop():
         return
@@ -99,20 +98,17 @@ def keep_step(context: RunContext, failure: Failure, load_initial: LoadInitial) 
 
 
 def capture(context: RunContext, load_initial: LoadInitial) -> Path | None:
-    """Save the step as RUN/crash.pt; returns its path.
-
-    None if it did not happen again, or a signal ended the search.
-    """
+    """Save the capsule and return its path. None if the step did not fail again, or a signal ended the search."""
     components = None
     try:
         components = build(context.config)
         search(context, components, load_initial)
-    except Found as found:
-        if "model" in found.capsule:
-            path = context.run.file(NAME)
-            files.write(path, found.capsule)
+    except SearchEnded as ended:
+        if "model" in ended.capsule:
+            path = context.run.file(CAPSULE)
+            files.write_checkpoint(path, ended.capsule)
             return path
-    except (Exception, SystemExit):  # whatever it is, the failure that we look for has been told
+    except (Exception, SystemExit):  # the failure itself has been reported already
         return None
     finally:
         if components is not None:
@@ -121,12 +117,12 @@ def capture(context: RunContext, load_initial: LoadInitial) -> Path | None:
 
 
 def search(context: RunContext, components: Components, load_initial: LoadInitial) -> None:
-    """Repeat the run from its last good state. Raises `Found`."""
+    """Repeat the run from its newest checkpoint or from the beginning. Raises `SearchEnded`."""
     state, config = components.state, context.config
     try:
-        values, _, _ = files.newest(context.run, str(state.device))
+        values, _, _ = files.newest_checkpoint(context.run, str(state.device))
         state.load_state_dict(values)
-    except RunError:  # no checkpoint yet: from the beginning
+    except RunError:  # there is no checkpoint yet
         if config.init_from is not None:
             load_initial(context, state.model)
     step = WatchedStep(

@@ -1,4 +1,4 @@
-"""The end of a run: the test result of the selected weights, the summary, the figures, the closing table."""
+"""Close a run: evaluate the selected weights, write summary.json and the figures, print the closing table."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from dlrun.run.screen import shorter
 from dlrun.spec import BatchSource
 from dlrun.store.files import write_atomic, write_json
 
-CONSTANT = 1e-4  # outputs whose standard deviation over the samples is smaller are called constant
-LOOKED_AT = 10_000_000  # numbers in the samples that are looked at one by one: all of MNIST's test part
+CONSTANT = 1e-4  # outputs with a smaller standard deviation over the samples are called constant
+MOST_NUMBERS = 10_000_000  # of the samples that are kept for figures: enough for the test part of MNIST
 
-Looked = tuple[tuple[Tensor, ...], Tensor, Tensor]  # inputs, outputs and targets of some samples
+Samples = tuple[tuple[Tensor, ...], Tensor, Tensor]  # inputs, outputs and targets of some samples
 
 
 def close_run(context: RunContext) -> Values | None:
-    """Evaluate the selected weights, write summary.json and the figures, print the table.
+    """Evaluate the selected weights, write summary.json and the figures, and print the closing table.
 
-    Returns the summary; None if a stop was asked for before the evaluation was done. Raises `TrainingFailed` where
-    there are no selected weights.
+    Returns the summary, or None if a stop was requested before the evaluation was done. Raises `TrainingFailed` if no
+    weights could be selected.
     """
     check_selection(context)
-    part, batches = judged(context)
+    part, batches = evaluated_part(context)
     last = {name: value.clone() for name, value in context.state.model.state_dict().items()}
     if context.state.best_weights is not None:
         context.state.model.load_state_dict(context.state.best_weights)
@@ -49,19 +49,18 @@ def close_run(context: RunContext) -> Values | None:
     if result is None:
         context.state.model.load_state_dict(last)
         return None
-    looked = look(context.state, batches)
+    samples = first_samples(context.state, batches)
     summary = summarize(context, part, result, evaluating)
-    remarks = find_remarks(context, summary, looked)
-    summary["remarks"] = remarks
+    summary["remarks"] = find_remarks(context, summary, part, samples[1])
     write_json(context.run.summary, summary)
-    draw(context, part, result, looked)
+    draw(context, result, samples)
     context.state.model.load_state_dict(last)
     print_closing(context, summary)
     return summary
 
 
 def check_selection(context: RunContext) -> None:
-    """Raise `TrainingFailed` if the monitored metric was NaN whenever it was evaluated."""
+    """Raise `TrainingFailed` if the monitored metric was NaN in every evaluation."""
     monitor = context.plan.monitor
     values = [row[monitor] for row in context.state.history.rows if monitor in row]
     if values and all(map(math.isnan, values)):
@@ -69,8 +68,8 @@ def check_selection(context: RunContext) -> None:
         raise TrainingFailed(f"{what} Look for numbers that are not finite in that part's data.", "diverged")
 
 
-def judged(context: RunContext) -> tuple[str, BatchSource]:
-    """The part that the result is told of: test, else validation, else train."""
+def evaluated_part(context: RunContext) -> tuple[str, BatchSource]:
+    """The part on which the result is measured: test, else validation, else train."""
     batches = context.batches
     if context.components.test is not None:
         return "test", context.components.test
@@ -79,7 +78,7 @@ def judged(context: RunContext) -> tuple[str, BatchSource]:
 
 
 def summarize(context: RunContext, part: str, result: Evaluation, evaluating: float) -> Values:
-    """The nested values of summary.json; `evaluating` are the seconds that `result` took."""
+    """The values of summary.json; `evaluating` is the time in seconds that `result` took."""
     state, plan, components = context.state, context.plan, context.components
     best = None if state.best is None else dict(state.best.row)
     rows = state.history.rows
@@ -113,34 +112,37 @@ def summarize(context: RunContext, part: str, result: Evaluation, evaluating: fl
     return summary
 
 
-def look(state: TrainState, batches: BatchSource) -> Looked:
-    """Inputs, outputs and targets of the first samples, on the CPU; of text one batch, and no inputs: nothing draws
-    them, and batches are trimmed to their own lengths.
+def first_samples(state: TrainState, batches: BatchSource) -> Samples:
+    """Inputs, outputs and targets of the first samples, on the CPU.
+
+    Of text, one batch is enough, and its inputs are left out: no figure shows them.
     """
     text = state.spec.input_kind == "text"
     inputs: list[tuple[Tensor, ...]] = []
     outputs, targets, seen = [], [], 0
     with eval_mode(state.model), torch.inference_mode():
         for batch in batches.epoch(0):
-            outputs.append(state.model(*batch.inputs).detach().float().cpu())  # it may be a parameter's view
+            outputs.append(state.model(*batch.inputs).detach().float().cpu())  # may be a view of a parameter
             inputs.append(tuple(x.cpu() for x in batch.inputs))
             targets.append(batch.target.cpu())
             seen += sum(x.numel() for x in batch.inputs)
-            if text or seen >= LOOKED_AT:
+            if text or seen >= MOST_NUMBERS:
                 break
     shown = () if text else tuple(torch.cat(x) for x in zip(*inputs, strict=True))
     return shown, torch.cat(outputs), torch.cat(targets)
 
 
-def find_remarks(context: RunContext, summary: Values, looked: Looked) -> list[str]:
-    """What a careful reader would want to be told: constant outputs, nothing gained over the baseline, leaks."""
-    outputs = looked[1]
+def find_remarks(context: RunContext, summary: Values, evaluated: str, outputs: Tensor) -> list[str]:
+    """Remarks on constant outputs, on a result that is no better than the baseline, and on leaks in the data.
+
+    `outputs` are those of some samples of the part that was evaluated.
+    """
     remarks = []
-    used, rows = summary["counts"][f"{judged(context)[0]}_used"], summary["counts"][judged(context)[0]]
+    used, rows = summary["counts"][f"{evaluated}_used"], summary["counts"][evaluated]
     if context.config.trainer.max_batches is not None and used < rows:
-        words = f"{some_of(used, rows)} {judged(context)[0]} rows"
+        words = f"{some_of(used, rows)} {evaluated} rows"
         remarks.append(f"the result is measured on {words} (trainer.max_batches={context.config.trainer.max_batches})")
-    if judged(context)[0] == "train":
+    if evaluated == "train":
         remarks.append("measured on the rows that were trained on: nothing here concerns new data")
     if len(outputs) > 1 and float(outputs.flatten(1).std(0).max()) < CONSTANT:
         remarks.append("the outputs are constant: the model gives the same answer to every sample")
@@ -154,22 +156,15 @@ def find_remarks(context: RunContext, summary: Values, looked: Looked) -> list[s
     return [*remarks, *context.components.data.remarks]
 
 
-def draw(context: RunContext, part: str, result: Evaluation, looked: Looked) -> None:
-    """curves.png, and what the task has: confusion matrix, fit, worst mistakes, reconstructions."""
-    state, run = context.state, context.run
+def draw(context: RunContext, result: Evaluation, samples: Samples) -> None:
+    """Draw curves.png and the figures of the task: confusion matrix, fit, worst mistakes or reconstructions."""
+    state, run, spec = context.state, context.run, context.state.spec
     draw_curves(run.path)
     matrix = state.metric.confusion(result.counts)
     if matrix is not None:
-        labels = list(state.spec.labels) or [str(i) for i in range(len(matrix))]
+        labels = list(spec.labels) or [str(i) for i in range(len(matrix))]
         write_confusion(run.path, matrix, labels)
-    inputs, outputs, targets = looked
-    draw_samples(context, inputs, outputs, targets)
-
-
-def draw_samples(context: RunContext, inputs: tuple[Tensor, ...], outputs: Tensor, targets: Tensor) -> None:
-    """The figure that shows single samples, where the task has one."""
-    state, run = context.state, context.run
-    spec = state.spec
+    inputs, outputs, targets = samples
     if spec.task == "reconstruction":
         draw_reconstructions(run.path, inputs[0].numpy(), outputs.reshape(inputs[0].shape).numpy())
     elif spec.task == "classification" and spec.input_kind == "image" and outputs.shape[1] > 1:
@@ -182,7 +177,7 @@ def draw_samples(context: RunContext, inputs: tuple[Tensor, ...], outputs: Tenso
 
 
 def is_line(context: RunContext, outputs: Tensor) -> bool:
-    """One number in, one number out, and the points are in memory."""
+    """Whether the data have one feature and one output, and are in memory."""
     train = context.components.data.train
     if train.dataset is not None or len(train.inputs) != 1 or len(train.target) != len(train.inputs[0]):
         return False
@@ -191,7 +186,7 @@ def is_line(context: RunContext, outputs: Tensor) -> bool:
 
 
 def draw_line(context: RunContext) -> None:
-    """fit.csv and fit.png of data with one feature and one output: the points, and the fitted curve."""
+    """Write fit.csv and fit.png: the points of data with one feature, and the fitted curve."""
     state, part = context.state, context.components.data.train
     points = torch.sort(part.inputs[0].flatten().float())
     span = float(points.values[-1] - points.values[0]) or 1.0
@@ -214,7 +209,7 @@ def draw_line(context: RunContext) -> None:
 
 
 def print_closing(context: RunContext, summary: Values) -> None:
-    """Best and last metrics, the test result, the baseline beside them, time, where things are."""
+    """Print the closing table, the remarks and the directory of the run."""
     screen = context.screen
     screen.line()
     table = closing_table(summary, context.run.path)

@@ -1,7 +1,7 @@
-"""What the parts of a run share while it lives: its directory, its components, the screen and the signals.
+"""`RunContext`: what the parts of a run share, such as its directory, its components, the screen and the signals.
 
-The parts (recorder, saver, doctor, opening, closing, failure, capsule) take a `RunContext` and know nothing of each
-other through it; this file imports none of them.
+The parts (recorder, saver, doctor, opening, closing, failure, capsule) take a `RunContext`. This module imports none of
+them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dlrun.store.rundir import RunDir
 
 @dataclass
 class Components:
-    """Everything that is made of a configuration, ready for the first step."""
+    """Everything that is built from a configuration, ready for the first step."""
 
     config: Config
     data: Data
@@ -35,16 +35,16 @@ class Components:
     batches: dict[str, BatchSource]  # train, and the parts that are evaluated each time
     test: BatchSource | None = None  # the test part, where it is evaluated once, at the end
     engine: list[str] = field(default_factory=list)  # words for the header
-    auto: Values = field(default_factory=dict)  # what `auto` became
+    auto: Values = field(default_factory=dict)  # the values chosen for `auto`
     notes: list[str] = field(default_factory=list)
 
     def rows_used(self) -> dict[str, int]:
-        """The rows of each part in one epoch or evaluation: fewer than it has under `trainer.max_batches`."""
+        """The number of rows of each part that an epoch or an evaluation uses, which `trainer.max_batches` limits."""
         sources = self.batches if self.test is None else {**self.batches, "test": self.test}
         return {name: sources[name].samples if name in sources else 0 for name in self.data.parts()}
 
     def close(self) -> None:
-        """Stop the processes that read data."""
+        """Stop DataLoader workers."""
         for source in [*self.batches.values(), self.test]:
             if source is not None:
                 source.close()
@@ -52,20 +52,20 @@ class Components:
 
 @dataclass
 class RunContext:
-    """A run while it lives."""
+    """A run that is in progress."""
 
     run: RunDir
     components: Components
     screen: Screen = field(default_factory=lambda: Screen(silent=True, terminal=False))
     signals: Signals = field(default_factory=Signals)
-    overrides: Sequence[str] = ()  # the words that made the configuration
+    overrides: Sequence[str] = ()  # of the configuration
     argv: Sequence[str] = ()  # the whole command
-    resumed: bool = False  # from a checkpoint
-    stage: Literal["beginning", "training", "closing"] = "beginning"  # training: its first step may have been taken
-    pruned: bool = False  # was it ended by whoever looks at its epochs?
-    seconds_before: float = 0.0  # of wall time that earlier sessions of this run took
+    resumed: bool = False  # whether the run starts from its own checkpoint
+    stage: Literal["beginning", "training", "closing"] = "beginning"
+    pruned: bool = False  # whether `on_epoch` has ended the run
+    seconds_before: float = 0.0  # wall time of earlier sessions of this run
     started: float = field(default_factory=time.monotonic)
-    plan: Plan = field(init=False)  # the components' plan, which asks the signals whether to stop
+    plan: Plan = field(init=False)  # the plan of the components, which stops at a signal
 
     def __post_init__(self) -> None:
         self.plan = self.components.plan.with_stop(self.signals.stop)
@@ -80,20 +80,20 @@ class RunContext:
 
     @property
     def batches(self) -> dict[str, BatchSource]:
-        """The batches of `train`, and of the parts that are evaluated each time."""
+        """The batches of `train` and of the parts that are evaluated regularly."""
         return self.components.batches
 
     @property
     def name(self) -> str:
-        """What the run is called: `run.name`, or its directory's name."""
+        """The name of the run: `run.name`, or that of its directory."""
         return str(self.config.run.name or self.run.path.resolve().name)
 
     def seconds(self) -> float:
-        """The wall time that this run has taken so far, earlier sessions included."""
+        """The wall time of the run so far, earlier sessions included."""
         return self.seconds_before + time.monotonic() - self.started
 
     def batches_to_do(self) -> int:
-        """The number of training batches of the whole run, from its beginning."""
+        """The number of training batches of the whole run."""
         batches, plan = len(self.batches["train"]), self.plan
         total = batches * plan.epochs
         if plan.max_steps is None:
@@ -106,10 +106,10 @@ class RunContext:
         return self.state.epoch * len(self.batches["train"]) + self.state.cursor
 
     def close(self) -> None:
-        """Close the log, stop the processes that read data, and release the directory."""
+        """Close the log, stop DataLoader workers, and release the directory."""
         self.screen.close()
         self.components.close()
         self.run.unlock()
 
 
-LoadInitial = Callable[[RunContext, nn.Module], str]  # loads what `init_from` names; returns a line for the header
+LoadInitial = Callable[[RunContext, nn.Module], str]  # loads the weights of `init_from`; returns a header line

@@ -1,4 +1,4 @@
-"""The throughput doctor: after the first epoch, a line on where the time goes, if something is wasted."""
+"""The throughput doctor: advice after the first epoch on how to train faster."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from dlrun.engine.loop import EpochRecord
 from dlrun.report.tables import format_seconds
 from dlrun.run.context import RunContext
 
-LONG = 300.0  # seconds of training that repay compiling the step several times over
-WASTE = 0.4  # share of the training time spent waiting for batches that is worth a word
-IDLE = 30  # percent: a GPU that is busy for less wants more work at a time
-LITTLE = 1.0  # seconds of an epoch below which nothing is worth a word
+LONG = 300.0  # seconds of training that repay the time of compiling several times
+WASTE = 0.4  # share of the training time spent on waiting for batches above which advice is given
+IDLE = 30  # utilization of a GPU in percent below which advice is given
+LITTLE = 1.0  # seconds of an epoch below which no advice is given
 
 
 class Doctor:
-    """`after(record)` after each epoch: the lines to print, of which there are seldom any."""
+    """Gives advice on throughput: `after(record)` returns the lines to print after an epoch, mostly none."""
 
     def __init__(self, context: RunContext) -> None:
         self.context = context
@@ -30,7 +30,7 @@ class Doctor:
         self.asked: subprocess.Popen[str] | None = None
 
     def after(self, record: EpochRecord) -> list[str]:
-        """After the first epoch what the engine could not do, and the largest waste; an idle GPU a little later."""
+        """Advice after the first epoch. That on an idle GPU follows as soon as nvidia-smi has answered."""
         if self.first:
             self.first = False
             said = advice(record, self.context)
@@ -46,7 +46,7 @@ class Doctor:
 
 
 def advice(record: EpochRecord, context: RunContext) -> list[str]:
-    """What an epoch says of itself."""
+    """Advice from the times of an epoch."""
     refused = getattr(context.plan.step, "refused", "")
     lines = [f"the step is not recorded as a CUDA graph ({refused}): it runs eagerly"] if refused else []
     train, wait, evaluation = (record.seconds[key] for key in ("train", "wait", "eval"))
@@ -63,7 +63,7 @@ def advice(record: EpochRecord, context: RunContext) -> list[str]:
 
 
 def faster_loading(context: RunContext) -> str:
-    """What would make batches come sooner: only keys that this data set has, and that change anything for it."""
+    """The settings that speed up reading this data set."""
     if context.components.engine[0] == "resident":
         return ": try a larger trainer.batch_size"
     known = context.config.section("dataset")
@@ -74,14 +74,14 @@ def faster_loading(context: RunContext) -> str:
 
 
 def evaluations_left(record: EpochRecord, context: RunContext) -> int:
-    """One each `eval_every` epochs, and one after the last."""
+    """The number of evaluations that remain: one every `eval_every` epochs, and one after the last."""
     every, done = context.plan.eval_every, int(record.row["epoch"])
     last = done + math.ceil(epochs_left(record, context))
     return last // every - done // every + (last % every != 0)
 
 
 def epochs_left(record: EpochRecord, context: RunContext) -> float:
-    """As many as the plan still has, by epochs or by steps."""
+    """The number of epochs that remain, limited by epochs or by steps."""
     plan, batches = context.plan, len(context.batches["train"])
     left = float(plan.epochs - record.row["epoch"])
     if plan.max_steps is not None:
@@ -90,15 +90,17 @@ def epochs_left(record: EpochRecord, context: RunContext) -> float:
 
 
 def compiling_pays(seconds_left: float, context: RunContext) -> list[str]:
-    """A word on device.compile where the run is long enough to repay the time that compiling takes."""
+    """Advice on device.compile if the remaining training is long enough to repay the time of compiling."""
     if context.config.device.compile or seconds_left < LONG or not compiling_helps(context):
         return []
     return [f"about {format_seconds(seconds_left)} of training are left: device.compile=true may shorten such a run"]
 
 
 def compiling_helps(context: RunContext) -> bool:
-    """Not for packed text, LBFGS and scaled gradients, which are not compiled; nor for convolutions, which are
-    slower so (docs/benchmarks.md), and for a CUDA graph, which compiling would replace.
+    """Whether compiling the step is possible and likely to be faster.
+
+    Packed text, LBFGS and scaled gradients are not compiled. Convolutions are slower when compiled
+    (docs/benchmarks.md), and a CUDA graph is as fast.
     """
     state, engine = context.state, context.components.engine
     if state.spec.input_kind == "text" or context.config.device.precision == "fp16":
@@ -111,13 +113,13 @@ def compiling_helps(context: RunContext) -> bool:
 
 
 def has_compiler() -> bool:
-    """Is there a C++ compiler, as compiling for the CPU wants?"""
+    """Whether there is a C++ compiler, which compiling for the CPU needs."""
     names = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++", "c++"]
     return any(shutil.which(name) for name in names)
 
 
 def ask_gpu(device: torch.device) -> subprocess.Popen[str] | None:
-    """Ask nvidia-smi in what share of the last second or so this GPU computed, while training goes on."""
+    """Start nvidia-smi to query the utilization of this GPU, while training continues."""
     command = shutil.which("nvidia-smi")
     if device.type != "cuda" or command is None:
         return None
@@ -128,7 +130,7 @@ def ask_gpu(device: torch.device) -> subprocess.Popen[str] | None:
 
 
 def answer(asked: subprocess.Popen[str]) -> int | None:
-    """The percentage that it said; None if it did not."""
+    """The utilization in percent that nvidia-smi has printed, or None."""
     said, _ = asked.communicate()
     with suppress(ValueError):
         return int(said)
@@ -136,6 +138,6 @@ def answer(asked: subprocess.Popen[str]) -> int | None:
 
 
 def gpu_id(device: torch.device) -> str:
-    """The GPU's own name, since CUDA_VISIBLE_DEVICES counts otherwise than nvidia-smi; else its number."""
+    """The GPU's UUID, since nvidia-smi does not number GPUs as CUDA_VISIBLE_DEVICES does; else its number."""
     uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
     return f"GPU-{uuid}" if uuid else str(device.index or 0)

@@ -1,4 +1,4 @@
-"""What else decided a run: versions, code, machine. Written to environment.json, never read back by training."""
+"""Versions, git state and machine of a run, for environment.json."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from dlrun.plain import Values
 PACKAGES = ("dlrun", "torch", "torchvision", "hydra-core", "omegaconf", "numpy", "scikit-learn", "pandas")
 
 
-def describe(argv: Sequence[str]) -> Values:
-    """Versions, git commit, host facts and the command, as plain values."""
+def environment_facts(argv: Sequence[str]) -> Values:
+    """Versions, git commit, host and command, as plain values."""
     return {
         "argv": list(argv),
         "python": platform.python_version(),
@@ -34,7 +34,7 @@ def describe(argv: Sequence[str]) -> Values:
 
 
 def package_version(name: str) -> str | None:
-    """The installed version, or None."""
+    """The installed version of a package, or None."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -42,7 +42,7 @@ def package_version(name: str) -> str | None:
 
 
 def git_state() -> Values | None:
-    """The commit of the folder that the command ran in, and whether the tree is dirty (None outside git)."""
+    """Commit and branch of the working folder, and whether it has changes; None outside of a git repository."""
     try:
         words = ["git", "-c", "core.fsmonitor=false", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
         answer = subprocess.run(words, capture_output=True, text=True, timeout=5, check=True).stdout
@@ -55,5 +55,5 @@ def git_state() -> Values | None:
 
 
 def memory_bytes() -> int:
-    """The machine's memory."""
+    """The size of the machine's memory."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,11 +1,11 @@
-"""How a run fails: what the user reads, and what status.json keeps."""
+"""Find out why a run failed, tell the user, and store it in status.json."""
 
 from __future__ import annotations
 
 import traceback
 from dataclasses import replace
 
-from dlrun.assembly.blame import as_ours, own_traceback
+from dlrun.assembly.blame import as_dlrun_error, own_traceback
 from dlrun.errors import Diverged, DlrunError, TrainingFailed, cannot_write, in_words, of_the_system
 from dlrun.run.context import RunContext
 from dlrun.store.claim import is_at_fault
@@ -14,10 +14,10 @@ from dlrun.store.files import now
 
 
 def failed(context: RunContext, error: Exception | SystemExit) -> Failure:
-    """Note the failure in the run directory, and say it.
+    """Store the failure in the run directory, and print it.
 
-    With the exit code 1 or 2 (a bug of ours, the user's input) only train.log has it: the error is to be raised
-    again, and the command line shows it.
+    With exit code 1 or 2 (a bug of dlrun's, an error of the user's input) it is written to train.log only: the caller
+    raises the error again, and the command line prints it.
     """
     context.signals.hold()
     screen = context.screen
@@ -36,30 +36,33 @@ def failed(context: RunContext, error: Exception | SystemExit) -> Failure:
 
 
 def leave_behind(context: RunContext, failure: Failure) -> str:
-    """The replaced run again, or nothing if nothing was trained, or a status that says why. Returns words on it."""
+    """Restore a replaced run, or remove one that never trained, or store the failure in status.json.
+
+    Returns a sentence to add to the message, or an empty string.
+    """
     run = context.run
     trained = context.stage != "beginning" or context.resumed or run.file("init").exists()
     try:
         if run.put_back():
-            context.stage = "beginning"  # there is nothing of it left to look for the step in
+            context.stage = "beginning"  # so that the failed step is not searched for in the restored run
             return " (The run that it was to replace is back.)"
         if failure.kind == "input" and not trained and run.begins:
             run.abandon()
             return ""
         run.write_status(state="failed", ended=now(), seconds=context.seconds(), **failure.to_values())
-    except OSError as disk:  # a full disk must not hide what happened
+    except OSError as disk:  # a full disk must not hide the failure
         return f" (status.json could not be written: {disk.strerror or disk})"
     return ""
 
 
 def failure_of(context: RunContext, error: BaseException) -> Failure:
-    """Why the run failed."""
+    """The failure that an exception means."""
     if isinstance(error, OSError) and of_the_system(error) is None and is_at_fault(context.run.path, error):
         last = context.run.last
         kept = f" The last checkpoint is whole: {last}." if last.exists() else ""
         known: DlrunError | None = TrainingFailed(f"{cannot_write(context.run.path, error)}{kept}", "disk_full")
     else:
-        known = as_ours(error, context.config)
+        known = as_dlrun_error(error, context.config)
     message = str(known)
     if isinstance(known, Diverged):
         clip = "" if context.config.trainer.clip_norm is not None else " trainer.clip_norm=1,"

@@ -1,4 +1,4 @@
-"""Trained weights to start from: a run, a checkpoint file, or an experiment that is trained first if need be."""
+"""`init_from`: start from the weights of a run, of a checkpoint file, or of an experiment."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
 
 PREFIX = "experiment:"
-ALL = "all:"  # before the rest: the head is loaded as well where it was trained for other classes
-INIT = "init"  # the run, in the directory of the one that starts from it
-SHARED = ("trainer", "trainer.max_batches", "device", "device.precision", "seed")  # and whatever changes speed alone
+ALL = "all:"  # prefix that loads the head, too, where it was trained for other classes
+INIT = "init"  # the directory of the experiment's run, in that of the run that starts from it
+SHARED_KEYS = ("trainer", "trainer.max_batches", "device", "device.precision", "seed")  # and all that affect speed only
 
 
 def check_initial(config: Config, state: TrainState) -> None:
-    """Load the run or checkpoint that `init_from` names: one that cannot be loaded is refused before a run begins."""
+    """Raise an error before a run begins if the run or checkpoint of `init_from` cannot be loaded."""
     word = (config.init_from or PREFIX).removeprefix(ALL)
     if not word.startswith(PREFIX):
-        load(config, file_of(word), state.model, state.spec)
+        load_file(config, file_of(word), state.model, state.spec)
 
 
 def load_initial(context: RunContext, model: nn.Module, *, train: Train) -> str:
-    """Load what `init_from` names into the model; returns a line that says what was loaded, skipped and missing.
+    """Load the weights of `init_from` into the model. Returns a line on what was loaded, skipped and missing.
 
-    An experiment may have to be trained first, by `train`, in the run's own directory.
+    If no run of an experiment is found, `train` trains it in the directory of the run.
     """
     word = context.config.init_from.removeprefix(ALL)
     path = trained(context, word.removeprefix(PREFIX), train) if word.startswith(PREFIX) else file_of(word)
-    return load(context.config, path, model, context.state.spec)
+    return load_file(context.config, path, model, context.state.spec)
 
 
-def load(config: Config, path: Path, model: nn.Module, spec: DataSpec) -> str:
-    """Load one file into the model; the line for the header.
+def load_file(config: Config, path: Path, model: nn.Module, spec: DataSpec) -> str:
+    """Load a file into the model. Returns the line for the header.
 
-    A head for as many, but other classes is left out, unless it is asked for with `init_from=all:...`.
+    The head is left out if it was trained for the same number of other classes, unless `init_from=all:...` is given.
     """
-    checkpoint = files.read_unchecked(path)
+    checkpoint = files.read_tensors(path)
     before = (checkpoint.get("spec") or {}).get("labels") or ()
     other = len(before) == len(spec.labels) and list(before) != list(spec.labels)
     head = head_of(model, spec.num_outputs) if other and not config.init_from.startswith(ALL) else ()
@@ -66,13 +66,13 @@ def load(config: Config, path: Path, model: nn.Module, spec: DataSpec) -> str:
 
 
 def file_of(word: str) -> Path:
-    """The checkpoint that a path or a run's name stands for. Raises `RunError`."""
+    """The checkpoint at a path, or of a run by its name. Raises `RunError`."""
     path = user_path(word)
     return path if os.path.isfile(path) else weights_file(find_run(word))
 
 
 def weights_file(run: RunDir) -> Path:
-    """best.pt of a run, or its last.pt."""
+    """The path of best.pt of a run, or else of last.pt. Raises `RunError` if there is neither."""
     for path in (run.best, run.last):
         if path.exists():
             return path
@@ -80,44 +80,41 @@ def weights_file(run: RunDir) -> Path:
 
 
 def shared_words(words: Sequence[str], config: Config, other: Config) -> list[str]:
-    """The words of a run's command that also hold for the run that it starts from, if that has their keys.
+    """The overrides of a run that also apply to the run that it starts from, if that one has these keys.
 
-    The words of a resumed run come from a file: values are taken from the configuration, so that nothing is resolved
-    on the word of others.
+    Values are taken from the configuration: overrides of a resumed run come from a file, and interpolations in them
+    must not be resolved.
     """
     schema = current_schema()
     shared = []
     for word in words:
         key = key_of(word)
-        if key in SHARED or schema.effect(key, config).name == "speed":
+        if key in SHARED_KEYS or schema.effect(key, config).name == "speed":
             value = as_text(thaw(config.get(key))).replace("${", "\\${")
             shared += [word] if key in GROUPS and "${" not in word else []
             shared += [f"{key}={value}"] if key in other.flat() else []
     return shared
 
 
-def is_finished(run: RunDir) -> bool:
-    return bool(run.read_status().get("state") == "finished")
-
-
 def of_identity(runs: Sequence[RunDir], identity: str) -> RunDir | None:
-    """The first of these runs with that identity: as it is stored or, for runs of an older dlrun, computed anew."""
+    """The first of these runs with this identity, which is computed from config.yaml for runs of older versions."""
     for run in runs:
         if read_json(run.environment).get("identity") == identity:
             return run
     for run in runs:
-        with suppress(ConfigError):  # of a plug-in that is not loaded, say
+        with suppress(ConfigError):  # a plug-in is not loaded, for instance
             if Config.from_yaml(run.config).identity == identity:
                 return run
     return None
 
 
 def trained(context: RunContext, experiment: str, train: Train) -> Path:
-    """The weights of a finished run of that experiment: one that is there, or one trained now in RUN/init."""
+    """The weights of a finished run of an experiment, which is trained in RUN/init if there is none yet."""
     word = f"experiment={experiment}"
     config = compose([word, *shared_words(context.overrides, context.config, compose([word]))])
     there = list(find_runs(OUTPUTS))
-    finished = [run for path in [*there, *(run / INIT for run in there)] if is_finished(run := RunDir(path))]
+    runs = [RunDir(path) for path in (*there, *(run / INIT for run in there))]
+    finished = [run for run in runs if run.read_status().get("state") == "finished"]
     if found := of_identity(finished, config.identity):
         return weights_file(found)
     place = context.run.path / INIT

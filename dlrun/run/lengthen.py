@@ -1,5 +1,7 @@
-"""The learning-rate schedule of a run that goes on: made for the part of the run that it was made for, or, where the
-run was given another length, as the user chooses.
+"""Restore the learning-rate schedule of a resumed run, also where the run has another length now.
+
+A schedule is made for a `Span` of the run. If the length has changed and the schedule depends on it, `--schedule` says
+how it continues.
 """
 
 from __future__ import annotations
@@ -16,15 +18,15 @@ from dlrun.plain import Values
 from dlrun.run.build import build_optimizer, build_schedule, schedule_epochs
 from dlrun.run.context import Components
 
-CHANGED = ("lr", "momentum", "betas")  # of a group's settings, what a schedule changes; it adds others
-NOTHING = 1e-9  # a share of the first rate: less trains nothing
+CHANGED = ("lr", "momentum", "betas")  # settings of a parameter group that a schedule changes
+SMALLEST_SHARE = 1e-9  # of the first learning rate; a smaller rate trains nothing
 
 
 def follow(values: Values, config: Config, components: Components, choice: str | None) -> list[str]:
-    """Make the schedule that the checkpoint's `values` are of; returns lines on what has changed.
+    """Make the schedule of the checkpoint with these `values`. Returns lines for the screen on what has changed.
 
-    Where the checkpoint is of a run of another length and the schedule depends on it, it is made by `choice`:
-    `stretch`, `hold` or `restart`. Raises `RunError` if none was made, and for a rate of 0 that would be held.
+    If the run had another length and the schedule depends on it, `choice` says how the schedule continues: `stretch`,
+    `hold` or `restart`. Raises `RunError` without a choice, and if a learning rate of 0 would be held.
     """
     schedule, saved = components.state.schedule, values.get("scheduler")
     if not isinstance(schedule, Schedule) or schedule.span is None or saved is None or schedule.interval == "metric":
@@ -47,64 +49,65 @@ def follow(values: Values, config: Config, components: Components, choice: str |
         return [f"{name} ends as planned, and its last rate stays (lr {rate:.3g})"]
     if choice == "restart":
         restart(values, components, length)
-        return [f"{name} begins again, over what is left: {count_of(epochs_left(values, length), 'epoch')}"]
+        return [f"{name} begins again, over what is left: {count_of(epochs_after(values, length), 'epoch')}"]
     stretch(values, components, Span(length - span.begin_epoch, span.begin_epoch, span.begin_step))
     return [f"{name} goes on as one of {count_of(length - span.begin_epoch, 'epoch')}, from where it stands"]
 
 
 def updates_of(components: Components) -> int:
-    """The number of optimizer steps in an epoch."""
+    """The number of optimizer steps in each epoch."""
     return math.ceil(len(components.batches["train"]) / components.plan.accumulate)
 
 
 def length_before(values: Values, components: Components) -> int:
-    """The number of epochs that the run was to have when the checkpoint was written."""
+    """The length of the run in epochs according to the checkpoint."""
     trainer = (values.get("config") or {}).get("trainer") or {}
     now = components.config.trainer
     limits = trainer.get("epochs", now.epochs), trainer.get("max_steps", now.max_steps)
     return schedule_epochs(*limits, updates_of(components))
 
 
-def epochs_left(values: Values, length: int) -> int:
+def epochs_after(values: Values, length: int) -> int:
+    """The number of epochs from the checkpoint to the end of a run of this length, at least 1."""
     return max(1, length - int(values["epoch"]))
 
 
 def remake(components: Components, span: Span) -> Schedule:
-    """The schedule for another part of the run, at its beginning, with the rates of the configuration."""
+    """Make the schedule for a span of the run, at its beginning, with the learning rates of the configuration."""
     state, config = components.state, components.config
     fresh = build_optimizer(config, state.model)
     for group, new in zip(state.optimizer.param_groups, fresh.param_groups, strict=True):
         for key in [key for key in group if key not in new]:
-            del group[key]  # what the former schedule added
+            del group[key]  # added by the former schedule
         group |= {key: new[key] for key in CHANGED if key in new}
     schedule = build_schedule(config, state.optimizer, updates_of(components), span)
     assert schedule is not None
-    if schedule.last is None:  # a user's
+    if schedule.last is None:  # a user's schedule does not stop by itself
         schedule.last = span.epochs * (1 if schedule.interval == "epoch" else updates_of(components))
     state.schedule = schedule
     return schedule
 
 
 def hold(components: Components, span: Span) -> float:
-    """Let the schedule end as planned. Returns the rate that stays. Raises `RunError` if that is 0."""
+    """Let the schedule end as planned. Returns its last learning rate, which is held. Raises `RunError` if it is 0."""
     schedule = remake(components, span)
     first = max(float(group.get("initial_lr", group["lr"])) for group in components.state.optimizer.param_groups)
     advance(schedule, schedule.last or 0)
     rate = current_lr(components.state.optimizer)
-    if rate <= NOTHING * first:
+    if rate <= SMALLEST_SHARE * first:
         raise RunError("--schedule hold: the schedule ends at a learning rate of 0. Use stretch or restart.")
     remake(components, span)
     return rate
 
 
 def restart(values: Values, components: Components, length: int) -> None:
-    """Begin the schedule again at the checkpoint, for the epochs up to `length`."""
-    remake(components, Span(epochs_left(values, length), int(values["epoch"]), int(values["step"])))
+    """Start the schedule anew at the checkpoint, for the epochs up to `length`."""
+    remake(components, Span(epochs_after(values, length), int(values["epoch"]), int(values["step"])))
     store(values, components.state)
 
 
 def stretch(values: Values, components: Components, span: Span) -> None:
-    """Put a schedule of another length where the checkpoint stands in it."""
+    """Make a schedule of another length, and advance it to the position of the checkpoint."""
     schedule = remake(components, span)
     by_epoch = schedule.interval == "epoch"
     advance(schedule, values["epoch"] - span.begin_epoch if by_epoch else values["step"] - span.begin_step)
@@ -117,6 +120,6 @@ def advance(schedule: Schedule, steps: int) -> None:
 
 
 def store(values: Values, state: TrainState) -> None:
-    """The schedule and the rates as they are now go into the checkpoint's values; the moments stay."""
+    """Put the present schedule and learning rates into the checkpoint's values, and keep its moments."""
     values["optimizer"]["param_groups"] = optimizer_state_dict(state.optimizer)["param_groups"]
     values["scheduler"] = None if state.schedule is None else state.schedule.state_dict()

@@ -1,4 +1,4 @@
-"""The beginning of a run: the files that say what it is, and the header that a person reads."""
+"""Open a run: write the files that describe it, and print the header."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ from dlrun.store.rundir import RunDir
 
 
 def begin(context: RunContext) -> None:
-    """Write what is known before the first step, and print the header."""
+    """Write the files that describe the run, open train.log, and print the header."""
     write_facts(context)
     context.screen.open_log(context.run.log)
     print_header(context)
 
 
 def write_facts(context: RunContext) -> None:
-    """status.json (first: the folder is dlrun's from now on), overrides.txt, environment.json, and config.yaml (last: a
-    run is complete with it).
+    """Write status.json, overrides.txt, environment.json, copies of plug-ins and config.yaml.
+
+    status.json comes first, since it marks the folder as dlrun's, and config.yaml last, since it makes it a run.
     """
     run, config, components = context.run, context.config, context.components
     status = run.read_status()
@@ -45,13 +46,13 @@ def write_facts(context: RunContext) -> None:
     plugins = loaded()
     for plugin in plugins:
         copy_plugin(run, plugin)
-    facts = environment.describe(context.argv) | {
+    facts = environment.environment_facts(context.argv) | {
         "seed": config.seed,
         "identity": config.identity,
         "device": device_words(context.state.device),
         "engine": components.engine,
         "auto": components.auto,
-        "better": directions(context.state.metric),  # for a run that ends without a summary
+        "better": directions(context.state.metric),  # for runs that end without a summary
         "plugins": [{"name": p.name, "sha256": p.sha256} for p in plugins],
         "notes": components.notes,
     }
@@ -64,7 +65,7 @@ def write_facts(context: RunContext) -> None:
 
 
 def copy_plugin(run: RunDir, plugin: PluginRecord) -> None:
-    """A copy of a plug-in's file for reading; nothing imports it from here."""
+    """Copy a plug-in's file into the run directory, for reading: it is never imported from there."""
     source = Path(plugin.path) if plugin.path else None
     if source is None or not source.is_file():
         return
@@ -74,7 +75,7 @@ def copy_plugin(run: RunDir, plugin: PluginRecord) -> None:
 
 
 def print_header(context: RunContext) -> None:
-    """Run name, device, engine, parameters, data sizes, directory."""
+    """Print the name of the run, its model, data, training, device, engine and directory, and the notes."""
     screen, components, state, config = context.screen, context.components, context.state, context.config
     rows = [
         ("model", f"{config.model.name}, {parameter_words(state.model)}"),
@@ -96,21 +97,21 @@ def print_header(context: RunContext) -> None:
 
 
 def parameter_words(model: nn.Module) -> str:
-    """12,345 parameters (of which 678 learn)."""
+    """A text such as `12,345 parameters (678 learn)`."""
     total = sum(p.numel() for p in model.parameters())
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return f"{total:,} parameters" + ("" if total == learning else f" ({learning:,} learn)")
 
 
 def data_words(components: Components) -> str:
-    """1,149 train, 288 validation, 320 of 10,000 test."""
+    """A text such as `1,149 train, 288 validation, 320 of 10,000 test`."""
     names = {"train": "train", "val": "validation", "test": "test"}
     used, parts = components.rows_used(), components.data.parts()
     return ", ".join(f"{some_of(used[name], part.samples)} {names[name]}" for name, part in parts.items())
 
 
 def training_words(context: RunContext) -> str:
-    """adam, lr 0.001, 10 epochs of 18 batches of 64, loss cross_entropy, selects val_loss (min), marked *."""
+    """A text such as `adam, lr 0.001, 10 epochs of 18 batches of 64, loss cross_entropy, selects val_loss (min)`."""
     config, plan, batches = context.config, context.plan, context.batches["train"]
     words = [config.optimizer.name, f"lr {config.optimizer.lr:g}"]
     if config.scheduler.name != "none":

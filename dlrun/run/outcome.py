@@ -1,4 +1,4 @@
-"""What became of a run, and how a run is trained, as seen by whoever only waits for its end."""
+"""`Outcome`: the result of a run for the caller of `train`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Outcome:
-    """What became of a run."""
+    """The result of a run."""
 
     run: RunDir | None
-    failure: Failure | None = None  # also of a run that a signal stopped
+    failure: Failure | None = None  # set if the run failed or was stopped by a signal
     summary: Values = field(default_factory=dict)
     state: TrainState | None = None
 
@@ -33,13 +33,13 @@ class Outcome:
 
 
 class Train(Protocol):
-    """`runner.train`, handed to what may have to train another run first."""
+    """The type of `runner.train`, which is passed to code that may have to train another run first."""
 
     def __call__(self, config: Config, *, argv: Sequence[str] = (), screen: Screen | None = None) -> Outcome: ...
 
 
 def before_it_began(interrupted: Interrupted, screen: Screen, run: RunDir | None = None) -> Outcome:
-    """The outcome after a signal that came while the components were made: there is nothing to save."""
+    """The outcome after a signal that arrived while the components were built, before there was anything to save."""
     screen.line(f"Stopped by {interrupted} before training began.", style="yellow", always=True)
     words = f"stopped by {interrupted} before training began"
     return Outcome(run, Failure("signal", words, exit_code=interrupted.exit_code))

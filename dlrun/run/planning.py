@@ -1,4 +1,4 @@
-"""How long to train, when to evaluate and what counts as best: every `auto` of the trainer decided."""
+"""Decide how long to train, when to evaluate and which epoch is best, including every `auto` of the trainer."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from dlrun.objectives.metrics import directions
 from dlrun.plain import Values
 from dlrun.spec import BatchSource, TaskMetric
 
-MAX_STEP_ROWS = 10_000  # of steps.csv
-EVAL_SHARE = 0.1  # of an epoch's time that evaluation may take when eval_every is auto
-EVALUATIONS = 100  # of a run that has as many epochs, at least
+MAX_STEP_ROWS = 10_000  # rows of steps.csv if log_every is auto
+EVAL_SHARE = 0.1  # share of the time that evaluation may take if eval_every is auto
+EVALUATIONS = 100  # the least number of evaluations of a run with as many epochs
 
 
 def build_plan(config: Config, state: TrainState, batches: Mapping[str, BatchSource], step: Step, auto: Values) -> Plan:
-    """How long to train and when to evaluate: every `auto` decided, and noted in `auto`."""
+    """Make the plan of a run. The values that are chosen for `auto` are added to `auto`."""
     trainer, checkpoint = config.trainer, config.checkpoint
     monitor, mode = choose_monitor(config, state.metric, batches)
     updates = math.ceil(len(batches["train"]) / trainer.accumulate)
     total = min(trainer.epochs * updates, trainer.max_steps or math.inf)
-    every = (
-        trainer.eval_every if trainer.eval_every != "auto" else auto_eval_every(state.model, batches, trainer.epochs)
-    )
+    every = trainer.eval_every
+    if every == "auto":
+        every = auto_eval_every(state.model, batches, trainer.epochs)
     log_every = trainer.log_every if trainer.log_every != "auto" else max(1, math.ceil(total / MAX_STEP_ROWS))
     auto |= {"trainer.eval_every": every, "trainer.log_every": log_every}
     auto |= {"checkpoint.monitor": monitor, "checkpoint.mode": mode}
@@ -48,7 +48,7 @@ def build_plan(config: Config, state: TrainState, batches: Mapping[str, BatchSou
 
 
 def choose_monitor(config: Config, metric: TaskMetric, batches: Mapping[str, BatchSource]) -> tuple[str, str]:
-    """The metric that selects the best weights, and whether less or more of it is better. Raises `ConfigError`."""
+    """The metric that selects the best epoch, and `min` or `max`. Raises `ConfigError` if it cannot be used."""
     checkpoint = config.checkpoint
     part = next(part for part in ("val", "test", "train") if part in batches)
     monitor = f"{part}_loss" if checkpoint.monitor == "auto" else checkpoint.monitor
@@ -68,11 +68,12 @@ def choose_monitor(config: Config, metric: TaskMetric, batches: Mapping[str, Bat
 
 
 def auto_eval_every(model: nn.Module, batches: Mapping[str, BatchSource], epochs: int) -> int:
-    """Epochs between evaluations, so that they take about a tenth of the time: from sizes alone, never from a clock.
+    """The number of epochs between evaluations with which they take about a tenth of the time.
 
-    A run of few epochs is evaluated more often than that, for its curves. The numbers are microseconds, as measured
-    with small models on one core: what a batch costs whatever its size, and what a sample costs. A forward pass is
-    a third of a step, and half of that in the large batches of evaluation.
+    It is computed from sizes, not measured, so that it is the same on every machine. A run of few epochs is evaluated
+    more often, so that its curves have enough points. The constants are times in microseconds, measured with small
+    models on one core: a fixed time for each batch, and a time for each sample. A forward pass takes a third of a step,
+    and half of that in the large batches of evaluation.
     """
     train, parts = batches["train"], [source for name, source in batches.items() if name != "train"]
     sample = sum(p.numel() for p in model.parameters()) / 10_000

@@ -1,6 +1,6 @@
-"""What is checked before a run begins. `CHECKS` is the list: a new check is a function and a line in it.
+"""Checks before a run begins. To add one, write a function and add it to `CHECKS`.
 
-Every problem that the checks find is told at once, before anything is written.
+All problems are reported at once, before anything is written.
 """
 
 from __future__ import annotations
@@ -18,44 +18,44 @@ from dlrun.generators import forked
 from dlrun.run.planning import choose_monitor
 from dlrun.spec import Batch, BatchSource
 
-Sources = Mapping[str, BatchSource]  # of `train`, and of the parts that are evaluated each time
+Batches = Mapping[str, BatchSource]  # of `train`, and of the parts that are evaluated regularly
 
 
-def check(assembly: Assembly, batches: Sources) -> None:
-    """Raise `ConfigError` with every problem that a run of this would have."""
+def check_run(assembly: Assembly, batches: Batches) -> None:
+    """Raise `ConfigError` with the problems that all checks find."""
     problems = [problem for each in CHECKS for problem in each(assembly, batches)]
     if problems:
         raise ConfigError(problems)
 
 
-def the_logger_is_installed(assembly: Assembly, batches: Sources) -> Iterator[Problem]:
-    """An optional package that is missing."""
+def the_logger_is_installed(assembly: Assembly, batches: Batches) -> Iterator[Problem]:
+    """The package that the logger needs is installed."""
     if assembly.config.logger.name == "tensorboard" and find_spec("tensorboard") is None:
         yield Problem("logger", "tensorboard is not installed.", "Run `pip install tensorboard`.")
 
 
-def operations_can_be_watched(assembly: Assembly, batches: Sources) -> Iterator[Problem]:
-    """Anomaly detection asks for each operation by itself."""
+def operations_can_be_watched(assembly: Assembly, batches: Batches) -> Iterator[Problem]:
+    """Anomaly detection needs single operations, which a compiled step does not have."""
     if assembly.config.device.compile and assembly.config.trainer.detect_anomaly:
         what = "trainer.detect_anomaly looks at each operation, and a compiled step has none of its own."
         yield Problem("device.compile", what, "Use device.compile=false.")
 
 
-def the_monitor_is_measured(assembly: Assembly, batches: Sources) -> Iterator[Problem]:
-    """A metric to select by that nothing computes, or of which nobody knows which way is better."""
+def the_monitor_is_measured(assembly: Assembly, batches: Batches) -> Iterator[Problem]:
+    """The monitored metric is computed, and it is known whether less or more of it is better."""
     try:
         choose_monitor(assembly.config, assembly.metric, batches)
     except ConfigError as error:
         yield from error.problems
 
 
-def the_model_runs(assembly: Assembly, batches: Sources) -> Iterable[Problem]:
-    """Model and loss on a few rows, as in evaluation, and then as in training."""
+def the_model_runs(assembly: Assembly, batches: Batches) -> Iterable[Problem]:
+    """Model and loss accept a few rows, in evaluation and in training."""
     return evaluation_problems(assembly) or training_problems(assembly, batches["train"])
 
 
 def evaluation_problems(assembly: Assembly) -> list[Problem]:
-    """The example through model and loss, in eval mode. Raises the exceptions of a user's components."""
+    """Call model and loss on the example in eval mode. Exceptions of a user's components are raised."""
     batch = assembly.example
     try:
         with taking(assembly.config, batch):
@@ -69,16 +69,18 @@ def evaluation_problems(assembly: Assembly) -> list[Problem]:
 
 
 def training_problems(assembly: Assembly, train: BatchSource) -> list[Problem]:
-    """One training step of as few rows as the smallest batch has, on a copy: what shows in training mode alone.
+    """Try a training step on a copy of the model, with one row if the last batch has only one.
 
-    Whatever else the step raises is left to training, which keeps the run's directory, the traceback and the step.
+    Exceptions that have another cause than the batch of one are ignored: training will raise them again, and keeps the
+    run directory, the traceback and the step.
     """
     one = train.sizes(len(train) - 1) == 1
     batch = assembly.example.first(1 if one else len(assembly.example.target))
     try:
         return problems_of_a_step(assembly, batch)
     except (Exception, SystemExit) as error:
-        if one and runs(assembly, twice(batch)):
+        twice = Batch(tuple(torch.cat([x, x]) for x in batch.inputs), torch.cat([batch.target, batch.target]))
+        if one and runs(assembly, twice):
             last = f"{train.samples:,} samples in batches of {train.batch_size} end with a batch of one"
             what = f"{last}, on which {assembly.config.model.name} cannot be trained: {first_line(error)}."
             return [Problem("trainer.batch_size", what, "Choose one that leaves more.")]
@@ -86,7 +88,7 @@ def training_problems(assembly: Assembly, train: BatchSource) -> list[Problem]:
 
 
 def problems_of_a_step(assembly: Assembly, batch: Batch) -> list[Problem]:
-    """What is wrong with a forward and backward pass in training mode. Raises what these raise."""
+    """The problems of a forward and backward pass in training mode, whose exceptions are raised."""
     model, loss, frozen = copy.deepcopy((assembly.model, assembly.loss, assembly.frozen))
     model.train()
     for module in frozen:
@@ -109,7 +111,7 @@ def problems_of_a_step(assembly: Assembly, batch: Batch) -> list[Problem]:
 
 
 def runs(assembly: Assembly, batch: Batch) -> bool:
-    """Does a step raise nothing?"""
+    """Whether a training step on this batch raises no exception."""
     try:
         problems_of_a_step(assembly, batch)
     except (Exception, SystemExit):
@@ -117,18 +119,13 @@ def runs(assembly: Assembly, batch: Batch) -> bool:
     return True
 
 
-def twice(batch: Batch) -> Batch:
-    """Each row of a batch two times."""
-    return Batch(tuple(torch.cat([x, x]) for x in batch.inputs), torch.cat([batch.target, batch.target]))
-
-
 def no_tensor(assembly: Assembly, output: object, when: str) -> Problem:
-    """What a model returns must be what the loss takes."""
+    """The problem of a model that does not return a tensor."""
     what = f"{assembly.config.model.name} returns {a_type(output)}{when}, not a tensor."
     return Problem("model", what, "Return the output that the loss takes.")
 
 
-CHECKS: list[Callable[[Assembly, Sources], Iterable[Problem]]] = [
+CHECKS: list[Callable[[Assembly, Batches], Iterable[Problem]]] = [
     the_logger_is_installed,
     operations_can_be_watched,
     the_monitor_is_measured,

@@ -1,4 +1,4 @@
-"""What a process that trains imports: the warm server loads it once, and forks each run with it."""
+"""The modules that runs need, which the warm server imports before it forks processes."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterable
 from dlrun.components.registry import TABLES
 from dlrun.config.config import Config
 
-MODULES = (
+TRAINING_MODULES = (
     "dlrun.run.runner", "dlrun.run.session", "dlrun.run.initial", "dlrun.run.adapt", "torch.optim.lr_scheduler",
     "dlrun.report.style:warm_up", "hydra.core.override_parser.overrides_parser",
 )  # fmt: skip
 
 
 def modules(configs: Iterable[Config]) -> list[str]:
-    """The modules (and functions to call, `module:function`) that runs of these configurations need."""
-    found = dict.fromkeys(MODULES)
+    """The modules that runs of these configurations need, and functions to call, as `module:function`."""
+    found = dict.fromkeys(TRAINING_MODULES)
     for config in configs:
         for kind, table in TABLES.items():
             known = table.known(config.get(f"{kind}.name"))

@@ -1,4 +1,4 @@
-"""What takes the events of a run: metrics.csv, steps.csv, the user's logger, checkpoints, and the screen."""
+"""`Recorder`: record the events of a run in metrics.csv, steps.csv, a logger, checkpoints and on the screen."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from dlrun.run.loggers import make_logger
 from dlrun.run.saver import Saver
 from dlrun.store.files import CsvTable, cut_steps, rewrite_table
 
-LINES = 50  # printed when print_every is auto
+PRINTED_EPOCHS = 50  # if print_every is auto
 
 
 class Recorder:
-    """Writes what `fit` yields. A session drives both; a notebook can iterate over the events itself:
+    """Records what `fit` yields. A session drives both; a notebook can iterate over the events itself:
 
         components = build(config)
         context = RunContext(open_run(config), components)
@@ -27,8 +27,8 @@ class Recorder:
                 ...  # context.state is a complete checkpoint here; `break` ends training
         context.close()
 
-    Entering the block opens the tables and brings them to where the state stands; leaving it without an exception
-    writes the last checkpoint. Making a recorder touches no file.
+    On entry, the tables are opened and cut to the present state; on exit without an exception, the last checkpoint is
+    written. The constructor changes no file.
     """
 
     metrics: CsvTable
@@ -38,14 +38,14 @@ class Recorder:
         self.context, self.saver, self.doctor = context, Saver(context), Doctor(context)
         self.epochs = context.plan.epochs
         every = context.config.trainer.print_every
-        self.print_every = max(1, math.ceil(self.epochs / LINES)) if every == "auto" else every
+        self.print_every = max(1, math.ceil(self.epochs / PRINTED_EPOCHS)) if every == "auto" else every
 
     def __enter__(self) -> Recorder:
         context, run, history = self.context, self.context.run, self.context.state.history
         names = columns(context)
         rewrite_table(run.metrics, names, history.rows)
         cut_steps(run.steps, context.state.step)
-        with ExitStack() as opened:  # closed where something after them cannot be opened
+        with ExitStack() as opened:  # closed if a later one cannot be opened
             self.metrics = CsvTable(run.metrics, names).open()
             opened.callback(self.metrics.close)
             self.step_table = CsvTable(run.steps, ["step", "loss", "lr"]).open()
@@ -57,7 +57,7 @@ class Recorder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with ExitStack() as stack:  # a full disk may refuse each of these
+        with ExitStack() as stack:  # each of these may fail if the disk is full
             stack.callback(self.context.screen.stop_bar)
             stack.callback(self.step_table.close)
             stack.callback(self.metrics.close)
@@ -65,7 +65,7 @@ class Recorder:
                 self.save()
 
     def record(self, event: Progress | EpochRecord) -> None:
-        """Write one event, and a checkpoint where one is due."""
+        """Record one event, and write a checkpoint if one is due."""
         if isinstance(event, Progress):
             self.steps(event)
         else:
@@ -74,18 +74,18 @@ class Recorder:
             self.save()
 
     def save(self) -> None:
-        """Write a checkpoint, with everything up to here in the tables."""
+        """Flush the tables and write a checkpoint."""
         self.metrics.flush()
         self.step_table.flush()
         self.saver.save()
 
     def steps(self, event: Progress) -> None:
-        """Add rows to steps.csv, and move the bar."""
+        """Add rows to steps.csv, and update the progress bar."""
         self.step_table.add({"step": row.step, "loss": row.loss, "lr": row.lr} for row in event.rows)
         self.context.screen.advance(event, event.epoch * event.batches + event.batch, self.epochs)
 
     def epoch(self, record: EpochRecord) -> None:
-        """Add a row to metrics.csv, and now and then a line on the screen."""
+        """Add a row to metrics.csv, and print a line every `print_every` epochs."""
         context = self.context
         self.saver.best_unsaved |= record.is_best
         self.metrics.add([record.row])
@@ -99,7 +99,7 @@ class Recorder:
 
 
 def columns(context: RunContext) -> list[str]:
-    """The columns of metrics.csv for this task and these parts."""
+    """The columns of metrics.csv for the task and the parts of this run."""
     metric = context.state.metric
     names = [f"train_{name}" for name in ("loss", *metric.train_names)]
     for part in context.batches:

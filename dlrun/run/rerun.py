@@ -1,4 +1,4 @@
-"""`dlrun rerun`: a run's configuration, trained again from the beginning in a directory of its own."""
+"""`dlrun rerun`: train the configuration of a run again, in a new directory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dlrun.run.screen import Screen
 from dlrun.store.find import find_run, user_path
 from dlrun.store.reader import StoredRun
 
-OWN_PLACE = {"dir": None, "name": None, "overwrite": False}  # what belongs to the run that is repeated
+NEW_PLACE = {"dir": None, "name": None, "overwrite": False}
 
 
 def rerun_command(word: str, overrides: Sequence[str], *, argv: Sequence[str], quiet: bool) -> int:
@@ -29,7 +29,7 @@ def rerun_command(word: str, overrides: Sequence[str], *, argv: Sequence[str], q
 
 
 def elsewhere(config: Config) -> Config:
-    """The same configuration without the place of the run that it was of."""
+    """The same configuration for a run with a directory and a name of its own."""
     values = config.to_dict()
-    values["run"] |= OWN_PLACE
+    values["run"] |= NEW_PLACE
     return Config(values | {"resume": "never"})

@@ -1,4 +1,4 @@
-"""Going on with a run, from its own configuration and its newest whole checkpoint."""
+"""Resume a run from its own configuration and its newest valid checkpoint."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from dlrun.store.rundir import RunDir
 if TYPE_CHECKING:
     from dlrun.run.context import Components
 
-ALLOWED = ("device.precision", "plugins")  # may change the result, but also what lets a run go on elsewhere
-DONE = ("finished", "pruned")
+ALLOWED = ("device.precision", "plugins")  # may change the result, but are needed to resume on another machine
+DONE_STATES = ("finished", "pruned")
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What `dlrun resume` is asked for besides the new configuration."""
+    """What the command `dlrun resume` asks for besides a new configuration."""
 
-    forced: frozenset[str] = frozenset()  # keys that may change all the same
-    schedule: str | None = None  # how a schedule goes on that depends on the length: stretch, hold or restart
-    words: tuple[str, ...] = ()  # of the command, for overrides.txt
+    forced: frozenset[str] = frozenset()  # keys that may change in any case
+    schedule: str | None = None  # how a schedule that depends on the length continues: stretch, hold or restart
+    words: tuple[str, ...] = ()  # the arguments of the command, for overrides.txt
 
 
-NOTHING = Asked()
+NOTHING_ASKED = Asked()
 
 
 def stored_config(run: RunDir) -> Config:
-    """The run's own config.yaml. Raises `RunError` when it is not there."""
+    """Read the config.yaml of a run. Raises `RunError` if there is none."""
     if not run.config.is_file():
         raise RunError(f"{run.path} holds no run (there is no config.yaml in it).")
     return Config.from_yaml(run.config)
@@ -56,10 +56,10 @@ def resume(
     train: Train,
     screen: Screen,
     argv: Sequence[str] = (),
-    asked: Asked = NOTHING,
+    asked: Asked = NOTHING_ASKED,
     on_epoch: Callable[[dict[str, float]], bool] | None = None,
 ) -> Outcome:
-    """Go on in `run` with `config`, which may differ from the run's own only in what does not change the past."""
+    """Resume `run` with `config`, which may differ from the run's own configuration as `refuse_changes` allows."""
     run.settle()
     own = stored_config(run)
     refuse_changes(own, config, asked)
@@ -75,7 +75,7 @@ def resume(
             components = build.build(config)
             values = starting_point(run, own, config, components, screen, asked)
             words = asked.words or [f"{each.key}={format_value(each.new)}" for each in changes(own, config)]
-            overrides = own_overrides(run)
+            overrides = read_lines(run.file("overrides.txt")) or []
             if values is None:
                 initial.check_initial(config, components.state)
                 overrides += [word for word in words if "=" in word or word.startswith("~")]
@@ -92,13 +92,13 @@ def resume(
 def starting_point(
     run: RunDir, own: Config, config: Config, components: Components, screen: Screen, asked: Asked
 ) -> Values | None:
-    """The newest whole checkpoint, made to fit what was changed, or None: from the beginning. Says which."""
+    """The newest valid checkpoint, adapted to the new configuration; None to start again from the beginning."""
     from dlrun.run import adapt
 
-    if not files.candidates(run):
+    if not files.resume_candidates(run):
         screen.line("there is no checkpoint yet: the run starts again from the beginning")
         return None
-    values, path, skipped = files.newest(run, str(components.state.device))
+    values, path, skipped = files.newest_checkpoint(run, str(components.state.device))
     for reason in skipped:
         screen.line(f"skipped: {reason}", style="yellow")
     screen.line(f"resuming from {shorter(path)} (epoch {values['epoch'] + 1}, step {values['step']})")
@@ -112,7 +112,10 @@ def starting_point(
 
 
 def go_on_after_a_stop(values: Values, own: Config, config: Config, asked: Asked) -> None:
-    """Forget why training stopped early where that holds no longer; where it does, a longer run is a `RunError`."""
+    """Reset the reason of an early stop if it does not apply any more.
+
+    Raises `RunError` if it still does and the run shall be longer.
+    """
     stopper, patience = values["stopper"], config.trainer.early_stop.patience
     more = own.trainer.early_stop.patience != patience and (patience or math.inf) > stopper["without_improvement"]
     if asked.forced or more:
@@ -123,11 +126,11 @@ def go_on_after_a_stop(values: Values, own: Config, config: Config, asked: Asked
 
 
 def refuse_to_lose(run: RunDir) -> None:
-    """Raise `RunError` for a run whose checkpoints are gone: to begin again would replace what it has left."""
+    """Raise `RunError` for a run that has lost its checkpoints: starting again would replace its other results."""
     status = run.read_status()
-    trained = status.get("step") is not None or status.get("state") in DONE or run.summary.exists()
+    trained = status.get("step") is not None or status.get("state") in DONE_STATES or run.summary.exists()
     unknown = not status and (run.best.exists() or run.metrics.exists())
-    if files.candidates(run) or not (trained or unknown):
+    if files.resume_candidates(run) or not (trained or unknown):
         return
     reached = f" (it reached step {status['step']})" if status.get("step") is not None else ""
     raise RunError(
@@ -137,18 +140,13 @@ def refuse_to_lose(run: RunDir) -> None:
     )
 
 
-def own_overrides(run: RunDir) -> list[str]:
-    """The lines of overrides.txt: they stay, also when the run starts again from the beginning."""
-    return read_lines(run.file("overrides.txt")) or []
-
-
 def resumed_line(values: Values, words: Sequence[str]) -> str:
-    """A comment in overrides.txt: where the run went on, and with which words."""
+    """The comment in overrides.txt on where the run was resumed, and with which overrides."""
     return f"{RESUMED}after epoch {values['epoch']}, step {values['step']}: {shlex.join(words)}"
 
 
 def lock(run: RunDir) -> None:
-    """Lock the directory; a read-only one is a `RunError`."""
+    """Lock the directory. Raises `RunError` if it cannot be written to."""
     try:
         run.lock()
     except OSError as error:
@@ -156,9 +154,9 @@ def lock(run: RunDir) -> None:
 
 
 def already_finished(run: RunDir, own: Config, config: Config) -> str | None:
-    """A line that says so, if there is nothing left to train."""
+    """A line for the screen if there is nothing left to train, else None."""
     status = run.read_status()
-    if status.get("state") not in DONE:
+    if status.get("state") not in DONE_STATES:
         return None
     if any(each.effect.on_resume == "longer" for each in changes(own, config)):
         return None
@@ -167,7 +165,7 @@ def already_finished(run: RunDir, own: Config, config: Config) -> str | None:
 
 @dataclass(frozen=True)
 class Change:
-    """A key that has another value now than in the run, and what it changes."""
+    """A key whose value differs from that in the run, and its effect."""
 
     key: str
     old: object
@@ -176,14 +174,14 @@ class Change:
 
 
 def changes(own: Config, config: Config) -> list[Change]:
-    """Everything in which two configurations differ."""
+    """All differences of two configurations."""
     old, new, schema = own.flat(), config.flat(), current_schema()
     differ = sorted(key for key in {**old, **new} if old.get(key) != new.get(key))
     return [Change(key, old.get(key), new.get(key), schema.effect(key, config)) for key in differ]
 
 
-def refuse_changes(own: Config, config: Config, asked: Asked = NOTHING) -> None:
-    """Raise `RunError` listing the keys that may not change in the middle of a run."""
+def refuse_changes(own: Config, config: Config, asked: Asked = NOTHING_ASKED) -> None:
+    """Raise `RunError` that lists the keys which may not change when a run is resumed."""
     changed = changes(own, config)
     refused = [each for each in changed if not allowed(each) and not within(each.key, asked.forced)]
     if refused:
@@ -198,27 +196,24 @@ def refuse_changes(own: Config, config: Config, asked: Asked = NOTHING) -> None:
 
 
 def within(key: str, forced: Collection[str]) -> bool:
+    """Whether a key, or a section that it is in, is among the forced ones."""
     return any(key == name or key.startswith(f"{name}.") for name in forced)
 
 
 def allowed(change: Change) -> bool:
-    """May this key change?"""
+    """Whether the contract of the key allows this change."""
     if change.effect.on_resume == "longer":
         return longer(change.old, change.new)
     return change.effect.on_resume == "always" or change.key in ALLOWED
 
 
 def asks_for_a_schedule(change: Change, own: Config, config: Config, asked: Asked) -> bool:
-    """Is the run given another length, under a schedule that depends on it, without a word on how that goes on?"""
-    same = own.section("scheduler") == config.section("scheduler")
-    return change.effect.name == "length" and same and length_matters(own) and asked.schedule is None
+    """Whether the length changes, the schedule depends on it, and `--schedule` is missing."""
+    if change.effect.name != "length" or asked.schedule is not None or own.scheduler != config.scheduler:
+        return False
+    return depends_on_length(own.scheduler.name, own.section("scheduler"))
 
 
 def longer(old: object, new: object) -> bool:
-    """Is the new limit no shorter (None is no limit)?"""
+    """Whether the new limit is not smaller; None is no limit."""
     return new is None or (isinstance(old, int | float) and isinstance(new, int | float) and new >= old)
-
-
-def length_matters(own: Config) -> bool:
-    """Does the schedule depend on how long the run is? (A cosine past its end would raise the rate again.)"""
-    return depends_on_length(own.scheduler.name, own.section("scheduler"))

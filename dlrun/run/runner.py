@@ -1,6 +1,6 @@
-"""The ways into a run: a command line, a configuration, a frozen job. Used by the command, the library and sweeps.
+"""Start or resume a run: from the command line, from a configuration, or as the job of a sweep.
 
-Torch is imported by the functions here, where signals are noted already and a finished run has had its answer.
+Torch is imported inside of functions, after signal handlers are installed, and not at all for a finished run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dlrun.store.rundir import RunDir
 
 
 def run_command(config: Config, *, overrides: Sequence[str], argv: Sequence[str], quiet: bool) -> int:
-    """`dlrun [OVERRIDES]`: one run on the screen. Returns the exit code."""
+    """`dlrun [OVERRIDES]`. Returns the exit code."""
     return train(config, overrides=overrides, argv=argv, screen=Screen(quiet=quiet)).exit_code
 
 
@@ -56,13 +56,13 @@ def train(
     """Train one configuration.
 
     Args:
-        config: the frozen configuration.
-        overrides: the words that made it, for overrides.txt.
+        config: the configuration.
+        overrides: its overrides, for overrides.txt.
         argv: the whole command, for environment.json.
         screen: where to print; None prints nothing.
-        on_epoch: called with every row of metrics.csv; returning True ends the run there (pruning).
+        on_epoch: called with every row of metrics.csv; if it returns True, the run ends there (pruning).
 
-    Raises `DlrunError` for what the user can mend before training; a run that fails later is an `Outcome`.
+    Raises `DlrunError` for errors of the user's input before training. Later failures are part of the `Outcome`.
     """
     screen = screen or Screen(silent=True, terminal=False)
     if config.resume == "auto" and config.run.dir and is_run(user_path(config.run.dir)):
@@ -90,7 +90,7 @@ def run_frozen(
     argv: Sequence[str] = (),
     on_epoch: Callable[[dict[str, float]], bool] | None = None,
 ) -> Outcome:
-    """One frozen job in the directory that it is given: begun, gone on with, or finished already."""
+    """Start or resume a job in the given directory. Nothing is done if it is finished."""
     if is_run(run.path):
         return resume(run, config, train=train, screen=screen, argv=argv, on_epoch=on_epoch)
     values = config.to_dict()
@@ -99,7 +99,7 @@ def run_frozen(
 
 
 def open_run(config: Config) -> RunDir:
-    """The run's own directory, locked: `run.dir`, or a fresh one. Raises `RunError`."""
+    """Lock the directory of a new run: `run.dir`, or a new one under outputs. Raises `RunError`."""
     path = user_path(config.run.dir) if config.run.dir else OUTPUTS
     try:
         if config.run.dir:

@@ -1,7 +1,7 @@
-"""When a run writes checkpoints, and what it takes back from them.
+"""`Saver`: write checkpoints when they are due, and restore them.
 
-best.pt is written before last.pt. Until last.pt is there too, the best.pt that belongs to the older last.pt is kept
-as best-1.pt, so that a crash between the two, or a record that no checkpoint is taken of, mixes no two moments.
+best.pt is written before last.pt. Until last.pt is written, too, the best.pt that belongs to the older last.pt is kept
+as best-1.pt. Otherwise a crash between the two would leave files of different moments.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ class Saver:
         options = context.config.checkpoint
         self.minutes, self.steps, self.epochs = (options.every_minutes, options.every_steps, options.every_epochs)
         self.max_steps = context.plan.max_steps
-        self.at = time.monotonic()  # of the last checkpoint
-        self.saved: tuple[int, ...] = ()  # where training stood then
+        self.at = time.monotonic()  # time of the last checkpoint
+        self.saved: tuple[int, ...] = ()  # position of the last checkpoint in training
         self.best_unsaved = False
 
     @property
     def former_best(self) -> Path:
         """The best.pt that belongs to last.pt, while best.pt is newer."""
-        return Path(self.run.checkpoints / "best-1.pt")
+        return self.run.checkpoints / "best-1.pt"
 
     def is_due(self, event: Progress | EpochRecord) -> bool:
-        """Is a checkpoint due by steps, epochs or minutes, or because max_steps is about to cut an epoch short?"""
+        """Whether a checkpoint is due by steps, epochs or minutes, or because `max_steps` ends the epoch early."""
         state = self.state
         due = self.minutes is not None and time.monotonic() - self.at >= 60 * self.minutes
         if isinstance(event, EpochRecord):
@@ -51,14 +51,15 @@ class Saver:
         return due or (self.max_steps is not None and state.step >= self.max_steps)
 
     def save(self) -> None:
-        """Write best.pt (if it changed), then last.pt (if training went on since).
+        """Write best.pt if there is a new best epoch, then last.pt unless it is up to date.
 
-        Raises `Diverged` for weights that are not finite: a run ends with a save, and so never well with such weights.
+        Raises `Diverged` for weights that are not finite. Every run ends with a save, so that no run with such weights
+        ends as finished.
         """
         position = (self.state.epoch, self.state.cursor, self.state.step, len(self.state.history.rows))
         if position == self.saved and not self.best_unsaved:
             return
-        if lost := self.state.not_finite():  # the last good checkpoint stays; training on would not mend it
+        if lost := self.state.not_finite():  # the last checkpoint with finite weights is kept
             more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
             raise Diverged(f"after step {self.state.step} the weights are not finite ({lost[0]}{more})")
         context = self.context
@@ -74,22 +75,22 @@ class Saver:
         self.at, self.saved = time.monotonic(), position
 
     def history_is_partial(self) -> bool:
-        """max_steps cut the epoch short: last.pt was written before its record, and stays."""
+        """Whether `max_steps` ended the epoch early: last.pt was written before the epoch's record, and is kept."""
         rows = self.state.history.rows
         return bool(rows) and self.state.cursor > 0 and rows[-1]["epoch"] == self.state.epoch + 1
 
     def save_best(self, values: Values) -> None:
-        """best.pt holds the best weights and what is needed to use them; no optimizer."""
+        """Write best.pt: the weights of the best epoch and what is needed to use them, without the optimizer."""
         if not self.best_unsaved or self.state.best_weights is None:
             return
         if self.run.best.exists() and not self.former_best.exists():
             keep_twice(self.run.best, self.former_best)
         best = {key: values[key] for key in BEST_KEYS} | {"model": self.state.best_weights}
-        files.write(self.run.best, best)
+        files.write_checkpoint(self.run.best, best)
         self.best_unsaved = False
 
     def restore(self, checkpoint: Values) -> None:
-        """Go on where the checkpoint was taken. Raises `RunError` if it does not fit."""
+        """Load a checkpoint into the state. Raises `RunError` if it does not fit or is damaged."""
         with files.loading("the checkpoint"):
             self.state.load_state_dict(checkpoint)
         batches = len(self.context.batches["train"])
@@ -100,16 +101,16 @@ class Saver:
             self.restore_best(self.state.best)
 
     def restore_best(self, best: Best) -> None:
-        """The weights of the best epoch so far. Where they are lost, the best is chosen from here on."""
+        """Load the weights of the best epoch. If they are lost, the best epoch is chosen among the remaining ones."""
         device = str(self.state.device)
         for path in (self.run.best, self.former_best):
             with suppress(RunError):
-                values = files.read(path, device, BEST_FILE)
+                values = files.read_checkpoint(path, device, BEST_FILE)
                 if moment(values.get("best")) == moment(vars(best)):
                     self.state.best_weights = values["model"]
                     os.replace(path, self.run.best)
                     return
-        if best.epoch == self.state.epoch and self.state.cursor == 0:  # they are the weights of the checkpoint
+        if best.epoch == self.state.epoch and self.state.cursor == 0:  # the checkpoint has these weights
             self.state.keep_best_weights()
             self.best_unsaved = True
             return
@@ -119,12 +120,12 @@ class Saver:
 
 
 def moment(best: object) -> tuple[object, ...]:
-    """What tells one best epoch from another."""
+    """Values that identify a best epoch."""
     return (best["epoch"], best["row"].get("step"), best["value"]) if isinstance(best, dict) else ()
 
 
 def keep_twice(path: Path, other: Path) -> None:
-    """Give a file a second name, or copy it where the file system knows no links."""
+    """Give a file a second name, or copy it if the file system does not support links."""
     try:
         os.link(path, other)
     except OSError:

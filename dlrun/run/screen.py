@@ -1,4 +1,4 @@
-"""What a person sees of a run: a header, a bar or plain lines, a closing table; and the same facts in train.log."""
+"""`Screen`: the output of a run on standard output and in train.log."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from dlrun.engine.loop import EpochRecord, Progress
 
 CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
-BAR = 30  # characters that a bar and the time beside it want before anything else is shown
-REFRESH = 4  # times a second that the bar is drawn anew
+BAR = 30  # characters that are reserved for the progress bar and the remaining time
+BAR_REFRESH = 4  # updates of the progress bar per second
 
 
 class Screen:
-    """Prints to standard output and to train.log. Lines that come before the log has a place are kept for it.
+    """Prints to standard output and to train.log. Lines that are printed before `open_log` are written to it later.
 
     Args:
-        quiet: print nothing but the last line.
-        silent: print nothing at all (train.log is written all the same).
-        terminal: draw a progress bar and columns; None asks the standard output.
+        quiet: whether to print the last line only.
+        silent: whether to print nothing; train.log is written in any case.
+        terminal: whether to draw a progress bar and columns; None detects it.
     """
 
     def __init__(self, *, quiet: bool = False, silent: bool = False, terminal: bool | None = None) -> None:
@@ -45,21 +45,21 @@ class Screen:
         self.table: EpochTable | None = None
 
     def open_log(self, path: Path) -> None:
-        """Append to this train.log from now on."""
+        """Open train.log for appending, and write the lines printed so far."""
         self.log = open_append(path)
         early, self.early = self.early, []
         for line in early:
             self.note(line)
 
     def line(self, text: str = "", *, style: str = "", always: bool = False) -> None:
-        """One line on the screen and in the log. `style` (one of `CODES`) only on a terminal."""
+        """Print a line on the screen and in the log. `style`, one of `CODES`, applies to terminals."""
         text = printable(text)
         self.note(text)
         if not self.silent and (always or not self.quiet):
             self.show(painted(text, style) if self.terminal else text)
 
     def show(self, text: str) -> None:
-        """One line on the screen alone."""
+        """Print a line on the screen only."""
         try:
             if self.bar is None:
                 print(text, flush=True)
@@ -67,15 +67,15 @@ class Screen:
                 from rich.text import Text
 
                 self.bar.console.print(Text.from_ansi(text), soft_wrap=True)
-        except UnicodeEncodeError:  # a terminal that knows few letters
+        except UnicodeEncodeError:  # the terminal's encoding lacks a character
             print(text.encode("ascii", "backslashreplace").decode(), flush=True)
-        except OSError:  # nobody reads on (`dlrun | head`), or the disk of `dlrun > file` is full
+        except OSError:  # the reader is gone (`dlrun | head`), or the disk of `dlrun > file` is full
             self.silent = self.quiet = True
             self.stop_bar()
             redirect_to_devnull(sys.stdout)
 
     def note(self, text: str) -> None:
-        """One line in the log alone. Where it cannot be written, the run goes on without it."""
+        """Write a line to the log only. Errors of writing are ignored."""
         if self.log is None:
             self.early.append(text)
             return
@@ -84,7 +84,7 @@ class Screen:
             self.log.flush()
 
     def pairs(self, rows: Sequence[tuple[str, str]]) -> None:
-        """Aligned `name  value` lines."""
+        """Print aligned `name  value` lines."""
         width = max(len(name) for name, _ in rows)
         for name, value in ((name, printable(value)) for name, value in rows):
             self.note(f"  {name:<{width}}  {value}")
@@ -92,15 +92,15 @@ class Screen:
                 shown = painted(f"{name:<{width}}", "cyan") if self.terminal else f"{name:<{width}}"
                 self.show(f"  {shown}  {value}")
 
-    # -- while it trains ----------------------------------------------------------------------------------------
+    # -- training ----------------------------------------------------------------------------------------
 
     def expect(self, columns: Sequence[str], epochs: int) -> None:
-        """These columns of metrics.csv will come: on a terminal, they stand under one head."""
+        """Set the columns of metrics.csv, which are printed as a table on a terminal."""
         if self.terminal:
             self.table = EpochTable(columns, epochs, shutil.get_terminal_size().columns)
 
     def epoch(self, record: EpochRecord, epochs: int) -> None:
-        """The line of one epoch."""
+        """Print the line of one epoch."""
         self.note(epoch_line(record.row, epochs, record.is_best))
         if self.quiet:
             return
@@ -112,7 +112,7 @@ class Screen:
         self.show(self.table.line(record.row, record.is_best))
 
     def start_bar(self, steps: int, done: int) -> None:
-        """Draw a progress bar over all steps of the run (on a terminal only)."""
+        """Draw a progress bar over all steps of the run, on a terminal only."""
         if not self.terminal or self.quiet or os.environ.get("TERM") == "dumb":
             return
         from rich.console import Console
@@ -125,12 +125,12 @@ class Screen:
             TimeRemainingColumn(compact=True),
             TextColumn("[dim]left"),
         )
-        self.bar = Progress(*words, console=Console(), refresh_per_second=REFRESH, transient=True, expand=True)
+        self.bar = Progress(*words, console=Console(), refresh_per_second=BAR_REFRESH, transient=True, expand=True)
         self.task = self.bar.add_task("begins", total=steps, completed=done, facts="")
         self.bar.start()
 
     def advance(self, progress: Progress, batches_done: int, epochs: int) -> None:
-        """Move the bar: loss, metrics and throughput of the epoch so far, as much of it as there is room for."""
+        """Update the progress bar, with as many of loss, metrics and throughput of the epoch as there is room for."""
         if self.bar is None:
             return
         title = f"epoch {min(progress.epoch + 1, epochs)}/{epochs}"
@@ -142,14 +142,14 @@ class Screen:
         self.bar.update(self.task, completed=batches_done, description=title, facts="  ".join(facts))
 
     def stop_bar(self) -> None:
-        """Take the bar away."""
+        """Remove the progress bar."""
         if self.bar is not None:
             bar, self.bar = self.bar, None
             with suppress(OSError):
                 bar.stop()
 
     def close(self) -> None:
-        """Take the bar away and close the log."""
+        """Remove the progress bar and close the log."""
         self.stop_bar()
         if self.log is not None:
             with suppress(OSError):
@@ -158,7 +158,7 @@ class Screen:
 
 
 def redirect_to_devnull(stream: IO[str]) -> None:
-    """What is still to be printed goes nowhere, without an error when Python ends."""
+    """Discard all further output to a stream, so that Python can flush it at exit without an error."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -166,22 +166,22 @@ def redirect_to_devnull(stream: IO[str]) -> None:
 
 
 def painted(text: str, style: str) -> str:
-    """ANSI colors, unless NO_COLOR is set (https://no-color.org) or the terminal knows none."""
+    """Add ANSI colors, unless NO_COLOR is set (https://no-color.org) or the terminal does not support them."""
     if not style or not text or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return text
     return f"\033[{CODES[style]}m{text}\033[0m"
 
 
 def shorter(path: Path) -> str:
-    """The path from here, if that is shorter."""
+    """A path relative to the working folder if that is shorter."""
     relative = os.path.relpath(path)
     return relative if len(relative) < len(str(path)) else str(path)
 
 
 def words_for(command: str, path: Path) -> str:
-    """A command about a run, as it can be typed, with the plug-ins that no run directory may name."""
+    """A command line for a run, with the `--plugin` flags that it needs."""
     word = shorter(path)
-    if "=" in word.partition("/")[0]:  # else it would be configuration
+    if "=" in word.partition("/")[0]:  # else it would be read as an override
         word = f"./{word}"
     flags = [flag for name in given() for flag in ("--plugin", name)]
     return shlex.join(["dlrun", command, word, *flags])

@@ -1,4 +1,4 @@
-"""A run while it lives: the only caller of `fit`, from the first file to the closing table or to a failure."""
+"""`Session`: drive `fit` for one run, from its first file to the closing table or to a failure."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from dlrun.run.signals import EXIT_CODES, Interrupted
 from dlrun.store.failure import Failure
 from dlrun.store.files import now
 
-OnEpoch = Callable[[dict[str, float]], bool]  # looks at each row of metrics.csv; True ends the run there (pruning)
+OnEpoch = Callable[[dict[str, float]], bool]  # is called with each row of metrics.csv; True ends the run (pruning)
 
 
 class Session:
-    """Drives `fit` for one run, and leaves a finished directory, or one that says why it is not."""
+    """Trains one run. Its directory is complete afterwards, or its status.json says why it is not."""
 
     def __init__(self, context: RunContext, load_initial: LoadInitial, on_epoch: OnEpoch | None = None) -> None:
         self.context, self.load_initial, self.on_epoch = context, load_initial, on_epoch
         self.recorder = Recorder(context)
 
     def go(self, checkpoint: Values | None = None) -> Outcome:
-        """Train, from a checkpoint if one is given. Raises what the command line has to show: see `failed`."""
+        """Train, from a checkpoint if one is given. Raises the errors that `failed` leaves to the command line."""
         context = self.context
         context.resumed = checkpoint is not None
         try:
-            return self.story(checkpoint)
+            return self.run_stages(checkpoint)
         except (Exception, SystemExit) as error:
             failure = failed(context, error)
             keep_step(context, failure, self.load_initial)
@@ -49,15 +49,15 @@ class Session:
         finally:
             context.close()
 
-    def story(self, checkpoint: Values | None) -> Outcome:
-        """Begin, train, finish; or be interrupted."""
+    def run_stages(self, checkpoint: Values | None) -> Outcome:
+        """Begin, train and close the run, unless a signal interrupts it."""
         context = self.context
         summary = None
         try:
             begin(context)
             if checkpoint is not None:
                 self.recorder.saver.restore(checkpoint)
-            elif context.config.init_from is not None:  # a checkpoint of this run has these weights already
+            elif context.config.init_from is not None:  # a checkpoint would have replaced these weights
                 context.screen.line(self.load_initial(context, context.state.model))
             context.signals.hold()
             self.train()
@@ -69,7 +69,7 @@ class Session:
         return self.interrupted() if summary is None else self.finished(summary)
 
     def train(self) -> None:
-        """Ask the engine for more until it is done, or until a stop is asked for."""
+        """Iterate over the events of `fit` until training is done or a stop is requested."""
         context = self.context
         plan, profiled = context.plan, None
         if context.config.trainer.profile:
@@ -89,17 +89,17 @@ class Session:
         finally:
             if profiled is not None:
                 profiled.write()
-                context.screen.line(f"  {profiled.said()}")
+                context.screen.line(f"  {profiled.message()}")
 
     def finished(self, summary: Values) -> Outcome:
-        """Note in status.json that all is written."""
+        """Mark the run as finished or pruned in status.json."""
         context = self.context
         state = "pruned" if context.pruned else "finished"
         context.run.write_status(state=state, ended=now(), exit_code=0, seconds=context.seconds())
         return Outcome(context.run, summary=summary, state=context.state)
 
     def interrupted(self) -> Outcome:
-        """Say that a signal ended the run: everything is saved, and can go on."""
+        """Store and print that a signal ended the run, and how to resume it."""
         context, run, state = self.context, self.context.run, self.context.state
         number = signal.Signals(context.signals.number or signal.SIGINT)
         failure = Failure("signal", f"stopped by {number.name}", exit_code=EXIT_CODES[number])

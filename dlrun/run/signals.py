@@ -1,4 +1,4 @@
-"""Signals that end a run early: the first asks for a tidy end, a second Ctrl-C ends at once."""
+"""Signals that end a run early: the first one requests a stop, a second Ctrl-C ends the process at once."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TypeAlias
 
-Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | None  # as `signal.signal` takes and gives it
+Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | None  # as `signal.signal` takes and returns it
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
 
 
 class Interrupted(BaseException):
-    """A signal came where there is nothing to save yet. No `except Exception` on its way holds it."""
+    """Raised by a signal before there is anything to save. `except Exception` does not catch it."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -26,11 +26,11 @@ class Interrupted(BaseException):
 
 
 class Signals:
-    """`with Signals() as signals:` notes SIGINT, SIGTERM and SIGUSR1 (which SLURM sends before its limit).
+    """Context manager that handles SIGINT, SIGTERM and SIGUSR1, which SLURM sends before the time limit.
 
-    Until `hold()` the first signal raises `Interrupted` where it arrives; afterwards it only sets `number`, which
-    a loop looks at after every batch. Ctrl-C after that calls `again`, which ends the process at once if nothing
-    else is given: files are whole at every moment.
+    Until `hold()` is called, the first signal raises `Interrupted`; afterwards it only sets `number`, which a loop
+    checks after every batch. A further Ctrl-C calls `again`, which by default ends the process at once: this is safe,
+    since files are always complete.
     """
 
     def __init__(self, *, held: bool = False, again: Callable[[], None] | None = None) -> None:
@@ -48,11 +48,11 @@ class Signals:
             signal.signal(number, handler)
 
     def hold(self) -> None:
-        """From now on there is something to save: only note what arrives."""
+        """Do not raise `Interrupted` from now on, since there is something to save."""
         self.held = True
 
     def stop(self) -> bool:
-        """Was a stop asked for?"""
+        """Whether a stop was requested."""
         return self.number is not None
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:
@@ -64,7 +64,7 @@ class Signals:
 
 
 def end_at_once() -> None:
-    """Exit with 130, tidying up nothing but the terminal, whose cursor a progress bar hides."""
+    """Exit with 130 at once. Only the cursor of the terminal, which a progress bar hides, is restored."""
     if os.isatty(1):
         os.write(1, b"\x1b[?25h\n")
     os._exit(EXIT_CODES[signal.SIGINT])

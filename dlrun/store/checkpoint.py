@@ -1,7 +1,7 @@
-"""Checkpoints on disk: one file each, whole or not there, with its own checksum, and never any code in it.
+"""Read and write checkpoints: files of tensors and plain Python values, each with a checksum.
 
-The file is an ordinary `torch.save` archive of tensors and plain Python, so `torch.load(path, weights_only=True)`
-reads it. Its SHA-256 is the archive's zip comment: one file, written by one rename, that says whether it is whole.
+A checkpoint is a `torch.save` archive that `torch.load(path, weights_only=True)` reads. The comment of the zip archive
+holds its SHA-256. Files are written under a temporary name and renamed, so that there is never half a checkpoint.
 """
 
 from __future__ import annotations
@@ -17,72 +17,73 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dlrun.bounded import open_regular
-from dlrun.errors import DlrunError, RunError, in_words
+from dlrun.errors import RunError, in_words
 from dlrun.plain import Values
 from dlrun.store.contents import LAST_FILE, Check, expect, expect_format
 from dlrun.store.files import write_atomic
 from dlrun.store.rundir import RunDir
+from dlrun.torch_errors import is_out_of_memory
 
-FORMAT = 1  # of the values; a reader refuses one that is newer than itself
-NOTHING: dict[str, Check] = {}
-MARK = b"dlrun sha256 "
-END = 22  # bytes of a zip's end record, whose last two hold the length of the comment
+FORMAT = 1  # of the values; checkpoints of a later format are refused
+ANY_FIELDS: dict[str, Check] = {}
+COMMENT = b"dlrun sha256 "
+END = 22  # bytes of a zip's end record, of which the last two are the length of the comment
 
 
-def pack(values: Values) -> bytes:
-    """The bytes of a checkpoint file, checksum included."""
+def to_bytes(values: Values) -> bytes:
+    """The content of a checkpoint file, checksum included."""
     import torch
 
     buffer = io.BytesIO()
     torch.save({"format": FORMAT} | values, buffer)
     data = buffer.getvalue()
-    comment = MARK + hashlib.sha256(data).hexdigest().encode()
+    comment = COMMENT + hashlib.sha256(data).hexdigest().encode()
     return data[:-2] + struct.pack("<H", len(comment)) + comment
 
 
-def check(path: Path) -> None:
-    """Raise `RunError` unless the file is whole."""
+def verify(path: Path) -> None:
+    """Raise `RunError` unless the checksum of a checkpoint is right."""
     try:
         with os.fdopen(open_regular(path), "rb") as file:
             data = file.read()
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}.") from error
-    size = len(MARK) + 64
+    size = len(COMMENT) + 64
     body, comment = data[:-size], data[-size:]
-    if len(data) < size + END or not comment.startswith(MARK):
+    if len(data) < size + END or not comment.startswith(COMMENT):
         raise RunError(f"{path} is cut short or is no dlrun checkpoint.")
-    if hashlib.sha256(body[:-2] + b"\0\0").hexdigest().encode() != comment[len(MARK) :]:
+    if hashlib.sha256(body[:-2] + b"\0\0").hexdigest().encode() != comment[len(COMMENT) :]:
         raise RunError(f"{path} is damaged: its checksum does not fit.")
 
 
-def read(path: Path, device: str = "cpu", fields: Mapping[str, Check] = NOTHING) -> Values:
-    """Load one checkpoint without running any code from it, and check that it has these fields.
+def read_checkpoint(path: Path, device: str = "cpu", fields: Mapping[str, Check] = ANY_FIELDS) -> Values:
+    """Load a checkpoint of dlrun's without running code from it, and check that it has these fields.
 
-    Raises `RunError` when that cannot be done.
+    Raises `RunError` for a missing or damaged file.
     """
     if not path.is_file():
         raise RunError(f"there is no checkpoint {path}.")
-    check(path)
-    return expect(path, read_unchecked(path, device), fields)
+    verify(path)
+    return expect(path, read_tensors(path, device), fields)
 
 
-def read_unchecked(path: Path, device: str = "cpu") -> Values:
-    """Load a file of tensors and plain Python, of dlrun or of plain torch; pickled objects are refused."""
+def read_tensors(path: Path, device: str = "cpu") -> Values:
+    """Load a checkpoint of dlrun's or any `state_dict` file of torch. Raises `RunError`, also for pickled objects."""
     import torch
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that the file is unusual is said better below
-            os.close(open_regular(path))  # a pipe would block
+            warnings.simplefilter("ignore")  # the messages below say more
+            os.close(open_regular(path))  # refuses a pipe, which `torch.load` would wait for
             values = torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         raise RunError(
             f"{path} holds more than tensors and plain values (a whole pickled model, say). Loading it would run "
             "code from the file, so dlrun refuses: save model.state_dict() instead."
         ) from error
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:  # whatever torch and zipfile make of a file that is damaged
+    except Exception as error:  # torch and zipfile raise many kinds for a damaged file
+        if is_out_of_memory(error):
+            raise
         raise RunError(f"{path} cannot be read as a checkpoint: {in_words(error)}") from error
     if not isinstance(values, dict):
         raise RunError(f"{path} holds a {type(values).__name__}, not a dictionary of tensors.")
@@ -92,24 +93,30 @@ def read_unchecked(path: Path, device: str = "cpu") -> Values:
 
 @contextmanager
 def loading(what: object) -> Iterator[None]:
-    """`with loading(path):` values that torch cannot load are a `RunError`, whatever torch raises."""
+    """Context manager for loading the values of a checkpoint: `with loading(path):`.
+
+    Torch raises `RuntimeError` or `ValueError` for weights of other names or shapes and for other parameter groups.
+    The other exceptions that become a `RunError` here mean that the values are not those that dlrun writes.
+    """
     try:
         yield
-    except (DlrunError, MemoryError):
-        raise
-    except Exception as error:
+    except (RuntimeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
         raise RunError(f"{what} does not fit this configuration: {in_words(error)}") from error
+    except (LookupError, TypeError, AttributeError) as error:
+        raise RunError(f"{what} is damaged: {in_words(error)}") from error
 
 
-def write(path: Path, values: Values) -> None:
-    """Write atomically and durably: the previous file is whole until the new one is."""
+def write_checkpoint(path: Path, values: Values) -> None:
+    """Write a checkpoint atomically and durably: the previous file is kept until the new one is complete."""
     path.parent.mkdir(exist_ok=True)
-    write_atomic(path, pack(values), sync=True)
+    write_atomic(path, to_bytes(values), sync=True)
 
 
 def write_last(run: RunDir, values: Values, keep: int) -> None:
-    """Write last.pt; the ones before become last-1.pt, last-2.pt, ... as far as they are kept."""
-    data = pack(values)  # before anything is renamed
+    """Write last.pt, and rename the ones before to last-1.pt, last-2.pt, ...; `keep` of them are kept in all."""
+    data = to_bytes(values)  # before anything is renamed
     run.checkpoints.mkdir(exist_ok=True)
     fresh = run.checkpoints / "last.new.pt"
     write_atomic(fresh, data, sync=True)
@@ -118,24 +125,27 @@ def write_last(run: RunDir, values: Values, keep: int) -> None:
         if newer.exists():
             os.replace(newer, older)
     os.replace(fresh, run.last)
-    for extra in candidates(run)[keep:]:
+    for extra in resume_candidates(run)[keep:]:
         extra.unlink()
 
 
-def candidates(run: RunDir) -> list[Path]:
-    """The checkpoints that resuming may start from, newest first."""
-    fresh = run.checkpoints / "last.new.pt"  # whole, but its renaming was cut short
+def resume_candidates(run: RunDir) -> list[Path]:
+    """The checkpoints that a run may be resumed from, newest first."""
+    fresh = run.checkpoints / "last.new.pt"  # complete, but the process was killed before it was renamed
     numbered = [path for path in run.checkpoints.glob("last-*.pt") if path.stem[5:].isdecimal()]
     older = sorted(numbered, key=lambda path: int(path.stem[5:]))
     return [path for path in (fresh, run.last, *older) if path.is_file()]
 
 
-def newest(run: RunDir, device: str = "cpu") -> tuple[Values, Path, list[str]]:
-    """The newest checkpoint that is whole, its path, and what was skipped on the way. Raises `RunError` if none is."""
+def newest_checkpoint(run: RunDir, device: str = "cpu") -> tuple[Values, Path, list[str]]:
+    """Read the newest valid checkpoint. Returns its values, its path, and why newer ones were skipped.
+
+    Raises `RunError` if there is no valid one.
+    """
     skipped: list[str] = []
-    for path in candidates(run):
+    for path in resume_candidates(run):
         try:
-            return read(path, device, LAST_FILE), path, skipped
+            return read_checkpoint(path, device, LAST_FILE), path, skipped
         except RunError as error:
             skipped.append(str(error))
     raise RunError("\n".join([f"{run.path} has no checkpoint that can be read.", *skipped]))

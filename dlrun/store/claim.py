@@ -1,4 +1,4 @@
-"""A directory for a new run: a fresh one, or the one that the user named, if it may be used."""
+"""Choose the directory of a new run: a new one, or `run.dir` if it may be used."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from datetime import datetime
 from pathlib import Path
 
 from dlrun.errors import RunError
-from dlrun.store.lock import NAME as LOCK
+from dlrun.store.lock import LOCK
 from dlrun.store.marks import is_run, is_status, marks_of
 from dlrun.store.rundir import BEGINNING, DISCARDED, RunDir, is_temporary
 
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)  # full, or out of order
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)  # errors of a full or broken disk
 
 
 def fresh_dir(outputs: Path, words: str, now: datetime | None = None) -> RunDir:
-    """`OUTPUTS/DATE/TIME-WORDS[-N]`, made and locked now: two runs of the same second get two directories."""
+    """Make and lock `OUTPUTS/DATE/TIME-WORDS[-N]`. Runs that begin in the same second get different directories."""
     now = now or datetime.now()
     parent = outputs / f"{now:%Y-%m-%d}"
     parent.mkdir(parents=True, exist_ok=True)
@@ -33,9 +33,9 @@ def fresh_dir(outputs: Path, words: str, now: datetime | None = None) -> RunDir:
 
 
 def claim(path: Path, *, overwrite: bool) -> RunDir:
-    """The directory that the user named, locked: new or empty, or a run that may be replaced. Raises `RunError`.
+    """Lock the directory that the user named, which is new, empty, or holds a run that may be replaced.
 
-    Nothing is touched in a folder that dlrun did not make.
+    Raises `RunError` for any other folder, which is not changed.
     """
     run = RunDir(path)
     if os.path.lexists(path) and not path.is_dir():
@@ -45,7 +45,7 @@ def claim(path: Path, *, overwrite: bool) -> RunDir:
     path.mkdir(parents=True, exist_ok=True)
     run.lock()
     try:
-        refuse_strangers(path)  # what a killed process left is in order now
+        refuse_strangers(path)  # after `lock` has put the files of a killed process in order
         run.begins = not is_run(path)
         if not run.begins:
             refuse_replacing(run, overwrite)
@@ -59,7 +59,7 @@ def claim(path: Path, *, overwrite: bool) -> RunDir:
 
 
 def refuse_strangers(path: Path) -> None:
-    """Raise `RunError` unless the folder holds a run of dlrun's, or nothing."""
+    """Raise `RunError` unless the folder holds a run of dlrun's or is empty."""
     if not path.is_dir():
         return
     if is_run(path):
@@ -70,7 +70,7 @@ def refuse_strangers(path: Path) -> None:
             )
         return
     names = {entry.name for entry in path.iterdir() if not is_temporary(entry.name)} - {LOCK, DISCARDED}
-    if is_status(RunDir(path).read_status()):  # killed before it had written its config.yaml
+    if is_status(RunDir(path).read_status()):  # a run that was killed before it wrote its config.yaml
         names -= set(BEGINNING)
     if names:
         raise RunError(f"{path} is not empty and holds no dlrun run; it is left alone. Choose another run.dir.")
@@ -79,6 +79,12 @@ def refuse_strangers(path: Path) -> None:
 def refuse_replacing(run: RunDir, overwrite: bool) -> None:
     """Raise `RunError` unless the run in this directory may be replaced."""
     if overwrite:
+        if foreign := run.foreign_files():
+            shown = ", ".join(foreign[:5]) + (", ..." if len(foreign) > 5 else "")
+            what = (
+                f"{run.path} holds files that are not of its run ({shown}), and run.overwrite=true would remove them."
+            )
+            raise RunError(f"{what} Move them away, or choose another run.dir.")
         return
     state = run.read_status().get("state")
     if state == "finished":
@@ -92,6 +98,6 @@ def refuse_replacing(run: RunDir, overwrite: bool) -> None:
 
 
 def is_at_fault(folder: Path, error: OSError) -> bool:
-    """Is it this folder, or its disk, that failed?"""
+    """Whether an error concerns this folder or its disk."""
     named = Path(os.path.abspath(error.filename)) if isinstance(error.filename, str) else None
     return error.errno in DISK or (named is not None and Path(os.path.abspath(folder)) in named.parents)

@@ -1,4 +1,4 @@
-"""What a checkpoint of dlrun's holds: the keys of each kind of file, and what stands under each of them."""
+"""The keys of each kind of checkpoint file, and a check for the value of each key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Check = Callable[[object], bool]
 
 
 def is_count(value: object) -> bool:
-    """Whether it is a whole number from 0."""
+    """Whether a value is a whole number from 0."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
@@ -28,7 +28,7 @@ def is_tensor(value: object) -> bool:
 
 
 def is_tensors(value: object) -> bool:
-    """Whether it is a dictionary of tensors (and of a module's extra state)."""
+    """Whether a value is a `state_dict`: tensors by name, and possibly extra states of modules."""
     return isinstance(value, dict) and any(map(is_tensor, value.values())) and all(isinstance(k, str) for k in value)
 
 
@@ -46,14 +46,14 @@ def none_or(check: Check) -> Check:
 
 
 def has(fields: Mapping[str, Check]) -> Check:
-    """A check that a dictionary has these keys, and that what stands under them passes."""
+    """A check for a dictionary with these keys, whose values pass the check of each key."""
     return lambda value: (
         isinstance(value, dict) and all(key in value and fits(value[key]) for key, fits in fields.items())
     )
 
 
 def is_total(value: object) -> bool:
-    """Whether it is a sum of an unfinished epoch: numbers, or a list of them."""
+    """Whether a value is a total of an unfinished epoch: None, a number, or a list of numbers."""
     return value is None or is_number(value) or (isinstance(value, list) and all(map(is_number, value)))
 
 
@@ -88,7 +88,7 @@ CRASH_FILE: dict[str, Check] = {
 }
 
 
-MAYBE: dict[str, Check] = {  # not in every file, nor in those of older versions
+OPTIONAL: dict[str, Check] = {  # keys that some kinds of files, and those of older versions, lack
     "config": is_dict,
     "engine": lambda value: isinstance(value, list) and all(isinstance(word, str) for word in value),
     "loss": is_dict,
@@ -97,20 +97,20 @@ MAYBE: dict[str, Check] = {  # not in every file, nor in those of older versions
 
 
 def expect(path: Path, values: Values, fields: Mapping[str, Check]) -> Values:
-    """The values, if they are those of such a file. Raises `RunError` that names the first key that is wrong."""
+    """Return the values if each field passes its check. Raises `RunError` that names the first one that does not."""
     for key in fields:
         if key not in values:
             raise RunError(f"{path} is no such checkpoint of dlrun's: it has no {key!r}.")
-    for key, check in {**MAYBE, **fields}.items():
+    for key, check in {**OPTIONAL, **fields}.items():
         if key in values and not check(values[key]):
             raise RunError(f"{path} is damaged: what it holds as {key!r} is of the wrong kind.")
     return values
 
 
 def expect_format(path: Path, values: Values, newest: int) -> None:
-    """Raise `RunError` for a checkpoint of a later dlrun's, or one whose format is no number."""
+    """Raise `RunError` for a checkpoint of a later version of dlrun, and for a format that is not a number."""
     written = values.get("format", 0)
-    if is_tensor(written):  # a weight of that name, in a file of plain torch
+    if is_tensor(written):  # a `state_dict` file of torch with a weight of this name
         return
     if not isinstance(written, int | float) or math.isnan(written):
         raise RunError(f"{path} is damaged: its format is {written!r}, which is no number.")

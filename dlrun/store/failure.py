@@ -1,4 +1,4 @@
-"""Why a run failed, in the one shape that it keeps from the process where it happens to the last table."""
+"""`Failure`: why a run failed, as it is stored in status.json and shown in tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dlrun.errors import Kind, first_line
 from dlrun.plain import Values
 
 EXIT_KINDS: dict[int, Kind] = {1: "bug", 2: "input", 130: "signal", 143: "signal"}
-OLD_SENTENCES: dict[Kind, str] = {  # how the messages of versions that kept no kind begin
+OLD_SENTENCES: dict[Kind, str] = {  # how the messages begin in versions that stored no kind
     "component": r"an exception in a component of yours",
     "diverged": r"the loss of step \d+ is .*: training diverged|anomaly: ",
     "out_of_memory": r"out of memory",
@@ -23,7 +23,7 @@ OLD_SENTENCES: dict[Kind, str] = {  # how the messages of versions that kept no 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a run failed or stopped. `message` is for people: its first line says it, others may follow."""
+    """Why a run failed or stopped. The first line of `message` says what went wrong; details may follow."""
 
     kind: Kind
     message: str
@@ -41,7 +41,7 @@ class Failure:
         return self.message.strip().splitlines()[-1]
 
     def to_values(self) -> Values:
-        """Plain values, as status.json and a job's result have them; `read_failure` is the inverse."""
+        """The fields of status.json and of a job's result. `read_failure` is the inverse."""
         return {
             "kind": self.kind,
             "error": self.message,
@@ -51,7 +51,7 @@ class Failure:
 
 
 def read_failure(values: Mapping[str, object]) -> Failure | None:
-    """The failure in a status.json, a job's result or record; None where there is none."""
+    """Read the failure from a status.json or from a job's result or record. None if there is none."""
     message, code = str(values.get("error") or ""), values.get("exit_code")
     if not message:
         return None
@@ -61,7 +61,7 @@ def read_failure(values: Mapping[str, object]) -> Failure | None:
 
 
 def guess_kind(message: str, exit_code: object) -> Kind:
-    """The kind of a failure that was written by a version which kept none."""
+    """The kind of a failure that was written by a version without kinds."""
     if isinstance(exit_code, int) and exit_code in EXIT_KINDS:
         return EXIT_KINDS[exit_code]
     return next((kind for kind, sentence in OLD_SENTENCES.items() if re.match(sentence, message)), "crash")

@@ -1,4 +1,4 @@
-"""Files of a run, written: whole or not at all, or appended and flushed."""
+"""Write the files of a run, either atomically or by appending."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from typing import IO
 from dlrun import bounded
 from dlrun.plain import json_value
 
-TEMPORARY = ".tmp"  # the ending of files that are not whole yet
+TEMPORARY = ".tmp"  # suffix of unfinished files
 
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:
-    """Write a JSON object atomically. Numbers that are not finite become null."""
+    """Write a JSON object atomically. Numbers that are not finite are written as null."""
     text = json.dumps(json_value(value), indent=2, ensure_ascii=False) + "\n"
     write_atomic(path, text.encode(errors="backslashreplace"))  # file names need not be UTF-8
 
 
 def write_atomic(path: Path, data: bytes, *, sync: bool = False) -> None:
-    """Write the whole file or nothing: temporary file, (fsync,) rename, (fsync of the directory)."""
+    """Write a file atomically, by renaming a temporary one. With `sync`, it survives a power failure."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -46,12 +46,12 @@ def write_atomic(path: Path, data: bytes, *, sync: bool = False) -> None:
 
 
 def now() -> str:
-    """The time as ISO 8601 with the zone."""
+    """The present time in ISO 8601, with the time zone."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def sync_directory(path: Path) -> None:
-    """Make a rename in this directory last through a power cut."""
+    """Flush a directory to disk, so that a rename in it survives a power failure."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -60,7 +60,7 @@ def sync_directory(path: Path) -> None:
 
 
 def open_append(path: Path) -> IO[str]:
-    """Append to a text file. A link is not followed, and nothing but an ordinary file is opened: `OSError`."""
+    """Open a text file for appending. Raises `OSError` for links and for anything else but an ordinary file."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK  # a FIFO would block
     handle = os.open(path, flags, 0o666)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -76,7 +76,7 @@ def _umask() -> int:
 
 
 class CsvTable:
-    """A CSV file that grows by rows, flushed at most a few times a second. Columns are fixed by the first row."""
+    """A CSV file to which rows are appended. It is flushed at most twice a second."""
 
     file: IO[str]
 
@@ -85,16 +85,16 @@ class CsvTable:
         self.flushed = time.monotonic()
 
     def open(self) -> CsvTable:
-        """Go on after the rows that are there."""
+        """Open the file for appending, and write the header if the file is empty."""
         self.file = open_append(self.path)
         if os.fstat(self.file.fileno()).st_size == 0:
             self.file.write(",".join(self.columns) + "\n")
         return self
 
     def add(self, rows: Iterable[Mapping[str, object]]) -> None:
-        """Append rows; what a row lacks stays empty."""
-        for row in rows:  # numbers alone: there is nothing to quote
-            self.file.write(",".join([cell(row.get(column)) for column in self.columns]) + "\n")
+        """Append rows of numbers. The cells of missing numbers are empty."""
+        for row in rows:
+            self.file.write(csv_line(row, self.columns))
         if time.monotonic() - self.flushed > 0.5:
             self.flush()
 
@@ -106,20 +106,20 @@ class CsvTable:
         self.file.close()
 
 
-def cell(value: object) -> str:
-    """A number as Python prints it (the shortest text that reads back the same); nothing for None."""
-    return "" if value is None else repr(value) if isinstance(value, float) else str(value)
+def csv_line(row: Mapping[str, object], columns: Sequence[str]) -> str:
+    """One line of a CSV file of numbers, which need no quotes."""
+    cells = (row.get(column) for column in columns)
+    return ",".join(["" if cell is None else str(cell) for cell in cells]) + "\n"
 
 
 def rewrite_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """Replace a CSV file as a whole, atomically."""
-    lines = [",".join(columns)]
-    lines += [",".join(cell(row.get(column)) for column in columns) for row in rows]
-    write_atomic(path, ("\n".join(lines) + "\n").encode())
+    """Replace a CSV file atomically."""
+    lines = [",".join(columns) + "\n", *(csv_line(row, columns) for row in rows)]
+    write_atomic(path, "".join(lines).encode())
 
 
 def cut_steps(path: Path, last_step: int) -> None:
-    """Remove the rows of steps.csv beyond a step, and a last line that was never finished."""
+    """Remove the rows of steps.csv after a step, and an unfinished last line."""
     if not path.exists():
         return
     header, *lines = bounded.read_text(path, errors="replace").split("\n")[:-1] or [""]

@@ -1,4 +1,4 @@
-"""Where runs are: in a folder, by a path, by a name, or the newest."""
+"""Find runs in a folder, by their path or name, or the newest one."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from dlrun.store.reader import StoredRun, sweep_of
 from dlrun.store.rundir import RunDir
 
 OUTPUTS = Path("outputs")
-NAMED = 8  # places that an error names
+MOST_NAMED = 8  # places that an error names
 
 
 def find_runs(folder: Path) -> Iterator[Path]:
-    """The run directories in a folder (or the folder itself), by name; not in hidden folders, nor in runs."""
+    """All run directories in a folder, which may be one itself, sorted by name. Hidden folders are skipped."""
     waiting = [folder]
     while waiting:
         place = waiting.pop()
@@ -32,12 +32,12 @@ def find_runs(folder: Path) -> Iterator[Path]:
 
 
 def user_path(path: str) -> Path:
-    """A path as the user wrote it, with `~`."""
+    """Expand `~` in a path that the user wrote."""
     return Path(os.path.expanduser(path))
 
 
 def expect_folder(path: Path) -> Path:
-    """The path, if it is a folder. Raises `RunError`."""
+    """Return the path if it is a folder. Raises `RunError` otherwise."""
     if not os.path.isdir(path):  # pathlib raises for a name that is too long
         word = "is a file, not a folder" if os.path.exists(path) else "does not exist"
         raise RunError(f"{path} {word}. Give a run directory, a sweep's folder, or a folder that holds some.")
@@ -45,9 +45,9 @@ def expect_folder(path: Path) -> Path:
 
 
 def find_run(word: str, outputs: Path = OUTPUTS) -> RunDir:
-    """A run by its path, its name, or `last` (the newest that is no job of a sweep).
+    """Find a run by its path, its name, or `last` (the newest run that is not a job of a sweep).
 
-    Raises `RunError` for a name that nothing has, or that several have.
+    Raises `RunError` for an unknown or ambiguous name.
     """
     path = user_path(word)
     if not is_run(path):
@@ -64,17 +64,17 @@ def find_run(word: str, outputs: Path = OUTPUTS) -> RunDir:
 
 
 def find_place(word: Path | str) -> Path:
-    """A folder by its path, a run or a sweep by its name, or `last`. Raises `RunError` as `find_run` does."""
+    """Find a folder by its path, a run or a sweep by its name, or `last`. Raises `RunError` as `find_run` does."""
     path = user_path(str(word))
     if os.path.exists(path) or len(path.parts) > 1:
         return path
     if str(word) == "last":
         return find_run("last").path
-    return _only(str(word), names(), OUTPUTS)
+    return _only(str(word), named_places(), OUTPUTS)
 
 
-def names() -> dict[str, list[Path]]:
-    """The names of the runs and sweeps under outputs, the newest first, and where these are."""
+def named_places() -> dict[str, list[Path]]:
+    """The paths of the runs and sweeps under outputs by name, newest first."""
     named = _by_name(_runs(OUTPUTS))
     for file in sorted(OUTPUTS.glob("sweeps/*/sweep.yaml")):
         named.setdefault(file.parent.name, []).append(file.parent)
@@ -82,7 +82,7 @@ def names() -> dict[str, list[Path]]:
 
 
 def _runs(outputs: Path) -> list[StoredRun]:
-    """All runs there, the newest first."""
+    """All runs in a folder, newest first."""
     return sorted(map(StoredRun, find_runs(outputs)), key=lambda run: (-run.started, run.path))
 
 
@@ -94,7 +94,7 @@ def _last(runs: list[StoredRun], outputs: Path) -> Path:
 
 
 def _by_name(runs: list[StoredRun]) -> dict[str, list[Path]]:
-    """The runs by what they are called: their folder's name, `run.name`, and SWEEP/JOB for the job of a sweep."""
+    """The paths of runs by each of their names: the folder's name, `run.name`, and SWEEP/JOB for a sweep's job."""
     named: dict[str, list[Path]] = {}
     for run in runs:
         for name in {run.path.name, run.name, run.full_name}:
@@ -103,13 +103,13 @@ def _by_name(runs: list[StoredRun]) -> dict[str, list[Path]]:
 
 
 def _only(word: str, named: Mapping[str, list[Path]], outputs: Path) -> Path:
-    """The one place of that name. Raises `RunError` where there is none, or more than one."""
+    """The only place with this name. Raises `RunError` if there is none, or more than one."""
     found = named.get(word, [])
     if not found:
         what = f"there is no run {word!r}, neither as a path nor by name under {outputs}/."
         raise RunError(f"{what} {did_you_mean(word, sorted(named))}".strip())
     if len(found) > 1:
-        shown = "\n".join(f"  {place}" for place in sorted(found)[:NAMED])
-        more = f"\n  and {len(found) - NAMED} more" if len(found) > NAMED else ""
+        shown = "\n".join(f"  {place}" for place in sorted(found)[:MOST_NAMED])
+        more = f"\n  and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
         raise RunError(f"{word!r} is the name of {len(found)}; give the path of one:\n{shown}{more}")
     return found[0]

@@ -1,4 +1,4 @@
-"""The lock of a folder: one process holds it while it lives, and anybody may ask who does."""
+"""The lock of a folder, which a process holds until it ends, and the question who holds it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 
 from dlrun.errors import InUse, RunError
 
-NAME = ".lock"
+LOCK = ".lock"
 _held: set[int] = set()  # the file descriptors of this process's locks
 
 
 def _release_all() -> None:
-    """In a child that was forked (a process that reads data): locks are its parent's, and end with that."""
+    """Close the locks in a forked child, such as a DataLoader worker: they belong to its parent."""
     for handle in _held:
         os.close(handle)
     _held.clear()
@@ -34,13 +34,12 @@ class Lock:
         self._handle: int | None = None  # a file descriptor
 
     def hold(self, patience: float = 0.05) -> None:
-        """Hold the folder until this process ends.
+        """Acquire the lock. Raises `InUse` if another process holds it.
 
-        Whoever asks about the lock holds it for a moment: it is tried again for `patience` seconds. Raises `InUse`
-        when another process has it.
+        `holder` takes a shared lock for a moment, so acquiring is tried again for `patience` seconds.
         """
-        refuse_links([self.folder / NAME])
-        handle = os.open(self.folder / NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        refuse_links([self.folder / LOCK])
+        handle = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         if not _taken(handle, patience):
             owner = os.read(handle, 200).decode(errors="replace")
             os.close(handle)
@@ -51,7 +50,7 @@ class Lock:
         os.write(handle, f"pid {os.getpid()} on {socket.gethostname()}".encode())
 
     def release(self) -> None:
-        """Let the folder go."""
+        """Release the lock."""
         if self._handle is not None:
             _held.discard(self._handle)
             os.close(self._handle)
@@ -59,6 +58,7 @@ class Lock:
 
 
 def _taken(handle: int, patience: float) -> bool:
+    """Try to acquire the lock of an open file for `patience` seconds."""
     until = time.monotonic() + patience
     while True:
         try:
@@ -68,14 +68,14 @@ def _taken(handle: int, patience: float) -> bool:
             if time.monotonic() > until:
                 return False
             time.sleep(patience / 20)
-        except OSError:  # a file system that knows no locks
+        except OSError:  # the file system does not support locks
             return True
 
 
 def refuse_links(paths: Iterable[Path]) -> None:
-    """Raise `RunError` if one of these places is taken by a link, a pipe or a device: dlrun writes to none of them.
+    """Raise `RunError` if one of these paths is a link, a pipe or a device, which dlrun never writes to.
 
-    A link in a folder that somebody else made would lead out of it.
+    Through a link, files outside of the folder would be overwritten.
     """
     for path in paths:
         if os.path.islink(path):
@@ -86,17 +86,17 @@ def refuse_links(paths: Iterable[Path]) -> None:
 
 
 def holder(folder: Path) -> str | None:
-    """What the process that holds the folder wrote into its lock; None if nobody holds it.
+    """A description of the process that holds the folder, None if no process does, "" if that is not known.
 
-    Where that cannot be told (the file system knows no locks, the file may not be read), it is the empty string.
+    It is not known if the file system does not support locks or the lock cannot be read.
     """
     try:
-        handle = os.open(folder / NAME, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        handle = os.open(folder / LOCK, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     except FileNotFoundError:
         return None
     except OSError:
         return ""
-    try:  # a shared probe: two of them do not see each other
+    try:  # a shared lock, which does not conflict with another one
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return None
     except BlockingIOError:
@@ -113,6 +113,6 @@ def is_free(folder: Path) -> bool:
 
 
 def owner(folder: Path) -> int | None:
-    """The number of the process that holds the folder, if it is one of this machine."""
+    """The PID of the process that holds the folder, if it runs on this machine."""
     found = re.fullmatch(rf"pid (\d+) on {re.escape(socket.gethostname())}", holder(folder) or "")
     return int(found[1]) if found else None

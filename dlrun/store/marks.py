@@ -1,8 +1,8 @@
-"""What tells a run from any other folder: dlrun's own status.json and config.yaml, by what is in them.
+"""Recognize run directories by the content of their status.json and config.yaml.
 
-A run may be about to be replaced by another (`run.overwrite=true`). Until the new one has its first checkpoint, the
-files of the old one lie in `ASIDE`; on their way there and back, some of them lie in `MOVING`. `folders_of` knows
-where they are at every moment, so that all who look agree on which of the two runs a folder holds.
+While a run is being replaced (`run.overwrite=true`), the files of the old run are in `ASIDE` until the new run has its
+first checkpoint; while they are moved there and back, some of them are in `MOVING`. `folders_of` says where the files
+of the run are at any moment, so that all readers agree on which of the two runs a directory holds.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from dlrun.plain import Values
 from dlrun.store import lock
 from dlrun.store.reading import read_json, read_text
 
-ASIDE = ".replaced"  # the run that is being replaced, whole
-MOVING = ".replacing"  # some of its files; the others lie in the run directory
+ASIDE = ".replaced"  # holds all files of the run that is being replaced
+MOVING = ".replacing"  # holds some of its files; the others are in the run directory
 MARK = {"made_by": "dlrun"}  # in every status.json
-OLD_FIELDS = {"state", "name", "pid", "host", "started"}  # of a status.json from before there was a mark
-SECTIONS = ("model", "dataset", "optimizer", "trainer")  # of every config.yaml
-TRACES = ("metrics.csv", "steps.csv", "summary.json", "train.log", "checkpoints")  # what training leaves
+OLD_FIELDS = {"state", "name", "pid", "host", "started"}  # in every status.json of versions without a mark
+SECTIONS = ("model", "dataset", "optimizer", "trainer")  # in every config.yaml
+TRACES = ("metrics.csv", "steps.csv", "summary.json", "train.log", "checkpoints")  # are written while training
 
 
 def is_status(values: Values) -> bool:
@@ -34,17 +34,17 @@ def is_config(text: str) -> bool:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is a run directory, be it an old or damaged one.
+    """Whether a folder is a run directory, possibly of an older version or a damaged one.
 
-    It holds a status.json and a config.yaml of dlrun's. Where one of them is lost or damaged, the other is enough if
-    training has left something beside it.
+    A run directory holds a status.json and a config.yaml of dlrun's. If one of them is lost or damaged, a file that is
+    written while training takes its place.
     """
     marks, places = marks_of(folder), folders_of(folder)
     return marks == 2 or (marks == 1 and any(os.path.lexists(p / name) for p in places for name in TRACES))
 
 
 def marks_of(folder: Path) -> int:
-    """How many of the two files of a run in this folder are dlrun's."""
+    """How many of status.json and config.yaml in this folder are dlrun's (0 to 2)."""
     return _marks_in(*folders_of(folder))
 
 
@@ -54,7 +54,7 @@ def _marks_in(*places: Path) -> int:
 
 
 def folders_of(run: Path) -> tuple[Path, ...]:
-    """Where the files of a run lie: of two files of one name, the one in the first folder counts."""
+    """The folders that hold the files of a run. Of files with the same name, that in the first folder counts."""
     if is_set_aside(run):
         new = has_checkpoint(run) or not lock.is_free(run)
         return (run,) if new else (run / ASIDE,)
@@ -62,15 +62,15 @@ def folders_of(run: Path) -> tuple[Path, ...]:
 
 
 def is_set_aside(run: Path) -> bool:
-    """Whether a run lies in this folder that is being replaced by another."""
+    """Whether the folder holds a run that is being replaced."""
     return is_folder(run / ASIDE) and _marks_in(run / ASIDE) == 2
 
 
 def has_checkpoint(run: Path) -> bool:
-    """Whether there is something in this folder to resume from."""
+    """Whether the folder holds a checkpoint to resume from."""
     return any(os.path.isfile(run / "checkpoints" / name) for name in ("last.pt", "last.new.pt"))
 
 
 def is_folder(path: Path) -> bool:
-    """Whether this is a folder, and no link to one."""
+    """Whether a path is a folder, and not a link to one."""
     return os.path.isdir(path) and not os.path.islink(path)

@@ -1,7 +1,7 @@
-"""Read run directories, of any age and in any condition, as plain values.
+"""Read run directories of any version as plain values.
 
-A missing or damaged file reads as an empty one: a report draws what is there. Nothing here imports numpy or
-torch.
+A missing or damaged file is read as an empty one, so that reports show what is there. Neither numpy nor torch is
+imported.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from dlrun.store.failure import Failure, read_failure
 from dlrun.store.marks import folders_of
 from dlrun.store.reading import Columns, read_columns, read_json, read_lines, read_yaml
 
-RESUMED = "# resumed "  # begins a line of overrides.txt: where the run went on, and with which words
-OLD_MAXIMA = ("accuracy", "r2", "f1", "precision", "recall", "auc")  # of runs that do not say which way is better
+RESUMED = "# resumed "  # begins the lines of overrides.txt that say where a run was resumed, and with which overrides
+OLD_MAXIMA = ("accuracy", "r2", "f1", "precision", "recall", "auc")  # more is better; for runs without `better`
 
 
 class StoredRun:
-    """One run directory, read when asked and kept."""
+    """A run directory. Files are read when they are needed, and cached."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
 
     def file(self, name: str) -> Path:
-        """A file of the run, wherever it lies now."""
+        """The path of a file of the run, also while the run is being replaced."""
         places = [folder / name for folder in folders_of(self.path)]
         return next((place for place in places if os.path.lexists(place)), places[-1])
 
     @cached_property
     def config(self) -> Values:
-        """config.yaml, nested."""
+        """The values of config.yaml, nested."""
         return respelled(read_yaml(self.file("config.yaml")), text_schema())
 
     @cached_property
     def flat(self) -> Values:
-        """config.yaml with dotted keys."""
+        """The values of config.yaml by dotted key."""
         return flatten(self.config)
 
     @cached_property
@@ -63,7 +63,7 @@ class StoredRun:
 
     @cached_property
     def metrics(self) -> Columns:
-        """metrics.csv, one entry an epoch (the last row of an epoch that was written twice)."""
+        """The columns of metrics.csv, with one row for each epoch: the last one that was written."""
         columns = read_columns(self.file("metrics.csv"))
         epochs = columns.get("epoch", [])
         latest = {epoch: row for row, epoch in enumerate(epochs) if math.isfinite(epoch)}
@@ -71,12 +71,12 @@ class StoredRun:
 
     @cached_property
     def steps(self) -> Columns:
-        """steps.csv: `step`, `loss` and `lr`."""
+        """The columns of steps.csv: `step`, `loss` and `lr`."""
         return read_columns(self.file("steps.csv"))
 
     @property
     def state(self) -> str:
-        """running, finished, failed, interrupted; dead: it says running, and nobody holds its lock; unknown."""
+        """The state: running, finished, pruned, failed, interrupted, dead (see `state_of`) or unknown."""
         return state_of(self.path, self.status)
 
     @property
@@ -91,18 +91,18 @@ class StoredRun:
 
     @property
     def started(self) -> float:
-        """When it began, in seconds since 1970."""
+        """The time when the run began, in seconds since 1970."""
         return started_of(self.path, self.status)
 
     @property
     def title(self) -> str:
-        """What was trained on what, for headings."""
+        """A heading such as `mlp on digits`."""
         words = [component(self.config, part) for part in ("model", "dataset")]
         return " on ".join(word for word in words if word) or self.name
 
     @property
     def monitor(self) -> str:
-        """The metric that selected the best epoch."""
+        """The metric that selects the best epoch."""
         named = self.summary.get("monitor") or self.auto("monitor") or self.flat.get("checkpoint.monitor")
         if named and named != "auto":
             return str(named)
@@ -111,58 +111,58 @@ class StoredRun:
 
     @property
     def mode(self) -> str:
-        """min or max: which is better of the monitored metric."""
+        """Whether less or more of the monitored metric is better: min or max."""
         return str(self.summary.get("mode") or self.auto("mode") or self.direction(self.monitor) or "min")
 
     def direction(self, column: str) -> str | None:
-        """min or max: which is better of a metric such as `val_accuracy`; None where its metric does not say."""
+        """Whether less or more of a column such as `val_accuracy` is better: min, max, or None if that is not known."""
         return direction(self.summary if "better" in self.summary else self.environment, column)
 
     def auto(self, key: str) -> str:
-        """What `auto` became of `checkpoint.KEY`, which a run knows before it has a summary."""
+        """The value that was chosen for `checkpoint.KEY=auto`, which is stored before there is a summary."""
         values = self.environment.get("auto")
         return str(values.get(f"checkpoint.{key}") or "") if isinstance(values, Mapping) else ""
 
     def part(self, name: str) -> dict[str, float]:
-        """The numbers of one part of summary.json: best, last, test, baseline, counts or times."""
+        """The numbers in a section of summary.json: best, last, test, baseline, counts or times."""
         return numbers(self.summary.get(name))
 
     def best(self) -> dict[str, float]:
-        """The best epoch's numbers: from summary.json or, where that is missing, from metrics.csv."""
+        """The metrics of the best epoch, from summary.json or else from metrics.csv."""
         return self.part("best") or best_row(self.metrics, self.monitor, self.mode)
 
     def last(self) -> dict[str, float]:
-        """The last epoch's numbers."""
+        """The metrics of the last epoch, from summary.json or else from metrics.csv."""
         return self.part("last") or {name: values[-1] for name, values in self.metrics.items() if values}
 
     @property
     def seconds(self) -> float | None:
-        """How long the run took, all told."""
+        """The duration of the run, or the sum of its epochs if the duration is not known."""
         total = self.part("times").get("total_seconds")
         return total if total is not None else sum(finite(self.metrics.get("epoch_seconds", []))) or None
 
     @property
     def command(self) -> str:
-        """The command that repeats this run elsewhere, or the empty string when it is not known."""
+        """The command that repeats the run in another directory, or the empty string if it is not known."""
         if self.words is None:
             return ""
         return shlex.join(["dlrun", *repeated(self.words, text_schema())])
 
     @property
     def commands(self) -> str:
-        """The command, and a line each for what the run was resumed with: `dlrun resume RUN ...  # after epoch 4`."""
+        """`command`, and a line for each time the run was resumed: `dlrun resume RUN ...  # after epoch 4`."""
         lines = (line.removeprefix(RESUMED).partition(": ") for line in self.resumed)
         return "\n".join([self.command, *(f"dlrun resume RUN {words}  # {when}" for when, _, words in lines)])
 
     @cached_property
     def words(self) -> list[str] | None:
-        """The words of the command that began the run, in today's spelling (None when they are not known)."""
+        """The overrides of the run, with the present names of their keys; None if they are not known."""
         lines = read_lines(self.file("overrides.txt"))
         return None if lines is None else [self._today(line) for line in lines if not line.startswith(RESUMED)]
 
     @cached_property
     def resumed(self) -> list[str]:
-        """The lines of overrides.txt that say what the run was resumed with."""
+        """The lines of overrides.txt that say where the run was resumed, and with which overrides."""
         return [line for line in read_lines(self.file("overrides.txt")) or [] if line.startswith(RESUMED)]
 
     def _today(self, word: str) -> str:
@@ -170,14 +170,14 @@ class StoredRun:
 
     @property
     def choices(self) -> dict[str, str]:
-        """The options that the command chose for groups: `optimizer`: `momentum`."""
+        """The options of groups that the overrides choose, such as `momentum` for `optimizer`."""
         pairs = (word.partition("=") for word in self.words or [])
         groups = {name for name, section in self.config.items() if isinstance(section, Mapping)}
         return {key: option for key, _, option in pairs if key in groups and option.isidentifier()}
 
     @property
     def overridden(self) -> set[str] | None:
-        """The keys that the commands set (None when the first is not known)."""
+        """The keys that the overrides set, also those of resuming; None if they are not known."""
         if self.words is None:
             return None
         later = (word for line in self.resumed for word in line.partition(": ")[2].split() if "=" in word)
@@ -185,16 +185,18 @@ class StoredRun:
 
     @property
     def failure(self) -> Failure | None:
-        """What status.json says went wrong."""
+        """The failure that status.json holds, if any."""
         return read_failure(self.status)
 
     def traceback(self, lines: int = 60, *, own: bool = True) -> str:
-        """The stack of the failure: of status.json, else of what a sweep kept of its process (where a crash or a
-        hang leaves it), else of train.log; without one, the end of what was written.
+        """The traceback of the failure, from status.json, the log of the sweep's job or train.log.
+
+        A crash or a timeout leaves its stack in the log of the job. If there is no stack at all, the last lines of the
+        log are returned.
 
         Args:
-            lines: at most so many.
-            own: status.json and train.log are of the attempt that failed, not of one before it.
+            lines: the maximal number of lines.
+            own: whether status.json and train.log belong to the attempt that failed, not to an earlier one.
         """
         if own and self.status.get("traceback"):
             return str(self.status["traceback"])
@@ -206,7 +208,7 @@ class StoredRun:
 
     @property
     def process_log(self) -> Path | None:
-        """Where a sweep kept what this job's process printed; None for a run of its own."""
+        """The file with the output of the job's process; None for a run that is not a job of a sweep."""
         sweep = sweep_of(self.path)
         return sweep / ".state" / f"{self.path.name}.log" if sweep else None
 
@@ -215,7 +217,7 @@ STACK = re.compile(r"Traceback \(most recent call last\)|Fatal Python error: |Ti
 
 
 def last_stack(log: Sequence[str], most: int) -> list[str]:
-    """The last stack in a log, as Python or its faulthandler writes it; empty when there is none."""
+    """The last traceback in a log, of Python or of its faulthandler, with at most `most` lines."""
     starts = [row for row, line in enumerate(log) if STACK.match(line)]
     if not starts:
         return []
@@ -225,28 +227,28 @@ def last_stack(log: Sequence[str], most: int) -> list[str]:
 
 
 def state_of(path: Path, status: Mapping[str, object]) -> str:
-    """The state of a run; see `Run.state`."""
+    """The state of a run by its status.json. A run that says `running` but whose lock is free is `dead`."""
     state = str(status.get("state") or "unknown")
     return "dead" if state == "running" and lock.is_free(path) else state
 
 
 def started_of(path: Path, status: Mapping[str, object]) -> float:
-    """When a run began, in seconds since 1970; where its status does not say it, when its folder changed last."""
+    """The time when a run began, in seconds since 1970, or when its folder was changed if that is not known."""
     with suppress(ValueError, OverflowError, OSError):
         started = datetime.fromisoformat(str(status.get("started")))
-        if 1970 < started.year < 9999:  # the first and last years cannot be shown in every time zone
+        if 1970 < started.year < 9999:  # times at the limits do not exist in every time zone
             return started.timestamp()
     return os.stat(path).st_mtime
 
 
 def sweep_of(run: Path) -> Path | None:
-    """The folder of the sweep that a run is a job of; None for a run of its own."""
+    """The folder of the sweep that a run is a job of, or None."""
     folder = run.absolute().parent
     return folder.parent if folder.name == "jobs" and os.path.isfile(folder.parent / "sweep.yaml") else None
 
 
 def best_row(columns: Columns, metric: str, mode: str) -> dict[str, float]:
-    """The row of `metrics.csv` where the metric is best (the first of equals), without what is missing."""
+    """The row of metrics.csv with the best value of a metric (the first of equal ones), without missing values."""
     rows = [row for row, value in enumerate(columns.get(metric, [])) if math.isfinite(value)]
     if not rows:
         return {}
@@ -256,9 +258,9 @@ def best_row(columns: Columns, metric: str, mode: str) -> dict[str, float]:
 
 
 def direction(facts: Mapping[str, object], column: str) -> str | None:
-    """Which way a column of metrics.csv is better, by the `better` of summary.json; None where that does not say.
+    """Whether less or more of a column of metrics.csv is better, as `better` in summary.json says; None if it does not.
 
-    Runs of older versions have no such entry: there, the name decides.
+    For runs of versions without `better`, the name of the column decides.
     """
     declared = facts.get("better")
     if not isinstance(declared, Mapping):

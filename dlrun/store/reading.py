@@ -1,4 +1,4 @@
-"""Read small files as plain values; a missing or damaged one is empty. Nothing here imports numpy or pandas."""
+"""Read small files as plain values. A missing or damaged file is read as an empty one. Numpy is not needed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from dlrun.plain import Values, number
 
 Columns = dict[str, list[float]]
 MOST_JSON, MOST_YAML, MOST_TABLE = 16 * 2**20, 2**20, 256 * 2**20  # bytes
-NUMBER = (int, float)
-FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {  # of what type they are, where they are not None
+NUMERIC = (int, float)
+FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {  # the type of each field that is not None
     "status.json": {
         "made_by": str, "state": str, "name": str, "pid": int, "host": str, "started": str, "ended": str, "kind": str,
-        "error": str, "traceback": str, "exit_code": int, "epoch": int, "step": int, "seconds": NUMBER,
+        "error": str, "traceback": str, "exit_code": int, "epoch": int, "step": int, "seconds": NUMERIC,
     },
     "environment.json": {
         "argv": list, "versions": dict, "identity": str, "device": str, "engine": list, "auto": dict, "better": dict,
@@ -31,7 +31,7 @@ FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {  # of what type they a
 
 
 def read_text(path: Path, most: int = bounded.MOST_BYTES) -> str | None:
-    """The text of a file; None when it cannot be read."""
+    """The text of a file, or None if it cannot be read."""
     try:
         return bounded.read_text(path, most, errors="replace")
     except (OSError, ValueError):  # ValueError: a null byte in the path
@@ -39,10 +39,7 @@ def read_text(path: Path, most: int = bounded.MOST_BYTES) -> str | None:
 
 
 def read_json(path: Path) -> Values:
-    """A JSON object, or an empty dict when the file is missing or damaged.
-
-    Of the files of a run, fields that have a wrong type are left out.
-    """
+    """A JSON object, or an empty dict if the file is missing or damaged. Fields of a wrong type are left out."""
     try:
         text = bounded.read_text(path, MOST_JSON)
         value = {} if bounded.is_nested_deeply(text) else json.loads(text, parse_constant=lambda name: None)
@@ -50,19 +47,19 @@ def read_json(path: Path) -> Values:
         return {}
     if not isinstance(value, dict):
         return {}
-    if r"\ud" in text.lower():  # halves of surrogate pairs, which no other file can hold
+    if r"\ud" in text.lower():  # lone surrogates, which cannot be encoded in UTF-8
         value = json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
     fields = FIELDS.get(path.name, {})
-    return {key: item for key, item in value.items() if fits(item, fields.get(key))}
+    return {key: item for key, item in value.items() if has_type(item, fields.get(key))}
 
 
-def fits(value: object, kind: type | tuple[type, ...] | None) -> bool:
-    """Whether a value of a file has the type that it should have."""
+def has_type(value: object, kind: type | tuple[type, ...] | None) -> bool:
+    """Whether a value is None or of this type. A bool does not count as a number."""
     return value is None or kind is None or (isinstance(value, kind) and not isinstance(value, bool))
 
 
 def read_yaml(path: Path, most: int = MOST_YAML) -> Values:
-    """A YAML mapping of plain values; empty when the file is missing or damaged."""
+    """A YAML mapping of plain values, or an empty dict if the file is missing or damaged."""
     from dlrun.config.schema import yamls
 
     try:
@@ -73,21 +70,20 @@ def read_yaml(path: Path, most: int = MOST_YAML) -> Values:
 
 
 def read_lines(path: Path) -> list[str] | None:
-    """The non-empty lines of a text file; None when there is none."""
+    """The non-empty lines of a text file, or None if it cannot be read."""
     text = read_text(path)
     return None if text is None else [line.rstrip() for line in text.splitlines() if line.strip()]
 
 
 def read_columns(path: Path) -> Columns:
-    """A CSV file of numbers by column. What is missing or no number is nan.
+    """The columns of a CSV file of numbers. Missing and invalid cells are NaN.
 
-    A last line without its newline was cut while being written: its last number may lack digits, so it is
-    dropped.
+    A last line without a newline is dropped: its writing was interrupted, and its last number may lack digits.
     """
     whole, newline, _ = (read_text(path, MOST_TABLE) or "").rpartition("\n")
     try:
         rows = list(csv.reader(whole.replace("\0", "").split("\n"))) if newline else []
-    except csv.Error:  # a cell of 100,000 letters
+    except csv.Error:  # a cell of more than 131,072 characters
         rows = []
     if not rows:
         return {}

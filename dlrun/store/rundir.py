@@ -1,6 +1,6 @@
-"""Every path of a run, and whose directory it is.
+"""`RunDir`: the paths of a run, and how its directory is locked, replaced and removed.
 
-A run directory is made by one process and locked while that process lives. See docs/architecture.md for its files.
+See docs/architecture.md for the files of a run.
 """
 
 from __future__ import annotations
@@ -14,16 +14,19 @@ from pathlib import Path
 from dlrun.errors import RunError, cannot_write
 from dlrun.plain import Values
 from dlrun.store.files import TEMPORARY, write_json
-from dlrun.store.lock import NAME as LOCK
-from dlrun.store.lock import Lock, is_free, refuse_links
+from dlrun.store.lock import LOCK, Lock, is_free, refuse_links
 from dlrun.store.marks import ASIDE, MARK, MOVING, folders_of, has_checkpoint, is_folder, is_set_aside
 from dlrun.store.reading import read_json
 
-DISCARDED = ".discarded"  # a replaced run that is no longer needed, while its files are removed
-BEGINNING = ("status.json", "overrides.txt", "environment.json", "plugins")  # are there before config.yaml is
+DISCARDED = ".discarded"  # holds a replaced run while its files are removed
+BEGINNING = ("status.json", "overrides.txt", "environment.json", "plugins")  # are written before config.yaml
 FOLDERS = ("checkpoints", "init", ASIDE, MOVING, DISCARDED)
-BEGUN = (  # in the order in which it is removed, so that what is left is a run, or the beginning of one
+BEGUN = (  # files of a run before its first epoch, in an order of removal that leaves a run or the beginning of one
     "metrics.csv", "steps.csv", "metrics.jsonl", "tensorboard", "train.log", "config.yaml", *BEGINNING[::-1], LOCK,
+)  # fmt: skip
+RESULTS = (  # further files, of later training and of commands
+    "summary.json", "curves.png", "confusion.csv", "confusion.png", "mistakes.png", "reconstructions.png", "fit.csv",
+    "fit.png", "profile.txt", "trace.json", "crash.pt", "report.html", "results.csv", "comparison.png",
 )  # fmt: skip
 
 
@@ -32,61 +35,34 @@ class RunDir:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self.made = False  # this process made the directory
-        self.begins = False  # there was nothing in it when this process began a run there
+        self.made = False  # whether this process made the directory
+        self.begins = False  # whether the directory was empty when this process began a run in it
+        self.config = self.path / "config.yaml"
+        self.status = self.path / "status.json"
+        self.metrics = self.path / "metrics.csv"
+        self.steps = self.path / "steps.csv"
+        self.summary = self.path / "summary.json"
+        self.environment = self.path / "environment.json"
+        self.log = self.path / "train.log"
+        self.checkpoints = self.path / "checkpoints"
+        self.last = self.checkpoints / "last.pt"
+        self.best = self.checkpoints / "best.pt"
         self._lock = Lock(self.path)
 
     def file(self, name: str) -> Path:
-        """A path in the run directory."""
+        """The path of a file in the directory."""
         return self.path / name
 
     @property
-    def config(self) -> Path:
-        return self.path / "config.yaml"
-
-    @property
-    def status(self) -> Path:
-        return self.path / "status.json"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.csv"
-
-    @property
-    def steps(self) -> Path:
-        return self.path / "steps.csv"
-
-    @property
-    def summary(self) -> Path:
-        return self.path / "summary.json"
-
-    @property
-    def environment(self) -> Path:
-        return self.path / "environment.json"
-
-    @property
-    def log(self) -> Path:
-        return self.path / "train.log"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
-
-    @property
-    def last(self) -> Path:
-        return self.checkpoints / "last.pt"
-
-    @property
-    def best(self) -> Path:
-        return self.checkpoints / "best.pt"
-
-    @property
     def has_checkpoint(self) -> bool:
-        """Is there something to resume from?"""
+        """Whether there is a checkpoint to resume from."""
         return has_checkpoint(self.path)
 
     def lock(self) -> None:
-        """Hold the directory until this process ends, and bring it in order. Raises `RunError` when another has it."""
+        """Lock the directory, and finish or undo what a killed process left unfinished in it.
+
+        Raises `RunError` if another process holds it, and for links in it.
+        """
         self._lock.hold()
         try:
             refuse_links(self.path / name for name in (*BEGUN, *FOLDERS))
@@ -98,11 +74,11 @@ class RunDir:
             raise
 
     def unlock(self) -> None:
-        """Let the directory go."""
+        """Release the lock of the directory."""
         self._lock.release()
 
     def settle(self) -> None:
-        """Bring a directory in order whose process was killed while it replaced a run. Raises `RunError`."""
+        """Undo or finish the replacing of a run whose process was killed. Raises `RunError`."""
         if folders_of(self.path) == (self.path,) or not is_free(self.path):
             return
         try:
@@ -112,7 +88,7 @@ class RunDir:
         self.unlock()
 
     def tidy(self) -> None:
-        """Remove what a process that was killed had not written, or removed, to its end."""
+        """Remove files that a killed process had not finished writing or removing."""
         for folder in (self.path, self.checkpoints):
             for path in folder.glob(f".*{TEMPORARY}") if is_folder(folder) else ():
                 if is_temporary(path.name):
@@ -121,23 +97,31 @@ class RunDir:
             shutil.rmtree(self.path / DISCARDED)
 
     def read_status(self) -> Values:
-        """status.json, or an empty dict when there is none or it cannot be read."""
+        """The values of status.json, or an empty dict if it is missing or damaged."""
         return read_json(self.status)
 
     def write_status(self, **changes: object) -> None:
-        """Change some fields of status.json."""
+        """Set some fields of status.json."""
         write_json(self.status, MARK | self.read_status() | changes)
 
     # -- replacing a run ----------------------------------------------------------------------------------------
 
     def entries(self) -> list[Path]:
-        """What lies in the directory, but for the lock and what is set aside."""
+        """The files and folders in the directory, without the lock and the files of a replaced run."""
         return [entry for entry in self.path.iterdir() if entry.name not in (ASIDE, MOVING, DISCARDED, LOCK)]
 
-    def set_aside(self) -> None:
-        """Move the files of the run that is here aside; `forget_aside` removes them, `put_back` brings them back.
+    def foreign_files(self) -> list[str]:
+        """The files that dlrun did not write, relative to the directory."""
+        known = {*BEGUN, *FOLDERS, *RESULTS}
+        foreign = [entry for entry in self.entries() if entry.name not in known]
+        if self.checkpoints.is_dir():
+            foreign += [e for e in self.checkpoints.iterdir() if not re.fullmatch(r"(last|best)[\w.-]*\.pt", e.name)]
+        return sorted(str(entry.relative_to(self.path)) for entry in foreign)
 
-        A process may be killed at any point: only whole, the folder gets the name `ASIDE`.
+    def set_aside(self) -> None:
+        """Move the files of the run to `ASIDE`, from where `forget_aside` removes or `put_back` restores them.
+
+        The process may be killed at any point: the folder gets the name `ASIDE` only when all files are in it.
         """
         moving = self.path / MOVING
         moving.mkdir(exist_ok=True)
@@ -146,7 +130,7 @@ class RunDir:
         os.replace(moving, self.path / ASIDE)
 
     def put_back(self) -> bool:
-        """Bring back the files of a replaced run, if the new one never reached a checkpoint. True if it did."""
+        """Restore a replaced run if the new one has no checkpoint. Returns whether it was restored."""
         aside, moving = self.path / ASIDE, self.path / MOVING
         if is_set_aside(self.path):
             if self.has_checkpoint:
@@ -160,20 +144,20 @@ class RunDir:
         for entry in moving.iterdir():
             if not os.path.lexists(self.path / entry.name):
                 os.replace(entry, self.path / entry.name)
-        with contextlib.suppress(OSError):  # not ours, if there is anything left in it
+        with contextlib.suppress(OSError):  # it is not empty
             moving.rmdir()
         return True
 
     def forget_aside(self) -> None:
-        """The new run has a checkpoint: the replaced files go."""
+        """Remove the replaced run, since the new one has a checkpoint."""
         with contextlib.suppress(OSError):
             os.replace(self.path / ASIDE, self.path / DISCARDED)
             shutil.rmtree(self.path / DISCARDED)
 
     def abandon(self) -> None:
-        """Remove what a run has written that began here and never trained; the directory too, if it was made for it.
+        """Remove the files of a run that began here and did not train, and the directory if it was made for the run.
 
-        What others have put there stays.
+        Other files stay.
         """
         if not self.begins:
             return
@@ -186,10 +170,10 @@ class RunDir:
 
 
 def remove(entry: Path) -> None:
-    """Remove a file, a link, or a folder with all that is in it."""
+    """Remove a file, a link, or a folder with its content."""
     shutil.rmtree(entry) if is_folder(entry) else entry.unlink()
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file of that name is one that `write_atomic` had not finished."""
+    """Whether this is the name of an unfinished file of `write_atomic`."""
     return re.fullmatch(rf"\..+\.[a-z0-9_]{{8}}{re.escape(TEMPORARY)}", name) is not None

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from dlrun.torch_errors import is_anomaly, is_dead_reader, is_out_of_memory
+from dlrun.torch_errors import is_anomaly, is_dead_reader, is_out_of_memory, is_overflow
 
 
 def test_memory_of_the_machine() -> None:
@@ -29,6 +29,15 @@ def test_memory_of_the_gpu() -> None:
     with pytest.raises(torch.OutOfMemoryError) as caught:
         torch.empty(1 << 50, device="cuda")
     assert is_out_of_memory(caught.value)
+
+
+def test_a_rate_that_is_too_large_for_the_weights() -> None:
+    weight = torch.ones(1, requires_grad=True)
+    optimizer = torch.optim.Adam([weight], lr=3e38)
+    weight.sum().backward()
+    with pytest.raises(RuntimeError) as caught:
+        optimizer.step()
+    assert is_overflow(caught.value)
 
 
 def test_a_gradient_that_is_nan_under_detect_anomaly() -> None:

@@ -50,7 +50,7 @@ def train_killed(config: Path, run: RunDir, kills: int, dice: random.Random, sec
 def assert_equal_runs(one: RunDir, other: RunDir) -> None:
     """The same checkpoints bit for bit, and the same metrics but for the times."""
     for path in (one.last, one.best):
-        a, b = checkpoint.read(path), checkpoint.read(other.checkpoints / path.name)
+        a, b = checkpoint.read_checkpoint(path), checkpoint.read_checkpoint(other.checkpoints / path.name)
         assert [line for line in differing(a, b) if not about_time(line)] == []
     assert metrics_text(one) == metrics_text(other)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import dlrun
-from dlrun.assembly.assemble import ROWS
+from dlrun.assembly.assemble import EXAMPLE_ROWS
 from dlrun.errors import ConfigError, Problem
 from dlrun.run import closing
 
@@ -31,7 +31,7 @@ class Bad(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, ...) to (N, outputs)."""
-        if self.training and len(x) > ROWS:  # not yet when it is tried before the run begins
+        if self.training and len(x) > EXAMPLE_ROWS:  # not yet when it is tried before the run begins
             time.sleep(self.seconds)
             misbehave(self.kind)
         return self.linear(x.flatten(1))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dlrun.run import closing, environment
-from dlrun.run.preload import MODULES
+from dlrun.run.preload import TRAINING_MODULES
 from dlrun.sweep.executors import local
 from dlrun.workers.client import Server
 from tests.helpers import tasks
@@ -31,7 +31,7 @@ class SharedServer(Server):
 @cache
 def server() -> SharedServer:
     """The server, which starts when it is first asked for. Its children draw no figures."""
-    needed = [name for name in MODULES if ".report." not in name]
+    needed = [name for name in TRAINING_MODULES if ".report." not in name]
     own = [
         "dlrun.checks.worker",
         "dlrun.sweep.task",

@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "objectives": BELOW | {"torch_private"},
     "data": BELOW | {"torch_errors"},
     "engine": BELOW | {"objectives", "torch_private"},
-    "store": BELOW | {"config.schema"},
+    "store": BELOW | {"config.schema", "torch_errors"},
     "assembly": BELOW | CONFIG | PARTS | {"torch_errors"},
     "workers": BELOW,
     "report": BELOW | {"config.schema", "store"},

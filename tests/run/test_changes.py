@@ -37,11 +37,11 @@ def test_a_crash_between_best_and_last_mixes_no_two_moments(monkeypatch: pytest.
         patch.setattr(checkpoint, "write_last", killed)
         with pytest.raises(Killed):
             begin(*words)
-    last = checkpoint.read(Path("a/checkpoints/last.pt"))
-    assert checkpoint.read(Path("a/checkpoints/best.pt"))["best"]["epoch"] > last["best"]["epoch"]
+    last = checkpoint.read_checkpoint(Path("a/checkpoints/last.pt"))
+    assert checkpoint.read_checkpoint(Path("a/checkpoints/best.pt"))["best"]["epoch"] > last["best"]["epoch"]
     monkeypatch.setattr("dlrun.engine.loop.is_finished", lambda *_: True)  # no further epoch puts it right
     assert begin(*words).exit_code == 0
-    assert checkpoint.read(Path("a/checkpoints/best.pt"))["best"]["epoch"] == last["best"]["epoch"]
+    assert checkpoint.read_checkpoint(Path("a/checkpoints/best.pt"))["best"]["epoch"] == last["best"]["epoch"]
     assert not Path("a/checkpoints/best-1.pt").exists()
 
 
@@ -51,7 +51,7 @@ def test_a_lost_best_is_chosen_anew_and_that_is_said(
 ) -> None:
     words = ["trainer.epochs=3", "trainer.max_batches=null", "checkpoint.monitor=train_loss"]
     begin(*words, "checkpoint.mode=max", on_epoch=lambda row: row["epoch"] == 2 and interrupt()(row))
-    assert checkpoint.read(Path("a/checkpoints/last.pt"))["best"]["epoch"] == 1
+    assert checkpoint.read_checkpoint(Path("a/checkpoints/last.pt"))["best"]["epoch"] == 1
     damage(Path("a/checkpoints/best.pt"))
     assert cli.main(["resume", "a"]) == 0
     assert "the best epoch is chosen from here on" in capsys.readouterr().out
@@ -64,7 +64,7 @@ def rates() -> list[float]:
 
 def test_a_forced_rate_is_used_and_the_moments_stay(capsys: pytest.CaptureFixture[str]) -> None:
     begin("optimizer=momentum", "optimizer.lr=0.1", on_epoch=interrupt())
-    moments = checkpoint.read(Path("a/checkpoints/last.pt"))["optimizer"]["state"]
+    moments = checkpoint.read_checkpoint(Path("a/checkpoints/last.pt"))["optimizer"]["state"]
     assert cli.main(["resume", "a", "--force", "optimizer.lr=0.01"]) == 0
     assert rates() == [0.1] * 4 + [0.01] * 4
     assert moments

@@ -11,6 +11,7 @@ import torch
 
 import dlrun
 from dlrun import cli
+from dlrun.engine.state import History
 from dlrun.errors import RunError
 from dlrun.run import runner
 from dlrun.store import checkpoint
@@ -28,19 +29,21 @@ def unfinished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "a"
     config = dlrun.compose([*QUICK, f"run.dir={path}", "checkpoint.every_epochs=1", "checkpoint.keep=1"])
     assert runner.train(config, on_epoch=interrupt()).exit_code == 143
-    values = checkpoint.read(path / "checkpoints/last.pt", fields=LAST_FILE)
+    values = checkpoint.read_checkpoint(path / "checkpoints/last.pt", fields=LAST_FILE)
     inputs, target = [torch.zeros(4, 1, 8, 8)], torch.zeros(4, dtype=torch.int64)
     capsule = {"reason": "the loss is nan", "step": 3, "epoch": 1, "inputs": inputs, "target": target}
-    checkpoint.write(path / "crash.pt", capsule | {"model": values["model"], "rng": values["rng"][0], "scale": 1.0})
+    checkpoint.write_checkpoint(
+        path / "crash.pt", capsule | {"model": values["model"], "rng": values["rng"][0], "scale": 1.0}
+    )
     return path
 
 
 def write_changed(path: Path, key: str, value: Any) -> None:
     """Put something else under a key of a file; `drop` takes the key away."""
-    values = checkpoint.read_unchecked(path) | {key: value}
+    values = checkpoint.read_tensors(path) | {key: value}
     if isinstance(value, str) and value == "drop":
         del values[key]
-    checkpoint.write(path, values)
+    checkpoint.write_checkpoint(path, values)
 
 
 def changes(fields: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -96,29 +99,42 @@ def test_a_best_checkpoint_of_other_content_costs_only_itself(key: str, value: A
     assert cli.main(["resume", "a"]) == 0
 
 
+FITS_NOT, DAMAGED = "weights of another model", "totals of other names"
+SAID = {FITS_NOT: "the checkpoint does not fit this configuration", DAMAGED: "the checkpoint is damaged"}
 INSIDE: dict[str, dict[str, Any]] = {
-    "weights of another model": {"model": {"w": torch.zeros(3)}},
+    FITS_NOT: {"model": {"w": torch.zeros(3)}},
     "an optimizer without groups": {"optimizer": {"state": {}, "param_groups": []}},
     "groups that are no groups": {"optimizer": {"state": {}, "param_groups": [1]}},
     "a history of other columns": {"history": {"columns": ["a"], "values": torch.zeros(2), "kept": torch.zeros(3)}},
-    "totals of other names": {"sums": {"x": 1}},
+    DAMAGED: {"sums": {"x": 1}},
     "a batch beyond the epoch": {"cursor": 10**9},
     "a random state that is too short": {"rng": [{"python": [1], "numpy": [1], "torch": torch.zeros(1)}]},
     "a spec of nothing": {"spec": {}},
 }
 
 
-@pytest.mark.parametrize("values", INSIDE.values(), ids=INSIDE)
-def test_values_that_do_not_fit_are_one_error(
-    values: dict[str, Any], unfinished: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("name", INSIDE)
+def test_values_that_do_not_fit_are_one_error(name: str, unfinished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(unfinished, "a")
-    for key, value in values.items():
+    for key, value in INSIDE[name].items():
         write_changed(Path("a/checkpoints/last.pt"), key, value)
     code = cli.main(["resume", "a"])
     printed = capsys.readouterr()
     assert "Traceback" not in printed.err
-    assert code == 2 or "spec" in values
+    assert code == 2 or "spec" in INSIDE[name]
+    assert SAID.get(name, "") in printed.err
+
+
+def test_another_exception_while_a_checkpoint_is_loaded_is_a_bug(
+    unfinished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: History, state: Any) -> None:
+        assert not state, "a bug"
+
+    shutil.copytree(unfinished, "a")
+    monkeypatch.setattr(History, "load_state_dict", broken)
+    assert cli.main(["resume", "a"]) == 1
+    assert "This is a bug of dlrun's" in capsys.readouterr().err
 
 
 def test_a_capsule_of_another_model_is_one_error(unfinished: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -136,6 +136,13 @@ def test_a_run_that_fails_before_its_first_checkpoint_gives_the_place_back(capsy
     assert not Path("a/crash.pt").exists(), "a capsule of the new run in the old one's directory"
 
 
+@pytest.mark.parametrize("words", [[], ["device.fast=false"], ["optimizer=sgd"]], ids=" ".join)
+def test_a_rate_beyond_floats_diverges(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("optimizer=adam", "optimizer.lr=3e38", *words) == 4
+    assert "training diverged. Try a smaller optimizer.lr" in capsys.readouterr().out
+    assert status()["kind"] == "diverged"
+
+
 def test_a_signal_before_the_first_checkpoint_gives_the_place_back(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -73,7 +73,7 @@ def test_other_data_under_the_same_name_are_noticed(pictures: list[str], capsys:
     [
         "store.files.CsvTable.flush",
         "store.checkpoint.write_last",
-        "store.checkpoint.write",
+        "store.checkpoint.write_checkpoint",
         "run.recorder.rewrite_table",
         "run.closing.write_json",
     ],

@@ -16,7 +16,7 @@ WORDS = ["device=cpu", "device.threads=1", "trainer.epochs=1", "model=mlp"]
 
 
 def weights(run: str) -> dict[str, torch.Tensor]:
-    values: dict[str, torch.Tensor] = checkpoint.read(Path(run) / "checkpoints" / "best.pt")["model"]
+    values: dict[str, torch.Tensor] = checkpoint.read_checkpoint(Path(run) / "checkpoints" / "best.pt")["model"]
     return values
 
 

@@ -53,7 +53,7 @@ def test_gradients_that_are_nan_in_the_last_step_fail_the_run(capsys: pytest.Cap
     printed = capsys.readouterr().out
     assert "after step 8 the weights are not finite (fc.weight and 1 more): training diverged. Try" in printed
     assert (status()["state"], status()["kind"]) == ("failed", "diverged")
-    weights = checkpoint.read(Path("a/checkpoints/last.pt"))["model"]
+    weights = checkpoint.read_checkpoint(Path("a/checkpoints/last.pt"))["model"]
     assert all(torch.isfinite(value).all() for value in weights.values()), "the last good checkpoint stays"
 
 
@@ -84,7 +84,7 @@ def test_a_weight_that_the_optimizer_spoils_is_found() -> None:
     words = ["optimizer=adam", "optimizer.eps=1e-300", "trainer.epochs=1", "trainer.max_steps=1"]  # black pixels: 0 / 0
     assert begin(*words).exit_code == 4
     assert "after step 1 the weights are not finite" in status()["error"]
-    assert "not finite" in checkpoint.read(Path("a/crash.pt"))["reason"]
+    assert "not finite" in checkpoint.read_checkpoint(Path("a/crash.pt"))["reason"]
 
 
 def test_a_monitored_metric_that_is_nan_in_every_epoch_fails_the_run(capsys: pytest.CaptureFixture[str]) -> None:

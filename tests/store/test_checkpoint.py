@@ -34,13 +34,13 @@ def run(tmp_path: Path) -> RunDir:
 
 
 def test_a_checkpoint_comes_back_and_plain_torch_reads_it(tmp_path: Path) -> None:
-    checkpoint.write(tmp_path / "a.pt", VALUES)
-    assert same(checkpoint.read(tmp_path / "a.pt"), VALUES)
+    checkpoint.write_checkpoint(tmp_path / "a.pt", VALUES)
+    assert same(checkpoint.read_checkpoint(tmp_path / "a.pt"), VALUES)
     assert same(torch.load(tmp_path / "a.pt", weights_only=True), VALUES)
 
 
 def test_the_file_has_the_usual_permissions(tmp_path: Path) -> None:
-    checkpoint.write(tmp_path / "a.pt", VALUES)
+    checkpoint.write_checkpoint(tmp_path / "a.pt", VALUES)
     (tmp_path / "plain").touch()
     assert (tmp_path / "a.pt").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
@@ -49,7 +49,7 @@ def test_the_file_has_the_usual_permissions(tmp_path: Path) -> None:
 def test_the_latest_k_are_kept(run: RunDir, keep: int) -> None:
     for epoch in range(5):
         checkpoint.write_last(run, VALUES | {"epoch": epoch}, keep)
-    epochs = [checkpoint.read(path)["epoch"] for path in checkpoint.candidates(run)]
+    epochs = [checkpoint.read_checkpoint(path)["epoch"] for path in checkpoint.resume_candidates(run)]
     assert epochs == [4, 3, 2, 1, 0][:keep]
 
 
@@ -75,7 +75,7 @@ def test_a_damaged_checkpoint_is_skipped_and_named(run: RunDir, damage: Any) -> 
     for epoch in (1, 2):
         checkpoint.write_last(run, VALUES | {"epoch": epoch}, keep=2)
     run.last.write_bytes(damage(run.last.read_bytes()))
-    values, path, skipped = checkpoint.newest(run)
+    values, path, skipped = checkpoint.newest_checkpoint(run)
     assert values["epoch"] == 1
     assert path.name == "last-1.pt"
     assert len(skipped) == 1
@@ -84,19 +84,19 @@ def test_a_damaged_checkpoint_is_skipped_and_named(run: RunDir, damage: Any) -> 
 
 def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
-    checkpoint.write(path, VALUES)
+    checkpoint.write_checkpoint(path, VALUES)
     data = path.read_bytes()
     for position in range(0, len(data), 37):
         path.write_bytes(data[:position] + bytes([data[position] ^ 0x10]) + data[position + 1 :])
         with pytest.raises(RunError):
-            checkpoint.read(path)
+            checkpoint.read_checkpoint(path)
 
 
 def test_no_checkpoint_that_can_be_read_is_an_error(run: RunDir) -> None:
     checkpoint.write_last(run, VALUES, keep=1)
     run.last.write_bytes(b"")
     with pytest.raises(RunError, match="no checkpoint that can be read"):
-        checkpoint.newest(run)
+        checkpoint.newest_checkpoint(run)
 
 
 class Malicious:
@@ -117,20 +117,20 @@ def test_no_code_runs_from_a_checkpoint(tmp_path: Path, wrap: bool) -> None:
     else:
         path.write_bytes(pickle.dumps(Malicious(str(made))))
     with pytest.raises(RunError):
-        checkpoint.read_unchecked(path)
+        checkpoint.read_tensors(path)
     assert not made.exists()
 
 
 def test_a_whole_pickled_model_is_refused_with_an_explanation(tmp_path: Path) -> None:
     torch.save(torch.nn.Linear(2, 2), tmp_path / "model.pt")
     with pytest.raises(RunError, match="whole pickled model"):
-        checkpoint.read_unchecked(tmp_path / "model.pt")
+        checkpoint.read_tensors(tmp_path / "model.pt")
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
-    checkpoint.write(tmp_path / "a.pt", VALUES | {"format": 99})
+    checkpoint.write_checkpoint(tmp_path / "a.pt", VALUES | {"format": 99})
     with pytest.raises(RunError, match="newer dlrun"):
-        checkpoint.read(tmp_path / "a.pt")
+        checkpoint.read_checkpoint(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "replace"])
@@ -160,7 +160,7 @@ def test_a_full_disk_never_costs_the_previous_checkpoint(
     except OSError:
         failed = True
     monkeypatch.undo()
-    values, _, skipped = checkpoint.newest(run)
+    values, _, skipped = checkpoint.newest_checkpoint(run)
     assert values["epoch"] >= (2 if failed else 3)
     assert not skipped
     assert not list(run.checkpoints.glob(".*")), "a temporary file was left behind"
@@ -204,4 +204,4 @@ def test_a_crash_between_two_renames_loses_nothing(run: RunDir, monkeypatch: pyt
     with pytest.raises(KeyboardInterrupt):
         checkpoint.write_last(run, VALUES | {"epoch": 3}, keep=2)
     monkeypatch.undo()
-    assert checkpoint.newest(run)[0]["epoch"] == 3
+    assert checkpoint.newest_checkpoint(run)[0]["epoch"] == 3

@@ -9,10 +9,12 @@ import pytest
 
 from dlrun import cli
 from dlrun.errors import RunError
+from dlrun.report.tables import FIGURES
 from dlrun.store.claim import claim
 from dlrun.store.files import write_json
+from dlrun.store.find import find_runs
 from dlrun.store.marks import MARK, is_run
-from dlrun.store.rundir import RunDir
+from dlrun.store.rundir import RESULTS, RunDir
 from tests.helpers.folders import contents
 from tests.helpers.runs_by_hand import make_config, make_run, to_yaml
 
@@ -85,6 +87,28 @@ def test_a_damaged_run_is_not_replaced(tmp_path: Path, lost: str, text: str | No
     with pytest.raises(RunError, match="damaged run"):
         claim(run, overwrite=True)
     assert contents(run) == before
+
+
+@pytest.mark.usefixtures("quick")
+def test_files_of_others_in_a_run_are_not_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*QUICK, "dataset=line", "model=linear", "trainer.profile=true", "logger=jsonl", "run.dir=a"]
+    assert cli.main(words) == 0
+    assert cli.main(["report", "a"]) == 0
+    assert {"profile.txt", "report.html"} <= contents(Path("a")).keys()
+    assert RunDir("a").foreign_files() == []
+    for name in ("notes.txt", "checkpoints/mine.pt", "checkpoints/last-notes.txt"):
+        Path("a", name).write_text("years of work")
+    before = contents(Path("a"))
+    assert cli.main([*words, "run.overwrite=true"]) == 2
+    assert "(checkpoints/last-notes.txt, checkpoints/mine.pt, notes.txt)" in capsys.readouterr().err
+    assert contents(Path("a")) == before
+
+
+def test_every_figure_and_every_file_of_older_versions_belongs_to_a_run() -> None:
+    assert set(FIGURES) <= set(RESULTS)
+    runs = list(find_runs(Path(__file__).parents[1] / "fixtures" / "runs"))
+    assert runs
+    assert [RunDir(path).foreign_files() for path in runs] == [[]] * len(runs)
 
 
 FIRST_MOMENTS: dict[str, list[str]] = {

@@ -44,7 +44,7 @@ def story(path: Path, end: str, *, overwrite: bool) -> None:
 
 def old_run(path: Path) -> dict[str, bytes]:
     make_run(path)
-    for name in ("checkpoints/last.pt", "checkpoints/best.pt", "plugins/a.py.txt", "notes of the user"):
+    for name in ("checkpoints/last.pt", "checkpoints/best.pt", "plugins/a.py.txt", "crash.pt"):
         (path / name).parent.mkdir(exist_ok=True)
         (path / name).write_text("old")
     return contents(path)
@@ -68,7 +68,7 @@ def test_a_run_that_replaces_another_leaves_one_of_them_whole(end: str, stride: 
             assert contents(path) == old
         else:
             assert (path / "checkpoints/last.pt").read_text() == "new"
-            assert not (path / "notes of the user").exists(), "files of both runs"
+            assert not (path / "crash.pt").exists(), "files of both runs"
     assert seen == ({"run", "new"} if end == "finishes" else {"run"})
     assert point > 30
 

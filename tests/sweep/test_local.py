@@ -120,7 +120,7 @@ WRAPPER = """
 import sys
 from dlrun.cli import main
 from dlrun.run import preload
-preload.MODULES = preload.MODULES[:2]  # figures are not looked at: their modules take seconds
+preload.TRAINING_MODULES = preload.TRAINING_MODULES[:2]  # figures are not looked at: their modules take seconds
 code = main(sys.argv[1:])
 assert "torch" not in sys.modules or "bad" in str(sys.argv)  # only a plug-in may bring it into this process
 sys.exit(code)

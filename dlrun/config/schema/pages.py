@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
+from dlrun.components.registry import METRICS
 from dlrun.config.schema.effects import RESULT
 from dlrun.config.schema.schema import GROUPS, Key, Option, Schema
 from dlrun.errors import ConfigError, Problem, did_you_mean
@@ -60,8 +61,6 @@ def list_page(word: str | None, schema: Schema) -> str:
         hint = did_you_mean(word, by_word) or f"Allowed: {', '.join(GROUPS.values())}."
         raise ConfigError(Problem(word, "is not a kind of thing that can be listed.", hint))
     if by_word[word] == "metric":
-        from dlrun.components.registry import METRICS
-
         return "\n".join(f"  {name}" for name in METRICS.names())
     return "\n".join(list_options(by_word[word], schema))
 

@@ -1,4 +1,4 @@
-"""Where records go besides the run directory's own files: one file each, a function of a record."""
+"""Loggers, which record epochs elsewhere than in metrics.csv: each is a function of a row, in a file of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Logger = Callable[[Mapping[str, float]], None]
 
 
 def make_logger(name: str, run: RunDir, history: list[dict[str, float]]) -> Logger:
-    """The logger of that name; `history` holds the rows of epochs done before a resume."""
+    """Make the logger of that name. `history` holds the rows of the epochs before a resume."""
     if name == "jsonl":
         return jsonl(run, history)
     if name == "tensorboard":

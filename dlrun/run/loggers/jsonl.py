@@ -1,4 +1,4 @@
-"""metrics.jsonl: one JSON object an epoch, for other programs."""
+"""metrics.jsonl: a JSON object for each epoch, for other programs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dlrun.store.rundir import RunDir
 
 
 def jsonl(run: RunDir, history: list[dict[str, float]]) -> Callable[[Mapping[str, float]], None]:
-    """Begin (again) with the rows of `history`; returns the function that takes each further row."""
+    """Write the rows of `history`. Returns a function that appends a row."""
     path = run.file("metrics.jsonl")
     write_atomic(path, "".join(json.dumps(json_value(row)) + "\n" for row in history).encode())
 

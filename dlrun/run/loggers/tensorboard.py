@@ -8,7 +8,7 @@ from dlrun.store.rundir import RunDir
 
 
 def tensorboard(run: RunDir, history: list[dict[str, float]]) -> Callable[[Mapping[str, float]], None]:
-    """Go on after the steps of `history`; returns the function that takes each further row."""
+    """Continue after the steps of `history`. Returns a function that writes a row."""
     from torch.utils.tensorboard import SummaryWriter
 
     purge = int(history[-1]["step"]) + 1 if history else None
