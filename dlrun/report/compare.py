@@ -1,8 +1,4 @@
-"""Compare runs, sweeps and folders of them: one code path for `dlrun compare` and for the end of a sweep.
-
-`compare(paths)` reads; `write_results(folder, jobs)` writes results.csv and comparison.png, and is what
-sweeps call.
-"""
+"""Comparing runs, sweeps and folders of them, for `dlrun compare` and for the end of a sweep."""
 
 from __future__ import annotations
 
@@ -30,7 +26,7 @@ FIGURE = "comparison.png"
 
 
 def compare(paths: Sequence[Path | str], output: Path | None = None) -> Comparison:
-    """Compare what lies in these paths; writes results.csv and comparison.png into `output`, if given.
+    """Compare the runs in these paths; write results.csv and comparison.png into `output`, if given.
 
     Raises `RunError` for a path that does not exist or holds no run.
     """
@@ -39,23 +35,22 @@ def compare(paths: Sequence[Path | str], output: Path | None = None) -> Comparis
 
 
 def write_results(folder: Path, jobs: Sequence[SweepEntry], target: float | None = None) -> Comparison:
-    """results.csv (one row a job) and comparison.png of a sweep's jobs, in its folder.
+    """Write results.csv (a row for each job) and comparison.png of a sweep's jobs.
 
     Args:
-        folder: the sweep's folder, which exists.
-        jobs: all its jobs, those that have not begun, too.
-        target: a value of the monitored metric: report the time to reach it (default: the jobs'
-            sweep.target).
+        folder: the folder of the sweep, which exists.
+        jobs: all its jobs, also those that have not begun.
+        target: a value of the monitored metric whose time to reach is reported; by default the jobs' `sweep.target`.
     """
     return _write(compare_jobs([compared(row) for row in jobs], target), folder)
 
 
 def compare_command(paths: Sequence[Path | str], output: Path | None = None) -> int:
-    """`dlrun compare`: print what differs, the table and the remarks; write the files. Returns the exit code.
+    """`dlrun compare`: print and write a comparison. Returns the exit code.
 
-    A path that is not there may be the name of a run or a sweep under outputs, or `last`. Without `output`, the
-    files go into the folder that was compared if it is a sweep's, else (or where that cannot be written to) into a
-    new folder outputs/comparisons/TIME.
+    A path may also be the name of a run or a sweep below outputs, or `last`. Without `output`, the files are written
+    into the folder that is compared if it is a sweep, and otherwise (or if it is not writable) into a new folder
+    outputs/comparisons/TIME.
 
     Raises `RunError` when `output` cannot be written to.
     """
@@ -72,7 +67,7 @@ def compare_command(paths: Sequence[Path | str], output: Path | None = None) -> 
 
 
 def _write_somewhere(comparison: Comparison, folders: Sequence[Path]) -> Comparison:
-    """Written into the first of these folders that can be, and said where not."""
+    """Write into the first folder that is writable, with a note for those that are not."""
     for folder in folders:
         try:
             return _write(comparison, folder)
@@ -82,7 +77,7 @@ def _write_somewhere(comparison: Comparison, folders: Sequence[Path]) -> Compari
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """The words of a comparison on the screen."""
+    """Print the settings that differ, the table and the remarks."""
     if comparison.keys:
         say("\n".join(["They differ in", *(f"  {line}" for line in comparison.differences()), ""]))
     else:
@@ -108,15 +103,13 @@ def _write(comparison: Comparison, folder: Path) -> Comparison:
 
 
 def results_csv(comparison: Comparison, folder: Path) -> str:
-    """One line a job: settings, status, metrics (best, last, test), seconds, path from the folder, command."""
+    """A row for each job: settings, status, metrics (best, last, test), seconds, path, command and error."""
     lines = [_line(job, comparison.keys, folder) for job in comparison.jobs]
-    fixed = [*comparison.keys, "status"]
-    metrics = [name for line in lines for name in line if name.split(".")[0] in ("best", "last", "test", "baseline")]
-    metrics = sorted(
-        dict.fromkeys(metrics), key=lambda name: ("best", "last", "test", "baseline").index(name.split(".")[0])
-    )
+    parts = ("best", "last", "test", "baseline")
+    names = dict.fromkeys(name for line in lines for name in line if name.split(".")[0] in parts)
+    metrics = sorted(names, key=lambda name: parts.index(name.split(".")[0]))
     text = io.StringIO()
-    columns = [*fixed, *metrics, "seconds", "path", "command", "kind", "error"]
+    columns = [*comparison.keys, "status", *metrics, "seconds", "path", "command", "kind", "error"]
     writer = csv.DictWriter(text, list(dict.fromkeys(columns)), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)

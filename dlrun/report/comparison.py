@@ -1,4 +1,4 @@
-"""What was compared and what came of it: settings that differ, groups of repeats, the metric that ranks them."""
+"""A comparison of runs: the settings that differ, the groups over seeds, and the metric that ranks them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dlrun.config.schema.schema import text_schema
 from dlrun.config.schema.words import key_of, repeated
 from dlrun.report import stats
 from dlrun.report.curves import metric_names
-from dlrun.report.jobs import ComparedRun, named_alike, short_names, varied_keys
+from dlrun.report.jobs import ComparedRun, short_names, varied_keys, with_equal_runs
 from dlrun.report.origin import on_origin
 from dlrun.report.remarks import REPEAT, remarks
 from dlrun.report.tables import clipped, format_value
@@ -21,11 +21,11 @@ from dlrun.store.reader import StoredRun, best_row, component
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was compared, and what came of it.
+    """The result of a comparison.
 
-    `keys` are the settings that differ (`seed` last), `groups` the rows that differ only in the seed, best
-    first by `metric`; `folder` is where results.csv and comparison.png were written (None: nowhere);
-    `comparable`: the metric means the same in all of them.
+    `keys` are the settings that differ (`seed` last). `groups` are rows that differ only in the seed, best first by
+    `metric`. `folder` is where results.csv and comparison.png were written, if they were. `comparable` is whether the
+    metric means the same in all runs.
     """
 
     jobs: list[ComparedRun]
@@ -40,7 +40,7 @@ class Comparison:
     comparable: bool = True
 
     def label(self, group: stats.Group) -> str:
-        """A group in a few words: `adam lr=0.1`; a run's name where no setting differs."""
+        """A short name of a group: `adam lr=0.1`, or the name of the run if no setting differs."""
         words = []
         for key, value in group.keys.items():
             name = self.short.get(key, key)
@@ -53,14 +53,14 @@ class Comparison:
         return " ".join(words) or (run.name if len(group.rows) == 1 else run.title)
 
     def test_names(self) -> list[str]:
-        """The test metrics worth a column: the ranked one's own and the most telling other."""
+        """Up to two test metrics that get a column: that of the ranking, and the first other in order of preference."""
         names = {name for group in self.groups for row in group.rows for name in row.tests}
         own = self.metric.split("_", 1)[-1]
         order = [own, "accuracy", "r2", "macro_f1", "mae", "loss"]
         return [name for name in dict.fromkeys(order) if name in names][:2]
 
     def differences(self) -> list[str]:
-        """One line a key: in what they differ, and the values."""
+        """A line for each key that differs, with its values."""
         lines = []
         for key in self.keys:
             values = list(dict.fromkeys(clipped(format_value(job.setting(key))) for job in self.jobs))
@@ -70,8 +70,8 @@ class Comparison:
 
 
 def compare_jobs(jobs: list[ComparedRun], target: float | None = None) -> Comparison:
-    """Group the jobs by what differs and rank them; `target` defaults to their own `sweep.target`."""
-    jobs = named_alike(jobs)
+    """Group the jobs by the settings that differ and rank the groups; `target` defaults to their `sweep.target`."""
+    jobs = with_equal_runs(jobs)
     keys = varied_keys(jobs)
     metric, mode, notes, comparable = choose_metric(jobs)
     if target is None:
@@ -94,7 +94,7 @@ def compare_jobs(jobs: list[ComparedRun], target: float | None = None) -> Compar
 
 
 def repeat_alone(ranked: Sequence[stats.Group]) -> str:
-    """How to repeat the best setting of a search, which would take seed=0,1,2 for one more thing to search."""
+    """The command that repeats the best setting of a search alone: in the search, the seed would be searched, too."""
     words = shlex.split(ranked[0].rows[0].source.command)[1:] if ranked else []
     if not words:
         return "repeat the best setting alone with seed=0,1,2"
@@ -103,9 +103,7 @@ def repeat_alone(ranked: Sequence[stats.Group]) -> str:
 
 
 def choose_metric(jobs: Sequence[ComparedRun]) -> tuple[str, str, list[str], bool]:
-    """The metric to rank by (what most runs monitored), min or max, what to say of it, and whether it means the
-    same in all runs.
-    """
+    """The metric that most runs monitored, min or max, remarks on it, and whether it means the same in all runs."""
     runs = [job.run for job in jobs if job.run.metrics or job.run.summary]
     metric = Counter(run.monitor for run in runs).most_common(1)[0][0] if runs else "val_loss"
     modes = {run.mode: None for run in runs if run.monitor == metric} or {"min": None}
@@ -135,7 +133,7 @@ def choose_metric(jobs: Sequence[ComparedRun]) -> tuple[str, str, list[str], boo
 
 
 def shared_metric(runs: Sequence[StoredRun], part: str) -> tuple[str, str] | None:
-    """The most telling metric of a part that all runs measured, and which way it is better, if they agree on that."""
+    """The first metric of a part that all runs have, and min or max; None if there is none on which they agree."""
     for name in metric_names(runs[0].metrics):
         column = f"{part}_{name}"
         ways = {run.direction(column) if column in run.metrics else None for run in runs}
@@ -146,7 +144,7 @@ def shared_metric(runs: Sequence[StoredRun], part: str) -> tuple[str, str] | Non
 
 def _row(job: ComparedRun, keys: Sequence[str], metric: str, mode: str, target: float | None) -> stats.PairRow:
     run = job.run
-    best = run.best()  # of the epoch that best.pt and the test result are of, whatever metric chose it
+    best = run.best()  # the epoch of best.pt and of the test result, whatever metric selected it
     if metric not in best:
         best = best_row(run.metrics, metric, mode)
     epochs, seconds, values = (run.metrics.get(name, []) for name in ("epoch", "epoch_seconds", metric))

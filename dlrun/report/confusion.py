@@ -1,4 +1,4 @@
-"""confusion.csv and confusion.png: what was taken for what, readable for two classes and for a hundred."""
+"""confusion.csv and confusion.png: the confusion matrix, legible for two classes and for a hundred."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 TITLE_LETTERS = 12.0  # of the title, in an inch
-COUNTS_UP_TO = 30  # classes; beyond, cells are too small for numbers
+COUNTS_UP_TO = 30  # classes; with more, cells are too small for numbers
 
 
 def write_confusion(run_dir: Path | str, matrix: object, labels: Sequence[str] = ()) -> Path:
@@ -41,7 +41,7 @@ def write_confusion(run_dir: Path | str, matrix: object, labels: Sequence[str] =
 
 
 def shares(counts: np.ndarray) -> np.ndarray:
-    """(K, K) share of each true class that was taken for each class; nan where a class has no samples."""
+    """(K, K) shares of each true class by predicted class; NaN for classes without samples."""
     import numpy as np
 
     totals = counts.sum(axis=1, keepdims=True)
@@ -72,7 +72,7 @@ def _draw(path: Path, counts: np.ndarray, names: Sequence[str]) -> Path:
     width, height = figure.get_size_inches()
     axes = figure.add_axes((margin / width, margin / height, plot / width, plot / height))
     colors = matplotlib.colormaps["Blues"].with_extremes(bad="#eeeeee")
-    norm = matplotlib.colors.PowerNorm(0.5, 0, 1)  # rare confusions are what one looks for
+    norm = matplotlib.colors.PowerNorm(0.5, 0, 1)  # makes rare confusions visible
     axes.imshow(shares(counts), cmap=colors, norm=norm, interpolation="nearest")
     style.dress(axes, "", "predicted", "true")
     axes.set_title("\n".join(title), loc="left", fontsize=10, color=style.INK)
@@ -96,7 +96,7 @@ def _write_counts(axes: Axes, counts: np.ndarray) -> None:
 
 
 def _rule(axes: Axes, classes: int) -> None:
-    """Thin lines every ten classes, to follow a row to its name."""
+    """Draw a thin line after every ten classes."""
     for edge in range(10, classes, 10):
         axes.axhline(edge - 0.5, color=style.GRID, linewidth=0.6)
         axes.axvline(edge - 0.5, color=style.GRID, linewidth=0.6)
@@ -109,7 +109,7 @@ def _nonzero(counts: np.ndarray) -> list[tuple[tuple[int, int], int]]:
 
 
 def _verdict(counts: np.ndarray, short: Sequence[str]) -> str:
-    """How many are right, and which two classes are confused most."""
+    """The title: how many are right, and which two classes are confused most often."""
     total = int(counts.sum())
     right = int(counts.trace())
     words = f"{right} of {total} right ({right / total:.1%})" if total else "no samples"

@@ -1,4 +1,4 @@
-"""curves.png: loss, metric and learning rate of one run, to be read at a glance."""
+"""curves.png: loss, metric and learning rate of one run."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ from dlrun.store.reading import Columns
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-METRIC_ORDER = ("accuracy", "r2", "macro_f1", "mae")  # the first of these that was measured is drawn
-FEW_EPOCHS = 3  # up to so many epochs, curves by epoch say little: steps are drawn
+METRIC_ORDER = ("accuracy", "r2", "macro_f1", "mae")  # the first of these that was evaluated is drawn
+FEW_EPOCHS = 3  # up to this number of epochs, curves are drawn by step
 SMOOTH_FROM = 60  # rows of steps.csv from which a running mean is drawn over the raw losses
 
 
 def draw_curves(run_dir: Path | str) -> Path:
-    """Draw RUN/curves.png from metrics.csv (and steps.csv where there are few epochs); returns its path.
+    """Draw RUN/curves.png from metrics.csv, and from steps.csv if there are few epochs; returns its path.
 
-    Epochs that were not evaluated are bridged; the best epoch is marked; scales are logarithmic where that
-    helps.
+    Lines bridge epochs that were not evaluated. The best epoch is marked. Scales are logarithmic if values span much.
     """
     run = StoredRun(run_dir)
     by_step = len(run.metrics.get("epoch", [])) <= FEW_EPOCHS and len(run.steps.get("step", [])) > 2
@@ -44,7 +43,7 @@ def draw_curves(run_dir: Path | str) -> Path:
 
 
 def metric_names(columns: Columns) -> list[str]:
-    """What was measured besides the loss, the most telling first."""
+    """The metrics that were evaluated besides the loss, those of `METRIC_ORDER` first."""
     found = [
         name.split("_", 1)[1] for name in columns if name.startswith(tuple(f"{part}_" for part in style.PART_NAMES))
     ]
@@ -94,7 +93,7 @@ def _draw_step_losses(axes: Axes, steps: Columns) -> list[float]:
 
 
 def _mark_best(axes: Axes, run: StoredRun, name: str, across: Sequence[float]) -> None:
-    """A vertical line at the best epoch, and the numbers that it reached in the title."""
+    """Draw a vertical line at the best epoch, and put its value into the title."""
     epoch = run.best().get("epoch")
     if epoch is None or epoch not in run.metrics.get("epoch", []):
         return

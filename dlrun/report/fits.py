@@ -1,4 +1,4 @@
-"""fit.png: the line, polynomial or logistic curve that a model of one feature learned, with its points."""
+"""fit.png: the fitted line, polynomial or logistic curve of a model of one feature, with the data."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ if TYPE_CHECKING:
 
 
 def draw_fit(run_dir: Path | str) -> Path | None:
-    """Draw RUN/fit.png from RUN/fit.csv; None when there is no fit.csv or nothing in it.
+    """Draw RUN/fit.png from RUN/fit.csv; returns None if there is no fit.csv or it is empty.
 
-    fit.csv has the columns `x`, `y` and `prediction`. A row without `y` is a point of the curve alone (so
-    that it is smooth, and goes beyond the data); one without `prediction` is a point of the data alone.
-    Targets that are all 0 or 1 with predictions between are drawn as a logistic curve, with the line of one
-    half and the boundary.
+    fit.csv has the columns `x`, `y` and `prediction`. A row without `y` is a point of the curve alone, which is denser
+    and extends further than the data; a row without `prediction` is a point of the data alone. Targets that are all 0
+    or 1 with predictions in [0, 1] are drawn as a logistic curve, with a line at 0.5 and the decision boundaries.
     """
     run = StoredRun(run_dir)
     columns = read_columns(run.path / "fit.csv")
@@ -48,7 +47,7 @@ def draw_fit(run_dir: Path | str) -> Path | None:
 
 
 def boundaries(curve: list[tuple[float, float]], level: float = 0.5) -> list[float]:
-    """Where a curve (x ascending) crosses the level, by linear interpolation."""
+    """The x at which a curve (x ascending) crosses the level, by linear interpolation."""
     found = []
     for (x0, y0), (x1, y1) in pairwise(curve):
         if (y0 - level) * (y1 - level) < 0:

@@ -1,4 +1,4 @@
-"""The table of a comparison: one line a group, best first."""
+"""The table of a comparison, with a row for each group, best first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def grouped_table(comparison: Comparison) -> Table:
-    """Settings, n, the ranked metric with its spread, test metrics, time; no column that would be empty."""
+    """The columns settings, n, ranked metric with its spread, test metrics and time, without empty ones."""
     groups = comparison.groups
     columns = [*_settings(comparison), ("n", [str(len(group.counted)) for group in groups])]
     values = [group.value for group in groups]
@@ -69,6 +69,6 @@ def _reached(group: Group) -> str:
 
 
 def _not_counted(group: Group) -> str:
-    """Why rows are missing from n: `2 diverged, 1 failed`."""
+    """`2 diverged, 1 failed`: the rows that are not in n."""
     words = ["diverged" if row.diverged else row.status for row in group.rows if not row.counts]
     return ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))

@@ -1,4 +1,4 @@
-"""report.html of a run or of a sweep: one file that opens anywhere, offline."""
+"""report.html of a run or of a sweep: one self-contained file."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from dlrun.store.reader import StoredRun
 from dlrun.store.reading import read_lines
 
 REPORT = "report.html"
-NO_WORD = Failure("crash", "the process ended without a word")
+NO_REASON = Failure("crash", "the process ended without a message")
 
 
 def write_report(folder: Path | str, comparison: Comparison | None = None) -> Path:
     """Write report.html into a run directory or a folder of runs (a sweep); returns its path.
 
     Args:
-        folder: what to report on. Missing figures are drawn.
+        folder: a run directory or a folder of runs. Missing figures are drawn.
         comparison: what `compare.write_results` returned for this folder, if the caller has it.
 
-    Raises `RunError` when the folder does not exist or holds no run.
+    Raises `RunError` if the folder does not exist or holds no run.
     """
     folder = expect_folder(Path(folder))
     if is_run(folder):
@@ -48,9 +48,9 @@ def write_report(folder: Path | str, comparison: Comparison | None = None) -> Pa
 
 
 def report_command(path: Path | str) -> int:
-    """`dlrun report RUN_OR_SWEEP`: write the report, name it; returns the exit code.
+    """`dlrun report RUN_OR_SWEEP`: write the report and print its path. Returns the exit code.
 
-    Raises `RunError` when the folder cannot be written to.
+    Raises `RunError` if the folder cannot be written to.
     """
     try:
         written = write_report(path)
@@ -65,7 +65,7 @@ def run_page(run: StoredRun) -> str:
     if not (run.path / "curves.png").exists():
         draw_curves(run.path)
     words = [run.state, str(run.status.get("started") or ""), format_seconds(run.seconds), str(run.path)]
-    failure = run.failure or (NO_WORD if run.state in ("failed", "dead") else None)
+    failure = run.failure or (NO_REASON if run.state in ("failed", "dead") else None)
     sections = [
         page.section("What went wrong", page.pre(failure.message) + _log_of(run, failure)) if failure else "",
         page.section("Result", _result(run.summary)),
@@ -113,13 +113,13 @@ def _groups(comparison: Comparison) -> str:
 
 
 def _sorted_cell(text: str, value: float | None, whole: str = "") -> str:
-    """A cell that sorts by the number that it begins with."""
+    """A cell that is sorted by `value`, or by the number with which the text begins."""
     found = value if value is not None else number(text.split(" ", 1)[0])
     return page.cell(text, found) if found == found else page.cell(text, whole=whole)
 
 
 def _jobs(comparison: Comparison, folder: Path) -> str:
-    """Every job: settings, status, metrics, time, and the command that repeats it."""
+    """The table of all jobs: settings, status, metrics, time, and the command that repeats each."""
     keys, short = comparison.keys, comparison.short
     tests = comparison.test_names()
     headers = [*(short[key] for key in keys), "status", comparison.metric, *(f"test_{name}" for name in tests), "time"]
@@ -141,7 +141,7 @@ def _jobs(comparison: Comparison, folder: Path) -> str:
 
 
 def _status(job: ComparedRun) -> str:
-    """`failed: out of memory`"""
+    """`failed: out of memory`, or the status alone."""
     return f"failed: {job.failure.kind.replace('_', ' ')}" if job.status == "failed" and job.failure else job.status
 
 
@@ -150,16 +150,16 @@ def _setting_cell(value: Any) -> str:
 
 
 def _failure(job: ComparedRun, comparison: Comparison) -> str:
-    """A failed job, to unfold: error, traceback, command."""
+    """Details of a failed job: message, traceback and command."""
     short = comparison.short
     names = " ".join(f"{short[key]}={clipped(format_value(job.setting(key)))}" for key in comparison.keys)
-    failure = job.failure or NO_WORD
+    failure = job.failure or NO_REASON
     body = page.pre(failure.message) + _log_of(job.run, failure) + page.command(job.command)
     return page.details(f"{names or job.run.name}: {failure.last_line}", body)
 
 
 def _log_of(run: StoredRun, failure: Failure) -> str:
-    """The stack or the end of the log, unless the message itself says it already."""
+    """The stack or the end of the log, unless the message contains it."""
     log = run.traceback(own=run.failure in (None, failure)).strip()
     return "" if log in failure.message else f"<p>Where it was, or the last that it wrote:</p>{page.pre(log)}"
 
@@ -175,7 +175,7 @@ def _result(summary: Mapping[str, Any]) -> str:
 
 
 def _describe(comparison: Comparison) -> str:
-    """The figure in words, for those who cannot see it: the ranking."""
+    """The alternative text of comparison.png: the ranking."""
     known = [group for group in comparison.groups if group.value is not None]
     words = [f"{comparison.label(g)}: {format_number(g.value.mean)}" for g in known[:10] if g.value is not None]
     return f"Comparison by {comparison.metric}, best first. " + "; ".join(words)
@@ -190,6 +190,6 @@ def _json(value: object) -> str:
 
 
 def _place_cell(path: Path, folder: Path) -> str:
-    """A run directory, which the page leads to where there is one."""
+    """A cell with a run directory, as a link if it exists."""
     words = str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
     return page.link_cell(words, f"{os.path.relpath(path, folder)}/") if path.is_dir() else page.cell(words)

@@ -1,4 +1,4 @@
-"""The runs of a comparison: where they are, what a sweep knows of them, and in which settings they differ."""
+"""The runs of a comparison: found in folders, joined with the records of their sweep, and how they differ."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from dlrun.store.marks import is_run
 from dlrun.store.reader import StoredRun
 from dlrun.store.reading import read_text
 
-UNCOMPARED = "device.name"  # of what changes the speed alone, the one key that is no column
+UNCOMPARED = "device.name"  # the one key with the effect `speed` that is not compared
 RESULTS = "results.csv"
 ABSENT = object()
 
 
 @dataclass(frozen=True)
 class SweepEntry:
-    """One job as a sweep knows it. Everything that its run directory says is read from there.
+    """One job as its sweep records it. What its run directory holds is read from there.
 
     Args:
-        path: the run directory; it need not exist yet.
+        path: the run directory, which need not exist.
         keys: the swept keys and values, as on the command line (`optimizer`: `momentum`, `seed`: 0).
-        status: the sweep's word (waiting, running, finished, failed, interrupted); it counts where the
-            directory says nothing or is dead.
-        failure: why it failed, as the sweep knows it ("killed by signal 11"): newer than the run's own word, which
-            may be of an attempt before.
-        command: how to run it alone; read from overrides.txt when empty.
-        old: the run was gone on with since; its own word is the newer one.
+        status: the state in the sweep (waiting, running, finished, failed, interrupted), used if the run directory has
+            no state or the run is dead.
+        failure: the reason of a failure as the sweep recorded it ("killed by signal 11"), which is newer than that in
+            the run directory.
+        command: the command that runs the job alone; by default read from overrides.txt.
+        old: whether the run was resumed after the sweep wrote this record.
     """
 
     path: Path
@@ -51,9 +51,10 @@ class SweepEntry:
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """A `SweepEntry` and its run directory, together.
+    """A `SweepEntry` with its run directory.
 
-    `like` is another run of the same settings that were given in other words: its words name both.
+    `like` is a run with equal settings from other overrides (`optimizer=momentum`, `optimizer=sgd
+    optimizer.momentum=0.9`), under whose settings both are listed.
     """
 
     row: SweepEntry
@@ -66,18 +67,18 @@ class ComparedRun:
         if state == "finished" and self.run.summary.get("stopped") == "pruned":
             return "pruned"
         if self.row.status == "failed" and not self.row.old and state == "interrupted":
-            return "failed"  # by the sweep: it hung, or was refused when it was to go on
+            return "failed"  # in the sweep: it timed out, or could not be resumed
         return self.row.status or state if state in ("unknown", "dead") else state
 
     @property
     def failure(self) -> Failure | None:
-        """Why it failed: the newer of the sweep's word and the run's own, which is the longer if they agree."""
+        """The reason of a failure: that of the run or of the sweep, whichever is newer; the run's if they agree."""
         if self.status not in ("failed", "dead", "interrupted"):
             return None
-        own, told = self.run.failure, self.row.failure
-        if own is None or told is None:
-            return own or told
-        return own if self.row.old or own.last_line == told.message.strip() else told
+        own, recorded = self.run.failure, self.row.failure
+        if own is None or recorded is None:
+            return own or recorded
+        return own if self.row.old or own.last_line == recorded.message.strip() else recorded
 
     @property
     def diverged(self) -> bool:
@@ -88,10 +89,9 @@ class ComparedRun:
         return self.row.command or self.run.command
 
     def setting(self, key: str) -> Any:
-        """The job's value of a key: as swept, else from its command or configuration.
+        """The job's value of a key: as swept, or else from its overrides or configuration; "" if it has no such key.
 
-        For a group it is the option or, where the command chose none, the component; "" where there is no
-        such key.
+        The value of a group is the option, or the component if the command chose no option.
         """
         if self.like is not None and key != "seed":
             return self.like.setting(key)
@@ -102,17 +102,17 @@ class ComparedRun:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """The run's configuration with dotted keys; what is new since the dlrun that stored it has its default."""
-        told = self.run.flat
-        later = defaults(self.run.config, text_schema()) if told else {}
-        return told | {key: value for key, value in later.items() if key not in told and not below(told, key)}
+        """The run's configuration with dotted keys, and defaults for keys that its dlrun did not have."""
+        stored = self.run.flat
+        later = defaults(self.run.config, text_schema()) if stored else {}
+        return stored | {key: value for key, value in later.items() if key not in stored and not below(stored, key)}
 
     @cached_property
     def resolved(self) -> str:
-        """All settings that the comparison can tell, but for the seed, as one text; swept ones in any case."""
+        """All settings that are compared or swept, without the seed, as one text."""
         swept = tuple(f"{key}." for key in self.row.keys)
-        told = [key for key in self.settings if is_compared(key) or f"{key}.".startswith(swept)]
-        return frozen({key: self.settings[key] for key in told if key != "seed"})
+        keys = [key for key in self.settings if is_compared(key) or f"{key}.".startswith(swept)]
+        return frozen({key: self.settings[key] for key in keys if key != "seed"})
 
     @cached_property
     def choices(self) -> dict[str, str]:
@@ -120,14 +120,12 @@ class ComparedRun:
 
 
 def compared(row: SweepEntry) -> ComparedRun:
-    """The job with its run directory, which is read when it is asked."""
+    """The job with its run directory, whose files are read when they are needed."""
     return ComparedRun(row, StoredRun(row.path))
 
 
-def named_alike(jobs: Iterable[ComparedRun]) -> list[ComparedRun]:
-    """The jobs, those of equal settings under one name: `optimizer=momentum` and `optimizer=sgd optimizer.momentum=0.9`
-    are one row.
-    """
+def with_equal_runs(jobs: Iterable[ComparedRun]) -> list[ComparedRun]:
+    """The jobs, where each but the first of those with equal settings has that one as `like`."""
     first: dict[str, ComparedRun] = {}
     found = []
     for job in jobs:
@@ -142,7 +140,7 @@ def is_compared(key: str) -> bool:
 
 
 def collect(paths: Sequence[Path]) -> list[ComparedRun]:
-    """The jobs of runs, sweeps and folders of them, each once. Raises `RunError` when a path holds none."""
+    """The jobs of runs, sweeps and folders of them, each once. Raises `RunError` if a path holds none."""
     found: dict[Path, ComparedRun] = {}
     for path in paths:
         rows = rows_of(expect_folder(path))
@@ -154,14 +152,14 @@ def collect(paths: Sequence[Path]) -> list[ComparedRun]:
 
 
 def rows_of(folder: Path) -> list[SweepEntry]:
-    """The jobs of a folder: those that its results.csv knows (directory or not), then all runs in it."""
+    """The jobs of a folder: those in its results.csv, and all runs in it."""
     if is_run(folder):
         return [SweepEntry(folder)]
     return read_results(folder / RESULTS) + [SweepEntry(path) for path in find_runs(folder)]
 
 
 def read_results(path: Path) -> list[SweepEntry]:
-    """The jobs in a results.csv: keys are its columns before `status`. Empty when there is no such file."""
+    """The jobs in a results.csv, whose columns before `status` are swept keys. Empty if there is no such file."""
     try:
         table = list(csv.DictReader(io.StringIO(read_text(path) or "", newline="")))
     except csv.Error:
@@ -180,7 +178,7 @@ def read_results(path: Path) -> list[SweepEntry]:
 
 
 def modified(path: Path) -> float:
-    """When a file was written, in seconds; 0 when there is none."""
+    """The modification time of a file in seconds; 0 if there is none."""
     try:
         return path.stat().st_mtime
     except OSError:
@@ -188,31 +186,31 @@ def modified(path: Path) -> float:
 
 
 def below(flat: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """A dict that is not of a group (`model.opts`), from its flat keys (`model.opts.a`)."""
+    """The value of a key that holds a dict (`model.opts`), from the flat keys (`model.opts.a`); {} for a group."""
     start = f"{key}."
     return {name.removeprefix(start): flat[name] for name in flat if "." in key and name.startswith(start)}
 
 
 def varied_keys(jobs: Sequence[ComparedRun]) -> list[str]:
-    """The keys in which the jobs differ, swept ones first; `seed` last.
+    """The keys in which the jobs differ: swept ones first, `seed` last.
 
-    Within a group (`model`), what follows from the choice of the component is not listed: a key is, when the
-    command set it or when it differs between jobs with the same component.
+    A key whose value follows from the choice of a component (`model`) is left out, unless a command set it or it
+    differs between jobs with the same component.
     """
     given = list(dict.fromkeys(key for job in jobs for key in job.row.keys))
     configs = [job for job in jobs if job.settings]
     given += [name for name in _chosen_groups(configs) if name not in given]
     order = dict.fromkeys(key for job in configs for key in job.settings)
     differ = [key for key in order if key not in given and _differs(configs, key) and is_compared(key)]
-    whole = tuple(f"{key}." for key in given if "." in key)  # a dict that is swept says what is in it
+    whole = tuple(f"{key}." for key in given if "." in key)  # keys of a dict that is swept as a whole
     differ = [key for key in differ if not key.startswith(whole)]
-    told = _overridden(configs)
-    keys = given + [key for key in differ if not _follows(configs, key, given, told)]
+    overridden = {key for job in configs for key in job.run.overridden or ()}
+    keys = given + [key for key in differ if key in overridden or not _follows(configs, key, given)]
     return [key for key in keys if key != "seed"] + [key for key in keys if key == "seed"]
 
 
 def _chosen_groups(jobs: Sequence[ComparedRun]) -> list[str]:
-    """Groups of which the commands chose different options (`optimizer=sgd,momentum`: both are named sgd)."""
+    """Groups with different options, even if the component is the same (`optimizer=sgd,momentum`: both are sgd)."""
     names = dict.fromkeys(name for job in jobs for name in job.choices if is_compared(name))
     return [name for name in names if len({repr(job.setting(name)) for job in jobs}) > 1]
 
@@ -221,15 +219,11 @@ def _differs(jobs: Sequence[ComparedRun], key: str) -> bool:
     return len({frozen({key: job.settings.get(key, ABSENT)}) for job in jobs}) > 1
 
 
-def _overridden(jobs: Iterable[ComparedRun]) -> set[str]:
-    return {key for job in jobs for key in job.run.overridden or ()}
-
-
-def _follows(jobs: Sequence[ComparedRun], key: str, given: Sequence[str], told: set[str]) -> bool:
-    """Whether the value of a key is settled by the choice of a component (or an experiment)."""
+def _follows(jobs: Sequence[ComparedRun], key: str, given: Sequence[str]) -> bool:
+    """Whether the value of a key follows from the choice of a component (or an experiment)."""
     section = key.split(".", 1)[0]
     choice = next((name for name in (section, "experiment") if name in given), f"{section}.name")
-    if key == choice or key in told:
+    if key == choice:
         return False
     values: dict[str, set[str]] = {}
     for job in jobs:
@@ -238,6 +232,6 @@ def _follows(jobs: Sequence[ComparedRun], key: str, given: Sequence[str], told: 
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:
-    """Keys without their group where that is clear: `optimizer.lr` is `lr`, `model.name` is `model`."""
+    """Keys without their group where that is unambiguous: `lr` for `optimizer.lr`, `model` for `model.name`."""
     short = {key: key.removesuffix(".name") if key.endswith(".name") else key.rsplit(".", 1)[-1] for key in keys}
     return {key: name if list(short.values()).count(name) == 1 else key for key, name in short.items()}

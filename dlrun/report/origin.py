@@ -1,7 +1,4 @@
-"""What results rest on besides their settings: whether the runs of a comparison share code, data and versions.
-
-A sweep that is extended keeps its old results; here they are marked.
-"""
+"""Whether the runs of a comparison have the same code, data and versions, which an extended sweep need not have."""
 
 from __future__ import annotations
 
@@ -13,11 +10,11 @@ from dlrun.report.jobs import ComparedRun
 from dlrun.store.reader import sweep_of
 from dlrun.store.reading import read_json, read_yaml
 
-Facts = dict[tuple[str, str], str]  # (what it is, of what): a hash or a version
+Facts = dict[tuple[str, str], str]  # (kind, name) to a hash or a version
 
 
 def on_origin(jobs: Sequence[ComparedRun]) -> str:
-    """How many of the finished runs were made with other code, data or versions than the newest of them."""
+    """The remark on finished runs with other code, data or versions than the newest; empty if there are none."""
     finished = [job for job in jobs if job.status == "finished"]
     ordered = sorted(finished, key=lambda job: str(job.run.status.get("started") or ""))
     data = {folder: _data_of(folder) for folder in {sweep_of(job.run.path) for job in ordered} if folder}
@@ -25,7 +22,7 @@ def on_origin(jobs: Sequence[ComparedRun]) -> str:
     newest = {key: value for facts in known for key, value in facts.items()}
     odd = [[what for what, of in facts if facts[what, of] != newest[what, of]] for facts in known]
     whats = list(dict.fromkeys(what for found in odd for what in found))
-    if "code" in whats:  # a sweep's hash of the code covers these
+    if "code" in whats:  # the hash of the code covers these
         whats = [what for what in whats if what not in ("plug-ins", "version of dlrun")]
     count = sum(bool(found) for found in odd)
     if not count:
@@ -38,7 +35,7 @@ def on_origin(jobs: Sequence[ComparedRun]) -> str:
 
 
 def facts_of(job: ComparedRun, data: dict[Path, dict[str, str]]) -> Facts:
-    """What is recorded of a run's code and data; a fact that is not known is left out."""
+    """The recorded hashes and versions of a run's code and data; unknown ones are left out."""
     facts: dict[tuple[str, str], Any] = {}
     sweep = sweep_of(job.run.path)
     if sweep is not None:
@@ -54,7 +51,7 @@ def facts_of(job: ComparedRun, data: dict[Path, dict[str, str]]) -> Facts:
 
 
 def _data_of(sweep: Path) -> dict[str, str]:
-    """The hash of each job's data files, where a sweep.yaml has one."""
+    """The hashes of the jobs' data files in a sweep.yaml."""
     jobs = read_yaml(sweep / "sweep.yaml").get("jobs")
     found = jobs.items() if isinstance(jobs, dict) else ()
     return {str(slug): str(job["data"]) for slug, job in found if isinstance(job, dict) and job.get("data")}

@@ -1,4 +1,4 @@
-"""The frame of report.html: one self-contained page, readable without JavaScript, sortable with it."""
+"""HTML of report.html, a self-contained page that is readable without JavaScript and sortable with it."""
 
 from __future__ import annotations
 
@@ -104,12 +104,12 @@ def page(title: str, facts: str, sections: Sequence[str]) -> str:
 
 
 def section(title: str, body: str) -> str:
-    """A part of the page with its heading; nothing when the body (HTML) is empty."""
+    """A section with a heading; empty if the body, which is HTML, is empty."""
     return f"<section>\n<h2>{escape(title)}</h2>\n{body}\n</section>" if body else ""
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], caption: str, *, sortable: bool = True) -> str:
-    """A table whose headers are text and whose cells are made by `cell`."""
+    """A table. Headers are text, cells are HTML as `cell` returns it."""
     numeric = [any(NUMBER_CLASS in row[i] for row in rows) for i in range(len(headers))]
     heads = "".join(
         f'<th scope="col"{" class=number" if right else ""}>{escape(header)}</th>'
@@ -124,8 +124,9 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], caption: str, *
 
 
 def cell(text: str, value: float | None = None, *, kind: str = "", whole: str = "") -> str:
-    """A cell: the text, and the number that it is sorted by, if any. A long text is shortened, and shown whole (or
-    what it is `whole`) to a pointer that rests on it.
+    """A cell of text, with the number by which it is sorted, if any.
+
+    A long text is shortened; its tooltip has the `whole` text.
     """
     if value is not None:
         return f'<td {NUMBER_CLASS} data-value="{value!r}">{escape(text)}</td>'
@@ -136,7 +137,7 @@ def cell(text: str, value: float | None = None, *, kind: str = "", whole: str = 
 
 
 def code_cell(text: str) -> str:
-    """A cell that holds a command, with a button that copies it."""
+    """A cell with a command and a button that copies it."""
     return f'<td class="command">{_code(text)}</td>' if text else "<td></td>"
 
 
@@ -150,17 +151,17 @@ def _code(text: str) -> str:
 
 
 def link_cell(text: str, place: str) -> str:
-    """A cell that leads to a file or folder, given by its path from the page."""
+    """A cell with a link to a file or folder, given by its path relative to the page."""
     return f'<td class="link"><a href="{escape(quote(place))}">{escape(text)}</a></td>'
 
 
 def pre(text: str) -> str:
-    """Text as it is."""
+    """Preformatted text; empty if the text is."""
     return f"<pre>{escape(text)}</pre>" if text.strip() else ""
 
 
 def details(title: str, body: str, *, opened: bool = False) -> str:
-    """Something to unfold: `title` is text, `body` is HTML."""
+    """A section that can be unfolded: `title` is text, `body` is HTML."""
     return f"<details{' open' if opened else ''}><summary>{escape(title)}</summary>\n{body}\n</details>" if body else ""
 
 
@@ -170,7 +171,7 @@ def bullets(lines: Sequence[str]) -> str:
 
 
 def image(path: Path, alternative: str) -> str:
-    """A PNG file, embedded; nothing when there is none."""
+    """An embedded PNG file; empty if there is no file."""
     try:
         data = base64.b64encode(read_bytes(path)).decode()
     except OSError:

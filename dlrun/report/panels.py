@@ -1,4 +1,4 @@
-"""comparison.png: who is best and by how much, how they learned, and how much the swept numbers matter."""
+"""comparison.png: the ranking of the groups, their learning curves, and the influence of the swept numbers."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
     from dlrun.report.comparison import Comparison
 
-LINES = 8  # groups in color; the others are grey
-OTHERS = "#bbbbbb"
+COLORED = 8  # groups; further ones are grey
+GREY = "#bbbbbb"
 RANKED = 20  # groups in the ranking
 LABEL, LABEL_LINE = 72, 36  # letters of a group's label, and of one line of it
 SMOOTH_FROM = 200  # steps from which a running mean is drawn over raw losses
-NOTES_LIMIT = 0.2  # the upper end of the loss axis, where the losses that matter lie below (the notes' figure)
+LOSS_LIMIT = 0.2  # the upper end of the loss axis, if the later losses of all curves lie below it
 Panel = Callable[["Axes", "Comparison"], None]
 Curve = tuple[list[float], list[float]]  # x and y
 
 
 def draw_comparison(comparison: Comparison, path: Path) -> Path:
-    """Draw the panels that the comparison has something for, two a row; an odd one fills its row."""
+    """Draw the panels for which there is data, two in a row; the last of an odd number fills its row."""
     panels = choose_panels(comparison)
     rows = math.ceil(len(panels) / 2)
     columns = min(2, len(panels))
@@ -51,7 +51,7 @@ def draw_comparison(comparison: Comparison, path: Path) -> Path:
 
 
 def choose_panels(comparison: Comparison) -> list[Panel]:
-    """What is worth drawing of these groups."""
+    """The panels for which there is data."""
     if all(group.value is None for group in comparison.groups):
         return [lambda axes, _: style.blank(axes, "no finished run yet")]
     panels: list[Panel] = [draw_ranking, draw_learning]
@@ -67,7 +67,7 @@ def choose_panels(comparison: Comparison) -> list[Panel]:
 
 
 def optimizer_key(comparison: Comparison) -> str | None:
-    """The key that chooses the optimizer, if it varies."""
+    """The key that selects the optimizer, if it varies."""
     return next((key for key in ("optimizer", "optimizer.name") if key in comparison.keys), None)
 
 
@@ -76,9 +76,9 @@ def _ranked(comparison: Comparison) -> list[Group]:
 
 
 def draw_ranking(axes: Axes, comparison: Comparison) -> None:
-    """Each group's mean with its 95 % interval, its runs as small strokes; best on top.
+    """Draw each group's mean with its 95 % interval and its runs as short strokes, the best on top.
 
-    Whether the axis is logarithmic, the runs decide: an interval that goes below it ends in an arrow.
+    The values of the runs decide whether the axis is logarithmic. An interval that extends below it ends in an arrow.
     """
     shown = _ranked(comparison)[:RANKED]
     several = any(len(group.counted) > 1 for group in shown)
@@ -92,7 +92,7 @@ def draw_ranking(axes: Axes, comparison: Comparison) -> None:
     for place, group in enumerate(shown):
         value = group.value
         assert value is not None
-        color = style.COLORS[place % len(style.COLORS)] if place < LINES else OTHERS
+        color = style.COLORS[place % len(style.COLORS)] if place < COLORED else GREY
         values = [row.value for row in group.counted if row.value is not None]
         if value.low is not None and value.high is not None:
             low = value.low if floor is None else max(value.low, floor)
@@ -109,9 +109,9 @@ def draw_ranking(axes: Axes, comparison: Comparison) -> None:
 
 
 def draw_learning(axes: Axes, comparison: Comparison) -> None:
-    """The monitored metric by epoch: each group's mean, with a band of one standard deviation over seeds.
+    """Draw the mean of the monitored metric by epoch, with a band of one standard deviation over seeds.
 
-    Colors are those of the ranking beside it, which is the legend: one in here would hide the curves.
+    The ranking beside it has the same colors and serves as the legend, which would hide the curves.
     """
     metric, shown = comparison.metric, _ranked(comparison)
     bands = any(len(group.counted) > 1 for group in shown)
@@ -123,10 +123,10 @@ def draw_learning(axes: Axes, comparison: Comparison) -> None:
         x, mean, std = mean_curve(columns, "epoch", metric)
         if not x:
             continue
-        look = style.line_style(place) if place < LINES else {"color": OTHERS}
-        mark = style.marker(len(x)) if place < LINES else ""
-        axes.plot(x, mean, linewidth=1.6 if place < LINES else 0.8, marker=mark, markersize=3, **look)
-        if place < LINES and any(std):
+        look = style.line_style(place) if place < COLORED else {"color": GREY}
+        mark = style.marker(len(x)) if place < COLORED else ""
+        axes.plot(x, mean, linewidth=1.6 if place < COLORED else 0.8, marker=mark, markersize=3, **look)
+        if place < COLORED and any(std):
             low, high = ([m + sign * s for m, s in zip(mean, std, strict=True)] for sign in (-1, 1))
             axes.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0)
         drawn += mean
@@ -137,7 +137,7 @@ def draw_learning(axes: Axes, comparison: Comparison) -> None:
 
 
 def mean_curve(runs: Sequence[Columns], across: str, name: str) -> tuple[list[float], list[float], list[float]]:
-    """x, mean and sample standard deviation (0 for one run) at the points that all runs have."""
+    """x, mean and sample standard deviation (0 for one run) at those x that all runs have."""
     found: dict[float, list[float]] = {}
     for columns in runs:
         for x, y in zip(*style.joined(columns.get(across, []), columns.get(name, [])), strict=True):
@@ -163,7 +163,7 @@ def _step_curve(group: Group) -> Curve:
 
 
 def draw_steps(axes: Axes, comparison: Comparison, chosen: Sequence[Group], curves: Sequence[Curve]) -> None:
-    """Training loss against steps, one line an optimizer (each at its best settings, mean over seeds)."""
+    """Draw the training loss by step, a line for each optimizer: the mean over seeds at its best settings."""
     more = " (each optimizer at its best)" if len(chosen) < len(_ranked(comparison)) else ""
     style.dress(axes, f"Training loss by step{more}", "Steps", "Loss")
     tails = []
@@ -182,9 +182,9 @@ def draw_steps(axes: Axes, comparison: Comparison, chosen: Sequence[Group], curv
 
 
 def _limit_loss(axes: Axes, tails: Sequence[float], values: Sequence[float]) -> None:
-    """0 to 0.2 as in the notes, if the second half of every curve lies there; else log where that helps."""
-    if NOTES_LIMIT / 50 < max(tails) < NOTES_LIMIT:
-        axes.set_ylim(0, NOTES_LIMIT)
+    """Limit the loss axis to `LOSS_LIMIT` if the second half of every curve lies below; else use a log scale if apt."""
+    if LOSS_LIMIT / 50 < max(tails) < LOSS_LIMIT:
+        axes.set_ylim(0, LOSS_LIMIT)
     elif style.prefers_log(values):
         axes.set_yscale("log")
     else:

@@ -1,4 +1,4 @@
-"""What a careful reader would say of a comparison: each remark is a sentence, from ranked groups alone."""
+"""Remarks on a comparison, a sentence each: what the runs support, and what they do not."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dlrun.report.stats import ConfidenceInterval, Group, frozen, numeric, parti
 from dlrun.report.tables import format_number, format_value
 
 Label = Callable[[Group], str]
-SMALL_LEAD = 0.10  # of the better value: a lead below this is called small
-MANY = 10  # settings from which choosing the best flatters it noticeably
+SMALL_LEAD = 0.10  # a lead below this share of the better value is called small
+MANY = 10  # settings, from which the best value is noticeably biased by the selection
 REPEAT = "repeat with seed=0,1,2"
 
 
@@ -31,10 +31,10 @@ def remarks(
         metric: the name of the metric that they are ranked by.
         mode: min or max.
         label: names a group.
-        target: a value of the metric, when the time to reach it was asked for.
-        grid: the settings are a grid, which has edges; drawn ones always have a smallest and a largest.
-        comparable: the metric means the same in every group; else nothing is said of who leads.
-        repeat: what to do for more seeds.
+        target: a value of the metric to be reached, if any.
+        grid: whether the settings are a grid; otherwise there are no remarks on its edges.
+        comparable: whether the metric means the same in every group; otherwise there are no remarks on the ranking.
+        repeat: the advice on how to run more seeds.
     """
     known = [one for one in ranked if one.value is not None]
     found = [
@@ -49,7 +49,7 @@ def remarks(
 
 
 def on_support(known: Sequence[Group], metric: str, label: Label, repeat: str = REPEAT) -> str:
-    """Whether the lead of the best group is more than chance."""
+    """The remark that the lead of the best group may be chance, if so."""
     if len(known) < 2 or known[0].value is None or known[1].value is None:
         return ""
     best, second = known[0].value, known[1].value
@@ -77,7 +77,7 @@ def _on_one_seed(best: ConfidenceInterval, second: ConfidenceInterval, names: st
 
 
 def on_edges(ranked: Sequence[Group]) -> list[str]:
-    """Numbers whose best value is the smallest or largest that was tried: the best may lie beyond."""
+    """Remarks on numbers whose best value is the smallest or largest that was tried: better ones may lie beyond."""
     keys = [key for key in ranked[0].keys if any(numeric(one.keys[key]) for one in ranked)] if ranked else []
     found = []
     for key in keys:
@@ -90,8 +90,9 @@ def on_edges(ranked: Sequence[Group]) -> list[str]:
 
 
 def _on_edge(groups: Sequence[Group], key: str, least: int, *, several: bool = False) -> str:
-    """The remark on one key, the other settings as in the best group. Diverged settings count as tried,
-    those that were refused before they began do not.
+    """The remark on one key, among groups whose other settings are those of the best.
+
+    Values that diverged count as tried; those with which training did not begin do not.
     """
     best = groups[0]
     if best.value is None or not numeric(best.keys[key]):
@@ -111,7 +112,7 @@ def _on_edge(groups: Sequence[Group], key: str, least: int, *, several: bool = F
 
 
 def _is_bound(value: float, tried: Sequence[float]) -> bool:
-    """Whether nothing sensible lies beyond an edge: most numbers end at 0, counts at 1, and shares at 1."""
+    """Whether an edge is a natural bound: most numbers end at 0, counts at 1, and shares at 1."""
     count = all(isinstance(one, int) for one in tried)
     if value == tried[0]:
         return value == 0 or (count and value == 1)
@@ -124,7 +125,7 @@ def is_lr(key: str) -> bool:
 
 
 def on_failures(ranked: Sequence[Group], label: Label) -> str:
-    """How many diverged, failed or did not finish, and what that does to the means."""
+    """How many runs diverged, failed or did not finish and are left out of the means."""
     rows = [row for one in ranked for row in one.rows]
     diverged = [one for one in ranked if one.diverged]
     failed = sum(row.status in ("failed", "dead") and not row.diverged for row in rows)
@@ -145,14 +146,14 @@ def on_failures(ranked: Sequence[Group], label: Label) -> str:
 
 
 def on_choice(known: Sequence[Group]) -> str:
-    """The best of many is partly the luckiest."""
+    """The remark that the best of many settings is biased by the selection."""
     if len(known) < MANY:
         return ""
     return f"the best of {len(known)} settings was chosen by this metric: expect it to be a little worse on new data."
 
 
 def on_selection(metric: str) -> str:
-    """What the ranking rests on, when it is not the validation part."""
+    """The remark on a ranking by anything but the validation part."""
     if metric.startswith("test_"):
         return f"ranked by {metric}: the test part chose the best epoch and setting, so it flatters both."
     if metric.startswith("train_"):
@@ -161,7 +162,7 @@ def on_selection(metric: str) -> str:
 
 
 def on_target(ranked: Sequence[Group], metric: str, mode: str, target: float | None) -> str:
-    """Whether a target was reached at all; by whom and when is in the table."""
+    """How many runs reached the target, if there is one."""
     if target is None:
         return ""
     goal = f"{metric} {'>=' if mode == 'max' else '<='} {format_number(target)}"

@@ -1,4 +1,4 @@
-"""`dlrun runs`: what lies under outputs, a thousand runs in under a second (no torch, no YAML parser)."""
+"""`dlrun runs`: the list of runs. It imports no torch and parses no YAML, to list a thousand runs in a second."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ OPERATORS = {">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operat
 
 @dataclass(frozen=True)
 class ListedRun:
-    """One run in the list: what its small files say."""
+    """One run in the list, read from its small files."""
 
-    place: str  # the path under the root
+    place: str  # path below the root
     name: str
     state: str
     started: float  # seconds since 1970
     config: dict[str, str]
     summary: dict[str, Any] = field(repr=False)
-    kind: str = ""  # of the failure, where there is one
+    kind: str = ""  # of the failure, if any
 
     @property
     def monitor(self) -> str:
@@ -50,7 +50,7 @@ class ListedRun:
 
     @cached_property
     def facts(self) -> dict[str, str]:
-        """Everything that can be filtered and sorted by: the columns, configuration keys and summary keys."""
+        """The values to filter and sort by: columns, configuration keys and summary keys."""
         return {
             **self.config,
             **{key: str(value) for key, value in flatten(self.summary).items()},
@@ -65,7 +65,7 @@ class ListedRun:
         }
 
     def cells(self, keys: Sequence[str] = ()) -> list[str]:
-        """The row of the table, with a column for each of `keys`."""
+        """The row of the table, with further columns for `keys`."""
         metric = f"{self.monitor} {format_number(self.best)}" if self.best is not None else ""
         facts = self.facts
         first = [facts["name"], facts["status"], facts["model"], facts["dataset"], metric]
@@ -73,15 +73,15 @@ class ListedRun:
 
 
 def runs_command(filters: Sequence[str], sort: str | None, limit: int | None, root: Path) -> int:
-    """Print the runs under `root`; returns the exit code.
+    """Print the runs below `root`. Returns the exit code.
 
     Args:
-        filters: each a word that is part of the name, path, status, model or dataset, or a comparison on a column, a
-            configuration key (`optimizer.lr=0.1`, `optimizer=ad*`) or a summary key (`test.accuracy>0.9`): with
-            `=` or `!=` and a glob, or `>`, `>=`, `<`, `<=` and a number. All must hold; these keys are columns.
-        sort: a column, configuration key or summary key; `-KEY` the other way round; None: the newest first.
-            `metric` puts the best first.
-        limit: show only so many.
+        filters: each is a part of the name, path, status, model or dataset, or compares a column, a configuration key
+            (`optimizer.lr=0.1`, `optimizer=ad*`) or a summary key (`test.accuracy>0.9`): by `=` or `!=` with a glob,
+            or by `>`, `>=`, `<`, `<=` with a number. All filters must hold; their keys become columns.
+        sort: a column, configuration key or summary key, `-KEY` for the reverse order. `metric` puts the best first;
+            the default is the newest first.
+        limit: the number of runs to show.
         root: the outputs folder.
 
     Raises `RunError` for a key that no run has.
@@ -103,7 +103,7 @@ def runs_command(filters: Sequence[str], sort: str | None, limit: int | None, ro
 
 
 def list_runs(root: Path) -> list[ListedRun]:
-    """Every run under `root`, whatever its condition."""
+    """All runs below `root`, damaged ones included."""
     return [_listed_run(path, root) for path in find_runs(root)]
 
 
@@ -124,14 +124,14 @@ def passes(entry: ListedRun, word: str) -> bool:
 
 
 def _equals(value: str, pattern: str) -> bool:
-    """Whether a value fits a glob or is the same number."""
+    """Whether a value matches a glob or is the same number."""
     if _tight(value) == _tight(pattern) or fnmatchcase(_tight(value), _tight(pattern)):  # [64,64] is a glob, too
         return True
     return number(value) == number(pattern)  # 1e-2 is 0.01; nan equals nothing
 
 
 def sort_runs(entries: Sequence[ListedRun], sort: str | None) -> list[ListedRun]:
-    """In order (see `runs_command`); runs that lack the key come last, equal ones newest first."""
+    """Sort runs (see `runs_command`): runs without the key come last, equal ones newest first."""
     newest = sorted(entries, key=lambda entry: -entry.started)
     if sort is None:
         return newest
@@ -150,7 +150,7 @@ def _value(entry: ListedRun, key: str) -> str | None:
 def _order(entry: ListedRun, key: str) -> tuple[str, float, str]:
     text = _value(entry, key) or ""
     value = number(text)
-    if key == "metric":  # of different metrics, each its own; of one, the best first
+    if key == "metric":  # grouped by metric, the best of each first
         return entry.monitor, -value if _mode(entry) == "max" else value, ""
     return ("", value, "") if value == value else ("~", 0.0, text)
 
@@ -185,8 +185,8 @@ def _listed_run(path: Path, root: Path) -> ListedRun:
 def scan_config(path: Path) -> dict[str, str]:
     """The dotted keys of a config.yaml that dlrun wrote, with their values as text.
 
-    Reads lines, not YAML: fifty times faster, and enough for plain block mappings with scalars and lists of
-    scalars.
+    It reads lines instead of parsing YAML, which is fifty times as fast and suffices for block mappings of scalars and
+    lists of scalars.
     """
     found: dict[str, str] = {}
     lists: dict[str, list[str]] = {}
@@ -210,7 +210,7 @@ _LINE = re.compile(r"( *)(?:(- )(.*)|([^\s#][^:]*):(?: +(.*))?$)")
 
 
 def _parts(line: str) -> tuple[int, bool, str, str]:
-    """Indentation, whether it is a list item, the key, the value."""
+    """The indentation of a line, whether it is a list item, its key and its value."""
     match = _LINE.match(line)
     if match is None:
         return 0, False, "", ""
@@ -219,7 +219,7 @@ def _parts(line: str) -> tuple[int, bool, str, str]:
 
 
 def _shown(text: str) -> str:
-    """A value as a cell: a number with four digits, text as it is."""
+    """A value as a cell: fractions with four digits, other text as it is."""
     return format_number(number(text)) if "." in text and math.isfinite(number(text)) else text
 
 

@@ -1,4 +1,4 @@
-"""How much swept numbers matter: the learning rate by optimizer, and a heat map of two numbers."""
+"""Panels on the influence of swept numbers: the learning rate by optimizer, and a heat map of two numbers."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def draw_lr(axes: Axes, comparison: Comparison) -> None:
-    """The monitored metric against the learning rate, a line an optimizer; diverged rates are crosses on top.
+    """Draw the monitored metric by learning rate, a line for each optimizer; diverged rates are crosses at the top.
 
-    Where other settings vary, too, each point is the best of them.
+    If other settings vary as well, each point is the best of them.
     """
     key = next(key for key in comparison.groups[0].keys if is_lr(key))
     usable = [group for group in comparison.groups if numeric(group.keys[key])]
@@ -45,9 +45,9 @@ def draw_lr(axes: Axes, comparison: Comparison) -> None:
 
 
 def _apart(rates: Sequence[float], count: int) -> float:
-    """The factor between the points of two optimizers at one rate, so that they do not hide each other.
+    """The factor that separates the points of two optimizers at the same rate.
 
-    All of them together stay within two fifths of the way to the next rate.
+    The points of all optimizers span at most two fifths of the way to the next rate.
     """
     ordered = sorted(set(rates))
     if not ordered or ordered[0] <= 0:
@@ -64,7 +64,7 @@ def _name(group: Group) -> str | None:
 def _draw_part(
     axes: Axes, groups: Sequence[Group], key: str, look: dict[str, Any], name: str | None, shift: float
 ) -> list[float]:
-    """One optimizer's line; returns the values drawn."""
+    """Draw one optimizer's line. Returns its values."""
     ordered = sorted(groups, key=lambda group: group.keys[key])
     known = [(group.keys[key], group.value) for group in ordered if group.value is not None]
     x, mean = [lr * shift for lr, _ in known], [value.mean for _, value in known]
@@ -85,7 +85,7 @@ def _draw_part(
 
 
 def heat_map_keys(comparison: Comparison) -> tuple[str, str] | None:
-    """Two swept numbers with at least two values each and most of their combinations tried."""
+    """Two swept numbers with at least two values each, of whose combinations more than half were tried."""
     groups = comparison.groups
     keys = [key for key in groups[0].keys if all(numeric(group.keys[key]) for group in groups)]
     for first, second in itertools.combinations(keys, 2):
@@ -97,7 +97,7 @@ def heat_map_keys(comparison: Comparison) -> tuple[str, str] | None:
 
 
 def draw_heat_map(axes: Axes, comparison: Comparison) -> None:
-    """The monitored metric by two swept numbers (other settings at their best); lost cells are crossed."""
+    """Draw the monitored metric by two swept numbers, at the best of others; cells without a value are crossed."""
     import matplotlib
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Honest comparison: pure functions over plain rows. Rows that differ only in the seed form a group.
+"""Statistics of a comparison, as pure functions of rows. Rows that differ only in the seed form a group.
 
 The interval is Student's t for the mean of n independent runs (Student 1908, "The probable error of a mean"):
 mean ± t(0.975, n - 1) * s / sqrt(n), with s the sample standard deviation.
@@ -16,10 +16,13 @@ from typing import Any
 class PairRow:
     """One run in a comparison.
 
-    `keys` are the settings that were varied, without the seed; `value` is the monitored metric at the best
-    epoch; `tests` are test metrics; `reached` is (epochs, seconds) until the target was first reached;
-    `began`: it got as far as to train (an impossible value does not);
-    `source` is whatever the row was made from, for the caller to find again.
+    Args:
+        keys: the settings that were varied, without the seed.
+        value: the monitored metric at the best epoch.
+        tests: the test metrics.
+        reached: (epochs, seconds) until the target was first reached.
+        source: the object that the row was made from, for the caller.
+        began: whether training has begun, which it does not with an invalid value.
     """
 
     keys: Mapping[str, Any]
@@ -35,13 +38,13 @@ class PairRow:
 
     @property
     def counts(self) -> bool:
-        """Whether the run enters the statistics: only finished ones were trained alike."""
+        """Whether the run enters the statistics, as only finished runs do."""
         return self.status == "finished" and self.value is not None
 
 
 @dataclass(frozen=True)
 class ConfidenceInterval:
-    """n values: mean, sample standard deviation and 95 % interval (None for one value)."""
+    """Mean, sample standard deviation and 95 % confidence interval of n values (None for one value)."""
 
     n: int
     mean: float
@@ -50,7 +53,7 @@ class ConfidenceInterval:
     high: float | None = None
 
     def overlaps(self, other: ConfidenceInterval) -> bool:
-        """Whether two intervals share a value (False when either is unknown)."""
+        """Whether two intervals overlap (False if either is unknown)."""
         if self.low is None or self.high is None or other.low is None or other.high is None:
             return False
         return self.low <= other.high and other.low <= self.high
@@ -118,7 +121,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def group(rows: Sequence[PairRow]) -> list[Group]:
-    """Rows by their keys, in order of appearance. Of finished rows with one seed, the last one counts."""
+    """Group rows by their keys, in order of appearance. Of finished rows with the same seed, only the last is kept."""
     found: dict[str, list[PairRow]] = {}
     for row in rows:
         found.setdefault(frozen(row.keys), []).append(row)
@@ -126,7 +129,7 @@ def group(rows: Sequence[PairRow]) -> list[Group]:
 
 
 def count_repeated(rows: Sequence[PairRow]) -> int:
-    """How many rows repeat the settings and the seed of another: they are no independent evidence."""
+    """The number of rows that `group` drops because a later row has the same settings and seed."""
     return len(rows) - sum(len(one.rows) for one in group(rows))
 
 
@@ -139,7 +142,7 @@ def _latest(rows: Sequence[PairRow]) -> list[PairRow]:
 
 
 def frozen(keys: Mapping[str, Any]) -> str:
-    """Keys and values as one text that is equal when they are (1 and 1.0 are, 1 and True are not)."""
+    """Keys and values as one text, which is the same for 1 and 1.0 and differs for 1 and True."""
     return repr(sorted((key, repr(float(value) if numeric(value) else value)) for key, value in keys.items()))
 
 
@@ -156,7 +159,7 @@ def rank(groups: Sequence[Group], mode: str) -> list[Group]:
 def time_to_target(
     epochs: Sequence[float], seconds: Sequence[float], values: Sequence[float], mode: str, target: float
 ) -> tuple[float, float] | None:
-    """(epoch, seconds since the start) at the end of the first epoch whose value is as good as the target.
+    """(epoch, seconds since the start) of the first epoch whose value reaches the target.
 
     Args:
         epochs: epoch numbers.
@@ -179,7 +182,7 @@ def numeric(value: object) -> bool:
 
 
 def partition(groups: Sequence[Group], by: Callable[[Group], Any]) -> list[list[Group]]:
-    """Groups in lists of equal `by`, in order of appearance."""
+    """Lists of groups with equal `by(group)`, in order of appearance."""
     found: dict[str, list[Group]] = {}
     for one in groups:
         found.setdefault(repr(by(one)), []).append(one)

@@ -1,4 +1,4 @@
-"""One look for all figures: the object API of matplotlib on the Agg canvas, no global state, small files.
+"""The style of all figures, drawn with matplotlib's object API on the Agg canvas, without global state.
 
 Colors are Okabe and Ito's, which color-blind people can tell apart (https://jfly.uni-koeln.de/color/).
 """
@@ -29,7 +29,7 @@ LEGEND: dict[str, Any] = {"fontsize": 8, "frameon": False, "labelcolor": INK}
 DPI = 100
 HEADLINE_LETTERS = 9.0  # of a headline, in an inch
 TITLE_LETTERS = 56  # of a panel's title, in a line
-LOG_RATIO = 30.0  # a curve that spans more than this is drawn on a log scale
+LOG_RATIO = 30.0  # of the largest to the smallest value, above which the scale is logarithmic
 
 
 def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
@@ -43,7 +43,7 @@ def new_figure(width: float, height: float, layout: Literal["constrained"] | Non
 
 
 def dress(axes: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> None:
-    """Title at the left, quiet frame, light grid."""
+    """Set the title and the labels of axes, with a light frame and grid."""
     entitle(axes, title)
     axes.set_xlabel(plain(xlabel), fontsize=9, color=FAINT)
     axes.set_ylabel(plain(ylabel), fontsize=9, color=FAINT)
@@ -93,7 +93,7 @@ def whole_ticks(axes: Axes) -> None:
 
 
 def name_ticks(axes: Axes, values: Sequence[float]) -> None:
-    """Ticks at these values of a logarithmic x axis and nowhere else, if they are few and apart."""
+    """Put the ticks of a logarithmic x axis at these values, if they are few and not too close."""
     from matplotlib.ticker import NullLocator
 
     gaps = [math.log(high / low) for low, high in itertools.pairwise(values)]
@@ -110,13 +110,13 @@ def make_room_above(axes: Axes, share: float = 0.1) -> None:
 
 
 def blank(axes: Axes, text: str) -> None:
-    """Words where a plot would be."""
+    """Write a text where a plot would be."""
     axes.set_axis_off()
     axes.text(0.5, 0.5, plain(text), ha="center", va="center", color=FAINT, fontsize=11, transform=axes.transAxes)
 
 
 def warm_up() -> None:
-    """Draw a little figure: the first one in a process reads fonts and file formats for a third of a second."""
+    """Draw a small figure: the first one in a process loads fonts and file formats for a third of a second."""
     figure = new_figure(1.0, 1.0, layout=None)
     axes = figure.subplots()
     axes.set_title("0123456789")
@@ -125,7 +125,7 @@ def warm_up() -> None:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write the figure as PNG, atomically. The file is the same whenever the figure is."""
+    """Write the figure as PNG, atomically. Equal figures give equal files."""
     import warnings
 
     buffer = io.BytesIO()
@@ -137,7 +137,7 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 def plain(text: str, limit: int = 80) -> str:
-    """Text that matplotlib draws as it is: no formulas between dollars, one line, shortened in the middle."""
+    """Text for matplotlib on one line, shortened in the middle, with dollars escaped (they enclose formulas)."""
     return clipped(" ".join(str(text).split()), limit).replace("$", r"\$")
 
 
@@ -150,12 +150,12 @@ def told_apart(names: Sequence[str], limit: int) -> list[str]:
 
 
 def line_style(index: int) -> dict[str, Any]:
-    """A color and a dash for the line of that number."""
+    """The color and the line style of the line with this number."""
     return {"color": COLORS[index % len(COLORS)], "linestyle": DASHES[index // len(COLORS) % len(DASHES)]}
 
 
 def prefers_log(values: Iterable[float]) -> bool:
-    """Whether positive values span so much that a linear scale would hide the small ones."""
+    """Whether values are positive and span more than `LOG_RATIO`."""
     kept = sorted(value for value in values if math.isfinite(value))
     if len(kept) < 3 or kept[0] <= 0:
         return False
@@ -163,18 +163,18 @@ def prefers_log(values: Iterable[float]) -> bool:
 
 
 def marker(count: int) -> str:
-    """Dots on the points while there are few."""
+    """The marker of a line: dots up to 25 points, none beyond."""
     return "o" if count <= 25 else ""
 
 
 def joined(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float]]:
-    """The points where both are finite: a line drawn through them bridges what was not evaluated."""
+    """The points where x and y are finite. A line through them bridges epochs that were not evaluated."""
     pairs = [(a, b) for a, b in zip(x, y, strict=False) if math.isfinite(a) and math.isfinite(b)]
     return [a for a, _ in pairs], [b for _, b in pairs]
 
 
 def running_mean(values: Sequence[float], window: int) -> list[float]:
-    """The centred mean over `window` neighbours, fewer at the ends."""
+    """The centered mean over `window` neighbors, fewer at the ends."""
     total, sums = 0.0, [0.0]
     for value in values:
         total += value

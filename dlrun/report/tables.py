@@ -1,4 +1,4 @@
-"""Tables for people: rich on a terminal (imported only there), aligned plain lines when piped or logged."""
+"""Tables for the screen: drawn by rich on a terminal, and as aligned plain text elsewhere; text of numbers."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ SHOWN_FILES = (*FIGURES, "profile.txt", "checkpoints/best.pt", "checkpoints/last
 class Table:
     """Cells of text under headers, with a title above and notes below. `str(table)` is the plain form.
 
-    `spare` are headers of columns that a terminal may lack the room for, the least important first; `elsewhere`
-    says where to find what they hold.
+    `spare` are the headers of columns that are left out on a narrow terminal, the least important first; `elsewhere`
+    says where their values can be found.
     """
 
     headers: Sequence[str]
@@ -43,10 +43,10 @@ class Table:
     notes: Sequence[str] = field(default_factory=tuple)
     spare: Sequence[str] = ()
     elsewhere: str = ""
-    result: int | None = None  # the row that matters most
+    result: int | None = None  # the row with the test result
 
     def __post_init__(self) -> None:
-        """What comes from files is shown and not obeyed."""
+        """Escape control characters, which may come from files."""
         shown = {
             "headers": [one_line(cell) for cell in self.headers],
             "rows": [[one_line(cell) for cell in row] for row in self.rows],
@@ -65,7 +65,7 @@ class Table:
         return "\n".join([*lines, *self.notes])
 
     def fitted(self, width: int) -> Table:
-        """The table without those of its spare columns that do not fit into so many characters."""
+        """The table without the spare columns that do not fit into `width` characters."""
         spare = [header for header in self.spare if header in self.headers]
         kept, left_out = self, list[str]()
         while spare and kept._width() > width:
@@ -83,7 +83,7 @@ class Table:
         return replace(self, headers=[self.headers[i] for i in kept], rows=rows)
 
     def _width(self) -> int:
-        """In characters, as rich draws it: a space on each side of a cell, and one between cells and at the ends."""
+        """The width in characters as rich draws the table, with its padding."""
         from rich.cells import cell_len
 
         columns = zip(self.headers, *self.rows, strict=True)
@@ -94,7 +94,7 @@ class Table:
         return [all(_is_numeric(cell) for cell in column) and any(column) for column in columns]
 
     def rich(self) -> Any:
-        """The same as a rich renderable."""
+        """The table as a rich renderable."""
         from rich import box
         from rich.console import Group
         from rich.table import Table as RichTable
@@ -110,7 +110,7 @@ class Table:
 
 
 def print_table(table: Table, file: IO[str] | None = None) -> None:
-    """Print a table to a file (standard output): rich if it is a terminal, else plain."""
+    """Print a table to a file (by default standard output), with rich if that is a terminal."""
     out = file or sys.stdout
     if out.isatty() and os.environ.get("TERM") != "dumb":
         from rich.console import Console
@@ -122,11 +122,11 @@ def print_table(table: Table, file: IO[str] | None = None) -> None:
 
 
 def closing_table(summary: Mapping[str, Any], run_dir: Path | None = None) -> Table:
-    """The end of a run: best and last metrics, test result and baseline beside them, time, what is where.
+    """The table at the end of a run: best, last and test metrics, the baseline, times and files.
 
     Args:
-        summary: what summary.json holds.
-        run_dir: where the run is, to name the files that are there.
+        summary: the content of summary.json.
+        run_dir: the run directory, whose files are listed.
     """
     moments = _closing_rows(summary)
     names = list(dict.fromkeys(name for _, values in moments for name in values))
@@ -137,12 +137,12 @@ def closing_table(summary: Mapping[str, Any], run_dir: Path | None = None) -> Ta
 
 
 def some_of(used: float, rows: float) -> str:
-    """`10,000`, or `320 of 10,000` where not all rows are used."""
+    """`10,000`, or `320 of 10,000` if not all rows are used."""
     return f"{rows:,.0f}" if used == rows else f"{used:,.0f} of {rows:,.0f}"
 
 
 def _cut(summary: Mapping[str, Any], part: object) -> str:
-    """`, 320 of 10,000 rows`, for a part of which not all rows are used."""
+    """`, 320 of 10,000 rows` for a part of which not all rows are used; else empty."""
     counts = numbers(summary.get("counts"))
     used, rows = counts.get(f"{part}_used"), counts.get(str(part))
     return "" if used is None or rows is None or used == rows else f", {some_of(used, rows)} rows"
@@ -160,14 +160,14 @@ def _closing_rows(summary: Mapping[str, Any]) -> list[tuple[str, dict[str, float
     cut = _cut(summary, base.get("part")) if isinstance(base, Mapping) else ""
     rows.append((_test_name(summary), numbers(summary.get("test"))))
     known = numbers(base)
-    if summary.get("loss") == "mse" and "mse" in known:  # in the column of the loss, which it is
+    if summary.get("loss") == "mse" and "mse" in known:  # it belongs into the column of the loss
         known = {"loss": known.pop("mse"), **known}
     rows.append((f"{baseline_name(base)}{cut}", known))
     return [(moment, values) for moment, values in rows if values]
 
 
 def _test_name(summary: Mapping[str, Any]) -> str:
-    """`test of best`"""
+    """`test of best`: the row of the test metrics, with the checkpoint that was tested."""
     test = summary.get("test")
     of = test.get("of") if isinstance(test, Mapping) else None
     return (f"test of {of}" if of else "test") + _cut(summary, "test")
@@ -179,7 +179,7 @@ def _of_part(values: Mapping[str, float], part: str) -> dict[str, float]:
 
 
 def baseline_name(baseline: object) -> str:
-    """What the baseline does: always the majority class, or always the mean value."""
+    """The name of the baseline, which always predicts the majority class or the mean value."""
     if not isinstance(baseline, Mapping):
         return "baseline"
     named = baseline.get("of") or baseline.get("name")
@@ -211,7 +211,7 @@ def _is_numeric(cell: str) -> bool:
 
 
 def format_number(value: float | None) -> str:
-    """Four significant figures, without a needless exponent; nothing for None."""
+    """A number with four significant digits, without an exponent where possible; empty for None."""
     if value is None:
         return ""
     if math.isfinite(value) and 1e-3 <= abs(value) < 1e4:
@@ -220,7 +220,7 @@ def format_number(value: float | None) -> str:
 
 
 def format_seconds(seconds: float | None) -> str:
-    """12.3 s, 4 min 05 s, 2 h 03 min; nothing for None."""
+    """`12.3 s`, `4 min 05 s` or `2 h 03 min`; empty for None."""
     if seconds is None:
         return ""
     if seconds < 59.95:
@@ -232,7 +232,7 @@ def format_seconds(seconds: float | None) -> str:
 
 
 def format_value(value: object) -> str:
-    """A configuration value as one writes it on the command line."""
+    """A configuration value as it is written on the command line."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -247,6 +247,6 @@ def format_value(value: object) -> str:
 
 
 def clipped(text: str, limit: int = LONGEST_CELL) -> str:
-    """The text, shortened in the middle if it is long."""
+    """The text, shortened in the middle to `limit` characters."""
     half = (limit - 1) // 2
     return text if len(text) <= limit else f"{text[: limit - 1 - half]}…{text[-half:]}"

@@ -524,8 +524,8 @@ def test_many_groups_stay_legible(tmp_path: Path, figures: list[Any]) -> None:
     assert "colors as on the left" in learning.get_title(loc="left")
     dots = [line.get_color() for line in ranking.get_lines() if line.get_marker() == "o"]
     curves = [line.get_color() for line in learning.get_lines()][::-1]
-    assert dots[: panels.LINES + 1] == curves[: panels.LINES + 1]
-    assert len(set(dots)) == panels.LINES + 1
+    assert dots[: panels.COLORED + 1] == curves[: panels.COLORED + 1]
+    assert len(set(dots)) == panels.COLORED + 1
 
 
 def test_mean_curve_uses_the_points_that_all_runs_have() -> None:
