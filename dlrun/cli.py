@@ -1,6 +1,6 @@
-"""The command line: reads words, calls one function a command, prints. No logic.
+"""The command line: parses arguments and calls the function of a command.
 
-Words with `=` are configuration, wherever they stand; what belongs to a command is a flag.
+Arguments with `=` are configuration, wherever they stand; what belongs to a command is a flag.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dlrun.errors import ConfigError, DlrunError, Problem, RunError, did_you_mea
 from dlrun.manual import MANUAL
 from dlrun.plain import printable
 
-FLAGS = {  # what every command takes
+FLAGS = {  # of every command, for the help page
     "-m, --multirun": "run every combination of the values given (optimizer=sgd,adam)",
     "--cfg job": "print the configuration and stop; with --resolve, interpolations are replaced",
     "--config-dir DIR": "look for YAML files in DIR first",
@@ -28,7 +28,7 @@ FLAGS = {  # what every command takes
     "--completion SHELL": "print the script that switches on completion in bash, zsh or fish",
     "--help, --version": "this page; the version",
 }
-GLOBAL = {  # the number of words that follow a flag
+GLOBAL = {  # flags of every command, with the number of arguments that follow
     "--multirun": 0,
     "--cfg": 1,
     "--resolve": 0,
@@ -46,9 +46,9 @@ SHORT_FLAGS = {"-m": "--multirun", "-h": "--help", "-q": "--quiet", "-c": "--cfg
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; the exit code. Nothing a user does ends in a traceback, and nothing of ours is hidden."""
+    """Run a command line and return the exit code. Only a bug of dlrun ends in a traceback."""
     given = list(sys.argv[1:] if argv is None else argv)
-    if sys.stdout is None:  # `>&-`: nobody listens
+    if sys.stdout is None:  # closed by `>&-`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
@@ -58,18 +58,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except DlrunError as error:
-        complain(error)
+        print_error(error)
         return error.exit_code
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `dlrun list | head`: nobody reads on
+    except BrokenPipeError:  # `dlrun list | head`
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         if (refused := of_the_system(error)) is not None:
-            complain(refused)
+            print_error(refused)
             return refused.exit_code
         traceback.print_exc()
         print("\nThis is a bug of dlrun's, not yours: please report it with the lines above.", file=sys.stderr)
@@ -85,7 +85,7 @@ def expect_working_folder() -> None:
 
 
 def run(line: CommandLine) -> int:
-    """Answer what needs no command, else call the command's function."""
+    """Answer `--version`, `--help` and completion, or call the command's function."""
     set_config_dir(line.value("--config-dir"))
     if "--version" in line.flags:
         from dlrun import __version__
@@ -101,7 +101,7 @@ def run(line: CommandLine) -> int:
         return 0
     command = COMMANDS[line.command]
     if "--help" in line.flags:
-        return _help(line)
+        return _print_help(line)
     fewest, most = command.plain
     usage = f"Usage: {command.usage}"
     if line.plain and not line.command:
@@ -123,7 +123,7 @@ def run(line: CommandLine) -> int:
 
 
 def parse(argv: list[str]) -> CommandLine:
-    """Sort the words of a command line. Raises `ConfigError` for a flag or a command that there is not."""
+    """Parse the arguments of a command line. Raises `ConfigError` for an unknown flag."""
     line, rest = CommandLine(argv), list(argv)
     while rest:
         word = rest.pop(0)
@@ -143,13 +143,13 @@ def parse(argv: list[str]) -> CommandLine:
 
 
 def is_override(word: str) -> bool:
-    """Is it configuration? (A path that is there may have a `=` in it.)"""
+    """Whether an argument is configuration. An existing path with a `=` in it is not."""
     left, equals, _ = word.partition("=")
     return word.startswith("~") or bool(equals and not ("/" in left and os.path.exists(word)))
 
 
 def _take_flag(word: str, rest: list[str], line: CommandLine) -> None:
-    """A flag with the words that belong to it: `--plugin FILE`, `--plugin=FILE`, `--force K=V K=V`."""
+    """Add a flag with its arguments: `--plugin FILE`, `--plugin=FILE`, `--force K=V K=V`."""
     name, equals, value = word.partition("=")
     name = SHORT_FLAGS.get(name, name)
     known = {**GLOBAL, **COMMANDS[line.command].flags}
@@ -168,14 +168,14 @@ def _take_flag(word: str, rest: list[str], line: CommandLine) -> None:
 
 
 def _key_for_flag(flag: str, value: str) -> str:
-    """What other tools take as a flag (`--epochs 3`) is a key here: how it is written."""
+    """The hint for a flag of other tools (`--epochs 3`) that is a key here (`trainer.epochs=3`)."""
     meant = other_tools.keys_meant(flag.lstrip("-").replace("-", "_"), all_keys(text_schema()))
     value = value if value and not value.startswith("-") else "VALUE"
     return f"Settings have no dashes: {meant[0]}={value}" if meant else ""
 
 
 def _stray(word: str) -> Problem:
-    """A word that is neither a command nor configuration."""
+    """The problem of an argument that is neither a command nor configuration."""
     if "]" in word or "[" in word or "," in word:
         return Problem(
             word, "is half of a value with spaces in it.", "Put the word in quotes: 'model.hidden=[64, 64]'."
@@ -187,8 +187,8 @@ def _stray(word: str) -> Problem:
     return Problem(word, "is neither a command nor KEY=VALUE.", hint)
 
 
-def complain(error: DlrunError) -> None:
-    """An error for people, on stderr: what is wrong, a line each."""
+def print_error(error: DlrunError) -> None:
+    """Print an error on stderr, a line for each problem."""
     bold, red, plain = ("\x1b[1m", "\x1b[31m", "\x1b[0m") if _color() else ("", "", "")
     if isinstance(error, ConfigError):
         problems = list(dict.fromkeys(error.problems))
@@ -206,7 +206,7 @@ def _color() -> bool:
     return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
 
 
-def _help(line: CommandLine) -> int:
+def _print_help(line: CommandLine) -> int:
     from dlrun.config.schema.pages import help_page
 
     command = COMMANDS[line.command]
@@ -227,7 +227,7 @@ def _complete(shell: str, line: str) -> int:
 
 
 def _runs() -> list[str]:
-    """What a RUN may be, the newest first: `last`, the names of runs, and paths where a name says too little."""
+    """Completions of RUN, the newest first: `last`, the names of runs, and paths where a name is ambiguous."""
     from dlrun.store.find import named_places
 
     found = {name: places for name, places in named_places().items() if re.fullmatch(r"[\w./=+-]+", name)}
@@ -235,7 +235,7 @@ def _runs() -> list[str]:
 
 
 def _print_config(line: CommandLine) -> int:
-    """`--cfg job`: the configuration, checked, as YAML on stdout."""
+    """`--cfg job`: check the configuration and print it as YAML."""
     from dlrun.config.compose import open_draft
     from dlrun.config.schema.yamls import dumps
 

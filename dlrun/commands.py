@@ -1,4 +1,4 @@
-"""The commands: what each is called with, and the one function that it calls, imported when it is called."""
+"""The commands: their arguments, and the function of each, which is imported when it is called."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 from dlrun.errors import ConfigError, Problem, did_you_mean
 from dlrun.plain import say
 
-CARRIED = ("--config-dir", "--plugin")  # flags that a job of a sweep needs alone, too
+JOB_FLAGS = ("--config-dir", "--plugin")  # that the command of a single job of a sweep needs as well
 
 
 @dataclass
 class CommandLine:
-    """A command line, sorted: the command, its plain words, configuration words and flags with their values."""
+    """A parsed command line: the command, its plain arguments, configuration overrides, and flags with their values."""
 
     argv: list[str]
     command: str = ""
@@ -24,21 +24,21 @@ class CommandLine:
     flags: dict[str, list[str]] = field(default_factory=dict)
 
     def value(self, flag: str) -> str | None:
-        """The (last) value of a flag, or None."""
+        """The last value of a flag, or None."""
         return self.flags[flag][-1] if self.flags.get(flag) else None
 
     @property
     def quiet(self) -> bool:
-        """Was --quiet given?"""
+        """Whether --quiet was given."""
         return "--quiet" in self.flags
 
     @property
     def options(self) -> dict[str, Any]:
-        """What composition takes besides the overrides."""
+        """The keyword arguments of composition."""
         return {"plugin_files": self.flags.get("--plugin", [])}
 
     def number(self, flag: str, default: int) -> int:
-        """The value of a flag as a whole number from 1. Raises `ConfigError`."""
+        """The value of a flag as an integer >= 1. Raises `ConfigError` for others."""
         text = self.value(flag)
         if text is not None and not (text.isdecimal() and int(text) > 0):
             raise ConfigError(Problem(flag, f"takes a whole number from 1, not {text!r}."))
@@ -47,13 +47,13 @@ class CommandLine:
 
 @dataclass(frozen=True)
 class Command:
-    """What a command is called with, how, and by which function. `flags`: words that follow; -1 for all with `=`."""
+    """A command and its function. `flags` have the number of arguments that follow, -1 for all with `=`."""
 
     call: Callable[[CommandLine], int]
     usage: str
     summary: str
     flags: dict[str, int] = field(default_factory=dict)
-    plain: tuple[int, int] = (0, 0)  # fewest and most plain words
+    plain: tuple[int, int] = (0, 0)  # fewest and most plain arguments
     overrides: bool = True
 
 
@@ -64,7 +64,7 @@ def _train(line: CommandLine) -> int:
     if isinstance(planned, Expansion):
         from dlrun.sweep.command import sweep_command
 
-        flags = [word for flag in CARRIED for value in line.flags.get(flag, []) for word in (flag, value)]
+        flags = [word for flag in JOB_FLAGS for value in line.flags.get(flag, []) for word in (flag, value)]
         return sweep_command(planned, overrides=line.overrides, argv=line.argv, quiet=line.quiet, flags=flags)
     from dlrun.run.runner import run_command
 
@@ -72,14 +72,14 @@ def _train(line: CommandLine) -> int:
 
 
 def _config(line: CommandLine) -> Any:
-    """The configuration of a command that takes one."""
+    """The composed configuration."""
     from dlrun.config.compose import compose
 
     return compose(line.overrides, **line.options)
 
 
 def _data_config(line: CommandLine) -> Any:
-    """The configuration of a command that only looks at the data: model and loss need not fit them."""
+    """The configuration of a command that uses the data alone: the model and the loss need not fit it."""
     from dlrun.config.compose import open_draft
     from dlrun.config.config import Config
 
@@ -93,7 +93,7 @@ def _data_config(line: CommandLine) -> Any:
 
 
 def _plugins(line: CommandLine) -> None:
-    """Import the plug-ins for a command that reads a run's own configuration."""
+    """Import the plug-ins for a command that reads the configuration of a run."""
     from dlrun.config.compose import import_plugins
 
     import_plugins(line.overrides, **line.options)

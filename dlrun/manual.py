@@ -1,18 +1,18 @@
-"""What `dlrun COMMAND --help` says beside the usage line: what the command does, its flags, examples."""
+"""The texts of `dlrun COMMAND --help` below the usage line: what the command does, its flags, examples."""
 
 from __future__ import annotations
 
-RUN = "RUN is a run directory, a run's name (run.name), or `last`, the newest run that is no sweep's job."
+RUN = "RUN is a run directory, a run's name (run.name), or `last`, the newest run outside of sweeps."
 
 MANUAL = {
     "list": """\
-Prints every option with a line on what it is. Without a word all groups are listed.
+Prints every option with a line that describes it. Without an argument all groups are listed.
 
 examples:
   dlrun list models
   dlrun list experiments          with the figures to expect of each""",
     "explain": """\
-Says what a key means, what it accepts, its present value and the file or word that set it; for a group its
+Prints what a key means, what it accepts, its present value and the file or override that set it; for a group its
 options, for GROUP=OPTION the keys of that option. Overrides are applied first.
 
 examples:
@@ -24,7 +24,7 @@ Prints shapes, labels and samples of the data set, and draws images, from the co
 
 flags:
   --count N        samples to show (20)
-  --output FILE    where the picture is written
+  --output FILE    the file that is written
 
 examples:
   dlrun show dataset=mnist --count 30 --output digits.png""",
@@ -34,22 +34,22 @@ Builds the model for the data and prints a table of its layers: name, type, outp
 examples:
   dlrun summary model=resnet dataset=mnist""",
     "resume": f"""\
-Goes on from the newest whole checkpoint, exactly as if nothing had happened. Overrides may change what does not
-change the result (device, threads, printing, checkpoints) and may make the run longer.
+Resumes a run from its newest whole checkpoint, with the same result as without the interruption. Overrides may change
+what does not change the result (device, threads, printing, checkpoints) and may make the run longer.
 {RUN}
 
 flags:
-  --schedule HOW           how the learning-rate schedule of a longer run goes on, where it depends on the length:
-                           stretch (computed for the new length, from where it stands), hold (it ends as planned, and
-                           its last rate stays) or restart (it begins again, over the epochs that are left)
-  --force KEY=VALUE ...    change something else all the same
+  --schedule HOW           how the learning-rate schedule of a longer run continues, if it depends on the length:
+                           stretch (computed for the new length, from the present step), hold (it ends as planned,
+                           then its last rate stays) or restart (it begins again, over the remaining epochs)
+  --force KEY=VALUE ...    change a key that changes the result
 
 examples:
   dlrun resume last
   dlrun resume last trainer.epochs=40 --schedule stretch
   dlrun resume outputs/2026-11-21/14-22-56-mlp-digits trainer.epochs=40""",
     "rerun": f"""\
-Trains the configuration of a run, or of a config.yaml, from the beginning in a new directory. Overrides change it.
+Trains the configuration of a run or of a config.yaml again in a new directory. Overrides change it.
 {RUN}
 
 examples:
@@ -62,7 +62,7 @@ for bit. Exit code 3 if they differ.
 examples:
   dlrun verify-resume experiment=names_gru trainer=smoke""",
     "replay": f"""\
-Runs the step that failed again (it is kept in RUN/crash.pt) and names the first layer whose values are not finite.
+Repeats the step that failed, which is stored in RUN/crash.pt, and names the first layer whose values are not finite.
 {RUN}
 
 examples:
@@ -73,32 +73,32 @@ a column, a configuration key or a key of summary.json: KEY=GLOB, KEY>NUMBER, KE
 key that is filtered or sorted by is shown as a column.
 
 flags:
-  --sort KEY     by a column or key; -KEY turns the order round; `metric` puts the best first
-  --limit N      show so many
-  --root DIR     look there instead of outputs
+  --sort KEY     by a column or key; -KEY reverses the order; `metric` puts the best first
+  --limit N      the number of runs to show
+  --root DIR     the folder to search instead of outputs
 
 examples:
   dlrun runs status=finished 'test.accuracy>0.9' --sort test.accuracy
   dlrun runs optimizer.lr=0.1 --limit 10""",
     "compare": f"""\
-Prints a table of runs or sweeps: what differs between them, what was reached, with intervals over seeds, and
-writes figures beside it. A DIR is a sweep or any folder of runs. {RUN}
+Prints a table of runs or sweeps: the settings that differ, and the results with intervals over seeds. Writes it with
+a figure. A DIR is a sweep or any folder of runs. {RUN}
 
 flags:
-  --output DIR    where table and figures are written
+  --output DIR    the folder for the table and the figure
 
 examples:
   dlrun compare outputs/sweeps/optimizer
   dlrun compare last outputs/2026-11-21/14-22-56-mlp-digits""",
     "report": """\
-Writes report.html into a run directory or a sweep's folder: one page that needs no network.
+Writes report.html into a run directory or a sweep's folder: one self-contained page.
 
 examples:
   dlrun report last""",
     "sweep": """\
-  status DIR    the state of every job, and how each failed one is run alone
-  retry DIR     run what failed or was not finished, as it was frozen
-  stop DIR      end a running sweep: its jobs write checkpoints
+  status DIR    print the state of every job, and the command that runs each failed one alone
+  retry DIR     run failed and unfinished jobs as they were frozen
+  stop DIR      end a running sweep, whose jobs write checkpoints
 
 examples:
   dlrun sweep status outputs/sweeps/optimizer""",

@@ -1,4 +1,4 @@
-"""`dlrun replay RUN`: run the step that went wrong again, with anomaly detection, and name the layer."""
+"""`dlrun replay RUN`: repeat the step that failed with anomaly detection, and find the layer."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from dlrun.store.rundir import RunDir
 
 
 def replay_command(run: str) -> int:
-    """Print what goes wrong and where. Returns 0: to have found it is success."""
+    """Print what fails, and in which layer. Returns 0."""
     for line in replay(find_run(run)):
         say(line)
     return 0
 
 
 def replay(run: RunDir) -> list[str]:
-    """Repeat the step in RUN/crash.pt; returns the lines that say what happens. Raises `RunError` without a capsule."""
+    """Repeat the step in RUN/crash.pt. Returns lines of text; raises `RunError` if there is no crash.pt."""
     path = run.file(CAPSULE)
     if not path.exists():
-        raise RunError(f"{run.path} has no {CAPSULE}: no step of it went wrong (or it was not found again).")
+        raise RunError(f"{run.path} has no {CAPSULE}: no step of it failed, or the failure could not be repeated.")
     capsule = files.read_checkpoint(path, fields=CRASH_FILE)
     built = build(stored_config(run))
     state = built.state
@@ -46,7 +46,7 @@ def replay(run: RunDir) -> list[str]:
 
 
 def describe_batch(capsule: dict[str, Any]) -> list[str]:
-    """Shape, range and trouble of what went in."""
+    """The shape, range and number of non-finite values of each input and the target."""
     named = [(f"input {i + 1}", x) for i, x in enumerate(capsule["inputs"])] + [("target", capsule["target"])]
     lines = []
     for name, values in named:
@@ -59,10 +59,10 @@ def describe_batch(capsule: dict[str, Any]) -> list[str]:
 
 
 def repeat(state: TrainState, capsule: dict[str, Any], precision: str) -> list[str]:
-    """Forward and backward with every layer watched."""
-    culprits: list[str] = []
+    """Run the forward and backward pass, and find the first layer whose output is not finite."""
+    not_finite: list[str] = []  # layers, in the order of the forward pass
     handles = [
-        module.register_forward_hook(watcher(name, culprits))
+        module.register_forward_hook(finite_check(name, not_finite))
         for name, module in state.model.named_modules()
         if name and not list(module.children())
     ]
@@ -82,25 +82,27 @@ def repeat(state: TrainState, capsule: dict[str, Any], precision: str) -> list[s
     finally:
         for handle in handles:
             handle.remove()
-    lines += [f"  first layer whose output is not finite: {culprits[0]}"] if culprits else largest(state.model)
+    lines += (
+        [f"  first layer whose output is not finite: {not_finite[0]}"] if not_finite else check_gradients(state.model)
+    )
     return lines
 
 
-def watcher(name: str, culprits: list[str]) -> Any:
-    """A forward hook that notes a layer whose output is not finite."""
+def finite_check(name: str, not_finite: list[str]) -> Any:
+    """A forward hook that appends the layer to `not_finite` if its output is not finite."""
 
     def hook(module: nn.Module, inputs: object, output: object) -> None:
         tensors = output if isinstance(output, tuple | list) else (output,)
         for tensor in tensors:
             if isinstance(tensor, Tensor) and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                culprits.append(f"{name} ({type(module).__name__})")
+                not_finite.append(f"{name} ({type(module).__name__})")
                 return
 
     return hook
 
 
-def largest(model: nn.Module) -> list[str]:
-    """The parameters with gradients that are not finite, or else the largest one."""
+def check_gradients(model: nn.Module) -> list[str]:
+    """The parameters whose gradients are not finite, or else the one with the largest gradient."""
     grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     bad = [name for name, grad in grads.items() if not bool(torch.isfinite(grad).all())]
     if bad:

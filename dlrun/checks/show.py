@@ -1,7 +1,6 @@
-"""`dlrun show`: a look at the data before anything is trained on it.
+"""`dlrun show`: samples of a data set. Images are drawn into a PNG file; texts, sequences and tables are printed.
 
-Images become a PNG grid with their labels; texts, sequences and tables are printed. ShownRows are shown as stored, in
-the order of the test part where there is one, before any shuffling or augmentation.
+Rows are shown as stored, without augmentation, in the order of the test part, or of another part if there is none.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ MOST_COLUMNS = 8  # of a grid of images
 
 
 def show_command(config: Config, *, count: int, output: str | None) -> int:
-    """Print what the configured data are, and `count` samples of them; images go to a PNG file, which is named.
+    """Print a description of the configured data and `count` samples. Returns the exit code.
 
-    `output` is the file to write (None: outputs/show/DATASET.png for images, nothing for what is printed).
+    `output` is the file to write: by default outputs/show/DATASET.png for images, and none for text.
     Raises `ConfigError` for a count below 1, `DataError` for data that cannot be read.
     """
     from dlrun.assembly.assemble import build_data
@@ -42,7 +41,9 @@ def show_command(config: Config, *, count: int, output: str | None) -> int:
         raise ConfigError(Problem("--count", f"{count} samples cannot be shown.", "Give 1 or more."))
     data = build_data(config)
     name, part = next((name, part) for name, part in reversed(data.parts().items()))
-    spread = data.spec.input_kind == "text" and data.spec.task == "classification"  # such files are often sorted
+    spread = (
+        data.spec.input_kind == "text" and data.spec.task == "classification"
+    )  # files of texts are often sorted by class
     rows = ShownRows(part, min(count, part.samples), spread)
     say("\n".join(describe_data(data)))
     title = f"{rows.count} of {name}, over all classes:" if spread else f"The first {rows.count} of {name}:"
@@ -61,7 +62,7 @@ def show_command(config: Config, *, count: int, output: str | None) -> int:
 
 
 class ShownRows:
-    """The first `count` rows of a part, or some `spread` over its classes: `inputs` and `target`, as stored."""
+    """The `inputs` and `target` of the first `count` rows of a part, or of `count` rows spread over its classes."""
 
     def __init__(self, part: Split, count: int, spread: bool = False) -> None:
         import torch
@@ -78,7 +79,7 @@ class ShownRows:
 
 
 def spread_rows(part: Split, count: int) -> list[int]:
-    """Row numbers of the first rows of each class, as many of each as `count` allows, in the order of the file."""
+    """The numbers of the first rows of each class, equally many of each, in the order of the file."""
     seen: Counter[int] = Counter()
     turns = []
     for row, label in enumerate(part.target.reshape(-1).tolist()):
@@ -88,7 +89,7 @@ def spread_rows(part: Split, count: int) -> list[int]:
 
 
 def describe_data(data: Data) -> list[str]:
-    """The data in words: task, shapes, parts, notes, and what the targets are."""
+    """Lines on the task, shapes, parts, notes and targets of the data."""
     spec, parts = data.spec, data.parts()
     shape = " x ".join(str(size) for size in spec.input_shape)
     sizes = ", ".join(f"{part.samples} {name}" for name, part in parts.items())
@@ -107,7 +108,7 @@ def describe_data(data: Data) -> list[str]:
 
 
 def captions(spec: DataSpec, rows: ShownRows) -> list[str]:
-    """The words above each image: its class, its labels, its number, or its place."""
+    """The caption of each image: its class, labels, numbers or, for other tasks, its position."""
     if spec.task == "classification":
         return [f"Ground Truth: {_target(spec, target)}" for target in rows.target]
     if spec.task in ("multilabel", "regression"):
@@ -144,7 +145,7 @@ def image_layers(spec: DataSpec, rows: ShownRows) -> list[np.ndarray]:
 
 
 def listing(spec: DataSpec, rows: ShownRows) -> list[str]:
-    """One line a row: the text, or the first features and how many more there are; then the target."""
+    """A table with a line for each row: the text or the first features, and the target."""
     if spec.input_kind == "text":
         table = [[_text(spec, rows, i), _target(spec, rows.target[i])] for i in range(rows.count)]
         return _lines(["text", "target"], table)
@@ -165,13 +166,13 @@ def _is_image(spec: DataSpec) -> bool:
 
 
 def _text(spec: DataSpec, rows: ShownRows, i: int) -> str:
-    """A row's characters, without its padding."""
+    """The text of a row, without padding."""
     codes, lengths = rows.inputs
     return clipped("".join(spec.vocabulary[code] for code in codes[i, : int(lengths[i])].tolist()), WIDTH)
 
 
 def _target(spec: DataSpec, target: Tensor) -> str:
-    """One row's target in words."""
+    """The target of a row as text."""
     if spec.task == "multilabel":
         names = [_label(spec, k) for k, value in enumerate(target.tolist()) if value > 0.5]
         return ", ".join(names) or "none"
@@ -188,7 +189,7 @@ def _label(spec: DataSpec, number: int) -> str:
 
 
 def _label_counts(spec: DataSpec, target: Tensor) -> Counter[int]:
-    """How often each class, or each of several labels, occurs; padding and unknown ones are left out."""
+    """How often each class or label occurs, without padding and unknown ones."""
     if spec.task == "multilabel":
         return Counter({k: int(n) for k, n in enumerate((target > 0.5).sum(0).tolist())})
     numbers, counts = target.long().unique(return_counts=True)
@@ -196,7 +197,7 @@ def _label_counts(spec: DataSpec, target: Tensor) -> Counter[int]:
 
 
 def _spread(spec: DataSpec, target: Tensor) -> list[str]:
-    """Mean, standard deviation, least and greatest of each number to be predicted, in the training part."""
+    """A table of mean, standard deviation, minimum and maximum of each regression target in the training part."""
     values = target.double()
     names = spec.target_names or tuple(f"y{k}" for k in range(values.shape[1]))
     columns = [values.mean(0), values.std(0, correction=0), values.amin(0), values.amax(0)]

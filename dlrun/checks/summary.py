@@ -1,4 +1,4 @@
-"""The layers of a model as a table: names, output shapes, parameters."""
+"""`dlrun summary`: a table of the layers of a model with output shapes and parameter counts."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One module that computes or owns parameters.
+    """A module without children, or with parameters of its own.
 
-    `output_shape` has the batch first; None for a module that is never called, such as a `ParameterList`.
-    `parameters` are its own, without its children's; a shared tensor counts at the first module that has it.
+    `output_shape` has the batch dimension first; it is None for a module that is never called, such as a
+    `ParameterList`. `parameters` excludes children; a shared tensor counts at the first module that has it.
     """
 
     name: str
@@ -31,10 +31,10 @@ class LayerRow:
 
 
 def layer_table(model: nn.Module, inputs: Sequence[Tensor]) -> list[LayerRow]:
-    """One row a layer, in the order of the forward pass; the sums of the rows are the model's own sums.
+    """A row for each layer, in the order of the forward pass. Their parameters add up to those of the model.
 
-    One forward of `inputs` in eval mode and without gradients; modes, statistics and hooks are as before.
-    Whatever the forward raises passes through.
+    Runs the model on `inputs` in eval mode without gradients; modes, running statistics and hooks do not change.
+    Raises what the forward pass raises.
     """
     import torch
 
@@ -42,7 +42,7 @@ def layer_table(model: nn.Module, inputs: Sequence[Tensor]) -> list[LayerRow]:
 
     modules = {name: m for name, m in model.named_modules() if _has_row(m)}
     shapes: dict[str, tuple[int, ...] | None] = {}
-    handles = [m.register_forward_hook(_recorder(shapes, name)) for name, m in modules.items()]
+    handles = [m.register_forward_hook(_shape_recorder(shapes, name)) for name, m in modules.items()]
     try:
         with eval_mode(model), torch.no_grad():
             model(*inputs)
@@ -55,12 +55,12 @@ def layer_table(model: nn.Module, inputs: Sequence[Tensor]) -> list[LayerRow]:
 
 
 def _has_row(module: nn.Module) -> bool:
-    """Leaves, and modules with parameters of their own."""
+    """Whether a module has no children, or parameters of its own."""
     return not any(True for _ in module.children()) or any(True for _ in module.parameters(recurse=False))
 
 
-def _recorder(shapes: dict[str, tuple[int, ...] | None], name: str) -> Any:
-    """A forward hook that notes the shape of the (first) output under `name`, once."""
+def _shape_recorder(shapes: dict[str, tuple[int, ...] | None], name: str) -> Any:
+    """A forward hook that stores the shape of the first output under `name`, at the first call."""
 
     def record(module: nn.Module, inputs: object, output: object) -> None:
         shapes.setdefault(name, _shape(output))
@@ -69,7 +69,7 @@ def _recorder(shapes: dict[str, tuple[int, ...] | None], name: str) -> Any:
 
 
 def _shape(output: object) -> tuple[int, ...] | None:
-    """The shape of a tensor, of a packed sequence (batch, longest, features), or of the first of a tuple."""
+    """The shape of a tensor or of the first tensor in a tuple; (batch, longest, features) of a packed sequence."""
     from torch import Tensor
     from torch.nn.utils.rnn import PackedSequence
 
@@ -102,7 +102,7 @@ def summary_command(config: Config) -> int:
     frozen, samples = learning < total, len(inputs[0])
     mib = sum(tensor.nbytes for tensor in model.state_dict().values()) / 2**20
     task = f"{config.model.name} on {config.dataset.name}: {assembly.data.spec.task}"
-    given = ", ".join(shape_words(tuple(x.shape), samples) for x in inputs)
+    given = ", ".join(format_shape(tuple(x.shape), samples) for x in inputs)
     table = Table(
         ["layer", "type", "output", "parameters", *(["learn"] if frozen else [])],
         [_cells(row, samples, frozen=frozen) for row in rows],
@@ -113,8 +113,8 @@ def summary_command(config: Config) -> int:
     return 0
 
 
-def shape_words(shape: tuple[int, ...] | None, samples: int) -> str:
-    """N x 16 x 8 x 8: the batch size as N."""
+def format_shape(shape: tuple[int, ...] | None, samples: int) -> str:
+    """`N x 16 x 8 x 8`, where the batch size is N."""
     if shape is None:
         return "-"
     first = ["N"] if shape[:1] == (samples,) else [str(size) for size in shape[:1]]
@@ -122,7 +122,7 @@ def shape_words(shape: tuple[int, ...] | None, samples: int) -> str:
 
 
 def _cells(row: LayerRow, samples: int, *, frozen: bool) -> list[str]:
-    """A row as text; the last cell only where some parameters do not learn."""
+    """A row as text; the number of trainable parameters is shown only if some are frozen."""
     learn = [f"{row.trainable:,}"] if frozen else []
-    shape = shape_words(row.output_shape, samples)
+    shape = format_shape(row.output_shape, samples)
     return [row.name or "(the model)", row.type, shape, f"{row.parameters:,}", *learn]

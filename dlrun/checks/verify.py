@@ -1,4 +1,4 @@
-"""`dlrun verify-resume`: prove that an interrupted run ends as an uninterrupted one, bit for bit."""
+"""`dlrun verify-resume`: check that an interrupted and resumed run equals an uninterrupted one bit for bit."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 TIMING = ("epoch_seconds", "samples_per_second")
 KILLS = 3
-ATTEMPTS = 3 * KILLS  # a kill may come before the first step
+ATTEMPTS = 3 * KILLS  # some kills come before the first step and do not count
 
 
 def verify_command(config: Config, *, quiet: bool) -> int:
-    """Train twice in a temporary folder, once killed and resumed several times, and compare. 0: equal; else 3.
+    """Train twice in a temporary folder, once with several interruptions, and compare. Returns 0 if both are equal.
 
-    A signal ends it, and its processes, at once.
+    Raises `CheckFailed` if they differ. A signal ends the check and its processes at once.
     """
     tell: Callable[[str], None] = (lambda text: None) if quiet else say
     try:
@@ -52,7 +52,7 @@ def verify_command(config: Config, *, quiet: bool) -> int:
 def interrupted_and_whole(
     config: Config, server: Server, folder: Path, tell: Callable[[str], None]
 ) -> tuple[int, list[str]]:
-    """How often a run was interrupted, and what differs between it and one that was not."""
+    """The number of interruptions of a run, and its differences from an uninterrupted one."""
     frozen = folder / "frozen.yaml"
     frozen.write_text(config.to_yaml(), encoding="utf-8")
     whole, broken = RunDir(folder / "whole"), RunDir(folder / "broken")
@@ -67,7 +67,7 @@ def interrupted_and_whole(
 
 
 def train_to_the_end(server: Server, frozen: Path, run: RunDir) -> None:
-    """Raises `RunError` when the process fails."""
+    """Train a run without interruption, or resume it. Raises `RunError` if the process fails."""
     process = start(server, frozen, run)
     server.join(process)
     if process.code != 0:
@@ -78,7 +78,7 @@ def train_to_the_end(server: Server, frozen: Path, run: RunDir) -> None:
 def train_with_kills(
     server: Server, frozen: Path, run: RunDir, summary: dict[str, Any], dice: random.Random, tell: Callable[[str], None]
 ) -> int:
-    """Kill the run at random moments of its training (first by SIGTERM, then by SIGKILL), and let it go on each time.
+    """Kill the run at random moments of its training, first by SIGTERM, then by SIGKILL, and resume it each time.
 
     `summary` is that of the whole run. Returns how often it will have gone on from a checkpoint in the middle: a kill
     before the first or after the last step proves nothing.
@@ -106,26 +106,26 @@ def train_with_kills(
 
 
 def differences_between(one: RunDir, other: RunDir) -> list[str]:
-    """What differs between two finished runs: checkpoints to the bit, and metrics.csv but for its timing columns."""
+    """The differences between the checkpoints (bit for bit) and metrics.csv (without timing) of two finished runs."""
     differences = []
     for path in (one.last, one.best):
         if path.exists() != (other.checkpoints / path.name).exists():
             differences.append(f"{path.name}: only one of the two has it")
         elif path.exists():
             a, b = files.read_checkpoint(path), files.read_checkpoint(other.checkpoints / path.name)
-            differences += [f"{path.name}: {line}" for line in differing(a, b) if not about_time(line)]
+            differences += [f"{path.name}: {line}" for line in differing(a, b) if not may_differ(line)]
     if metrics_text(one) != metrics_text(other):
         differences.append("metrics.csv differs")
     return differences
 
 
-def about_time(line: str) -> bool:
-    """The configuration names the directory, and history the seconds: both differ by nature."""
+def may_differ(line: str) -> bool:
+    """Whether a difference is one of directories or durations, which always differ."""
     return line.startswith(("config.", "history.values", "seconds.", "sums.seconds", "sums.waited", "best.row"))
 
 
 def differing(a: object, b: object, where: str = "") -> list[str]:
-    """The places at which two checkpoints differ."""
+    """The keys under which two checkpoints differ, with what differs."""
     import torch
 
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
@@ -140,7 +140,7 @@ def differing(a: object, b: object, where: str = "") -> list[str]:
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:
-    """The same type, shape and bits: a NaN is equal to itself, and 0.0 is not -0.0."""
+    """Whether dtype, shape and bits are equal. NaN equals itself, and 0.0 differs from -0.0."""
     import torch
 
     if a.dtype != b.dtype or a.shape != b.shape:

@@ -1,4 +1,4 @@
-"""One frozen run in a process of its own, which may be killed: what `verify-resume` starts."""
+"""A run in a process of its own, which `verify-resume` starts and kills."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from dlrun.workers.client import Child, Server
 
 
 def server_for(config: Config) -> Server:
-    """A server that has imported what a run of the configuration needs: a start takes a moment, not seconds."""
+    """A server that has imported what the run needs, so that each process starts in a fraction of a second."""
     return Server([__name__, *modules([config])])
 
 
 def start(server: Server, config: Path, run: RunDir) -> Child:
-    """A process that begins the run of config.yaml, or goes on with it, with the plug-ins of this one.
+    """Start a process that begins or resumes the run, with the plug-ins of this process.
 
-    Its words go to RUN.log; its exit code is that of the run.
+    Its output goes to RUN.log; its exit code is that of the run.
     """
     references = [plugin.reference for plugin in plugins.loaded()]
     arguments = {"config": str(config.resolve()), "run_dir": str(run.path.resolve()), "plug_ins": references}
@@ -34,12 +34,12 @@ def start(server: Server, config: Path, run: RunDir) -> Child:
 
 
 def log_of(run_dir: Path) -> Path:
-    """What the processes of a run print."""
+    """The file with the output of a run's processes."""
     return run_dir.with_name(f"{run_dir.name}.log")
 
 
 def train_frozen(config: str, run_dir: str, plug_ins: Sequence[str], folder: str) -> int:
-    """In the process: returns the exit code of the run."""
+    """Begin or resume the run in this process. Returns its exit code."""
     os.chdir(folder)
     log = os.open(log_of(Path(run_dir)), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (1, 2):

@@ -1,4 +1,4 @@
-"""The warm server: one process that has imported what tasks need, and forks a child for each of them.
+"""The warm server: a process that imports the modules that tasks need, and forks a child for each task.
 
     python -P -m dlrun.workers.server       reads requests from standard input, answers on standard output, JSON a line
 
@@ -8,9 +8,10 @@
                                                         -> {"started": NAME, "pid": 123}
                                     later, when it has ended -> {"ended": NAME, "code": -9, ...}
 
-A child has its own process group, so that Ctrl-C at the terminal reaches the client alone, which passes it on. When
-the client dies, standard input closes, the server ends, and its children are killed by the kernel (Linux) or by a
-thread of their own (elsewhere). The server itself computes nothing: forking after OpenMP or CUDA have started hangs.
+A child has its own process group, so that Ctrl-C at the terminal reaches the client alone, which passes it on. If the
+client is killed, standard input closes, the server ends, and its children are killed by the kernel (Linux) or by a
+thread of their own (elsewhere). The server computes nothing, since children that are forked after OpenMP or CUDA have
+started would hang.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"  # asking whether there is a GPU must not
 def main() -> None:
     """Serve until standard input closes."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what an import prints must not pass for an answer
+    os.dup2(2, 1)  # output of an import must not be taken for an answer
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     variables = {NVML: os.environ.get(NVML)}
     os.environ[NVML] = "1"
@@ -46,10 +47,9 @@ def main() -> None:
 
 
 def import_names(names: Sequence[str]) -> int:
-    """Import modules, and call the functions that are named after a colon. Returns how many names there were.
+    """Import modules, and call functions that are named after a colon. Returns the number of names.
 
-    What cannot be imported is left to the task that needs it, which can say so. A module of ours that is not there
-    is an error.
+    Errors are left to the task that needs the module, but for a missing module of dlrun.
     """
     for name in names:
         module, _, function = name.partition(":")
@@ -66,11 +66,11 @@ def import_names(names: Sequence[str]) -> int:
 
 
 class ForkServer:
-    """The children, and the two descriptors that wake the server: its input and the death of a child."""
+    """Forks and reaps children. It waits for two descriptors: standard input and a pipe that SIGCHLD writes to."""
 
     def __init__(self, answers: IO[str], variables: Mapping[str, str | None]) -> None:
         self.answers = answers
-        self.variables = variables  # what children set back
+        self.variables = variables  # environment variables that children restore
         self.children: dict[int, tuple[str, float]] = {}
         self.woken, self.wake = os.pipe()
         for end in (self.woken, self.wake):
@@ -80,7 +80,7 @@ class ForkServer:
         self.unread = b""
 
     def serve(self) -> None:
-        """Answer requests and announce deaths, until there is no more input; nobody is left behind."""
+        """Answer requests and report ended children until standard input closes; then kill all children."""
         while True:
             ready, _, _ = select.select([0, self.woken], [], [])
             if self.woken in ready:
@@ -94,21 +94,21 @@ class ForkServer:
                 os.killpg(pid, signal.SIGKILL)
 
     def read(self) -> bool:
-        """Take in what was sent, and answer whole lines. False at the end of the input."""
+        """Read requests and answer those that are complete. Returns False at the end of the input."""
         data = os.read(0, 1 << 16)
         *lines, self.unread = (self.unread + data).split(b"\n")
         for line in lines:
             request = json.loads(line)
             if "load" in request:
-                self.say(loaded=import_names(request["load"]))
+                self.answer(loaded=import_names(request["load"]))
             else:
                 self.start(request["start"], request["task"], request["arguments"])
         return bool(data)
 
-    def say(self, **words: str | float) -> None:
-        """Send an answer; if nobody listens any more, there is nothing left to do."""
+    def answer(self, **values: str | float) -> None:
+        """Send an answer; end the process if the client is gone."""
         try:
-            print(json.dumps(words), file=self.answers)
+            print(json.dumps(values), file=self.answers)
         except OSError:
             os._exit(1)
 
@@ -124,12 +124,12 @@ class ForkServer:
                 os.close(descriptor)
             os._exit(self.in_child(task, arguments, server))
         with suppress(OSError):
-            os.setpgid(pid, pid)  # the child does so, too: whoever comes first
+            os.setpgid(pid, pid)  # the child does so as well: either may come first
         self.children[pid] = (name, time.monotonic())
-        self.say(started=name, pid=pid)
+        self.answer(started=name, pid=pid)
 
     def in_child(self, task: str, arguments: Mapping[str, Any], server: int) -> int:
-        """The life of a child: cut loose from the server, then do the task. Returns its exit code; never raises."""
+        """In the child: detach from the server and run the task. Returns the exit code; never raises."""
         try:
             with suppress(OSError):
                 os.setpgid(0, 0)
@@ -145,7 +145,7 @@ class ForkServer:
             return 1
 
     def reap(self) -> None:
-        """Announce the children that have ended. What is left of their process groups ends with them."""
+        """Report the children that have ended, and kill the rest of their process groups."""
         for pid in list(self.children):
             if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
                 continue
@@ -154,11 +154,11 @@ class ForkServer:
             _, status, usage = os.wait4(pid, 0)
             name, started = self.children.pop(pid)
             code = os.waitstatus_to_exitcode(status)
-            self.say(ended=name, code=code, seconds=time.monotonic() - started, memory_mib=peak_mib(usage))
+            self.answer(ended=name, code=code, seconds=time.monotonic() - started, memory_mib=peak_mib(usage))
 
 
 def ignore(number: int, frame: FrameType | None) -> None:
-    """A handler that does nothing, so that the signal arrives at the wake-up descriptor."""
+    """Do nothing: a signal reaches the wake-up descriptor only if it has a handler."""
 
 
 if __name__ == "__main__":

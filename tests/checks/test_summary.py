@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from dlrun.checks.summary import LayerRow, layer_table, shape_words, summary_command
+from dlrun.checks.summary import LayerRow, format_shape, layer_table, summary_command
 from dlrun.components.registry import MODELS
 from dlrun.config.compose import compose
 from dlrun.errors import ComponentError
@@ -122,5 +122,5 @@ def test_nothing_frozen_needs_no_column(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_a_module_that_is_never_called_has_no_shape() -> None:
-    assert shape_words(None, 2) == "-"
-    assert shape_words((3, 4), 2) == "3 x 4"
+    assert format_shape(None, 2) == "-"
+    assert format_shape((3, 4), 2) == "3 x 4"
