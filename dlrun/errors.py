@@ -23,6 +23,7 @@ Kind = Literal[  # of a failure
     "crash",  # the process ended without a word
     "bug",  # an exception in dlrun itself
 ]
+COMPONENT_RAISES = (Exception, SystemExit, GeneratorExit, KeyboardInterrupt)  # whatever a user's code may raise
 
 
 def first_line(message: object) -> str:

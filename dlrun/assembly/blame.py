@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from dlrun.components.plugins import loaded
 from dlrun.components.registry import TABLES
 from dlrun.config.config import Config
 from dlrun.errors import (
+    COMPONENT_RAISES,
     ComponentError,
     DataError,
     Diverged,
@@ -55,7 +57,9 @@ def explained(config: Config) -> Iterator[None]:
         yield
     except DlrunError:
         raise
-    except (Exception, SystemExit) as error:
+    except COMPONENT_RAISES as error:
+        if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            raise  # Ctrl-C: where a run answers signals, only a component raises this
         known = as_dlrun_error(error, config)
         if isinstance(known, ComponentError):
             raise ComponentError(f"{known}\n\n{own_traceback(error)}") from error

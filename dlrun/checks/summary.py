@@ -95,18 +95,21 @@ def summary_command(config: Config) -> int:
     from dlrun.assembly.assemble import assemble, taking
 
     assembly = assemble(config)
-    model, inputs = assembly.model, assembly.example.inputs
+    model, inputs, spec = assembly.model, assembly.example.inputs, assembly.data.spec
+    if spec.input_kind == "text":  # two texts at random are of other lengths than the next two
+        inputs = (inputs[0], inputs[1].new_full(inputs[1].shape, inputs[0].shape[1]))
     with explained(config), taking(config, assembly.example):
         rows = layer_table(model, inputs)
     total, learning = (sum(getattr(row, key) for row in rows) for key in ("parameters", "trainable"))
     frozen, samples = learning < total, len(inputs[0])
     mib = sum(tensor.nbytes for tensor in model.state_dict().values()) / 2**20
-    task = f"{config.model.name} on {config.dataset.name}: {assembly.data.spec.task}"
+    task = f"{config.model.name} on {config.dataset.name}: {spec.task}"
     given = ", ".join(format_shape(tuple(x.shape), samples) for x in inputs)
+    length = f"; texts of the longest length, {inputs[0].shape[1]}" if spec.input_kind == "text" else ""
     table = Table(
         ["layer", "type", "output", "parameters", *(["learn"] if frozen else [])],
         [_cells(row, samples, frozen=frozen) for row in rows],
-        title=f"{task}, input {given}; N is the batch size",
+        title=f"{task}, input {given}; N is the batch size{length}",
         notes=[f"{total:,} parameters, of which {learning:,} learn; {mib:.2f} MiB with buffers"],
     )
     print_table(table)

@@ -33,12 +33,11 @@ def draw_fit(run_dir: Path | str) -> Path | None:
     points = list(zip(*style.joined(columns["x"], columns["y"]), strict=True))
     logistic = _is_logistic([y for _, y in points], [y for _, y in curve])
     style.dress(axes, "", "x", "probability" if logistic else "y")
-    size = 5 if len(points) < 100 else 3
+    fade = min(1.0, max(0.25, 10 / math.sqrt(len(points) + 1)))
     x, y = zip(*points, strict=True) if points else ((), ())
-    axes.plot(x, y, "o", color=style.COLORS[0], alpha=_alpha(len(points)), markersize=size, label="data")
-    x, y = zip(*curve, strict=True)
+    axes.plot(x, y, "o", color=style.COLORS[0], alpha=fade, markersize=5 if len(points) < 100 else 3, label="data")
     word = "probability of 1" if logistic else "prediction"
-    axes.plot(x, y, color=style.COLORS[1], linewidth=2, label=word, zorder=3)
+    axes.plot(*zip(*curve, strict=True), color=style.COLORS[1], linewidth=2, label=word, zorder=3)
     if logistic:
         _draw_boundary(axes, curve)
     style.headline(figure, run.title)
@@ -67,7 +66,3 @@ def _draw_boundary(axes: Axes, curve: list[tuple[float, float]]) -> None:
     for x in boundaries(curve)[:3]:
         axes.axvline(x, color=style.FAINT, linewidth=0.8, linestyle=":")
         axes.annotate(f"x = {x:.3g}", (x, 0.5), (6, -14), textcoords="offset points", fontsize=9, color=style.INK)
-
-
-def _alpha(count: int) -> float:
-    return min(1.0, max(0.25, 10 / math.sqrt(count + 1)))

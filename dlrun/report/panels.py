@@ -102,8 +102,8 @@ def draw_ranking(axes: Axes, comparison: Comparison) -> None:
             axes.plot(values, [place] * len(values), "|", color=color, markersize=8)
         axes.plot([value.mean], [place], "o", color=color, markersize=6)
     names = style.told_apart([comparison.label(group) for group in shown], LABEL)
-    labels = [f"{name} (n={len(g.counted)})" if several else name for name, g in zip(names, shown, strict=True)]
-    labels = [textwrap.fill(label, LABEL_LINE) for label in labels]
+    repeats = [f" (n={len(group.counted)})" if several else "" for group in shown]
+    labels = [textwrap.fill(name + count, LABEL_LINE) for name, count in zip(names, repeats, strict=True)]
     axes.set_yticks(range(len(shown)), labels)
     axes.set_ylim(len(shown) - 0.5, -0.5)
 

@@ -36,11 +36,11 @@ def draw_lr(axes: Axes, comparison: Comparison) -> None:
     if all(group.keys[key] > 0 for group in usable):
         axes.set_xscale("log")
         style.name_ticks(axes, sorted({group.keys[key] for group in usable}))
+    if any(group.diverged for group in usable):
+        axes.margins(y=0.15)  # room for the crosses
     if style.prefers_log(drawn) and not comparison.metric.endswith("accuracy"):
         axes.set_yscale("log")
         axes.set_ylim(bottom=max(axes.get_ylim()[0], min(drawn) / 3))  # a bar may reach to 0
-    if any(group.diverged for group in usable):
-        style.make_room_above(axes)  # for the crosses
     style.legend(axes)
 
 
@@ -69,13 +69,8 @@ def _draw_part(
     known = [(group.keys[key], group.value) for group in ordered if group.value is not None]
     x, mean = [lr * shift for lr, _ in known], [value.mean for _, value in known]
     axes.plot(x, mean, marker="o", markersize=5, linewidth=1.6, label=name, **look)
-    spread = [(lr, value) for lr, value in known if value.std is not None]
-    if spread:
-        deviations = [value.std or 0.0 for _, value in spread]
-        centres = [value.mean for _, value in spread]
-        axes.errorbar(
-            [lr * shift for lr, _ in spread], centres, deviations, fmt="none", ecolor=look["color"], capsize=3
-        )
+    if any(deviations := [value.std or 0.0 for _, value in known]):
+        axes.errorbar(x, mean, deviations, fmt="none", ecolor=look["color"], capsize=3)
     lost = [group.keys[key] * shift for group in ordered if group.diverged]
     if lost:
         top = axes.get_xaxis_transform()

@@ -102,13 +102,6 @@ def name_ticks(axes: Axes, values: Sequence[float]) -> None:
         axes.xaxis.set_minor_locator(NullLocator())
 
 
-def make_room_above(axes: Axes, share: float = 0.1) -> None:
-    """Raise the upper end of the y axis by a share of its length."""
-    low, high = axes.get_ylim()
-    more = high * (high / low) ** share if axes.get_yscale() == "log" else high + share * (high - low)
-    axes.set_ylim(low, more)
-
-
 def blank(axes: Axes, text: str) -> None:
     """Write a text where a plot would be."""
     axes.set_axis_off()

@@ -16,7 +16,7 @@ from dlrun.data.batches import Batch
 from dlrun.engine.loop import fit
 from dlrun.engine.state import StepResult, TrainState
 from dlrun.engine.step import PlainStep
-from dlrun.errors import DlrunError, RunError
+from dlrun.errors import COMPONENT_RAISES, DlrunError, RunError
 from dlrun.generators import rng_state
 from dlrun.objectives.optimizers import needs_closure
 from dlrun.plain import Values
@@ -108,7 +108,7 @@ def capture(context: RunContext, load_initial: LoadInitial) -> Path | None:
             path = context.run.file(CAPSULE)
             files.write_checkpoint(path, ended.capsule)
             return path
-    except (Exception, SystemExit):  # the failure itself has been reported already
+    except COMPONENT_RAISES:  # the failure itself has been reported already
         return None
     finally:
         if components is not None:

@@ -20,7 +20,7 @@ from dlrun.report.confusion import write_confusion
 from dlrun.report.curves import draw_curves
 from dlrun.report.fits import draw_fit
 from dlrun.report.mistakes import draw_mistakes, draw_reconstructions
-from dlrun.report.tables import closing_table, some_of
+from dlrun.report.tables import closing_table, format_number, some_of
 from dlrun.run.context import RunContext
 from dlrun.run.screen import shorter
 from dlrun.spec import BatchSource
@@ -152,7 +152,9 @@ def find_remarks(context: RunContext, summary: Values, evaluated: str, outputs: 
         reached = summary["test"].get(metric) if "test" in summary else row.get(f"{part}_{metric}")
         way = summary["better"].get(metric)
         if way and isinstance(base, float) and isinstance(reached, float) and not better(reached, base, way):
-            remarks.append(f"no better than the baseline: {metric} {reached:.4f} against {base:.4f}")
+            remarks.append(
+                f"no better than the baseline: {metric} {format_number(reached)} against {format_number(base)}"
+            )
     return [*remarks, *context.components.data.remarks]
 
 

@@ -13,7 +13,7 @@ from dlrun.store.failure import Failure
 from dlrun.store.files import now
 
 
-def failed(context: RunContext, error: Exception | SystemExit) -> Failure:
+def failed(context: RunContext, error: BaseException) -> Failure:
     """Store the failure in the run directory, and print it.
 
     With exit code 1 or 2 (a bug of dlrun's, an error of the user's input) it is written to train.log only: the caller

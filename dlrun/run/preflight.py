@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dlrun.assembly.assemble import Assembly, a_type, device_of, forward, taking
-from dlrun.errors import ConfigError, Problem, first_line
+from dlrun.errors import COMPONENT_RAISES, ConfigError, Problem, first_line
 from dlrun.generators import forked
 from dlrun.run.planning import choose_monitor
 from dlrun.spec import Batch, BatchSource
@@ -78,7 +78,7 @@ def training_problems(assembly: Assembly, train: BatchSource) -> list[Problem]:
     batch = assembly.example.first(1 if one else len(assembly.example.target))
     try:
         return problems_of_a_step(assembly, batch)
-    except (Exception, SystemExit) as error:
+    except COMPONENT_RAISES as error:
         twice = Batch(tuple(torch.cat([x, x]) for x in batch.inputs), torch.cat([batch.target, batch.target]))
         if one and runs(assembly, twice):
             last = f"{train.samples:,} samples in batches of {train.batch_size} end with a batch of one"
@@ -114,7 +114,7 @@ def runs(assembly: Assembly, batch: Batch) -> bool:
     """Whether a training step on this batch raises no exception."""
     try:
         problems_of_a_step(assembly, batch)
-    except (Exception, SystemExit):
+    except COMPONENT_RAISES:
         return False
     return True
 

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 from dlrun.components.plugins import given
 from dlrun.plain import printable
+from dlrun.report.tables import format_number
 from dlrun.run.epochs import EpochTable, epoch_line
 from dlrun.store.files import open_append
 
@@ -135,8 +136,8 @@ class Screen:
             return
         title = f"epoch {min(progress.epoch + 1, epochs)}/{epochs}"
         speed = progress.samples / progress.seconds if progress.seconds else 0.0
-        facts = [f"loss {progress.loss:.4f}"]
-        facts += [*(f"{k} {v:.4f}" for k, v in progress.metrics.items()), f"{speed:,.0f}/s"]
+        facts = [f"loss {format_number(progress.loss)}"]
+        facts += [*(f"{k} {format_number(v)}" for k, v in progress.metrics.items()), f"{speed:,.0f}/s"]
         while len(facts) > 1 and len(title + "  ".join(facts)) + BAR > self.bar.console.width:
             facts.pop()
         self.bar.update(self.task, completed=batches_done, description=title, facts="  ".join(facts))

@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 
 from dlrun.engine.loop import EpochRecord, fit
+from dlrun.errors import COMPONENT_RAISES
 from dlrun.plain import Values
 from dlrun.run.capsule import keep_step
 from dlrun.run.closing import close_run
@@ -40,7 +41,7 @@ class Session:
         context.resumed = checkpoint is not None
         try:
             return self.run_stages(checkpoint)
-        except (Exception, SystemExit) as error:
+        except COMPONENT_RAISES as error:
             failure = failed(context, error)
             keep_step(context, failure, self.load_initial)
             if failure.exit_code in (1, 2):

@@ -124,3 +124,11 @@ def test_nothing_frozen_needs_no_column(capsys: pytest.CaptureFixture[str]) -> N
 def test_a_module_that_is_never_called_has_no_shape() -> None:
     assert format_shape(None, 2) == "-"
     assert format_shape((3, 4), 2) == "3 x 4"
+
+
+def test_all_layers_of_a_summary_see_texts_of_one_length(capsys: pytest.CaptureFixture[str]) -> None:
+    assert summary_command(compose(["model=gru", "dataset=names", "device.threads=1"])) == 0
+    out = capsys.readouterr().out
+    assert "input N x 13, N; N is the batch size; texts of the longest length, 13" in out
+    assert "N x 13 x 32" in out
+    assert "N x 13 x 64" in out

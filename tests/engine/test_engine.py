@@ -184,12 +184,15 @@ def test_the_bar_goes_and_the_lines_stay(width: int, monkeypatch: pytest.MonkeyP
     screen.start_bar(100, 0)
     counts = SimpleNamespace(sums=SimpleNamespace(counts=[3, 4]), metric=SimpleNamespace(train_result=halves))
     screen.advance(Progress(2, 5, 10, 25, 0.5, 2.0, 100, [], counts), 25, 20)  # type: ignore[arg-type]
+    screen.bar.refresh()
+    screen.advance(Progress(2, 5, 10, 25, 155232928654.2222, 2.0, 100, [], counts), 26, 20)  # type: ignore[arg-type]
     screen.epoch(EpochRecord(ROW, True, True, False, {}), 20)
     screen.bar.refresh()
     screen.stop_bar()
     printed = terminal.getvalue()
     assert "epoch 3/20" in printed
     assert "loss 0.5000" in printed
+    assert "loss 1.552e+11" in printed
     assert ("accuracy 0.7500" in printed) == (width > 100), "what there is no room for is left out"
     assert "0.8750" in printed
     assert printed.count("\033[?25l") == printed.count("\033[?25h") == 1, "the cursor is back"

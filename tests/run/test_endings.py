@@ -60,6 +60,8 @@ class Net(torch.nn.Module):
             raise KeyError("my mistake: column 3 is not finite, training diverged")
         if self.training and self.fault == "quit":
             raise SystemExit("my mistake")
+        if self.training and self.fault in ("interrupt", "leave"):
+            raise {"interrupt": KeyboardInterrupt, "leave": GeneratorExit}[self.fault]("my mistake")
         if self.training and self.fault == "oom":
             raise torch.OutOfMemoryError("my mistake")
         if self.training and self.fault == "backward":
@@ -81,7 +83,9 @@ def mine(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ["plugins=[mine.py]", "model=mine"]
 
 
-@pytest.mark.parametrize("fault", ["build", "exit", "forward", "quit", "backward", "in place", "memory", "oom"])
+@pytest.mark.parametrize(
+    "fault", ["build", "exit", "forward", "quit", "interrupt", "leave", "backward", "in place", "memory", "oom"]
+)
 def test_an_exception_of_the_users_is_theirs(fault: str, mine: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*mine, f"model.fault={fault}") == 4
     printed = capsys.readouterr()

@@ -298,6 +298,23 @@ def test_a_smaller_error_than_the_baseline_is_better() -> None:
     assert not any("mse" in remark for remark in run.summary["remarks"])
 
 
+FAR = """
+import dlrun, torch
+
+@dlrun.register.dataset("far")
+def far(*, seed, root):
+    x = torch.arange(90.0)[:, None]
+    return dlrun.from_arrays(x.numpy(), (1e7 + x[:, 0] % 7).numpy())
+"""
+
+
+def test_a_remark_has_four_significant_digits() -> None:
+    Path("far.py").write_text(FAR)
+    run = dlrun.train(["plugins=[far.py]", "dataset=far", "model=linear", "device=cpu", "trainer.epochs=1"])
+    remark = next(remark for remark in run.summary["remarks"] if "baseline: mae" in remark)
+    assert remark.startswith("no better than the baseline: mae 1e+07 against 1.")
+
+
 VIEW = """
 import torch, dlrun
 
