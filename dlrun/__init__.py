@@ -38,12 +38,12 @@ sys.meta_path.append(OldModules)
 
 
 def __dir__() -> list[str]:
-    """The names, for completion in a notebook."""
+    """All names, for completion in a notebook."""
     return sorted([*globals(), *__all__])
 
 
 def __getattr__(name: str) -> object:
-    """The library's names, imported when they are used: `import dlrun` costs nothing."""
+    """Import a public name when it is first used, so that `import dlrun` is fast."""
     for module, names in HOMES.items():
         if name in names:
             return getattr(import_module(module), name)

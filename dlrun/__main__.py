@@ -1,4 +1,4 @@
-"""`python -m dlrun` is the command `dlrun`; Ctrl-C while it is being imported ends it in one line, too."""
+"""`python -m dlrun`, which is the command `dlrun`."""
 
 import os
 import sys

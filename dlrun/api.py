@@ -1,4 +1,4 @@
-"""dlrun from Python: compose a configuration, train it, look at a run.
+"""Compose a configuration, train it, and read the run, from Python:
 
     import dlrun
 
@@ -7,7 +7,7 @@
     print(run.summary["test"]["accuracy"], run.path)
     model = dlrun.load_run(run.path).model()
 
-For notebooks, tests and other programs.
+These functions are for notebooks, tests and other programs.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from dlrun.errors import ConfigError, Problem, TrainingFailed
 
 @dataclass(frozen=True)
 class Run:
-    """A run on disk."""
+    """A run directory."""
 
     path: Path
 
     @property
     def config(self) -> Config:
-        """The configuration that it ran with."""
+        """The configuration of the run."""
         return Config.from_yaml(self.path / "config.yaml")
 
     @property
     def summary(self) -> dict[str, Any]:
-        """summary.json: best, last, test, baseline, counts, times (empty while the run is not finished)."""
+        """The values of summary.json: best, last, test, baseline, counts, times. Empty until the run is finished."""
         from dlrun.store.reading import read_json
         from dlrun.store.rundir import RunDir
 
@@ -43,24 +43,20 @@ class Run:
 
     @property
     def metrics(self) -> Any:
-        """metrics.csv as a pandas DataFrame, one row an epoch."""
+        """metrics.csv as a pandas DataFrame, with one row for each epoch."""
         import pandas
 
         return pandas.read_csv(self.path / "metrics.csv")
 
     def model(self, checkpoint: str = "best", device: str = "cpu") -> Any:
-        """The trained model, a plain `torch.nn.Module` in eval mode.
-
-        `checkpoint`: best (of a finished run that selects none: the last) or last. `device`: as for `device=`.
-        Raises `RunError` when that checkpoint is missing or damaged, `ConfigError` for a device that is not there.
-        """
+        """Load the trained model, a plain `torch.nn.Module` in eval mode. See `dlrun.run.trained.trained_model`."""
         from dlrun.run.trained import trained_model
 
         return trained_model(self.path, checkpoint, device)
 
 
 def compose(overrides: Sequence[str] = (), **options: Any) -> Config:
-    """A checked, frozen configuration of one run. Raises `ConfigError` with every problem at once."""
+    """Compose the configuration of one run. Raises `ConfigError` with all problems at once."""
     from dlrun.config.expand import Expansion, plan
 
     if isinstance(overrides, str | Mapping):
@@ -75,18 +71,20 @@ def compose(overrides: Sequence[str] = (), **options: Any) -> Config:
 
 
 def train(config: Config | Sequence[str], *, quiet: bool | None = None) -> Run:
-    """Train a configuration (or a list of overrides) to a finished run.
+    """Train a configuration or a list of overrides.
 
-    `quiet=False` prints what the command prints: header, a line an epoch, closing table. None does so in a notebook.
-    Raises `ConfigError` or `DataError` before the first step, `TrainingFailed` when the run itself fails, and
-    `KeyboardInterrupt` after Ctrl-C, when it has been saved (`resume=auto` goes on with it).
+    `quiet=False` prints the same as the command: a header, a line for each epoch, and a closing table. None prints this
+    in a notebook only.
+
+    Raises `ConfigError` or `DataError` before the first step, `TrainingFailed` if training fails, and
+    `KeyboardInterrupt` after Ctrl-C, when the run has been saved: `resume=auto` resumes it.
     """
     from dlrun.run import rerun, runner, screen
     from dlrun.store.marks import is_run
 
     frozen = config if isinstance(config, Config) else compose(config)
     if isinstance(config, Config) and config.run.dir and config.resume != "auto" and is_run(Path(config.run.dir)):
-        frozen = rerun.elsewhere(config)  # it came out of that run's config.yaml
+        frozen = rerun.elsewhere(config)  # it was read from that run's config.yaml
     words = [] if isinstance(config, Config) else list(config)
     shown = "ipykernel" in sys.modules if quiet is None else not quiet
     outcome = runner.train(frozen, overrides=words, screen=screen.Screen(terminal=False) if shown else None)
@@ -99,7 +97,7 @@ def train(config: Config | Sequence[str], *, quiet: bool | None = None) -> Run:
 
 
 def load_run(run: str | Path) -> Run:
-    """A run by path, by `run.name`, or `last`. Raises `RunError` when there is none."""
+    """Find a run by path, by `run.name`, or by `last`. Raises `RunError` if there is none."""
     from dlrun.store.find import find_run
 
     return Run(find_run(str(run)).path)

@@ -1,6 +1,6 @@
-"""Files read within bounds: ordinary files only, no more than so many bytes, nested no deeper than any of ours is.
+"""Read files within bounds: ordinary files only, of limited size and nesting.
 
-A pipe would block, a device never end; parsers written in C crash on text that is nested some 10,000 times.
+Reading a pipe blocks, and reading a device may not end. Parsers in C crash on text with 10,000 levels of nesting.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import stat
 from pathlib import Path
 
 MOST_BYTES = 64 * 2**20
-DEEPEST = 100  # mappings and lists in each other
+DEEPEST = 100  # levels of mappings and lists
 
 
 def open_regular(path: Path) -> int:
-    """A descriptor of an ordinary file, open for reading. Raises `OSError`, with `strerror` in our words."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # else opening a pipe waits for its writer
+    """Open an ordinary file for reading, and return its descriptor. Raises `OSError` for anything else."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe would wait for its writer
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
         return descriptor
@@ -28,7 +28,7 @@ def open_regular(path: Path) -> int:
 
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
-    """The content of an ordinary file. Raises `OSError`, also when it is longer than that."""
+    """The content of an ordinary file. Raises `OSError`, also if it has more than `most` bytes."""
     with os.fdopen(open_regular(path), "rb") as file:
         data = file.read(most + 1)
     if len(data) > most:
@@ -38,13 +38,13 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
 
 
 def read_text(path: Path, most: int = MOST_BYTES, errors: str = "strict") -> str:
-    """The text of an ordinary file, with `\\n` at the end of lines. Raises `OSError` and `UnicodeDecodeError`."""
+    """The text of an ordinary file, with `\\n` at line ends. Raises `OSError` and `UnicodeDecodeError`."""
     text = read_bytes(path, most).decode("utf-8", errors)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def is_nested_deeply(text: str) -> bool:
-    """Whether brackets in this JSON stand in each other more than `DEEPEST` times."""
+    """Whether a JSON text has more than `DEEPEST` levels of nesting."""
     if text.count("[") + text.count("{") <= DEEPEST:
         return False
     depth, quoted = 0, False

@@ -1,7 +1,7 @@
-"""The errors that a user can meet. Each says what is wrong, where, and what to do about it.
+"""The errors for users. Each message says what is wrong, where, and what to do about it.
 
-Every error carries the exit code of the command (see docs/architecture.md). Anything that is not a
-`DlrunError` is a bug of ours and keeps its traceback (exit code 1).
+Every error has the exit code of the command (see docs/architecture.md). Any exception that is not a `DlrunError` is a
+bug of dlrun's: it is shown with its traceback, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ COMPONENT_RAISES = (Exception, SystemExit, GeneratorExit, KeyboardInterrupt)  # 
 
 
 def first_line(message: object) -> str:
-    """The first line of a message or an error's message; "" where it says nothing."""
+    """The first line of a message or of an error's message; "" if it is empty."""
     return (str(message).strip().splitlines() or [""])[0]
 
 
 def in_words(error: BaseException) -> str:
-    """`ValueError: boom`, or the kind alone of an error that says nothing."""
+    """Type and message of an error, such as `ValueError: boom`."""
     return f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")
 
 
 def cannot_write(path: object, error: OSError) -> str:
-    """What is said of a place that cannot be written to."""
+    """The message for a path that cannot be written to."""
     return f"cannot write to {path}: {error.strerror or error}."
 
 
 class DlrunError(Exception):
-    """Anything a user can meet and mend. `exit_code` is what the command returns."""
+    """Base class of all errors that a user can correct. `exit_code` is that of the command."""
 
     exit_code = 2
     kind: Kind = "input"
@@ -50,7 +50,7 @@ class DlrunError(Exception):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a configuration: `key` (dotted), what is wrong, and what would be right."""
+    """A problem of a configuration: the dotted key, what is wrong, and what would be right."""
 
     key: str
     message: str
@@ -61,7 +61,7 @@ class Problem:
 
 
 class ConfigError(DlrunError):
-    """Every problem of a configuration at once."""
+    """All problems of a configuration."""
 
     def __init__(self, problems: Problem | Sequence[Problem]) -> None:
         self.problems = [problems] if isinstance(problems, Problem) else list(problems)
@@ -69,7 +69,7 @@ class ConfigError(DlrunError):
 
 
 class DataError(DlrunError):
-    """Data that is missing, damaged or cannot be used; the message names file, line and remedy."""
+    """Missing, damaged or unsuitable data; the message names the file, the line and the remedy."""
 
 
 class RunError(DlrunError):
@@ -77,7 +77,7 @@ class RunError(DlrunError):
 
 
 class InUse(RunError):
-    """A directory that another process holds; `owner` says which."""
+    """A directory is in use by another process, which `owner` describes."""
 
     def __init__(self, path: object, owner: str) -> None:
         self.owner = owner
@@ -94,13 +94,13 @@ def of_the_system(error: BaseException) -> RunError | None:
 
 
 class CheckFailed(DlrunError):
-    """A check that was asked for (verify-resume, export) found a difference, or a sweep has failed jobs."""
+    """A check such as verify-resume found a difference, or a sweep has failed jobs."""
 
     exit_code = 3
 
 
 class TrainingFailed(DlrunError):
-    """Training itself failed, for the reason that `kind` names."""
+    """Training failed for the reason that `kind` names."""
 
     exit_code = 4
 
@@ -110,30 +110,30 @@ class TrainingFailed(DlrunError):
 
 
 class Diverged(TrainingFailed):
-    """A loss or a weight is not finite; `what` says which, and when."""
+    """A loss or a weight is not finite; `what` says which one, and when."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"{what}: training diverged.", "diverged")
 
 
 class ComponentError(TrainingFailed):
-    """An exception inside a component of the user's; its own traceback is shown."""
+    """An exception in a user's component, which is shown with its traceback."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, "component")
 
 
 def count_of(number: float, word: str) -> str:
-    """`1 epoch`, `2 epochs`, `10,000 steps`."""
+    """A number with its noun: `1 epoch`, `2 epochs`, `10,000 steps`."""
     return f"{number:,.0f} {word}{'' if number == 1 else 'es' if word == 'batch' else 's'}"
 
 
 def an(word: str) -> str:
-    """`an optimizer`, `a model`."""
+    """A word with its indefinite article: `an optimizer`, `a model`."""
     return f"{'an' if word[:1] in 'aeiou' else 'a'} {word}"
 
 
 def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
-    """`Did you mean X?` with the nearest of `known` (or the empty string when nothing is near)."""
+    """`Did you mean X?` with the nearest of the known words, or the empty string if none is near."""
     near = get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.6)
     return f"Did you mean {prefix}{near[0]}?" if near else ""

@@ -1,4 +1,4 @@
-"""The random generators of torch, numpy and Python: seeded for a while, kept in checkpoints, put back."""
+"""Seed, save and restore the random generators of torch, numpy and Python."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ CPU = torch.device("cpu")
 
 @contextmanager
 def forked(seed: int, device: torch.device = CPU) -> Iterator[None]:
-    """Inside, the generators of torch (the CPU's and the device's), numpy and Python start from `seed`.
+    """Context manager that seeds the generators of torch, numpy and Python, and restores their states afterwards.
 
-    Afterwards they are as they were before.
+    Of torch, these are the generators of the CPU and of `device`.
     """
     python, numpys = random.getstate(), np.random.get_state()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        # `torch.manual_seed` would seed GPUs too, whose generators are kept only where one is the device.
+        # On the CPU, `torch.manual_seed` would also seed GPUs, whose states are not saved.
         (torch.manual_seed if device.type == "cuda" else torch.default_generator.manual_seed)(seed)
         np.random.seed(seed % 2**32)
         random.seed(seed)
@@ -34,7 +34,7 @@ def forked(seed: int, device: torch.device = CPU) -> Iterator[None]:
 
 
 def rng_state(device: torch.device) -> StateDict:
-    """The states of all random generators that a step may draw from, as tensors and plain Python."""
+    """The states of all random generators that a step may use, as tensors and plain values."""
     version, words, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state()
     keys64 = torch.from_numpy(np.asarray(keys).astype(np.int64))
@@ -47,7 +47,7 @@ def rng_state(device: torch.device) -> StateDict:
 
 
 def load_rng_state(state: StateDict, device: torch.device) -> None:
-    """The inverse of `rng_state`. A checkpoint of another kind of device keeps this device's generator."""
+    """Restore the states of `rng_state`. The device's generator is not changed by a state of another kind of device."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     name, keys, *rest = state["numpy"]

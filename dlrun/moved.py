@@ -1,4 +1,4 @@
-"""Import paths of older versions, which still work with a `DeprecationWarning`."""
+"""Import paths of older versions, which work with a `DeprecationWarning`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-MODULES = {
+MOVED_MODULES = {
     "dlrun.config.registry": "dlrun.components.registry",
     "dlrun.config.plugins": "dlrun.components.plugins",
     "dlrun.config.signature": "dlrun.components.signature",
@@ -19,7 +19,7 @@ MODULES = {
     "dlrun.run.files": "dlrun.store.files",
     "dlrun.run.rundir": "dlrun.store.rundir",
 }
-NAMES = {  # of modules that are still there: each calls `keep_old_names(__name__)`
+MOVED_NAMES = {  # of modules that still exist: each of them calls `keep_old_names(__name__)`
     "dlrun.config.schema.Config": "dlrun.config.config.Config",
     "dlrun.data.base.Part": "dlrun.data.base.Split",
     "dlrun.objectives.metrics.Together": "dlrun.objectives.metrics.MetricCollection",
@@ -27,39 +27,39 @@ NAMES = {  # of modules that are still there: each calls `keep_old_names(__name_
 
 
 class OldModules:
-    """Finds the modules of `MODULES`, and loads what they became; asked only for what nobody else finds."""
+    """The last finder of `sys.meta_path`, which imports the present module for each of `MOVED_MODULES`."""
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """The specification of a module that has moved."""
-        return ModuleSpec(name, OldModules) if name in MODULES else None  # type: ignore[arg-type]
+        return ModuleSpec(name, OldModules) if name in MOVED_MODULES else None  # type: ignore[arg-type]
 
     @staticmethod
     def create_module(spec: ModuleSpec) -> None:
-        """The usual, empty one, which is not used."""
+        """Use the default: an empty module."""
 
     @staticmethod
     def exec_module(module: ModuleType) -> None:
-        """Put the module that it became in its place."""
-        new = MODULES[module.__name__]
+        """Replace the module by the present one."""
+        new = MOVED_MODULES[module.__name__]
         warn(module.__name__, new)
         sys.modules[module.__name__] = import_module(new)
 
 
 def keep_old_names(module: str) -> None:
-    """Let a module answer to the names that have moved out of it. A type checker does not see them."""
+    """Give a module an attribute for each name that has moved out of it. Type checkers do not see them."""
 
     def find(name: str) -> object:
         old = f"{module}.{name}"
-        if old not in NAMES:
+        if old not in MOVED_NAMES:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        warn(old, NAMES[old])
-        where, _, new = NAMES[old].rpartition(".")
+        warn(old, MOVED_NAMES[old])
+        where, _, new = MOVED_NAMES[old].rpartition(".")
         return getattr(import_module(where), new)
 
     vars(sys.modules[module])["__getattr__"] = find
 
 
 def warn(old: str, new: str) -> None:
-    """At the line that imports the old path."""
+    """Warn at the line that imports the old path."""
     warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=3)

@@ -1,4 +1,4 @@
-"""Where this package lies: the one place that knows its own depth in the tree."""
+"""The folder of this package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plain values: dotted keys, the numbers among them, and how text is shown."""
+"""Plain values: dotted keys, numbers, JSON, and text that is safe to print."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import IO, Any, TypeAlias
 
-Values: TypeAlias = dict[str, Any]  # a mapping as YAML and JSON hold it: None, bool, numbers, str, lists and mappings
+Values: TypeAlias = dict[str, Any]  # as in YAML and JSON: None, bool, numbers, str, lists and mappings
 
-# What a terminal obeys instead of showing it: control characters, the other order of right-to-left text, halves of a
-# surrogate pair (bytes of a name that are not UTF-8). Line ends and tabulators are left.
+# Characters that a terminal interprets instead of showing them: control characters, marks of text direction, and lone
+# surrogates, which stand for bytes that are not UTF-8. Line ends and tabs are not among them.
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Values:
-    """Nested mappings as dotted keys, in order. Lists and empty mappings are values."""
+    """Flatten nested mappings to dotted keys, in order. Lists and empty mappings count as values."""
     flat: Values = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
@@ -26,7 +26,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Values:
 
 
 def number(value: object) -> float:
-    """A float, or nan."""
+    """A value as a float, or NaN if it is not a number."""
     try:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
@@ -34,12 +34,12 @@ def number(value: object) -> float:
 
 
 def finite(values: Iterable[float]) -> list[float]:
-    """The values without nan and infinities."""
+    """The values without NaN and infinities."""
     return [value for value in values if math.isfinite(value)]
 
 
 def numbers(part: object) -> dict[str, float]:
-    """The finite numbers of a mapping."""
+    """The finite numbers of a mapping; empty for any other value."""
     if not isinstance(part, Mapping):
         return {}
     found = {str(k): number(v) for k, v in part.items() if isinstance(v, int | float) and not isinstance(v, bool)}
@@ -47,7 +47,7 @@ def numbers(part: object) -> dict[str, float]:
 
 
 def json_value(value: object) -> Any:
-    """A plain value for JSON, which has no name for numbers that are not finite: they become None."""
+    """A plain value for JSON, with None for numbers that are not finite."""
     if isinstance(value, Mapping):
         return {str(key): json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -56,7 +56,7 @@ def json_value(value: object) -> Any:
 
 
 def with_texts(value: object, change: Callable[[str], str]) -> object:
-    """A plain value with all texts in it changed, but for the keys of mappings."""
+    """Apply `change` to all texts in a plain value, except to the keys of mappings."""
     if isinstance(value, dict):
         return {key: with_texts(item, change) for key, item in value.items()}
     if isinstance(value, list):
@@ -65,17 +65,17 @@ def with_texts(value: object, change: Callable[[str], str]) -> object:
 
 
 def printable(text: str) -> str:
-    """Text of whatever origin, safe for a terminal: control characters are spelled (`\\x1b`)."""
+    """Escape control characters (`\\x1b`), so that a text of any origin is safe to print."""
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def one_line(text: str) -> str:
-    """The same, with line ends and tabulators spelled, too."""
+    """Escape control characters, line ends and tabs."""
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def say(text: str = "", *, file: IO[str] | None = None) -> None:
-    """Print text of whatever origin. Letters that the terminal does not know are spelled."""
+    """Print a text of any origin. Control characters, and those that the terminal's encoding lacks, are escaped."""
     shown = printable(text)
     try:
         print(shown, file=file)

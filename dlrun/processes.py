@@ -1,4 +1,4 @@
-"""What every process that dlrun starts needs: where it finds code, its variables, and an end with its parent."""
+"""Processes that dlrun starts: their import path, their environment variables, and their end with the parent."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 
 @contextmanager
 def safe_path() -> Iterator[dict[str, str | None]]:
-    """Inside, Python processes that others start for us do not import from the working folder.
+    """Context manager in which Python processes that are started do not import from the working folder.
 
-    Yields the variables that such a process sets back when it has begun: the programs of a user's component start
-    as they always do.
+    Yields the variables that such a process restores after its start, so that programs which a user's component starts
+    are not affected.
     """
     before = {SAFE_PATH: os.environ.get(SAFE_PATH)}
     os.environ[SAFE_PATH] = "1"
@@ -37,7 +37,7 @@ def safe_path() -> Iterator[dict[str, str | None]]:
 
 
 def set_variables(values: Mapping[str, str | None]) -> None:
-    """Set variables of the environment; None takes one away."""
+    """Set environment variables; None removes one."""
     for name, value in values.items():
         if value is None:
             os.environ.pop(name, None)
@@ -46,7 +46,7 @@ def set_variables(values: Mapping[str, str | None]) -> None:
 
 
 def search_path() -> dict[str, str]:
-    """`PYTHONPATH` for a process that must find this dlrun; nothing where Python finds it by itself."""
+    """The `PYTHONPATH` with which a process imports this dlrun; empty if it does so without."""
     folder = str(PACKAGE.parent)
     if folder in site.getsitepackages() or _found_by_python():
         return {}
@@ -55,20 +55,20 @@ def search_path() -> dict[str, str]:
 
 @cache
 def _found_by_python() -> bool:
-    """Whether a process without this one's working folder and `sys.path` imports the same dlrun."""
+    """Whether a new process imports the same dlrun, without the working folder and `sys.path` of this one."""
     code = f"import {PACKAGE.name}; print({PACKAGE.name}.__file__)"
     found = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
     return Path(found.stdout.strip()).resolve() == PACKAGE / "__init__.py"
 
 
 def peak_mib(usage: resource.struct_rusage | None = None) -> float:
-    """The most memory that a process has held: this one, or one whose end said so."""
+    """The peak memory of this process, or of an ended one by its resource usage, in MiB."""
     most = (usage or resource.getrusage(resource.RUSAGE_SELF)).ru_maxrss
     return most / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def die_with(parent: int) -> None:
-    """End this process when its parent does, whatever it is doing then."""
+    """Make this process end when its parent does."""
     if sys.platform == "linux":
         import ctypes
 
@@ -80,6 +80,7 @@ def die_with(parent: int) -> None:
 
 
 def _watch(parent: int) -> None:
+    """Exit as soon as the parent has ended."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

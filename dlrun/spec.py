@@ -1,4 +1,4 @@
-"""What passes through the doors between rooms: the description of the data, a batch, and the protocols of components.
+"""The types that the packages of dlrun share: the description of the data, a batch, and protocols of components.
 
 Kinds of input (`input_kind`), with N the batch size:
 
@@ -46,7 +46,7 @@ Forward: TypeAlias = "Callable[..., Tensor]"  # a model as it is called, or what
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Everything a model, a loss or a report needs to know of a data set.
+    """The description of a data set for models, losses and reports.
 
     `input_shape` leaves out the batch; for text it is `(T,)` with T the longest length in the training part.
     `other_shapes` are the shapes of the second and further inputs of `multi` data, without the batch.
@@ -69,11 +69,11 @@ class DataSpec:
 
     @property
     def vocab_size(self) -> int:
-        """The number of codes, padding and unknown included (0 when the data is not text)."""
+        """The number of codes, padding and unknown included; 0 if the data is not text."""
         return len(self.vocabulary)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain Python values only (lists, dicts, str, numbers), fit for a checkpoint or JSON."""
+        """The fields as plain values (lists, dicts, strings, numbers), for checkpoints and JSON."""
         return {key: _lists(value) for key, value in asdict(self).items()}
 
     @classmethod
@@ -87,17 +87,17 @@ class DataSpec:
 
 
 def _lists(value: object) -> object:
-    """Tuples, also nested ones, as lists; a dict is left as it is."""
+    """Convert tuples, also nested ones, to lists. Dicts are not changed."""
     return [_lists(v) for v in value] if isinstance(value, tuple) else value
 
 
 def _tuples(value: object) -> Any:
-    """Lists, also nested ones, as tuples; a dict is left as it is."""
+    """Convert lists, also nested ones, to tuples. Dicts are not changed."""
     return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
 
 
 class Batch(NamedTuple):
-    """Rows ready for the model: it is called as `model(*inputs)`, and the loss as `loss(output, target)`."""
+    """A batch for the model, which is called as `model(*inputs)`, and for the loss: `loss(output, target)`."""
 
     inputs: tuple[Tensor, ...]
     target: Tensor
@@ -108,11 +108,11 @@ class Batch(NamedTuple):
 
 
 class BatchSource(Protocol):
-    """The batches of one part of the data, in memory or read from disk."""
+    """The batches of one part of the data."""
 
     batch_size: int
     samples: int  # rows in all batches of an epoch
-    resident: bool  # are the rows in memory?
+    resident: bool  # whether the rows are in memory
 
     def __len__(self) -> int: ...
 
@@ -120,31 +120,31 @@ class BatchSource(Protocol):
         """The number of rows in batch `i`."""
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch from number `start` on; those before it are not computed."""
+        """Iterate over the batches of an epoch from number `start` on; those before it are not computed."""
 
     def close(self) -> None:
-        """Stop the processes that read rows, if there are any."""
+        """Stop DataLoader workers, if there are any."""
 
 
 class Loss(Protocol):
-    """What the engine asks of a loss; `objectives.loss.Loss` is the base class that provides it."""
+    """A loss as the engine uses it. `objectives.loss.Loss` is the base class of losses."""
 
     reduction: str  # `mean` or `sum`
-    probabilities: bool  # are the model's outputs probabilities, not logits?
-    ignore_index: int | None  # the target that counts nothing (None: the loss names none)
+    probabilities: bool  # whether it expects probabilities, not logits
+    ignore_index: int | None  # targets with this value are ignored
 
     def __call__(self, output: Tensor, target: Tensor) -> Tensor:
         """The loss of a batch, 0-d."""
 
     def denominator(self, target: Tensor) -> int | Tensor:
-        """What the mean of this batch is divided by, up to a factor that is the same for every batch."""
+        """The divisor of the mean of this batch, up to a factor that is the same for all batches."""
 
     def check(self, output: Tensor, target: Tensor) -> None:
         """Raise `ConfigError` unless output and target fit this loss."""
 
 
 class Metric(Protocol):
-    """Counts of a batch that add up over batches, and the numbers that their sum gives."""
+    """A metric that is computed from counts, which are summed over batches."""
 
     names: tuple[str, ...]  # of the numbers in `result`
 
@@ -156,10 +156,10 @@ class Metric(Protocol):
 
 
 class TaskMetric(Metric, Protocol):
-    """The metric of a task, which is counted during training as well."""
+    """The metric of a task, which is computed in training as well."""
 
     train_names: tuple[str, ...]  # of the numbers in `train_result`
-    countable: bool  # are the training counts integers that may be taken of several batches at once?
+    countable: bool  # whether training counts are integers that may be computed for several batches at once
 
     def train_counts(self, output: Tensor, target: Tensor) -> Tensor:
         """The counts of a batch in training, which are cheaper than `counts`."""
@@ -168,11 +168,11 @@ class TaskMetric(Metric, Protocol):
         """The metrics that the sum of training counts gives."""
 
     def confusion(self, counts: Tensor) -> list[list[int]] | None:
-        """Rows of true classes by columns of predicted ones; None where there are no classes."""
+        """The confusion matrix, with true classes as rows; None if there are no classes."""
 
 
 class Schedule(Protocol):
-    """A learning-rate schedule, and when to step it; `objectives.schedule.Schedule` wraps torch's in it."""
+    """A learning-rate schedule as the engine uses it. `objectives.schedule.Schedule` wraps torch's schedulers."""
 
     interval: Interval  # when `step` is due: after an epoch, an optimizer step, or an evaluation
 
@@ -180,10 +180,10 @@ class Schedule(Protocol):
         """Set the next learning rates."""
 
     def set_mode(self, mode: str) -> None:
-        """Tell a schedule that goes by a metric whether less or more of it is better (`min`, `max`)."""
+        """Set whether less or more of the metric is better (`min`, `max`), for a schedule that depends on one."""
 
     def state_dict(self) -> StateDict:
-        """What a checkpoint keeps, as plain Python."""
+        """The state for a checkpoint, as plain values."""
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on where `state_dict` was taken."""
+        """Restore a state of `state_dict`."""

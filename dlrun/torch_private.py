@@ -1,7 +1,7 @@
-"""Every private name of torch that dlrun uses, each behind a guard: where one is gone, speed is lost and no result.
+"""All private names of torch that dlrun uses. If a version of torch lacks one, training is slower, but the same.
 
-What a function does without its name stands in its docstring. `tests/engine/test_torch_private.py` says what is lost
-under a version of torch that has changed one; `tests/house/test_private_names.py` finds them anywhere else.
+The docstring of each function says what it does without its name. `tests/engine/test_torch_private.py` checks this for
+the installed version, and `tests/house/test_private_names.py` finds private names elsewhere.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
 from typing import Any, TypeAlias
 
 import torch
@@ -20,28 +21,28 @@ from torch.optim import Optimizer
 FusedKernel: TypeAlias = Callable[..., None]
 Graph: TypeAlias = Callable[..., Any]  # a traced or compiled step: tensors in, a tuple of tensors out
 
-MISSING: Any = None
+WITHOUT: Any = None
 STEP_HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
 ALL_STEP_HOOKS = ("_global_optimizer_pre_hooks", "_global_optimizer_post_hooks")
 MODULE_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 PARAMETER_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
-# Random numbers are eager torch's; what a graph is called with is checked by its caller.
+# Random numbers are those of eager torch, and the caller checks the inputs of a graph.
 INDUCTOR_OPTIONS = {"fallback_random": True, "size_asserts": False}
 
 
 def compiler_is_loaded() -> bool:
-    """Is torch's compiler imported already? Without the name: no, and calls take the detour that spares it."""
+    """Whether torch's compiler is imported. Without the name: no, and calls avoid importing it."""
     return "torch._dynamo" in sys.modules
 
 
 def load_compiler() -> None:
     """Import torch's compiler, so that processes forked from this one have it."""
     with suppress(ImportError):
-        pass
+        import_module("torch._inductor.compile_fx")
 
 
 def without_wrapper(method: Callable[..., Any], *files: str) -> Callable[..., Any]:
-    """What a wrapper that is written in one of these files of torch wraps, or the method itself if there is none."""
+    """The method that is wrapped by a function of one of these files of torch, or the method itself."""
     while hasattr(method, "__wrapped__") and _file(method).endswith(files):
         method = method.__wrapped__
     return method
@@ -53,9 +54,9 @@ def _file(method: Callable[..., Any]) -> str:
 
 
 def is_ordinary(optimizer: Optimizer) -> bool:
-    """Is a step of this optimizer what its class says: no hooks on its steps or on all, no other `step` set on it?
+    """Whether the optimizer's step is that of its class, without hooks and without a `step` of the instance.
 
-    A scheduler of torch sets one that counts and then calls the class's. Without the names: no.
+    The `step` that torch's schedulers set on an instance, to count the calls, is allowed. Without the names: no.
     """
     own, everybodys = optimizer.__dict__, sys.modules[Optimizer.__module__].__dict__
     if own.get(STEP_HOOKS[0], True) or own.get(STEP_HOOKS[1], True):
@@ -70,7 +71,7 @@ def is_ordinary(optimizer: Optimizer) -> bool:
 
 
 def expect_no_step(optimizer: Optimizer) -> None:
-    """Keep torch's schedulers from warning that `optimizer.step` was not called: a fast step calls it seldom.
+    """Suppress the warning of torch's schedulers that `optimizer.step` was not called, as fast steps do not call it.
 
     Without the name, the warning is shown once.
     """
@@ -78,7 +79,7 @@ def expect_no_step(optimizer: Optimizer) -> None:
 
 
 def is_hooked(model: nn.Module) -> bool:
-    """Has a module hooks, or have all, or one a call or `forward` of its own? A fast call would pass them by.
+    """Whether a fast call would skip hooks on modules, or a `__call__` or `forward` that differs from the class's.
 
     Without the names: yes.
     """
@@ -91,18 +92,18 @@ def is_hooked(model: nn.Module) -> bool:
 
 
 def has_hooks(parameter: Tensor) -> bool:
-    """Is anything called with this weight's gradient? Without the names: yes."""
+    """Whether a parameter has hooks on its gradient. Without the names: yes."""
     return any(getattr(parameter, kind, True) for kind in PARAMETER_HOOKS)
 
 
 def base(tensor: Tensor) -> Tensor | None:
-    """The tensor that this one is a view of. Without the name: none, as if it were no view."""
+    """The tensor that this one is a view of, or None. Without the name: None."""
     found: Tensor | None = getattr(tensor, "_base", None)
     return found
 
 
 def version(tensor: Tensor) -> float:
-    """A count of the changes to this tensor. Without the name: NaN, which no other version equals."""
+    """The number of in-place changes of a tensor. Without the name: NaN, which is different from any version."""
     return getattr(tensor, "_version", math.nan)
 
 
@@ -112,20 +113,20 @@ def fused_kernel(name: str) -> FusedKernel | None:
 
 
 def knows_log_softmax() -> bool:
-    """Can log-softmax and its gradient be called as autograd calls them, by the two names below?"""
+    """Whether torch has the two private functions below, for log-softmax and its gradient."""
     return hasattr(torch, "_log_softmax") and hasattr(torch, "_log_softmax_backward_data")
 
 
-log_softmax: Callable[[Tensor, int, bool], Tensor] = getattr(torch, "_log_softmax", MISSING)
+log_softmax: Callable[[Tensor, int, bool], Tensor] = getattr(torch, "_log_softmax", WITHOUT)
 log_softmax_backward: Callable[[Tensor, Tensor, int, torch.dtype], Tensor] = getattr(
-    torch, "_log_softmax_backward_data", MISSING
+    torch, "_log_softmax_backward_data", WITHOUT
 )
 
 
 def backward_engine() -> Callable[[Tensor, Tensor], None]:
-    """`backward(loss, gradient)`: autograd's engine, as `torch.autograd.backward` calls it after its checks.
+    """A function `backward(loss, gradient)` that calls autograd's engine without the checks of the public function.
 
-    It is tried once. Without the name, or if it gives anything else: the public function.
+    It is tried once. Without the name, or with another result: the public function.
     """
     engine = getattr(torch.autograd.Variable, "_execution_engine", None)
 
@@ -146,18 +147,18 @@ def _public_backward(loss: Tensor, gradient: Tensor) -> None:
 
 
 def tracer(step: Graph, decompositions: dict[Any, Callable[..., Tensor]]) -> Callable[..., GraphModule]:
-    """A function that traces `step` under fake tensors into a graph. Without the name: an exception."""
+    """A function that traces `step` with fake tensors to a graph. Without the name: an exception."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
     return make_fx(step, decompositions, tracing_mode="fake")
 
 
 def compile_graph(graph: GraphModule, inputs: list[Tensor], unwrap: bool) -> Graph:
-    """TorchInductor's compilation of a traced graph. Without the name: an exception.
+    """Compile a traced graph with TorchInductor. Without the name: an exception.
 
-    With `unwrap`, without what torch wraps around the kernels, which is a tenth of a small step: the wrappers adjust
-    inputs, outputs and version counters for autograd, which this step is no part of. Where the kernels do not take and
-    give what the graph does, or are not found, the wrappers are kept.
+    With `unwrap`, torch's wrappers around the kernels are left out, which take a tenth of the time of a small step.
+    They adjust inputs, outputs and version counters for autograd, which is not used in this step. The wrappers are kept
+    if the kernels have other inputs and outputs than the graph, or are not found.
     """
     from torch._inductor.compile_fx import compile_fx, compile_fx_inner
 
@@ -177,7 +178,7 @@ def compile_graph(graph: GraphModule, inputs: list[Tensor], unwrap: bool) -> Gra
 
 
 def _signature(graph: GraphModule) -> list[tuple[torch.Size, torch.dtype, torch.device]] | None:
-    """Shapes, types and devices of the inputs and outputs; None if they are not all known tensors."""
+    """The shapes, types and devices of the inputs and outputs; None if not all of them are known tensors."""
     *_, last = graph.graph.nodes
     nodes = [node for node in graph.graph.nodes if node.op == "placeholder"]
     found: list[Any] = [getattr(node, "meta", {}).get("val") for node in (*nodes, *last.args[0])]

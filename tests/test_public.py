@@ -49,19 +49,19 @@ def test_a_loss_of_ones_own_is_a_subclass() -> None:
         dlrun.Lss  # noqa: B018
 
 
-@pytest.mark.parametrize("old", moved.MODULES)
+@pytest.mark.parametrize("old", moved.MOVED_MODULES)
 def test_an_old_module_works_and_says_what_it_is_now(old: str) -> None:
     sys.modules.pop(old, None)
-    with pytest.warns(DeprecationWarning, match=f"{old} is now {moved.MODULES[old]}") as caught:
+    with pytest.warns(DeprecationWarning, match=f"{old} is now {moved.MOVED_MODULES[old]}") as caught:
         module = import_module(old)
-    assert module is import_module(moved.MODULES[old])
+    assert module is import_module(moved.MOVED_MODULES[old])
     assert len(caught) == 1
 
 
-@pytest.mark.parametrize("old", moved.NAMES)
+@pytest.mark.parametrize("old", moved.MOVED_NAMES)
 def test_an_old_name_works_and_says_what_it_is_now(old: str) -> None:
     module, _, name = old.rpartition(".")
-    new_module, _, new_name = moved.NAMES[old].rpartition(".")
+    new_module, _, new_name = moved.MOVED_NAMES[old].rpartition(".")
     with pytest.warns(DeprecationWarning, match=f"{old} is now"):
         found = getattr(import_module(module), name)
     assert found is getattr(import_module(new_module), new_name)
@@ -78,8 +78,8 @@ def test_the_warning_stands_at_the_line_that_imports() -> None:
 
 
 def test_nothing_of_ours_uses_an_old_path() -> None:
-    named = {x for module in House().modules.values() for x in moved.MODULES if x in module.text}
-    assert named == set(moved.MODULES), "only moved.py names them"
+    named = {x for module in House().modules.values() for x in moved.MOVED_MODULES if x in module.text}
+    assert named == set(moved.MOVED_MODULES), "only moved.py names them"
     users = [name for name, m in House().modules.items() if name != "dlrun.moved" and any(x in m.text for x in named)]
     assert users == []
 

@@ -45,7 +45,7 @@ def train_frozen(config: str, run_dir: str, plug_ins: Sequence[str], folder: str
     for stream in (1, 2):
         os.dup2(log, stream)
     try:
-        plugins.load(plug_ins)
+        plugins.load_plugins(plug_ins)
         frozen = Config.from_yaml(Path(config))
         code = run_frozen(frozen, RunDir(run_dir), screen=Screen(terminal=False)).exit_code
     except DlrunError as error:

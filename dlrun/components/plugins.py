@@ -1,7 +1,7 @@
-"""Users' own components: found, imported and remembered before anything is composed.
+"""Import plug-ins, which register users' components, before a configuration is composed.
 
-They come, in this order, from entry points (group `dlrun.plugins`), from `plugins:` in ./conf/dlrun.yaml, from
-a literal `plugins=[...]` on the command line and from `--plugin FILE`; never because a run directory names them.
+They come, in this order, from entry points (group `dlrun.plugins`), from `plugins:` in ./conf/dlrun.yaml, from an
+override `plugins=[...]` and from `--plugin FILE`; never because a run directory names them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -29,47 +29,48 @@ ENTRY_POINTS = "dlrun.plugins"
 
 @dataclass(frozen=True)
 class PluginRecord:
-    """A plug-in that was imported: how it was named, its file and that file's SHA-256, and the module if it is one.
+    """A plug-in that was imported. `load_plugins([record.reference])` imports it in another process."""
 
-    `load([record.reference])` imports it again in another process.
-    """
-
-    name: str
-    path: str
-    sha256: str
-    module: str = ""
+    name: str  # as it was given
+    path: str  # its file
+    sha256: str  # of the file
+    module: str = ""  # the name of the module, if it was imported by one
 
     @property
     def reference(self) -> str:
-        """What names it in any folder: a module by its name, so that it finds its package; else the file."""
+        """The name of the module, so that its package is found, or else the path: both are valid in any folder."""
         return self.module or self.path
 
 
 class PluginError(DlrunError):
-    """An exception inside a plug-in's file while it was imported; the text holds its own traceback."""
+    """Raised for an exception in a plug-in while it is imported. The message contains the plug-in's traceback."""
 
     kind: Kind = "component"
 
 
 _LOADED: dict[str, PluginRecord] = {}
-_NAMED: dict[str, bool] = {}  # every name that was asked for (one file may have several): not by a settings file?
+_NAMED: dict[str, bool] = {}  # each name that was given (a file may have several), and whether the command gave it
 
 
 def loaded() -> list[PluginRecord]:
-    """The plug-ins of this process, in the order in which they were imported."""
+    """The plug-ins of this process, in the order of their import."""
     return list(_LOADED.values())
 
 
 def given() -> list[str]:
-    """The names of plug-ins that the command gave, and that a further command about the same run must give, too."""
+    """The names of plug-ins that the command gave. Further commands for the same run need them, too."""
     return [name for name, by_command in _NAMED.items() if by_command]
 
 
-def load(names: Iterable[str], origin: str = "plugins", base: Path | None = None) -> None:
-    """Import files (`my.py`, relative to `base`, else to the working folder) or modules (`package.module`).
+def load_plugins(names: Iterable[str], origin: str = "plugins", base: Path | None = None) -> None:
+    """Import plug-ins by file (`my.py`) or by module (`package.module`). A file is imported again if it has changed.
 
-    What is loaded already stays, unless its file has changed. Raises `ConfigError` for what is not there and
-    `PluginError` for an exception inside.
+    Args:
+        names: files, relative to the working folder or to `base`, and modules.
+        origin: the key or flag that names them, for error messages.
+        base: the folder of the settings file that names them; None if the command does.
+
+    Raises `ConfigError` for a missing plug-in, and `PluginError` for an exception in one.
     """
     for name in names:
         if not isinstance(name, str):
@@ -85,30 +86,30 @@ def load(names: Iterable[str], origin: str = "plugins", base: Path | None = None
 
 
 def is_loaded(name: str) -> bool:
-    """Was a plug-in imported under this name?"""
+    """Whether a plug-in was imported by this name."""
     return name in _NAMED
 
 
 def load_entry_points() -> None:
-    """Import what installed packages offer under the entry-point group `dlrun.plugins`."""
+    """Import the plug-ins of installed packages (entry-point group `dlrun.plugins`)."""
     for point in entry_points(group=ENTRY_POINTS):
         if point.value not in _LOADED:
-            module = _guarded(point.value, lambda point=point: point.load())
+            module = _guarded(point.value, point.load)
             _record(point.value, point.module, sys.modules.get(point.module, module))
 
 
 def load_settings(files: Iterable[Path]) -> None:
-    """Import what `plugins:` in the user's dlrun.yaml files names, relative to the folder above `conf`."""
+    """Import the plug-ins that the user's dlrun.yaml files name, relative to the folder above `conf`."""
     for path in files:
-        values = yamls.load(path)
+        values = yamls.load_file(path)
         names = values.get("plugins") if isinstance(values, dict) else None
         if names is not None and not isinstance(names, list):
             raise ConfigError(Problem(f"{path}: plugins", "must be a list, such as [my_components.py]."))
-        load(names or [], f"{path}: plugins", path.parent.parent)
+        load_plugins(names or [], f"{path}: plugins", path.parent.parent)
 
 
 def _find(name: str, base: Path | None) -> Path | None:
-    """The file that a name means, or None when it must be a module."""
+    """The file with this name, or None if there is none: then it is a module."""
     path = Path(os.path.expanduser(name))
     for candidate in [path, *([base / path] if base else [])]:
         if os.path.isfile(candidate):  # pathlib raises for a name that is too long
@@ -126,7 +127,7 @@ def _load_file(name: str, path: Path) -> None:
     if spec is None or spec.loader is None:
         raise ConfigError(Problem("plugins", f"{name} is not a Python file."))
     module = module_from_spec(spec)
-    sys.modules[module_name] = module  # so that what it defines can be pickled
+    sys.modules[module_name] = module  # so that its classes can be pickled
     loader = spec.loader
     try:
         with _importable(path.parent):
@@ -154,9 +155,9 @@ def _load_module(name: str, origin: str) -> None:
 
 @contextmanager
 def _importable(folder: Path, first: str = "") -> Iterator[None]:
-    """Inside, a plug-in finds what lies beside it, but nothing there hides a module of Python's or an installed one.
+    """Context manager that lets a plug-in import modules from its folder, after those of Python and of packages.
 
-    Only `first`, the package that was asked for by name, is taken from `folder` before it is looked for elsewhere.
+    Only the top-level package `first` is searched for in `folder` before anywhere else.
     """
     finder, added = _Beside(str(folder), first), str(folder) not in sys.path
     sys.meta_path.insert(0, finder)
@@ -172,7 +173,7 @@ def _importable(folder: Path, first: str = "") -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Beside(MetaPathFinder):
-    """Finds one top-level module in one folder."""
+    """Finds a single top-level module in a single folder."""
 
     folder: str
     name: str
@@ -189,21 +190,20 @@ def _record(name: str, module_name: str, module: object) -> None:
     _LOADED[name] = PluginRecord(name, file or "", digest, module_name)
 
 
-def _guarded(name: str, action: object) -> object:
-    """Run an import; an exception inside becomes a `PluginError` that shows the plug-in's part of the traceback."""
-    assert callable(action)
+def _guarded(name: str, action: Callable[[], object]) -> object:
+    """Run an import. An exception becomes a `PluginError` with the plug-in's part of the traceback."""
     try:
         return action()
     except (KeyboardInterrupt, DlrunError):
         raise
     except BaseException as error:
         if isinstance(error, ModuleNotFoundError) and error.name and name.split(".")[0] == error.name.split(".")[0]:
-            raise  # the module itself is not there
+            raise  # there is no such module
         raise PluginError(f"plug-in {name} cannot be imported:\n\n{_own_traceback(error)}") from error
 
 
 def _own_traceback(error: BaseException) -> str:
-    """The traceback without our own and the import system's frames above the plug-in's."""
+    """The traceback without the frames of this module and of the import system."""
     here = str(Path(__file__))
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if f.filename != here and "importlib" not in f.filename]

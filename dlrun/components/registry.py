@@ -1,6 +1,6 @@
-"""The tables of components: a name and where it lives. Nothing is imported until it is asked for.
+"""The registries of components, which are imported when they are first used.
 
-Built-in components are lines here. A user's plug-in registers with a decorator:
+Built-in components are listed here. Plug-ins register theirs with a decorator:
 
     import dlrun
 
@@ -21,24 +21,24 @@ from dlrun.package import PACKAGE
 
 @dataclass(frozen=True)
 class Builtin:
-    """All that is known of a built-in component before it is imported."""
+    """Facts about a built-in component that are needed before it is imported."""
 
     place: str  # module:function
-    imports: tuple[str, ...] = ()  # other modules that it imports when it is called
-    folder: str = ""  # of a data set: where its files lie, under the data root
-    binary: bool = False  # of a loss: two classes are one output
-    wants: str = ""  # of a loss: the last activation of a model that it is made for
-    of_logits: str = ""  # of such a loss: the one for a model that has none
-    applies: tuple[str, ...] = ()  # of a loss: activations that it applies itself, or that have no place before it
+    imports: tuple[str, ...] = ()  # modules that it imports when it is called
+    folder: str = ""  # data sets: the folder of its files below the data root
+    binary: bool = False  # losses: two classes have a single output
+    wants: str = ""  # losses: the last activation that it expects of the model
+    of_logits: str = ""  # losses that expect one: the loss for a model without it
+    applies: tuple[str, ...] = ()  # losses: activations that the model must not apply before it
 
     @property
     def module(self) -> str:
-        """Where it is imported from."""
+        """The module that it is imported from."""
         return self.place.partition(":")[0]
 
 
 class Registry:
-    """Names of one kind of component. A duplicate is an error; an unknown name is answered with the nearest."""
+    """The components of one kind by name, built-in ones and those of plug-ins."""
 
     def __init__(self, kind: str, builtin: dict[str, Builtin]) -> None:
         self.kind = kind
@@ -50,7 +50,7 @@ class Registry:
         return [*self.builtin, *self.plugins]
 
     def get(self, name: str) -> Callable[..., Any]:
-        """The function or class of that name, imported now. Raises `ConfigError` when there is none."""
+        """Import the function or class with this name. Raises `ConfigError` if there is none."""
         if name in self.plugins:
             return self.plugins[name]
         if name not in self.builtin:
@@ -60,11 +60,11 @@ class Registry:
         return getattr(import_module(module), attribute)
 
     def known(self, name: object) -> Builtin:
-        """What is known of a component; of a user's own, nothing."""
+        """The facts about a built-in component; empty ones for a user's component."""
         return self.builtin.get(str(name), Builtin(""))
 
     def register(self, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """A decorator that adds a user's component. The same function registered again replaces itself."""
+        """A decorator that registers a user's component. Raises `ConfigError` for a name that another one has."""
 
         def add(component: Callable[..., Any]) -> Callable[..., Any]:
             old = self.plugins.get(name)
@@ -78,7 +78,7 @@ class Registry:
 
 
 def _from(module: str, *names: str, **known: Any) -> dict[str, Builtin]:
-    """Components of one module, each a function or class of its own name."""
+    """Components of one module, each with the name of its function or class."""
     return {name: Builtin(f"{PACKAGE.name}.{module}:{name}", **known) for name in names}
 
 
@@ -156,7 +156,7 @@ TABLES = {table.kind: table for table in (MODELS, DATASETS, OPTIMIZERS, SCHEDULE
 
 
 class Register:
-    """`dlrun.register.model("name")` and its siblings, one decorator a kind."""
+    """The decorators `dlrun.register.model("name")`, `dlrun.register.dataset("name")` and so on."""
 
     model = staticmethod(MODELS.register)
     dataset = staticmethod(DATASETS.register)

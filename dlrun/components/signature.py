@@ -1,4 +1,4 @@
-"""Contracts from signatures: what a component of the user's accepts, when no YAML file of it says so."""
+"""Derive the contracts of a user's component from its signature, for components without a YAML file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dlrun.config.schema import yamls
 from dlrun.config.schema.contract import Alternative, Contract
 from dlrun.config.schema.schema import COMPONENTS, Key, Option
 
-# What dlrun itself passes, by kind: not for the user to configure.
+# Parameters that dlrun passes to components of each kind, which users cannot configure.
 PASSED = {
     "model": ("spec",),
     "dataset": ("seed",),
@@ -22,7 +22,7 @@ PASSED = {
     "loss": ("class_counts",),
     "metric": (),
 }
-PLAIN: dict[object, str] = {
+TYPE_NAMES: dict[object, str] = {
     int: "int",
     float: "float",
     bool: "bool",
@@ -35,12 +35,12 @@ PLAIN: dict[object, str] = {
 
 
 def signature_options() -> tuple[Option, ...]:
-    """An option for each component that a plug-in registered; a YAML file of the same name says more and hides it."""
+    """An option for each component of a plug-in. A YAML file with the same name takes precedence over it."""
     return tuple(option(kind, name) for kind in COMPONENTS for name in TABLES[kind].plugins)
 
 
 def option(kind: str, name: str) -> Option:
-    """The option that a registered component's signature and docstring make."""
+    """The option that describes a registered component, by its signature and docstring."""
     component = TABLES[kind].get(name)
     source = f"{inspect.getmodule(component).__name__}.{component.__qualname__}"  # type: ignore[union-attr]
     keys = {"name": Key("name", name, "", None, source)}
@@ -52,9 +52,9 @@ def option(kind: str, name: str) -> Option:
 
 
 def find_contract(kind: str, name: str) -> dict[str, tuple[Any, Contract]]:
-    """Default and contract of every parameter that a user may set, from a registered component's signature.
+    """Import a component, and return the default and the contract of each parameter that a user may set.
 
-    The component is imported now. A parameter without a default has `inspect.Parameter.empty`.
+    The default of a required parameter is `inspect.Parameter.empty`.
     """
     component = TABLES[kind].get(name)
     hints = _hints(component)
@@ -63,19 +63,19 @@ def find_contract(kind: str, name: str) -> dict[str, tuple[Any, Contract]]:
     for parameter in parameters[2:] if kind == "loss" and is_loss_function(component) else parameters:
         if parameter.name in PASSED[kind] or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
-        if kind == "dataset" and parameter.name == "root":  # null: the data root, found by `data.paths`
+        if kind == "dataset" and parameter.name == "root":  # null stands for the default data root
             found["root"] = (None, Contract((Alternative("path"), Alternative("literal", None))))
             continue
         default = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
         contract = contract_of(hints.get(parameter.name, Any))
-        if default is None and not _takes_none(contract):
+        if default is None and not (contract.has_null or contract.has("any")):
             contract = Contract((*contract.alternatives, Alternative("literal", None)))
         found[parameter.name] = (str(default) if isinstance(default, Path) else default, contract)
     return found
 
 
 def is_loss_function(component: Callable[..., Any]) -> bool:
-    """Is it a loss itself, as `def my_loss(output, target, scale=1.0)`, and not what makes one?"""
+    """Whether a component is a loss itself, `def my_loss(output, target, scale=1.0)`, not a function that makes one."""
     if inspect.isclass(component):
         return False
     parameters = list(inspect.signature(component).parameters.values())
@@ -84,7 +84,7 @@ def is_loss_function(component: Callable[..., Any]) -> bool:
 
 
 def accepted(component: Callable[..., Any], options: dict[str, object]) -> dict[str, object]:
-    """Those of the options that a component has a parameter for."""
+    """The options for which a component has a parameter."""
     parameters = inspect.signature(component).parameters.values()
     anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     names = {parameter.name for parameter in parameters}
@@ -92,7 +92,7 @@ def accepted(component: Callable[..., Any], options: dict[str, object]) -> dict[
 
 
 def contract_of(annotation: object) -> Contract:
-    """The contract that an annotation states; what is not understood accepts anything."""
+    """The contract that corresponds to an annotation. For an unknown annotation, anything is accepted."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation is None or annotation is type(None):
         return Contract((Alternative("literal", None),))
@@ -106,15 +106,11 @@ def contract_of(annotation: object) -> Contract:
         return Contract((Alternative("list", of=of if inner else None),))
     if origin in (dict,) or getattr(origin, "__name__", "") == "Mapping":
         return Contract((Alternative("dict"),))
-    return Contract((Alternative(PLAIN.get(annotation, "any")),))
-
-
-def _takes_none(contract: Contract) -> bool:
-    return any(a.type == "any" or (a.type == "literal" and a.literal is None) for a in contract.alternatives)
+    return Contract((Alternative(TYPE_NAMES.get(annotation, "any")),))
 
 
 def _hints(component: Callable[..., Any]) -> dict[str, Any]:
-    """Resolved annotations of a function or of a class's `__init__`; none when they cannot be resolved."""
+    """The resolved annotations of a function or of a class's `__init__`; empty if they cannot be resolved."""
     try:
         return get_type_hints(component.__init__ if inspect.isclass(component) else component)
     except (NameError, TypeError, AttributeError):

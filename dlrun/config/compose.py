@@ -69,8 +69,8 @@ def import_plugins(overrides: Sequence[str] = (), **sources: Unpack[Sources]) ->
     """
     _entry_points()
     plugins.load_settings(settings_files(_dirs(sources)))
-    plugins.load(literal_plugins(overrides), "plugins")
-    plugins.load(sources.get("plugin_files", ()), "--plugin")
+    plugins.load_plugins(literal_plugins(overrides), "plugins")
+    plugins.load_plugins(sources.get("plugin_files", ()), "--plugin")
 
 
 def _dirs(sources: Sources) -> tuple[Path, ...]:

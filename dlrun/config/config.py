@@ -123,7 +123,7 @@ class Config(Section):
         Keys that a later version has added take their defaults. Plug-ins that the file names are not imported; the
         error names the components that are missing. Raises `ConfigError`.
         """
-        values = yamls.load(Path(path))
+        values = yamls.load_file(Path(path))
         if not isinstance(values, dict):
             raise ConfigError(Problem(str(path), "is not a configuration: it must be `key: value` lines."))
         schema = schema or current_schema()

@@ -17,8 +17,12 @@ def is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
-def is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def of_type(*types: type) -> Check:
+    """A check for values of these types. A bool does not count as a number."""
+    return lambda value: isinstance(value, types) and not isinstance(value, bool)
+
+
+is_number, is_text, is_list, is_dict = of_type(int, float), of_type(str), of_type(list), of_type(dict)
 
 
 def is_tensor(value: object) -> bool:
@@ -30,14 +34,6 @@ def is_tensor(value: object) -> bool:
 def is_tensors(value: object) -> bool:
     """Whether a value is a `state_dict`: tensors by name, and possibly extra states of modules."""
     return isinstance(value, dict) and any(map(is_tensor, value.values())) and all(isinstance(k, str) for k in value)
-
-
-def is_list(value: object) -> bool:
-    return isinstance(value, list)
-
-
-def is_dict(value: object) -> bool:
-    return isinstance(value, dict)
 
 
 def none_or(check: Check) -> Check:
@@ -78,7 +74,7 @@ LAST_FILE: dict[str, Check] = WEIGHTS | {
     "history": has({"columns": is_list, "values": is_tensor, "kept": is_tensor}),
 }
 CRASH_FILE: dict[str, Check] = {
-    "reason": lambda value: isinstance(value, str),
+    "reason": is_text,
     "step": is_count,
     "epoch": is_count,
     "inputs": lambda value: isinstance(value, list) and bool(value) and all(map(is_tensor, value)),
@@ -90,7 +86,7 @@ CRASH_FILE: dict[str, Check] = {
 
 OPTIONAL: dict[str, Check] = {  # keys that some kinds of files, and those of older versions, lack
     "config": is_dict,
-    "engine": lambda value: isinstance(value, list) and all(isinstance(word, str) for word in value),
+    "engine": lambda value: isinstance(value, list) and all(map(is_text, value)),
     "loss": is_dict,
     "seconds": has({"train": is_number, "eval": is_number}),
 }

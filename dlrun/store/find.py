@@ -53,7 +53,10 @@ def find_run(word: str, outputs: Path = OUTPUTS) -> RunDir:
     if not is_run(path):
         runs = _runs(outputs)
         if word == "last":
-            path = _last(runs, outputs)
+            own = [run.path for run in runs if sweep_of(run.path) is None]
+            if not own:
+                raise RunError(f"there is no run under {outputs}/ yet (jobs of sweeps do not count as the last run).")
+            path = own[0]
         elif word in (named := _by_name(runs)) or not os.path.isdir(path):
             path = _only(word, named, outputs)
         else:
@@ -84,13 +87,6 @@ def named_places() -> dict[str, list[Path]]:
 def _runs(outputs: Path) -> list[StoredRun]:
     """All runs in a folder, newest first."""
     return sorted(map(StoredRun, find_runs(outputs)), key=lambda run: (-run.started, run.path))
-
-
-def _last(runs: list[StoredRun], outputs: Path) -> Path:
-    own = [run for run in runs if sweep_of(run.path) is None]
-    if not own:
-        raise RunError(f"there is no run under {outputs}/ yet (jobs of sweeps do not count as the last run).")
-    return own[0].path
 
 
 def _by_name(runs: list[StoredRun]) -> dict[str, list[Path]]:

@@ -230,7 +230,7 @@ class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[mis
 
 
 def dumps(values: dict[str, Any]) -> str:
-    """YAML text from which `yamls.load` reads equal values."""
+    """YAML text from which `yamls.load_file` reads equal values."""
     return str(yaml.dump(values, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10**6))
 
 

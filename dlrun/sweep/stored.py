@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,14 +12,10 @@ from dlrun.config.schema.contract import Mismatch
 from dlrun.config.schema.schema import GROUPS, Schema
 from dlrun.errors import RunError
 from dlrun.plain import Values
-from dlrun.store.contents import Check, is_count
+from dlrun.store.contents import Check, is_count, is_text
 
 SWEEP_FORMAT = 1
 SLUG = "[A-Za-z0-9][A-Za-z0-9._-]*"  # a slug is the name of a folder, and must lead to no other
-
-
-def is_text(value: object) -> bool:
-    return isinstance(value, str)
 
 
 def is_section(value: object) -> bool:
@@ -45,6 +42,11 @@ def is_spaces(value: object) -> bool:
     )
 
 
+def is_absolute(value: object) -> bool:
+    """Whether it is an absolute path, or "" for a job of unknown origin: jobs run in this folder."""
+    return isinstance(value, str) and (value == "" or os.path.isabs(value)) and "\0" not in value
+
+
 FILE: dict[str, tuple[Check, str]] = {
     "name": (is_section, "a section"),
     "commands": (lambda value: isinstance(value, list) and all(map(is_command, value)), "a list of commands"),
@@ -64,13 +66,13 @@ JOB: dict[str, tuple[Check, str]] = {
     "trial": (is_count, "a whole number"),
     "invalid": (is_text, "a text"),
     "flags": (is_flags, "a list of flags, each with its value"),
-    "folder": (is_text, "a path"),
+    "folder": (is_absolute, "an absolute path"),
 }
 
 
 def read_stored(path: Path, schema: Schema) -> Values:
     """The checked values of a sweep.yaml. Raises `RunError` that names the first invalid key."""
-    values = yamls.load(path)
+    values = yamls.load_file(path)
     if not isinstance(values, dict) or values.get("format") != SWEEP_FORMAT:
         raise RunError(f"{path} is not a sweep that this dlrun can read. Give another sweep.dir.")
     found = fitting(path, "", values, FILE)

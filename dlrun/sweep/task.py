@@ -155,7 +155,7 @@ def load_job(task: Task) -> Config:
     """The frozen configuration, after its plug-ins are imported and torch's number of threads is set."""
     import torch
 
-    plugins.load(task.plugins)
+    plugins.load_plugins(task.plugins)
     config = Config.stored(task.config, current_schema())
     if task.threads is not None and config.device.threads is None:
         torch.set_num_threads(task.threads)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -185,3 +186,11 @@ def test_a_graph_is_compiled_and_its_wrappers_come_off() -> None:
         double, total = call(*inputs)
         assert torch.equal(double, inputs[0] * 2)
         assert torch.allclose(total, inputs[0].sum())
+
+
+def test_the_compiler_is_imported_for_processes_that_are_forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    imported: list[str] = []
+    monkeypatch.setattr(torch_private, "import_module", imported.append)  # the real one takes seconds
+    torch_private.load_compiler()
+    assert imported == ["torch._inductor.compile_fx"]
+    assert find_spec("torch._inductor.compile_fx") is not None

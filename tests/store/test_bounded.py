@@ -59,7 +59,7 @@ def test_yaml_that_explodes_or_is_damaged_is_one_error(text: str, tmp_path: Path
     path.write_text(text, newline="")
     began = time.process_time()
     with pytest.raises(ConfigError, match=r"config\.yaml"):
-        yamls.load(path)
+        yamls.load_file(path)
     assert read_yaml(path) == {}
     assert time.process_time() - began < 2
 
@@ -109,7 +109,7 @@ def test_only_ordinary_files_of_a_bounded_size_are_read(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="most that is read"):
         bounded.read_bytes(tmp_path / "long", most=100)
     with pytest.raises(ConfigError, match="is a pipe or a device"):
-        yamls.load(tmp_path / "pipe")
+        yamls.load_file(tmp_path / "pipe")
 
 
 FILES = ["status.json", "summary.json", "environment.json", "config.yaml", "metrics.csv", "overrides.txt"]

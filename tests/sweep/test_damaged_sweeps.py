@@ -18,14 +18,14 @@ from dlrun.sweep.stored import FILE, JOB, SEARCH
 from tests.helpers.folders import contents
 
 pytestmark = pytest.mark.usefixtures("quick")
-WRONG: list[Any] = [3, -1, True, "x", [1], ["x"], {"x": 1}, {1: 2}, [{"x": 1}], float("nan")]
+WRONG: list[Any] = [3, -1, True, "x", "../x", [1], ["x"], {"x": 1}, {1: 2}, [{"x": 1}], float("nan")]
 SETTINGS = ("workers", "per_gpu", "slurm", "job_timeout", "retry_failed", "refresh", "search", "trials", "pruner")
 
 
 def stored() -> Values:
     """A sweep.yaml of one job that waits, as dlrun writes it."""
     frozen = dlrun.compose(["trainer=smoke", "device=cpu"]).to_dict()
-    job = {"overrides": ["trainer=smoke"], "swept": {"seed": 0}, "identity": "a", "folder": "."}
+    job = {"overrides": ["trainer=smoke"], "swept": {"seed": 0}, "identity": "a", "folder": str(Path.cwd())}
     search = {"search": "grid", "space": {}}
     commands = [{"at": "2026-01-01", "command": "dlrun -m seed=0", "jobs": 1}]
     return {

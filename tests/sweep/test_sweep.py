@@ -156,7 +156,7 @@ def test_the_fast_dumper_writes_what_is_read_back_the_same(tmp_path: Path) -> No
     (tmp_path / "a.yaml").write_text(dumps(values))
     from dlrun.config.schema import yamls
 
-    assert yamls.load(tmp_path / "a.yaml") == values
+    assert yamls.load_file(tmp_path / "a.yaml") == values
 
 
 def test_two_sweeps_of_one_folder_are_refused(sweep: FakeSweep, tmp_path: Path) -> None:

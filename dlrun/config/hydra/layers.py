@@ -124,7 +124,7 @@ def _reader(schema: Schema) -> tuple[SchemaSource, list[Settings], GroupChoices]
     settings = [_read_settings(schema, str(path)) for path in settings_files(schema.dirs)]
     usual = {group: option for s in settings for group, option in s.choices.items()}
     source = SchemaSource(schema, usual)
-    primary = yamls.load(schema.primary_option.path) if schema.primary_option.path else {}
+    primary = yamls.load_file(schema.primary_option.path) if schema.primary_option.path else {}
     ours = {k: v for item in primary["defaults"] if isinstance(item, dict) for k, v in item.items()}
     return source, settings, {**ours, **usual}
 
@@ -137,7 +137,7 @@ def _repository(schema: Schema) -> CachingConfigRepository:
 def _read_settings(schema: Schema, path: str) -> Settings:
     """Read a dlrun.yaml. Options are given as `model: gru`, or in a `defaults` list as in any Hydra file."""
     source = short_path(Path(path))
-    values = yamls.load(Path(path)) or {}
+    values = yamls.load_file(Path(path)) or {}
     check_file(values, source)
     choices: GroupChoices = {}
     for item in values.pop("defaults", []):

@@ -93,7 +93,7 @@ def loads(text: str, name: str) -> Any:
         raise ConfigError(Problem(name, f"cannot be read: {error}")) from None
 
 
-def load(path: Path) -> Any:
+def load_file(path: Path) -> Any:
     """Read a YAML file. Raises `ConfigError` if it is missing, unreadable or not valid."""
     return loads(read_file(path), str(path))
 
