@@ -6,11 +6,13 @@ import subprocess
 import sys
 import warnings
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 import dlrun
 from dlrun import moved
+from tests.helpers import warm
 from tests.house.measure import House
 
 
@@ -69,12 +71,13 @@ def test_an_old_name_works_and_says_what_it_is_now(old: str) -> None:
         import_module(module).nowhere  # noqa: B018
 
 
-def test_the_warning_stands_at_the_line_that_imports() -> None:
+def test_the_warning_stands_at_the_line_that_imports(tmp_path: Path) -> None:
     lines = ["from dlrun.run.rundir import RunDir", "from dlrun.data.base import Part"]
-    done = python("\n".join(["import warnings", "warnings.simplefilter('always')", "", *lines]))
-    assert done.returncode == 0, done.stderr
-    assert "<string>:4: DeprecationWarning: dlrun.run.rundir is now dlrun.store.rundir" in done.stderr
-    assert "<string>:5: DeprecationWarning: dlrun.data.base.Part is now dlrun.data.base.Split" in done.stderr
+    code = "\n".join(["import warnings", "warnings.simplefilter('always')", "", *lines])
+    assert warm.run_code(code, tmp_path / "said") == 0
+    said = (tmp_path / "said").read_text()
+    assert "<string>:4: DeprecationWarning: dlrun.run.rundir is now dlrun.store.rundir" in said
+    assert "<string>:5: DeprecationWarning: dlrun.data.base.Part is now dlrun.data.base.Split" in said
 
 
 def test_nothing_of_ours_uses_an_old_path() -> None:

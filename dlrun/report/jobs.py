@@ -21,7 +21,6 @@ from dlrun.store.marks import is_run
 from dlrun.store.reader import StoredRun
 from dlrun.store.reading import read_text
 
-UNCOMPARED = "device.name"  # the one key with the effect `speed` that is not compared
 RESULTS = "results.csv"
 ABSENT = object()
 
@@ -111,8 +110,8 @@ class ComparedRun:
     def resolved(self) -> str:
         """All settings that are compared or swept, without the seed, as one text."""
         swept = tuple(f"{key}." for key in self.row.keys)
-        keys = [key for key in self.settings if is_compared(key) or f"{key}.".startswith(swept)]
-        return frozen({key: self.settings[key] for key in keys if key != "seed"})
+        keys = {*compared_keys(self.settings), *(key for key in self.settings if f"{key}.".startswith(swept))}
+        return frozen({key: self.settings[key] for key in keys - {"seed"}})
 
     @cached_property
     def choices(self) -> dict[str, str]:
@@ -134,9 +133,12 @@ def with_equal_runs(jobs: Iterable[ComparedRun]) -> list[ComparedRun]:
     return found
 
 
-def is_compared(key: str) -> bool:
-    """Whether a key that differs between runs has a column in their comparison."""
-    return key != UNCOMPARED and text_schema().effect(key).is_compared
+def compared_keys(keys: Iterable[str]) -> list[str]:
+    """Those keys that have a column in a comparison of runs that differ in them: all that have an effect on the
+    result or the speed, but for `device.name`.
+    """
+    effect = text_schema().effect
+    return [key for key in keys if key != "device.name" and effect(key).is_compared]
 
 
 def collect(paths: Sequence[Path]) -> list[ComparedRun]:
@@ -201,7 +203,7 @@ def varied_keys(jobs: Sequence[ComparedRun]) -> list[str]:
     configs = [job for job in jobs if job.settings]
     given += [name for name in _chosen_groups(configs) if name not in given]
     order = dict.fromkeys(key for job in configs for key in job.settings)
-    differ = [key for key in order if key not in given and _differs(configs, key) and is_compared(key)]
+    differ = compared_keys(key for key in order if key not in given and _differs(configs, key))
     whole = tuple(f"{key}." for key in given if "." in key)  # keys of a dict that is swept as a whole
     differ = [key for key in differ if not key.startswith(whole)]
     overridden = {key for job in configs for key in job.run.overridden or ()}
@@ -211,7 +213,7 @@ def varied_keys(jobs: Sequence[ComparedRun]) -> list[str]:
 
 def _chosen_groups(jobs: Sequence[ComparedRun]) -> list[str]:
     """Groups with different options, even if the component is the same (`optimizer=sgd,momentum`: both are sgd)."""
-    names = dict.fromkeys(name for job in jobs for name in job.choices if is_compared(name))
+    names = compared_keys(dict.fromkeys(name for job in jobs for name in job.choices))
     return [name for name in names if len({repr(job.setting(name)) for job in jobs}) > 1]
 
 

@@ -23,7 +23,7 @@ from dlrun.data.idx import read_idx, write_idx
 from dlrun.data.mnist import fashion_mnist, mnist
 from dlrun.data.preprocess import preprocess
 from dlrun.errors import ConfigError, DataError
-from tests.helpers.python import run_python
+from tests.helpers import warm
 
 IMAGES = "train-images-idx3-ubyte"
 
@@ -108,14 +108,21 @@ def test_torchvision_reads_the_same(mnist_root: Path) -> None:
     assert torch.equal(ours.target, theirs.targets)
 
 
-def test_reading_mnist_and_digits_waits_for_no_large_package(mnist_root: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; from dlrun.data.mnist import mnist\n"
-        "from dlrun.data.sklearn_sets import read_digits; read_digits()\n"
-        "mnist(seed=0, root=Path(sys.argv[1])); print({'torchvision', 'sklearn', 'pandas'} & set(sys.modules))"
-    )
-    done = run_python(code, str(mnist_root))
-    assert done.stdout == "set()\n", done.stderr
+def test_reading_mnist_and_digits_waits_for_no_large_package(mnist_root: Path, tmp_path: Path) -> None:
+    """In a process that is as if it had imported none."""
+    code = f"""
+import sys
+from pathlib import Path
+for name in list(sys.modules):
+    if name.partition(".")[0] in ("torchvision", "sklearn", "pandas") or name.startswith("dlrun.data."):
+        del sys.modules[name]
+from dlrun.data.mnist import mnist
+from dlrun.data.sklearn_sets import read_digits
+read_digits()
+mnist(seed=0, root=Path({str(mnist_root)!r}))
+assert not {{"torchvision", "sklearn", "pandas"}} & set(sys.modules)
+"""
+    assert warm.run_code(code, tmp_path / "said") == 0, (tmp_path / "said").read_text()
 
 
 def test_classes_are_chosen_and_renumbered(mnist_root: Path) -> None:

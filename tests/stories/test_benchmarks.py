@@ -116,6 +116,7 @@ def test_what_a_peer_does_between_epochs_counts(bench: Any, clock: Any) -> None:
     assert watch.speeds == [25.0, 20.0, 20.0]
 
 
+@pytest.mark.slow
 def test_a_run_is_noted_from_outside(tmp_path: Path) -> None:
     words = ["trainer=smoke", "trainer.epochs=3", "device=cpu", "checkpoint.every_epochs=1", "run.dir=run"]
     command = [sys.executable, str(HERE / "noted.py"), "note", *words]
@@ -126,6 +127,7 @@ def test_a_run_is_noted_from_outside(tmp_path: Path) -> None:
     assert len(notes["saves"]) >= 3
 
 
+@pytest.mark.slow
 def test_a_build_of_torch_is_named(bench: Any) -> None:
     said = bench("bench").versions(sys.executable)
     assert f"torch {torch.__version__} (" in said

@@ -29,6 +29,7 @@ QUICK = [
     if not case.needs
 ]
 OTHERS = sorted({case.preset for case in CASES if case.needs})
+DEEP = ("mnist_googlenet", "mnist_inception", "mnist_resnet", "mnist_vgg")  # half of the time of all the others
 ONE_BATCH = (
     "trainer=overfit_one_batch",
     "trainer.epochs=20",
@@ -75,7 +76,9 @@ def test_a_preset_reaches_its_figures(key: str, no_figures: None) -> None:
     check(case, run_here(case, Path("runs")))
 
 
-@pytest.mark.parametrize("preset", OTHERS)
+@pytest.mark.parametrize(
+    "preset", [pytest.param(name, marks=[pytest.mark.slow] if name in DEEP else []) for name in OTHERS]
+)
 def test_a_preset_that_needs_data_learns_one_batch(preset: str, mnist_root: Path, no_figures: None) -> None:
     words = [f"experiment={preset}", *ONE_BATCH, f"dataset.root={mnist_root}", "scheduler=none"]
     run = train(*words, *(["init_from=null"] if preset == "finetune_digits" else []))

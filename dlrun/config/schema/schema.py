@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,7 @@ class Schema:
         self._groups: dict[str, dict[str, Option]] = {}
         self._effects: dict[tuple[str, str], Effect] = {}
         self._former: dict[tuple[str, str], dict[str, str]] = {}
+        self.section = cache(self._section)
 
     def options(self, group: str) -> dict[str, Option]:
         """The options of a group by name, sorted. Of options with the same name, that of the first folder is used."""
@@ -120,6 +121,7 @@ class Schema:
             hint = f"To repeat it: dlrun rerun {short_path(path)}"
             raise ConfigError(Problem(group, f"{short_path(path)} is the whole configuration of a run.", hint))
         options[name] = found
+        self.section.cache_clear()
         return name
 
     def chain(self, option: Option, seen: tuple[str, ...] = ()) -> Iterator[Option]:
@@ -162,7 +164,7 @@ class Schema:
                 found[match[1]] = (match[2], match[3] or "")
         return found
 
-    def section(self, group: str, name: str) -> Option | None:
+    def _section(self, group: str, name: str) -> Option | None:
         """The option that describes the section of a group by the component `name`; None if there is no such one.
 
         All options of the other groups (trainer, device) share one set of keys.
@@ -272,11 +274,7 @@ def text_schema() -> Schema:
     return _text_schema(config_dirs())
 
 
-@lru_cache(maxsize=8)
-def _text_schema(dirs: tuple[Path, ...]) -> Schema:
-    return Schema(dirs)
-
-
+_text_schema = lru_cache(maxsize=8)(Schema)
 _CACHE: dict[object, Schema] = {}
 
 
