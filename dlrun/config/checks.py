@@ -20,7 +20,7 @@ TYPED = re.compile(r"\s*(true|false|null|[-+.\d][-+.\de]*|\[.*\])\s*", re.IGNORE
 MUST_BE_GIVEN = "???"  # OmegaConf's marker of a value that has no default
 
 
-def check(
+def check_values(
     values: dict[str, Any], schema: Schema, raws: dict[str, str] | None = None, skip: frozenset[str] = frozenset()
 ) -> tuple[dict[str, Any], list[Problem]]:
     """Convert values to the types of their contracts, add defaults, and sort them as the schema is.

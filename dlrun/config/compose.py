@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from dlrun.components import plugins
-from dlrun.config.checks import check, nearest_key
+from dlrun.config.checks import check_values, nearest_key
 from dlrun.config.config import Config, current_schema
 from dlrun.config.overrides.grammar import Override, read_overrides
-from dlrun.config.overrides.interpolate import hide, resolve, show
+from dlrun.config.overrides.interpolate import hide, resolve_interpolations, show
 from dlrun.config.overrides.values import needs_quotes, read_value
 from dlrun.config.schema.contract import format_yaml
 from dlrun.config.schema.schema import GROUPS, Schema, config_dirs, settings_files
@@ -56,7 +56,7 @@ def overlay(own: Config, overrides: Sequence[str], *, plugin_files: Sequence[str
     values = hide(own.to_dict(), kept)
     for word in draft.words:
         if word.is_group:
-            values[word.key] = base(draft.schema, ((word.key, word.value),))[word.key]
+            values[word.key] = merged_files(draft.schema, ((word.key, word.value),))[word.key]
         elif problem := put(values, word, draft.schema):
             draft.problems.append(problem)
     return draft.config(values, kept)
@@ -120,7 +120,7 @@ class Draft:
 
     def values(self) -> dict[str, Any]:
         """Merge files and overrides; interpolations are kept. Raises `ConfigError` for errors in the files."""
-        values = copy.deepcopy(base(self.schema, tuple(self.choices.items())))
+        values = copy.deepcopy(merged_files(self.schema, tuple(self.choices.items())))
         for word in self.words:
             if not word.is_group and not word.is_sweep:
                 problem = put(values, word, self.schema)
@@ -138,10 +138,10 @@ class Draft:
             values = self.values() if values is None else values
         except ConfigError as error:
             return {}, [*self.problems, *error.problems]
-        values, unresolved = resolve(values)
+        values, unresolved = resolve_interpolations(values)
         values = show(values, kept)
         raws = {word.key: word.raw for word in self.words if not word.is_group and word.raw == word.raw.strip("'\"")}
-        clean, wrong = check(values, self.schema, raws, self.wrong)
+        clean, wrong = check_values(values, self.schema, raws, self.wrong)
         known = {problem.key for problem in [*self.problems, *unresolved]}
         wrong = [problem for problem in wrong if problem.key not in known]
         return clean, [*self.problems, *unresolved, *wrong, *_unloaded(clean)]
@@ -171,7 +171,7 @@ def read_draft(overrides: Sequence[str], schema: Schema) -> Draft:
 
 
 @lru_cache(maxsize=512)
-def base(schema: Schema, chosen: tuple[tuple[str, str | None], ...]) -> dict[str, Any]:
+def merged_files(schema: Schema, chosen: tuple[tuple[str, str | None], ...]) -> dict[str, Any]:
     """The merged values of all files for these options. They are cached: copy before changing. Raises `ConfigError`."""
     from dlrun.config.hydra.layers import merge
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.components.signature import signature_options
-from dlrun.config.checks import check
+from dlrun.config.checks import check_values
 from dlrun.config.schema import yamls
 from dlrun.config.schema.schema import COMPONENTS, Schema, config_dirs, read_schema
 from dlrun.errors import ConfigError, Problem
@@ -105,13 +105,13 @@ class Config(Section):
 
         Values that do not pass the check, because a plug-in is not loaded for instance, are kept as they are.
         """
-        clean, problems = check(thaw(values), schema)
+        clean, problems = check_values(thaw(values), schema)
         return cls(values if problems else clean)
 
     @classmethod
     def checked(cls, values: Mapping[str, Any], schema: Schema | None = None) -> Config:
         """Check plain values and freeze them. Raises `ConfigError` with every problem."""
-        clean, problems = check(thaw(values), schema or current_schema())
+        clean, problems = check_values(thaw(values), schema or current_schema())
         if problems:
             raise ConfigError(problems)
         return cls(clean)
@@ -127,7 +127,7 @@ class Config(Section):
         if not isinstance(values, dict):
             raise ConfigError(Problem(str(path), "is not a configuration: it must be `key: value` lines."))
         schema = schema or current_schema()
-        clean, problems = check(values, schema)
+        clean, problems = check_values(values, schema)
         if problems:
             unknown = {problem.key: problem for problem in not_registered(values, schema)}
             raise ConfigError([unknown.get(problem.key, problem) for problem in problems])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dlrun.config.schema.schema import text_schema
-from dlrun.config.schema.words import key_of, repeated
+from dlrun.config.schema.words import key_of, repeating_overrides
 from dlrun.report import stats
 from dlrun.report.curves import metric_names
 from dlrun.report.jobs import ComparedRun, short_names, varied_keys, with_equal_runs
@@ -98,7 +98,7 @@ def repeat_alone(ranked: Sequence[stats.Group]) -> str:
     words = shlex.split(ranked[0].rows[0].source.command)[1:] if ranked else []
     if not words:
         return "repeat the best setting alone with seed=0,1,2"
-    kept = [word for word in repeated(words, text_schema()) if key_of(word) != "seed"]
+    kept = [word for word in repeating_overrides(words, text_schema()) if key_of(word) != "seed"]
     return f"repeat the best with `{shlex.join(['dlrun', '-m', *kept, 'seed=0,1,2'])}`"
 
 

@@ -19,7 +19,7 @@ from dlrun.store.failure import Failure, read_failure
 from dlrun.store.find import expect_folder, find_runs
 from dlrun.store.marks import is_run
 from dlrun.store.reader import StoredRun
-from dlrun.store.reading import read_text
+from dlrun.store.reading import try_read_text
 
 RESULTS = "results.csv"
 ABSENT = object()
@@ -163,7 +163,7 @@ def rows_of(folder: Path) -> list[SweepEntry]:
 def read_results(path: Path) -> list[SweepEntry]:
     """The jobs in a results.csv, whose columns before `status` are swept keys. Empty if there is no such file."""
     try:
-        table = list(csv.DictReader(io.StringIO(read_text(path) or "", newline="")))
+        table = list(csv.DictReader(io.StringIO(try_read_text(path) or "", newline="")))
     except csv.Error:
         return []
     rows = []

@@ -20,7 +20,7 @@ from dlrun.plain import flatten, number, numbers, say
 from dlrun.report.tables import Table, format_number, print_table
 from dlrun.store.find import find_runs
 from dlrun.store.reader import StoredRun, direction
-from dlrun.store.reading import read_text
+from dlrun.store.reading import try_read_text
 
 COLUMNS = ("name", "status", "model", "dataset", "metric", "when")
 FILTER = re.compile(r"(.*?)(>=|<=|!=|=|>|<)(.*)", re.DOTALL)
@@ -191,7 +191,7 @@ def scan_config(path: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     lists: dict[str, list[str]] = {}
     above: list[tuple[int, str]] = []  # (indentation, dotted key) of the mappings that this line is in
-    for line in (read_text(path) or "").splitlines():
+    for line in (try_read_text(path) or "").splitlines():
         indent, item, key, value = _parts(line)
         if item and above:
             lists.setdefault(above[-1][1], []).append(value)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dlrun.report.tables import format_number
 
 NO_METRICS = ("epoch", "step", "lr", "epoch_seconds", "samples_per_second")  # the other columns of metrics.csv
-PARTS = ("train", "val", "test")
+METRIC_PARTS = ("train", "val", "test")
 HEAD_EVERY = 50  # lines between two column heads
 
 
@@ -45,7 +45,7 @@ class EpochTable:
             return []
         parts, before = "", ""
         for part, _, size in self.columns:
-            new = part in PARTS and part != before
+            new = part in METRIC_PARTS and part != before
             parts += f"{part:>{size}}" if new else " " * size
             before = part
         return [f"  {parts}".rstrip(), "  " + "".join(f"{name:>{size}}" for _, name, size in self.columns)]

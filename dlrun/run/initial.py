@@ -38,7 +38,7 @@ def check_initial(config: Config, state: TrainState) -> None:
     """Raise an error before a run begins if the run or checkpoint of `init_from` cannot be loaded."""
     word = (config.init_from or PREFIX).removeprefix(ALL)
     if not word.startswith(PREFIX):
-        load_file(config, file_of(word), state.model, state.spec)
+        load_weights_file(config, file_of(word), state.model, state.spec)
 
 
 def load_initial(context: RunContext, model: nn.Module, *, train: Train) -> str:
@@ -48,10 +48,10 @@ def load_initial(context: RunContext, model: nn.Module, *, train: Train) -> str:
     """
     word = context.config.init_from.removeprefix(ALL)
     path = trained(context, word.removeprefix(PREFIX), train) if word.startswith(PREFIX) else file_of(word)
-    return load_file(context.config, path, model, context.state.spec)
+    return load_weights_file(context.config, path, model, context.state.spec)
 
 
-def load_file(config: Config, path: Path, model: nn.Module, spec: DataSpec) -> str:
+def load_weights_file(config: Config, path: Path, model: nn.Module, spec: DataSpec) -> str:
     """Load a file into the model. Returns the line for the header.
 
     The head is left out if it was trained for the same number of other classes, unless `init_from=all:...` is given.

@@ -18,30 +18,30 @@ from dlrun.generators import forked
 from dlrun.run.planning import choose_monitor
 from dlrun.spec import Batch, BatchSource
 
-Batches = Mapping[str, BatchSource]  # of `train`, and of the parts that are evaluated regularly
+BatchSources = Mapping[str, BatchSource]  # of `train`, and of the parts that are evaluated regularly
 
 
-def check_run(assembly: Assembly, batches: Batches) -> None:
+def check_run(assembly: Assembly, batches: BatchSources) -> None:
     """Raise `ConfigError` with the problems that all checks find."""
     problems = [problem for each in CHECKS for problem in each(assembly, batches)]
     if problems:
         raise ConfigError(problems)
 
 
-def the_logger_is_installed(assembly: Assembly, batches: Batches) -> Iterator[Problem]:
+def the_logger_is_installed(assembly: Assembly, batches: BatchSources) -> Iterator[Problem]:
     """The package that the logger needs is installed."""
     if assembly.config.logger.name == "tensorboard" and find_spec("tensorboard") is None:
         yield Problem("logger", "tensorboard is not installed.", "Run `pip install tensorboard`.")
 
 
-def operations_can_be_watched(assembly: Assembly, batches: Batches) -> Iterator[Problem]:
+def operations_can_be_watched(assembly: Assembly, batches: BatchSources) -> Iterator[Problem]:
     """Anomaly detection needs single operations, which a compiled step does not have."""
     if assembly.config.device.compile and assembly.config.trainer.detect_anomaly:
         what = "trainer.detect_anomaly looks at each operation, and a compiled step has none of its own."
         yield Problem("device.compile", what, "Use device.compile=false.")
 
 
-def the_monitor_is_measured(assembly: Assembly, batches: Batches) -> Iterator[Problem]:
+def the_monitor_is_measured(assembly: Assembly, batches: BatchSources) -> Iterator[Problem]:
     """The monitored metric is computed, and it is known whether less or more of it is better."""
     try:
         choose_monitor(assembly.config, assembly.metric, batches)
@@ -49,7 +49,7 @@ def the_monitor_is_measured(assembly: Assembly, batches: Batches) -> Iterator[Pr
         yield from error.problems
 
 
-def the_model_runs(assembly: Assembly, batches: Batches) -> Iterable[Problem]:
+def the_model_runs(assembly: Assembly, batches: BatchSources) -> Iterable[Problem]:
     """Model and loss accept a few rows, in evaluation and in training."""
     return evaluation_problems(assembly) or training_problems(assembly, batches["train"])
 
@@ -125,7 +125,7 @@ def no_tensor(assembly: Assembly, output: object, when: str) -> Problem:
     return Problem("model", what, "Return the output that the loss takes.")
 
 
-CHECKS: list[Callable[[Assembly, Batches], Iterable[Problem]]] = [
+CHECKS: list[Callable[[Assembly, BatchSources], Iterable[Problem]]] = [
     the_logger_is_installed,
     operations_can_be_watched,
     the_monitor_is_measured,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dlrun.config.compose import overlay
 from dlrun.config.config import Config
 from dlrun.config.schema.schema import text_schema
-from dlrun.config.schema.words import repeated
+from dlrun.config.schema.words import repeating_overrides
 from dlrun.run.resume import stored_config
 from dlrun.run.runner import train
 from dlrun.run.screen import Screen
@@ -24,7 +24,7 @@ def rerun_command(word: str, overrides: Sequence[str], *, argv: Sequence[str], q
     run = None if os.path.isfile(path) else find_run(word)
     own, folder = (Config.from_yaml(path), path.parent) if run is None else (stored_config(run), run.path)
     config = overlay(elsewhere(own), overrides)
-    before = repeated(StoredRun(folder).words or (), text_schema())
+    before = repeating_overrides(StoredRun(folder).words or (), text_schema())
     return train(config, overrides=[*before, *overrides], argv=argv, screen=Screen(quiet=quiet)).exit_code
 
 

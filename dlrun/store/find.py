@@ -12,7 +12,7 @@ from dlrun.store.reader import StoredRun, sweep_of
 from dlrun.store.rundir import RunDir
 
 OUTPUTS = Path("outputs")
-MOST_NAMED = 8  # places that an error names
+SHOWN_PLACES = 8  # places that an error names
 
 
 def find_runs(folder: Path) -> Iterator[Path]:
@@ -105,7 +105,7 @@ def _only(word: str, named: Mapping[str, list[Path]], outputs: Path) -> Path:
         what = f"there is no run {word!r}, neither as a path nor by name under {outputs}/."
         raise RunError(f"{what} {did_you_mean(word, sorted(named))}".strip())
     if len(found) > 1:
-        shown = "\n".join(f"  {place}" for place in sorted(found)[:MOST_NAMED])
-        more = f"\n  and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+        shown = "\n".join(f"  {place}" for place in sorted(found)[:SHOWN_PLACES])
+        more = f"\n  and {len(found) - SHOWN_PLACES} more" if len(found) > SHOWN_PLACES else ""
         raise RunError(f"{word!r} is the name of {len(found)}; give the path of one:\n{shown}{more}")
     return found[0]

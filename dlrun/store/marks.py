@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dlrun.plain import Values
 from dlrun.store import lock
-from dlrun.store.reading import read_json, read_text
+from dlrun.store.reading import read_json, try_read_text
 
 ASIDE = ".replaced"  # holds all files of the run that is being replaced
 MOVING = ".replacing"  # holds some of its files; the others are in the run directory
@@ -50,7 +50,7 @@ def marks_of(folder: Path) -> int:
 
 def _marks_in(*places: Path) -> int:
     status = any(is_status(read_json(place / "status.json")) for place in places)
-    return status + any(is_config(read_text(place / "config.yaml") or "") for place in places)
+    return status + any(is_config(try_read_text(place / "config.yaml") or "") for place in places)
 
 
 def folders_of(run: Path) -> tuple[Path, ...]:

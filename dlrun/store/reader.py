@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 from dlrun.config.schema.schema import text_schema
-from dlrun.config.schema.words import key_of, repeated, respelled, respelled_word
+from dlrun.config.schema.words import key_of, repeating_overrides, respelled, respelled_word
 from dlrun.plain import Values, finite, flatten, numbers
 from dlrun.store import lock
 from dlrun.store.failure import Failure, read_failure
@@ -146,7 +146,7 @@ class StoredRun:
         """The command that repeats the run in another directory, or the empty string if it is not known."""
         if self.words is None:
             return ""
-        return shlex.join(["dlrun", *repeated(self.words, text_schema())])
+        return shlex.join(["dlrun", *repeating_overrides(self.words, text_schema())])
 
     @property
     def commands(self) -> str:

@@ -30,7 +30,7 @@ FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {  # the type of each fi
 }  # fmt: skip
 
 
-def read_text(path: Path, most: int = bounded.MOST_BYTES) -> str | None:
+def try_read_text(path: Path, most: int = bounded.MOST_BYTES) -> str | None:
     """The text of a file, or None if it cannot be read."""
     try:
         return bounded.read_text(path, most, errors="replace")
@@ -71,7 +71,7 @@ def read_yaml(path: Path, most: int = MOST_YAML) -> Values:
 
 def read_lines(path: Path) -> list[str] | None:
     """The non-empty lines of a text file, or None if it cannot be read."""
-    text = read_text(path)
+    text = try_read_text(path)
     return None if text is None else [line.rstrip() for line in text.splitlines() if line.strip()]
 
 
@@ -80,7 +80,7 @@ def read_columns(path: Path) -> Columns:
 
     A last line without a newline is dropped: its writing was interrupted, and its last number may lack digits.
     """
-    whole, newline, _ = (read_text(path, MOST_TABLE) or "").rpartition("\n")
+    whole, newline, _ = (try_read_text(path, MOST_TABLE) or "").rpartition("\n")
     try:
         rows = list(csv.reader(whole.replace("\0", "").split("\n"))) if newline else []
     except csv.Error:  # a cell of more than 131,072 characters

@@ -24,7 +24,7 @@ FOLDERS = ("checkpoints", "init", ASIDE, MOVING, DISCARDED)
 BEGUN = (  # files of a run before its first epoch, in an order of removal that leaves a run or the beginning of one
     "metrics.csv", "steps.csv", "metrics.jsonl", "tensorboard", "train.log", "config.yaml", *BEGINNING[::-1], LOCK,
 )  # fmt: skip
-RESULTS = (  # further files, of later training and of commands
+RESULT_FILES = (  # further files, of later training and of commands
     "summary.json", "curves.png", "confusion.csv", "confusion.png", "mistakes.png", "reconstructions.png", "fit.csv",
     "fit.png", "profile.txt", "trace.json", "crash.pt", "report.html", "results.csv", "comparison.png",
 )  # fmt: skip
@@ -112,7 +112,7 @@ class RunDir:
 
     def foreign_files(self) -> list[str]:
         """The files that dlrun did not write, relative to the directory."""
-        known = {*BEGUN, *FOLDERS, *RESULTS}
+        known = {*BEGUN, *FOLDERS, *RESULT_FILES}
         foreign = [entry for entry in self.entries() if entry.name not in known]
         if self.checkpoints.is_dir():
             foreign += [e for e in self.checkpoints.iterdir() if not re.fullmatch(r"(last|best)[\w.-]*\.pt", e.name)]

@@ -13,7 +13,7 @@ from dlrun.config.schema import yamls
 from dlrun.config.schema.schema import Schema
 from dlrun.errors import ConfigError, Problem
 from dlrun.store.find import OUTPUTS, user_path
-from dlrun.store.reading import read_text
+from dlrun.store.reading import try_read_text
 from dlrun.sweep.names import name_today, result_words, sweep_name
 
 SWEEPS = OUTPUTS / "sweeps"
@@ -46,7 +46,7 @@ def default_path(name: str) -> Path:
 def name_of(file: Path, words: Sequence[str], schema: Schema) -> str:
     """Today's name of a sweep whose folder was named by dlrun 0.1; empty for sweeps with other overrides."""
     with suppress(ConfigError, OSError):  # a damaged sweep is reported when it is opened
-        head = first_job(read_text(file) or "")
+        head = first_job(try_read_text(file) or "")
         if all(word.partition("=")[2] in head for word in words):  # most sweeps need not be parsed
             values = yamls.loads(head, str(file))
             return name_today(values, file.parent.name, schema) if isinstance(values, dict) else ""

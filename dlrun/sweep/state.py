@@ -18,7 +18,7 @@ from typing import Any
 
 from dlrun.config.compose import literal_plugins
 from dlrun.config.schema.schema import text_schema
-from dlrun.config.schema.words import repeated
+from dlrun.config.schema.words import repeating_overrides
 from dlrun.plain import Values
 from dlrun.report.tables import format_value
 from dlrun.store.failure import Failure, read_failure
@@ -98,7 +98,7 @@ def last_line(path: Path) -> str:
 
 def alone(job: FrozenJob) -> str:
     """The command that runs this job outside the sweep, in a directory of its own."""
-    return shlex.join(["dlrun", *job.flags, *repeated(job.overrides, text_schema())])
+    return shlex.join(["dlrun", *job.flags, *repeating_overrides(job.overrides, text_schema())])
 
 
 def retry_command_of(sweep: SweepDir) -> str:

@@ -14,7 +14,7 @@ from dlrun.config.schema import yamls
 from dlrun.errors import ConfigError
 from dlrun.report.runs import list_runs
 from dlrun.store.reader import StoredRun
-from dlrun.store.reading import read_columns, read_json, read_text, read_yaml
+from dlrun.store.reading import read_columns, read_json, read_yaml, try_read_text
 from tests.helpers.runs_by_hand import make_run
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -103,9 +103,9 @@ def test_only_ordinary_files_of_a_bounded_size_are_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "long").write_text("x" * 101)
     for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path, tmp_path / "none", Path("\0")):
-        assert read_text(path) is None
+        assert try_read_text(path) is None
         assert read_json(path) == read_yaml(path) == read_columns(path) == {}
-    assert read_text(tmp_path / "long", most=100) is None
+    assert try_read_text(tmp_path / "long", most=100) is None
     with pytest.raises(OSError, match="most that is read"):
         bounded.read_bytes(tmp_path / "long", most=100)
     with pytest.raises(ConfigError, match="is a pipe or a device"):

@@ -14,7 +14,7 @@ from dlrun.store.claim import claim
 from dlrun.store.files import write_json
 from dlrun.store.find import find_runs
 from dlrun.store.marks import MARK, is_run
-from dlrun.store.rundir import RESULTS, RunDir
+from dlrun.store.rundir import RESULT_FILES, RunDir
 from tests.helpers.folders import contents
 from tests.helpers.runs_by_hand import make_config, make_run, to_yaml
 
@@ -105,7 +105,7 @@ def test_files_of_others_in_a_run_are_not_overwritten(capsys: pytest.CaptureFixt
 
 
 def test_every_figure_and_every_file_of_older_versions_belongs_to_a_run() -> None:
-    assert set(FIGURES) <= set(RESULTS)
+    assert set(FIGURES) <= set(RESULT_FILES)
     runs = list(find_runs(Path(__file__).parents[1] / "fixtures" / "runs"))
     assert runs
     assert [RunDir(path).foreign_files() for path in runs] == [[]] * len(runs)

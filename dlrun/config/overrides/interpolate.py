@@ -23,7 +23,7 @@ def has_interpolation(value: object) -> bool:
 def hide(values: Values, kept: list[str]) -> Values:
     """Replace each text that contains `${` by a placeholder, and add the text to `kept`.
 
-    It protects the values of a run's own config.yaml, which are plain text, from `resolve`.
+    It protects the values of a run's own config.yaml, which are plain text, from `resolve_interpolations`.
     """
 
     def placeholder(text: str) -> str:
@@ -44,7 +44,7 @@ def show(values: Values, kept: Sequence[str]) -> Values:
     return {key: with_texts(value, original) for key, value in values.items()} if kept else values
 
 
-def resolve(values: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+def resolve_interpolations(values: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
     """Resolve every interpolation. One that cannot be resolved becomes None, and a problem that names its key."""
     if not has_interpolation(values):
         return values, []

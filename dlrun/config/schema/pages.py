@@ -18,7 +18,7 @@ EXAMPLES = """\
   dlrun explain optimizer.lr                          what a key is, and who set it
   dlrun --cfg job model=cnn dataset=mnist             the configuration, without running it"""
 
-LISTED = ("trainer", "device", "checkpoint")  # groups whose keys are the same for all options
+HELP_GROUPS = ("trainer", "device", "checkpoint")  # groups whose keys are the same for all options
 
 
 def help_page(schema: Schema, commands: dict[str, str], flags: dict[str, str]) -> str:
@@ -41,7 +41,7 @@ def help_page(schema: Schema, commands: dict[str, str], flags: dict[str, str]) -
     )
     shown = list(schema.primary.values())
     lines += key_table(shown, "")
-    for group in LISTED:
+    for group in HELP_GROUPS:
         section = schema.section(group, "")
         keys = list(section.keys.values()) if section else []
         lines += ["", *key_table(keys, f"{group}.")]

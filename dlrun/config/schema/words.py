@@ -17,14 +17,10 @@ def key_of(word: str) -> str:
     return word.lstrip("+~").partition("=")[0].strip().removesuffix("+")
 
 
-def repeated(words: Iterable[str], schema: Schema) -> list[str]:
+def repeating_overrides(words: Iterable[str], schema: Schema) -> list[str]:
     """The overrides that repeat a run in another directory: all but those of run.*, resume and sweep.*."""
-    return [word for word in words if is_repeated(key_of(word), schema)]
-
-
-def is_repeated(key: str, schema: Schema) -> bool:
-    """Whether a key is part of a repeated run: those of all groups are, also where they change no result."""
-    return key.partition(".")[0] in GROUPS or schema.effect(key).name != "kept"
+    keys = ((word, key_of(word)) for word in words)
+    return [word for word, key in keys if key.partition(".")[0] in GROUPS or schema.effect(key).name != "kept"]
 
 
 def respelled_word(word: str, schema: Schema, config: Mapping[str, Any] | None = None) -> str:
