@@ -1,6 +1,6 @@
 """Recognize errors of torch by their messages, where torch has no class for them.
 
-`tests/engine/test_torch_errors.py` makes torch raise each of them.
+`tests/test_torch_errors.py` makes torch raise each of them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """All private names of torch that dlrun uses. If a version of torch lacks one, training is slower, but the same.
 
-The docstring of each function says what it does without its name. `tests/engine/test_torch_private.py` checks this for
+The docstring of each function says what it does without its name. `tests/test_torch_private.py` checks this for
 the installed version, and `tests/house/test_private_names.py` finds private names elsewhere.
 """
 
