@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dlrun.errors import ConfigError, Problem
 from dlrun.plain import say
-from dlrun.report.tables import Table, clipped
+from dlrun.report.tables import Table, shorten
 from dlrun.report.tiles import draw_tiles, to_pixels
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def listing(spec: DataSpec, rows: ShownRows) -> list[str]:
     features = rows.inputs[0].flatten(1)
     names = list(spec.feature_names) or [f"x{i}" for i in range(features.shape[1])]
     more = len(names) - LISTED_FEATURES
-    head = [clipped(name, 16) for name in names[:LISTED_FEATURES]] + ([f"({more} more)"] if more > 0 else [])
+    head = [shorten(name, 16) for name in names[:LISTED_FEATURES]] + ([f"({more} more)"] if more > 0 else [])
     table = []
     for i in range(rows.count):
         cells = [f"{float(value):.4g}" for value in features[i, :LISTED_FEATURES]] + ([""] if more > 0 else [])
@@ -168,7 +168,7 @@ def _is_image(spec: DataSpec) -> bool:
 def _text(spec: DataSpec, rows: ShownRows, i: int) -> str:
     """The text of a row, without padding."""
     codes, lengths = rows.inputs
-    return clipped("".join(spec.vocabulary[code] for code in codes[i, : int(lengths[i])].tolist()), WIDTH)
+    return shorten("".join(spec.vocabulary[code] for code in codes[i, : int(lengths[i])].tolist()), WIDTH)
 
 
 def _target(spec: DataSpec, target: Tensor) -> str:

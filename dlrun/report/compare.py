@@ -17,7 +17,7 @@ from dlrun.plain import say
 from dlrun.report import panels
 from dlrun.report.comparison import Comparison, compare_jobs
 from dlrun.report.grouped import grouped_table
-from dlrun.report.jobs import RESULTS, ComparedRun, SweepEntry, collect, compared
+from dlrun.report.jobs import RESULTS_FILE, ComparedRun, SweepEntry, collect, compared
 from dlrun.report.tables import format_value, print_table
 from dlrun.store.files import write_atomic
 from dlrun.store.find import OUTPUTS, find_place
@@ -87,7 +87,7 @@ def print_comparison(comparison: Comparison) -> None:
     for remark in comparison.remarks:
         say(f"note: {remark}")
     if comparison.folder is not None:
-        say(f"\n{comparison.folder}/: {RESULTS}, {FIGURE}")
+        say(f"\n{comparison.folder}/: {RESULTS_FILE}, {FIGURE}")
 
 
 def _default_outputs(paths: Sequence[Path]) -> list[Path]:
@@ -97,7 +97,7 @@ def _default_outputs(paths: Sequence[Path]) -> list[Path]:
 
 def _write(comparison: Comparison, folder: Path) -> Comparison:
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / RESULTS, results_csv(comparison, folder).encode())
+    write_atomic(folder / RESULTS_FILE, results_csv(comparison, folder).encode())
     panels.draw_comparison(comparison, folder / FIGURE)
     return replace(comparison, folder=folder)
 

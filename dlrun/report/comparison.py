@@ -15,7 +15,7 @@ from dlrun.report.curves import metric_names
 from dlrun.report.jobs import ComparedRun, short_names, varied_keys, with_equal_runs
 from dlrun.report.origin import on_origin
 from dlrun.report.remarks import REPEAT, remarks
-from dlrun.report.tables import clipped, format_value
+from dlrun.report.tables import format_value, shorten
 from dlrun.store.reader import StoredRun, best_row, component
 
 
@@ -47,7 +47,7 @@ class Comparison:
             if value == "":  # other components have this key
                 continue
             choice = isinstance(value, str) and "." not in name and not value.startswith(("[", "{"))
-            text = clipped(format_value(value))
+            text = shorten(format_value(value))
             words.append(text if choice else f"{name}={text}")
         run = group.rows[0].source.run
         return " ".join(words) or (run.name if len(group.rows) == 1 else run.title)
@@ -63,7 +63,7 @@ class Comparison:
         """A line for each key that differs, with its values."""
         lines = []
         for key in self.keys:
-            values = list(dict.fromkeys(clipped(format_value(job.setting(key))) for job in self.jobs))
+            values = list(dict.fromkeys(shorten(format_value(job.setting(key))) for job in self.jobs))
             more = f", ... ({len(values)} values)" if len(values) > 8 else ""
             lines.append(f"{key}: {', '.join(values[:8])}{more}")
         return lines

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
 
-TITLE_LETTERS = 12.0  # of the title, in an inch
+LETTERS_PER_INCH = 12.0  # of the title
 COUNTS_UP_TO = 30  # classes; with more, cells are too small for numbers
 
 
@@ -67,7 +67,7 @@ def _draw(path: Path, counts: np.ndarray, names: Sequence[str]) -> Path:
     size = 9 if classes <= 20 else 7
     margin = 0.6 + (0.009 * size * max(len(name) for name in short) if long else 0.1)  # room for names
     plot = max(3.4, cell * classes)
-    title = textwrap.wrap(_verdict(counts, short), int(TITLE_LETTERS * plot))
+    title = textwrap.wrap(_verdict(counts, short), int(LETTERS_PER_INCH * plot))
     figure = style.new_figure(margin + plot + 0.3, margin + plot + 0.2 + 0.2 * len(title), layout=None)
     width, height = figure.get_size_inches()
     axes = figure.add_axes((margin / width, margin / height, plot / width, plot / height))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 METRIC_ORDER = ("accuracy", "r2", "macro_f1", "mae")  # the first of these that was evaluated is drawn
 FEW_EPOCHS = 3  # up to this number of epochs, curves are drawn by step
-SMOOTH_FROM = 60  # rows of steps.csv from which a running mean is drawn over the raw losses
+SMOOTH_FROM_ROWS = 60  # rows of steps.csv from which a running mean is drawn over the raw losses
 
 
 def draw_curves(run_dir: Path | str) -> Path:
@@ -83,7 +83,7 @@ def _draw_metric(axes: Axes, run: StoredRun, name: str, by_step: bool) -> bool:
 
 def _draw_step_losses(axes: Axes, steps: Columns) -> list[float]:
     x, y = style.joined(steps.get("step", []), steps.get("loss", []))
-    if len(x) < SMOOTH_FROM:
+    if len(x) < SMOOTH_FROM_ROWS:
         axes.plot(x, y, color=style.PART_COLORS["train"], linewidth=1, alpha=0.6, label="train, by step")
         return y
     axes.plot(x, y, color=style.PART_COLORS["train"], linewidth=0.6, alpha=0.25)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dlrun.report.stats import ConfidenceInterval, Group
-from dlrun.report.tables import Table, clipped, format_number, format_seconds, format_value
+from dlrun.report.tables import Table, format_number, format_seconds, format_value, shorten
 
 if TYPE_CHECKING:
     from dlrun.report.comparison import Comparison
@@ -43,7 +43,7 @@ def _settings(comparison: Comparison) -> list[tuple[str, list[str]]]:
     if not keys:
         return [("run", [comparison.label(group) for group in comparison.groups])]
     short = comparison.short
-    return [(short[key], [clipped(format_value(group.keys[key])) for group in comparison.groups]) for key in keys]
+    return [(short[key], [shorten(format_value(group.keys[key])) for group in comparison.groups]) for key in keys]
 
 
 def _spread(values: list[ConfidenceInterval | None]) -> list[tuple[str, list[str]]]:

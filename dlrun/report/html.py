@@ -17,7 +17,7 @@ from dlrun.report.curves import draw_curves
 from dlrun.report.grouped import grouped_table
 from dlrun.report.jobs import ComparedRun
 from dlrun.report.stats import numeric
-from dlrun.report.tables import FIGURES, clipped, closing_table, format_number, format_seconds, format_value
+from dlrun.report.tables import FIGURES, closing_table, format_number, format_seconds, format_value, shorten
 from dlrun.store.failure import Failure
 from dlrun.store.files import write_atomic
 from dlrun.store.find import expect_folder
@@ -152,7 +152,7 @@ def _setting_cell(value: Any) -> str:
 def _failure(job: ComparedRun, comparison: Comparison) -> str:
     """Details of a failed job: message, traceback and command."""
     short = comparison.short
-    names = " ".join(f"{short[key]}={clipped(format_value(job.setting(key)))}" for key in comparison.keys)
+    names = " ".join(f"{short[key]}={shorten(format_value(job.setting(key)))}" for key in comparison.keys)
     failure = job.failure or NO_REASON
     body = page.pre(failure.message) + _log_of(job.run, failure) + page.command(job.command)
     return page.details(f"{names or job.run.name}: {failure.last_line}", body)

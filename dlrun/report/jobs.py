@@ -21,7 +21,7 @@ from dlrun.store.marks import is_run
 from dlrun.store.reader import StoredRun
 from dlrun.store.reading import try_read_text
 
-RESULTS = "results.csv"
+RESULTS_FILE = "results.csv"
 ABSENT = object()
 
 
@@ -157,7 +157,7 @@ def rows_of(folder: Path) -> list[SweepEntry]:
     """The jobs of a folder: those in its results.csv, and all runs in it."""
     if is_run(folder):
         return [SweepEntry(folder)]
-    return read_results(folder / RESULTS) + [SweepEntry(path) for path in find_runs(folder)]
+    return read_results(folder / RESULTS_FILE) + [SweepEntry(path) for path in find_runs(folder)]
 
 
 def read_results(path: Path) -> list[SweepEntry]:

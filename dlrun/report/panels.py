@@ -26,7 +26,7 @@ COLORED = 8  # groups; further ones are grey
 GREY = "#bbbbbb"
 RANKED = 20  # groups in the ranking
 LABEL, LABEL_LINE = 72, 36  # letters of a group's label, and of one line of it
-SMOOTH_FROM = 200  # steps from which a running mean is drawn over raw losses
+SMOOTH_FROM_STEPS = 200  # steps from which a running mean is drawn over raw losses
 LOSS_LIMIT = 0.2  # the upper end of the loss axis, if the later losses of all curves lie below it
 Panel = Callable[["Axes", "Comparison"], None]
 Curve = tuple[list[float], list[float]]  # x and y
@@ -169,7 +169,7 @@ def draw_steps(axes: Axes, comparison: Comparison, chosen: Sequence[Group], curv
     tails = []
     for place, (group, (x, y)) in enumerate(zip(chosen, curves, strict=True)):
         look = style.line_style(place)
-        smooth = style.running_mean(y, max(5, len(y) // 60)) if len(y) >= SMOOTH_FROM else y
+        smooth = style.running_mean(y, max(5, len(y) // 60)) if len(y) >= SMOOTH_FROM_STEPS else y
         if smooth is not y:
             axes.plot(x, y, color=look["color"], linewidth=0.5, alpha=0.25)
         name = style.plain(str(group.keys.get(optimizer_key(comparison) or "")), LABEL_LINE)

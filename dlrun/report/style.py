@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dlrun.report.tables import clipped
+from dlrun.report.tables import shorten
 from dlrun.store.files import write_atomic
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def save(figure: Figure, path: Path) -> Path:
 
 def plain(text: str, limit: int = 80) -> str:
     """Text for matplotlib on one line, shortened in the middle, with dollars escaped (they enclose formulas)."""
-    return clipped(" ".join(str(text).split()), limit).replace("$", r"\$")
+    return shorten(" ".join(str(text).split()), limit).replace("$", r"\$")
 
 
 def told_apart(names: Sequence[str], limit: int) -> list[str]:

@@ -246,7 +246,7 @@ def format_value(value: object) -> str:
     return str(value)
 
 
-def clipped(text: str, limit: int = LONGEST_CELL) -> str:
+def shorten(text: str, limit: int = LONGEST_CELL) -> str:
     """The text, shortened in the middle to `limit` characters."""
     half = (limit - 1) // 2
     return text if len(text) <= limit else f"{text[: limit - 1 - half]}…{text[-half:]}"

@@ -32,7 +32,7 @@ from dlrun.sweep.screen import SweepScreen, ignore_closed_stdout
 from dlrun.sweep.source import Jobs, Source
 from dlrun.sweep.state import DONE, Record, command_to_continue, counts, state_of_job, states_of_jobs, write_status
 
-MOST_NAMED = 5  # jobs that a note names as equal to another
+MOST_EQUAL_JOBS = 5  # jobs that a note names as equal to another
 INSTEAD = {"run.dir": "sweep.dir", "run.name": "sweep.name", "run.overwrite": "sweep.refresh=true"}
 
 
@@ -152,10 +152,10 @@ def print_notes(expansion: Expansion, frozen: Frozen, settings: dict[str, Any]) 
     """Print notes on repeated values, on jobs with equal configurations and on stale jobs."""
     for word in expansion.repeated:
         say(f"note: {word} is given more than once: it is run once")
-    for label, other in [*frozen.same.items()][:MOST_NAMED] if settings["search"] == "grid" else ():
+    for label, other in [*frozen.same.items()][:MOST_EQUAL_JOBS] if settings["search"] == "grid" else ():
         say(f"note: {label} is the same as {other}: one job is run for both")
-    if len(frozen.same) > MOST_NAMED and settings["search"] == "grid":
-        say(f"note: the same holds for {len(frozen.same) - MOST_NAMED} more jobs")
+    if len(frozen.same) > MOST_EQUAL_JOBS and settings["search"] == "grid":
+        say(f"note: the same holds for {len(frozen.same) - MOST_EQUAL_JOBS} more jobs")
     if frozen.stale.jobs and not settings["refresh"]:
         what = "what is done stays, the rest goes on as it was frozen: sweep.refresh=true runs all anew"
         say(f"{frozen.stale}; {what}")

@@ -163,7 +163,7 @@ class SweepDir:
             "base": base,
             "jobs": {slug: entry_of(job, base) for slug, job in self.jobs.items()},
         }
-        write_atomic(self.file, dumps(values).encode())
+        write_atomic(self.file, dumps_fast(values).encode())
 
 
 def expect_sweep(path: str) -> SweepDir:
@@ -218,8 +218,8 @@ def job_from_entry(slug: str, entry: Mapping[str, Any], base: Mapping[str, Any])
     )
 
 
-class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-    """Writes as `yamls.Dumper` does, ten times as fast, which matters for sweeps of many jobs."""
+class FastDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """`yamls.Dumper` in C, ten times as fast, for sweeps of many jobs. It escapes emoji."""
 
     yaml_implicit_resolvers = yamls.Dumper.yaml_implicit_resolvers
     yaml_representers = yamls.Dumper.yaml_representers
@@ -229,9 +229,9 @@ class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[mis
         return True
 
 
-def dumps(values: dict[str, Any]) -> str:
+def dumps_fast(values: dict[str, Any]) -> str:
     """YAML text from which `yamls.load_file` reads equal values."""
-    return str(yaml.dump(values, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10**6))
+    return str(yaml.dump(values, Dumper=FastDumper, sort_keys=False, allow_unicode=True, width=10**6))
 
 
 def refuse_other_files(path: Path) -> None:

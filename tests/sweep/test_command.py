@@ -29,7 +29,7 @@ from dlrun.run.signals import Signals
 from dlrun.store.failure import Failure
 from dlrun.store.rundir import RunDir
 from dlrun.sweep import command, manage, names
-from dlrun.sweep.folder import SweepDir, dumps
+from dlrun.sweep.folder import SweepDir, dumps_fast
 from dlrun.sweep.identity import data_hash
 from dlrun.sweep.names import job_slug
 from dlrun.sweep.screen import SweepScreen
@@ -153,7 +153,7 @@ def test_the_fast_dumper_writes_what_is_read_back_the_same(tmp_path: Path) -> No
         "d": {"e": None, "f": "${x}", "g": "no"},
         "h": "2020-01-01",
     }
-    (tmp_path / "a.yaml").write_text(dumps(values))
+    (tmp_path / "a.yaml").write_text(dumps_fast(values))
     from dlrun.config.schema import yamls
 
     assert yamls.load_file(tmp_path / "a.yaml") == values
