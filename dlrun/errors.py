@@ -7,7 +7,7 @@ bug of dlrun's: it is shown with its traceback, and the exit code is 1.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
@@ -133,7 +133,12 @@ def an(word: str) -> str:
     return f"{'an' if word[:1] in 'aeiou' else 'a'} {word}"
 
 
-def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`Did you mean X?` with the nearest of the known words, or the empty string if none is near."""
     near = get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.6)
-    return f"Did you mean {prefix}{near[0]}?" if near else ""
+    return f"Did you mean {near[0]}?" if near else ""
+
+
+def allowed_words(word: str, known: Collection[str]) -> str:
+    """A hint for an unknown word: the nearest of the known words, or all of them if none is near."""
+    return did_you_mean(word, known) or f"Allowed: {', '.join(known)}."

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from dlrun.errors import ConfigError, Problem, an, did_you_mean
+from dlrun.errors import ConfigError, Problem, allowed_words, an
 from dlrun.package import PACKAGE
 
 
@@ -54,7 +54,7 @@ class Registry:
         if name in self.plugins:
             return self.plugins[name]
         if name not in self.builtin:
-            hint = did_you_mean(name, self.names()) or f"Allowed: {', '.join(self.names())}."
+            hint = allowed_words(name, self.names())
             raise ConfigError(Problem(self.kind, f"there is no {self.kind} named {name!r}.", hint))
         module, _, attribute = self.builtin[name].place.partition(":")
         return getattr(import_module(module), attribute)

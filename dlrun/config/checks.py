@@ -13,7 +13,7 @@ from dlrun.config.schema import yamls
 from dlrun.config.schema.contract import Mismatch, format_yaml
 from dlrun.config.schema.schema import COMPONENTS, GROUPS, Key, Option, Schema, all_keys
 from dlrun.config.schema.words import respelled
-from dlrun.errors import ConfigError, Problem, did_you_mean
+from dlrun.errors import ConfigError, Problem, allowed_words, did_you_mean
 
 NEEDED = [group for group in GROUPS if group != "experiment"]
 TYPED = re.compile(r"\s*(true|false|null|[-+.\d][-+.\de]*|\[.*\])\s*", re.IGNORECASE | re.DOTALL)
@@ -67,7 +67,7 @@ def _sections(values: dict[str, Any], schema: Schema, skip: frozenset[str]) -> t
         option = schema.section(group, name if isinstance(name, str) else "")
         if option is None:
             names = sorted({schema.full(o).component for o in schema.options(group).values()} - {""})
-            hint = did_you_mean(str(name), names) or f"Allowed: {', '.join(names)}."
+            hint = allowed_words(str(name), names)
             problems.append(Problem(f"{group}.name", f"there is no {group} {format_yaml(name)!r}.", hint))
             continue
         found[group] = option

@@ -11,7 +11,7 @@ from dlrun.config.schema.contract import Mismatch, format_yaml
 from dlrun.config.schema.effects import RESULT
 from dlrun.config.schema.pages import effect_legend, key_table, list_options
 from dlrun.config.schema.schema import COMPONENTS, GROUPS, Key, Option, Schema
-from dlrun.errors import ConfigError, Problem, did_you_mean
+from dlrun.errors import ConfigError, Problem, allowed_words
 from dlrun.plain import flatten
 
 COMMAND_LINE = "the command line"
@@ -57,8 +57,7 @@ def _explain_group(group: str, draft: Draft) -> str:
 def _explain_option(group: str, name: str, schema: Schema) -> str:
     options = schema.options(group)
     if name not in options:
-        hint = did_you_mean(name, options) or f"Allowed: {', '.join(options)}."
-        raise ConfigError(Problem(group, f"there is no option {name!r}.", hint))
+        raise ConfigError(Problem(group, f"there is no option {name!r}.", allowed_words(name, options)))
     option = schema.full(options[name])
     lines = [f"{group}={name}: {option.description}", f"  file      {option.source}"]
     if option.command:

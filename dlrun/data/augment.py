@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from dlrun.data.seeds import derive
-from dlrun.errors import ConfigError, Problem, did_you_mean
+from dlrun.errors import ConfigError, Problem, allowed_words, did_you_mean
 from dlrun.generators import forked
 
 KEY = "dataset.augment"
@@ -104,9 +104,7 @@ def _build(key: str, step: object, known: Mapping[str, type]) -> Any:
 def _check_arguments(key: str, transform: type, given: Mapping[str, Any]) -> None:
     takes = inspect.signature(transform).parameters
     problems = [
-        Problem(f"{key}.{word}", "unknown argument.", did_you_mean(word, takes) or f"Allowed: {', '.join(takes)}.")
-        for word in given
-        if word not in takes
+        Problem(f"{key}.{word}", "unknown argument.", allowed_words(word, takes)) for word in given if word not in takes
     ]
     problems += [
         Problem(f"{key}.{word}", "is missing.")

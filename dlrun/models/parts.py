@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dlrun.errors import ConfigError, Problem, did_you_mean
+from dlrun.errors import ConfigError, Problem, allowed_words
 from dlrun.spec import DataSpec
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -32,8 +32,7 @@ VECTOR_TASKS = ("classification", "multilabel", "regression")  # one vector of K
 def activation(name: str, key: str = "model.activation") -> nn.Module:
     """The activation of that name, elementwise. Raises `ConfigError` (at `key`) when there is none."""
     if name not in ACTIVATIONS:
-        hint = did_you_mean(name, ACTIVATIONS) or f"Allowed: {', '.join(ACTIVATIONS)}."
-        raise ConfigError(Problem(key, f"there is no activation {name!r}.", hint))
+        raise ConfigError(Problem(key, f"there is no activation {name!r}.", allowed_words(name, ACTIVATIONS)))
     return ACTIVATIONS[name]()
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from dlrun.config.compose import overlay
 from dlrun.config.config import Config, current_schema
 from dlrun.config.schema.words import key_of
-from dlrun.errors import ConfigError, Problem, RunError, cannot_write, did_you_mean
+from dlrun.errors import ConfigError, Problem, RunError, allowed_words, cannot_write
 from dlrun.objectives.length import CHOICES
 from dlrun.run.outcome import Outcome, before_it_began
 from dlrun.run.resume import Asked, resume, stored_config
@@ -33,8 +33,7 @@ def resume_command(
 ) -> int:
     """`dlrun resume RUN [OVERRIDES] [--force KEY=VALUE ...] [--schedule HOW]`. Returns the exit code."""
     if schedule not in (None, *CHOICES):
-        hint = did_you_mean(schedule, CHOICES) or f"Allowed: {', '.join(CHOICES)}."
-        raise ConfigError(Problem("--schedule", f"there is no {schedule!r}.", hint))
+        raise ConfigError(Problem("--schedule", f"there is no {schedule!r}.", allowed_words(schedule, CHOICES)))
     directory = find_run(run)
     own = stored_config(directory)
     config = overlay(own, [*overrides, *force])

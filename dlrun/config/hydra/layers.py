@@ -23,10 +23,10 @@ from omegaconf.errors import OmegaConfBaseException
 from dlrun.config.hydra.rules import hydra_rules
 from dlrun.config.hydra.source import SchemaSource, check_file, repository
 from dlrun.config.schema import yamls
-from dlrun.config.schema.comments import Option, short_path
+from dlrun.config.schema.comments import short_path
 from dlrun.config.schema.schema import COMPONENTS, GROUPS, PRIMARY, Schema, settings_files
 from dlrun.config.schema.words import respelled
-from dlrun.errors import ConfigError, Problem, did_you_mean
+from dlrun.errors import ConfigError, Problem, allowed_words, did_you_mean
 
 GroupChoices = dict[str, str | None]  # the option of each group
 
@@ -151,7 +151,7 @@ def _read_settings(schema: Schema, path: str) -> Settings:
         if group not in GROUPS:
             raise ConfigError(Problem(source, f"there is no group {group!r}.", did_you_mean(group, GROUPS)))
         if option is not None and option not in schema.options(group):
-            hint = did_you_mean(option, schema.options(group)) or f"Allowed: {', '.join(schema.options(group))}."
+            hint = allowed_words(option, schema.options(group))
             raise ConfigError(Problem(source, f"there is no {group} option {option!r}.", hint))
     return Settings(source, choices, values)
 
@@ -203,6 +203,5 @@ def _missing(error: MissingConfigException, schema: Schema) -> Problem:
     source = option.source if option else "conf"
     if group not in GROUPS:
         return Problem(source, f"`defaults` names {error.missing_cfg_file!r}, which is not there.")
-    known: dict[str, Option] = schema.options(group)
-    hint = did_you_mean(name, known) or f"Allowed: {', '.join(known)}."
+    hint = allowed_words(name, schema.options(group))
     return Problem(source, f"`defaults` names the {group} option {name!r}, which is not there.", hint)

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Callable, Iterable
 
 from dlrun.config.schema.schema import GROUPS, Schema
-from dlrun.errors import ConfigError, Problem, did_you_mean
+from dlrun.errors import ConfigError, Problem, allowed_words
 
 TAKE_A_RUN = (["resume"], ["rerun"], ["replay"], ["compare"], ["report"])  # commands that take a RUN
 SCRIPTS = {
@@ -40,8 +40,7 @@ complete -c dlrun -f -a '(dlrun --complete fish (commandline -cp) 2>/dev/null)'
 def script(shell: str) -> str:
     """The script that enables completion. Raises `ConfigError` for a shell that is not supported."""
     if shell not in SCRIPTS:
-        hint = did_you_mean(shell, SCRIPTS) or f"Allowed: {', '.join(SCRIPTS)}."
-        raise ConfigError(Problem("--completion", f"there is no script for {shell!r}.", hint))
+        raise ConfigError(Problem("--completion", f"there is no script for {shell!r}.", allowed_words(shell, SCRIPTS)))
     return SCRIPTS[shell]
 
 
