@@ -32,14 +32,14 @@ class Comparison:
     keys: list[str]
     metric: str
     mode: str
-    groups: list[stats.Group]
+    groups: list[stats.RunGroup]
     remarks: list[str]
     target: float | None = None
     folder: Path | None = None
     short: dict[str, str] = field(default_factory=dict)
     comparable: bool = True
 
-    def label(self, group: stats.Group) -> str:
+    def label(self, group: stats.RunGroup) -> str:
         """A short name of a group: `adam lr=0.1`, or the name of the run if no setting differs."""
         words = []
         for key, value in group.keys.items():
@@ -70,7 +70,7 @@ class Comparison:
 
 
 def compare_jobs(jobs: list[ComparedRun], target: float | None = None) -> Comparison:
-    """Group the jobs by the settings that differ and rank the groups; `target` defaults to their `sweep.target`."""
+    """RunGroup the jobs by the settings that differ and rank the groups; `target` defaults to their `sweep.target`."""
     jobs = with_equal_runs(jobs)
     keys = varied_keys(jobs)
     metric, mode, notes, comparable = choose_metric(jobs)
@@ -93,7 +93,7 @@ def compare_jobs(jobs: list[ComparedRun], target: float | None = None) -> Compar
     return comparison
 
 
-def repeat_alone(ranked: Sequence[stats.Group]) -> str:
+def repeat_alone(ranked: Sequence[stats.RunGroup]) -> str:
     """The command that repeats the best setting of a search alone: in the search, the seed would be searched, too."""
     words = shlex.split(ranked[0].rows[0].source.command)[1:] if ranked else []
     if not words:

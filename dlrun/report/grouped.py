@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dlrun.report.stats import ConfidenceInterval, Group
+from dlrun.report.stats import ConfidenceInterval, RunGroup
 from dlrun.report.tables import Table, format_number, format_seconds, format_value, shorten
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _with_spread(value: ConfidenceInterval | None) -> str:
     return format_number(value.mean) + (f" ± {format_number(value.std)}" if value.std is not None else "")
 
 
-def _reached(group: Group) -> str:
+def _reached(group: RunGroup) -> str:
     if group.reached is None:
         return "-"
     count, epochs, seconds = group.reached
@@ -68,7 +68,7 @@ def _reached(group: Group) -> str:
     return f"{epochs:.3g} epochs, {format_seconds(seconds)}{share}"
 
 
-def _not_counted(group: Group) -> str:
+def _not_counted(group: RunGroup) -> str:
     """`2 diverged, 1 failed`: the rows that are not in n."""
     words = ["diverged" if row.diverged else row.status for row in group.rows if not row.counts]
     return ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from dlrun.report import style
 from dlrun.report.remarks import is_lr
 from dlrun.report.sensitivity import draw_heat_map, draw_lr, heat_map_keys
-from dlrun.report.stats import Group, partition
+from dlrun.report.stats import RunGroup, partition
 from dlrun.report.tables import format_number
 from dlrun.store.reader import StoredRun
 from dlrun.store.reading import Columns
@@ -71,7 +71,7 @@ def optimizer_key(comparison: Comparison) -> str | None:
     return next((key for key in ("optimizer", "optimizer.name") if key in comparison.keys), None)
 
 
-def _ranked(comparison: Comparison) -> list[Group]:
+def _ranked(comparison: Comparison) -> list[RunGroup]:
     return [group for group in comparison.groups if group.value is not None]
 
 
@@ -151,18 +151,18 @@ def mean_curve(runs: Sequence[Columns], across: str, name: str) -> tuple[list[fl
     return [x for x, _ in points], means, spread
 
 
-def _by_optimizer(comparison: Comparison) -> list[Group]:
+def _by_optimizer(comparison: Comparison) -> list[RunGroup]:
     """The best group of each optimizer, best first."""
     key = optimizer_key(comparison)
     return [some[0] for some in partition(_ranked(comparison), lambda group: group.keys.get(key or ""))]
 
 
-def _step_curve(group: Group) -> Curve:
+def _step_curve(group: RunGroup) -> Curve:
     runs: list[StoredRun] = [row.source.run for row in group.counted]
     return mean_curve([run.steps for run in runs], "step", "loss")[:2]
 
 
-def draw_steps(axes: Axes, comparison: Comparison, chosen: Sequence[Group], curves: Sequence[Curve]) -> None:
+def draw_steps(axes: Axes, comparison: Comparison, chosen: Sequence[RunGroup], curves: Sequence[Curve]) -> None:
     """Draw the training loss by step, a line for each optimizer: the mean over seeds at its best settings."""
     more = " (each optimizer at its best)" if len(chosen) < len(_ranked(comparison)) else ""
     style.dress(axes, f"Training loss by step{more}", "Steps", "Loss")

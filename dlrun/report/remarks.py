@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from dlrun.report.stats import ConfidenceInterval, Group, frozen, numeric, partition
+from dlrun.report.stats import ConfidenceInterval, RunGroup, frozen, numeric, partition
 from dlrun.report.tables import format_number, format_value
 
-Label = Callable[[Group], str]
+Label = Callable[[RunGroup], str]
 SMALL_LEAD = 0.10  # a lead below this share of the better value is called small
 MANY = 10  # settings, from which the best value is noticeably biased by the selection
 REPEAT = "repeat with seed=0,1,2"
 
 
 def remarks(
-    ranked: Sequence[Group],
+    ranked: Sequence[RunGroup],
     metric: str,
     mode: str,
     label: Label,
@@ -48,7 +48,7 @@ def remarks(
     return [text for text in found if text]
 
 
-def on_support(known: Sequence[Group], metric: str, label: Label, repeat: str = REPEAT) -> str:
+def on_support(known: Sequence[RunGroup], metric: str, label: Label, repeat: str = REPEAT) -> str:
     """The remark that the lead of the best group may be chance, if so."""
     if len(known) < 2 or known[0].value is None or known[1].value is None:
         return ""
@@ -76,7 +76,7 @@ def _on_one_seed(best: ConfidenceInterval, second: ConfidenceInterval, names: st
     return f"one seed: how much of the lead of {names} is chance, cannot be said; {repeat}."
 
 
-def on_edges(ranked: Sequence[Group]) -> list[str]:
+def on_edges(ranked: Sequence[RunGroup]) -> list[str]:
     """Remarks on numbers whose best value is the smallest or largest that was tried: better ones may lie beyond."""
     keys = [key for key in ranked[0].keys if any(numeric(one.keys[key]) for one in ranked)] if ranked else []
     found = []
@@ -89,7 +89,7 @@ def on_edges(ranked: Sequence[Group]) -> list[str]:
     return [text for text in found if text]
 
 
-def _on_edge(groups: Sequence[Group], key: str, least: int, *, several: bool = False) -> str:
+def _on_edge(groups: Sequence[RunGroup], key: str, least: int, *, several: bool = False) -> str:
     """The remark on one key, among groups whose other settings are those of the best.
 
     Values that diverged count as tried; those with which training did not begin do not.
@@ -124,7 +124,7 @@ def is_lr(key: str) -> bool:
     return key == "lr" or key.endswith(".lr")
 
 
-def on_failures(ranked: Sequence[Group], label: Label) -> str:
+def on_failures(ranked: Sequence[RunGroup], label: Label) -> str:
     """How many runs diverged, failed or did not finish and are left out of the means."""
     rows = [row for one in ranked for row in one.rows]
     diverged = [one for one in ranked if one.diverged]
@@ -145,7 +145,7 @@ def on_failures(ranked: Sequence[Group], label: Label) -> str:
     return ", ".join(words) + "; they are left out of the means." if words else ""
 
 
-def on_choice(known: Sequence[Group]) -> str:
+def on_choice(known: Sequence[RunGroup]) -> str:
     """The remark that the best of many settings is biased by the selection."""
     if len(known) < MANY:
         return ""
@@ -161,7 +161,7 @@ def on_selection(metric: str) -> str:
     return ""
 
 
-def on_target(ranked: Sequence[Group], metric: str, mode: str, target: float | None) -> str:
+def on_target(ranked: Sequence[RunGroup], metric: str, mode: str, target: float | None) -> str:
     """How many runs reached the target, if there is one."""
     if target is None:
         return ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlrun.report import style
 from dlrun.report.remarks import is_lr
-from dlrun.report.stats import Group, numeric, partition, rank
+from dlrun.report.stats import RunGroup, numeric, partition, rank
 from dlrun.report.tables import format_number, format_value
 
 if TYPE_CHECKING:
@@ -56,13 +56,13 @@ def _apart(rates: Sequence[float], count: int) -> float:
     return float(min(1.04, gap ** (0.4 / count)))
 
 
-def _name(group: Group) -> str | None:
+def _name(group: RunGroup) -> str | None:
     named = group.keys.get("optimizer", group.keys.get("optimizer.name"))
     return None if named is None else style.plain(str(named))
 
 
 def _draw_part(
-    axes: Axes, groups: Sequence[Group], key: str, look: dict[str, Any], name: str | None, shift: float
+    axes: Axes, groups: Sequence[RunGroup], key: str, look: dict[str, Any], name: str | None, shift: float
 ) -> list[float]:
     """Draw one optimizer's line. Returns its values."""
     ordered = sorted(groups, key=lambda group: group.keys[key])

@@ -60,7 +60,7 @@ class ConfidenceInterval:
 
 
 @dataclass(frozen=True)
-class Group:
+class RunGroup:
     """Rows that differ only in the seed; see `group`."""
 
     keys: Mapping[str, Any]
@@ -120,12 +120,12 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def group(rows: Sequence[PairRow]) -> list[Group]:
+def group(rows: Sequence[PairRow]) -> list[RunGroup]:
     """Group rows by their keys, in order of appearance. Of finished rows with the same seed, only the last is kept."""
     found: dict[str, list[PairRow]] = {}
     for row in rows:
         found.setdefault(frozen(row.keys), []).append(row)
-    return [Group(some[0].keys, tuple(_latest(some))) for some in found.values()]
+    return [RunGroup(some[0].keys, tuple(_latest(some))) for some in found.values()]
 
 
 def count_repeated(rows: Sequence[PairRow]) -> int:
@@ -146,11 +146,11 @@ def frozen(keys: Mapping[str, Any]) -> str:
     return repr(sorted((key, repr(float(value) if numeric(value) else value)) for key, value in keys.items()))
 
 
-def rank(groups: Sequence[Group], mode: str) -> list[Group]:
+def rank(groups: Sequence[RunGroup], mode: str) -> list[RunGroup]:
     """Best mean first; groups without a value last."""
     sign = -1 if mode == "max" else 1
 
-    def order(one: Group) -> tuple[bool, float]:
+    def order(one: RunGroup) -> tuple[bool, float]:
         return one.value is None, sign * one.value.mean if one.value else 0.0
 
     return sorted(groups, key=order)
@@ -181,9 +181,9 @@ def numeric(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def partition(groups: Sequence[Group], by: Callable[[Group], Any]) -> list[list[Group]]:
+def partition(groups: Sequence[RunGroup], by: Callable[[RunGroup], Any]) -> list[list[RunGroup]]:
     """Lists of groups with equal `by(group)`, in order of appearance."""
-    found: dict[str, list[Group]] = {}
+    found: dict[str, list[RunGroup]] = {}
     for one in groups:
         found.setdefault(repr(by(one)), []).append(one)
     return list(found.values())

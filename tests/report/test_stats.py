@@ -8,10 +8,10 @@ import pytest
 from scipy import stats as scipy_stats
 
 from dlrun.report.remarks import remarks
-from dlrun.report.stats import Group, PairRow, count_repeated, group, interval, rank, time_to_target
+from dlrun.report.stats import PairRow, RunGroup, count_repeated, group, interval, rank, time_to_target
 
 
-def label(one: Group) -> str:
+def label(one: RunGroup) -> str:
     return " ".join(f"{key}={value}" for key, value in one.keys.items())
 
 
