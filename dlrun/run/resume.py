@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dlrun.config.config import Config, current_schema
 from dlrun.config.schema.effects import Effect
-from dlrun.errors import RunError, cannot_write, count_of
+from dlrun.errors import RunError, count_of
 from dlrun.objectives.length import choose, depends_on_length
 from dlrun.plain import Values
 from dlrun.report.tables import format_value
@@ -70,7 +70,7 @@ def resume(
         try:
             from dlrun.run import build, context, initial, session
 
-            lock(run)
+            run.lock()
             refuse_to_lose(run)
             components = build.build(config)
             values = starting_point(run, own, config, components, screen, asked)
@@ -143,14 +143,6 @@ def refuse_to_lose(run: RunDir) -> None:
 def resumed_line(values: Values, words: Sequence[str]) -> str:
     """The comment in overrides.txt on where the run was resumed, and with which overrides."""
     return f"{RESUMED}after epoch {values['epoch']}, step {values['step']}: {shlex.join(words)}"
-
-
-def lock(run: RunDir) -> None:
-    """Lock the directory. Raises `RunError` if it cannot be written to."""
-    try:
-        run.lock()
-    except OSError as error:
-        raise RunError(cannot_write(run.path, error)) from error
 
 
 def already_finished(run: RunDir, own: Config, config: Config) -> str | None:

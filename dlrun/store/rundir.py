@@ -61,16 +61,18 @@ class RunDir:
     def lock(self) -> None:
         """Lock the directory, and finish or undo what a killed process left unfinished in it.
 
-        Raises `RunError` if another process holds it, and for links in it.
+        Raises `RunError` if another process holds it, if it cannot be written to, and for links in it.
         """
-        self._lock.hold()
         try:
+            self._lock.hold()
             refuse_links(self.path / name for name in (*BEGUN, *FOLDERS))
             refuse_links(self.checkpoints.iterdir() if self.checkpoints.is_dir() else ())
             self.tidy()
             self.put_back()
-        except BaseException:
+        except BaseException as error:
             self.unlock()
+            if isinstance(error, OSError):
+                raise RunError(cannot_write(self.path, error)) from error
             raise
 
     def unlock(self) -> None:
@@ -81,10 +83,7 @@ class RunDir:
         """Undo or finish the replacing of a run whose process was killed. Raises `RunError`."""
         if folders_of(self.path) == (self.path,) or not is_free(self.path):
             return
-        try:
-            self.lock()
-        except OSError as error:
-            raise RunError(cannot_write(self.path, error)) from error
+        self.lock()
         self.unlock()
 
     def tidy(self) -> None:
