@@ -70,7 +70,7 @@ class Comparison:
 
 
 def compare_jobs(jobs: list[ComparedRun], target: float | None = None) -> Comparison:
-    """RunGroup the jobs by the settings that differ and rank the groups; `target` defaults to their `sweep.target`."""
+    """Group the jobs by the settings that differ and rank the groups; `target` defaults to their `sweep.target`."""
     jobs = with_equal_runs(jobs)
     keys = varied_keys(jobs)
     metric, mode, notes, comparable = choose_metric(jobs)
