@@ -61,8 +61,8 @@ def names(
     check_class_count(len({row.country for row in found.train}), len(found.train), f"dataset names: {origin}")
     train, test = _folded(found.train, ascii), _folded(found.test, ascii)
     if not test and test_fraction:
-        train, test = _cut(train, test_fraction, seed, "test")
-    train, val = _cut(train, val_fraction, seed, "val") if val_fraction else (train, [])
+        train, test = _cut(train, test_fraction, seed, "test", origin)
+    train, val = _cut(train, val_fraction, seed, "val", origin) if val_fraction else (train, [])
 
     labels = sorted({row.country for row in train})
     if len(labels) < 2:
@@ -186,7 +186,9 @@ def _check_countries(train: list[NameRow], test: list[NameRow]) -> None:
     )
 
 
-def _cut(rows: list[NameRow], fraction: float, seed: int, stream: str) -> tuple[list[NameRow], list[NameRow]]:
+def _cut(
+    rows: list[NameRow], fraction: float, seed: int, stream: str, origin: str
+) -> tuple[list[NameRow], list[NameRow]]:
     """(rest, taken): seeded, stratified by country. A country with one row stays in the rest."""
     counts = Counter(row.country for row in rows)
     single = [row for row in rows if counts[row.country] == 1]
@@ -194,7 +196,8 @@ def _cut(rows: list[NameRow], fraction: float, seed: int, stream: str) -> tuple[
     order = sorted({row.country for row in several})
     if not order:
         raise DataError(
-            f"dataset names: no country has two names, so none can be kept for {stream}. Are they countries?"
+            f"dataset.{stream}_fraction: no country of {origin} has two names, so none can be kept for {stream}. "
+            "Are they countries?"
         )
     number = {country: i for i, country in enumerate(order)}
     target = torch.tensor([number[row.country] for row in several], dtype=torch.int64)

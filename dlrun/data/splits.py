@@ -29,7 +29,8 @@ def split(
         return torch.arange(count), torch.arange(0)
     wanted = round(count * fraction)
     if not 0 < wanted < count:
-        raise DataError(f"{fraction:g} of {count} rows is {wanted} for {stream}: one of the two parts is empty.")
+        what = f"{fraction:g} of {count} rows is {wanted}: one of the two parts is empty."
+        raise DataError(f"dataset.{stream}_fraction: {what}")
     order = torch.randperm(count, generator=generator(seed, f"split:{stream}"))
     if target is None:
         return order[wanted:], order[:wanted]
@@ -61,14 +62,14 @@ def _shares(counts: list[int], wanted: int, fraction: float, stream: str, names:
     lonely = [name for name, n in zip(names, counts, strict=True) if n < 2]
     if lonely:
         raise DataError(
-            f"cannot take a part for {stream}: only one row in {', '.join(lonely[:10])}. "
+            f"dataset.{stream}_fraction: there is only one row in {', '.join(lonely[:10])}. "
             "A class needs a row on either side: drop it, or use a fraction of 0."
         )
     rest = sum(counts) - wanted
     if min(wanted, rest) < len(counts):
         raise DataError(
-            f"{fraction:g} of {sum(counts)} rows leaves {min(wanted, rest)} rows on one side of the {stream} "
-            f"split for {len(counts)} classes: change the fraction, or use 0."
+            f"dataset.{stream}_fraction: {fraction:g} of {sum(counts)} rows leaves {min(wanted, rest)} on one side "
+            f"for {len(counts)} classes: change the fraction, or use 0."
         )
     shares = [min(max(int(n * fraction), 1), n - 1) for n in counts]
     while sum(shares) != wanted:

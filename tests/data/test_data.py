@@ -105,7 +105,7 @@ def test_a_split_depends_on_seed_and_stream_only() -> None:
 
 
 def test_a_class_with_one_row_is_named() -> None:
-    with pytest.raises(DataError, match="only one row in cat"):
+    with pytest.raises(DataError, match=r"dataset\.test_fraction: there is only one row in cat"):
         split(11, 0.3, 0, "test", torch.tensor([0] * 10 + [1]), ["dog", "cat"])
     with pytest.raises(DataError, match="empty"):
         split(3, 0.1, 0, "val")

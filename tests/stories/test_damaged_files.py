@@ -4,72 +4,17 @@ in bounded time.
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import dlrun
-from dlrun import cli
 from dlrun.run import runner
+from tests.helpers.damage import KINDS, damage, survives, watch
 from tests.helpers.quick_runs import QUICK, interrupt
 
-SECONDS = 60  # that one command may take, on a busy machine
-BOMB = "a: &a [x, x, x, x, x, x, x, x]\n" + "".join(
-    f"{new}: &{new} [{', '.join([f'*{old}'] * 8)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
-)
-
-
-def text(words: str | bytes) -> Callable[[Path], object]:
-    """The file holds this."""
-    return lambda path: path.write_bytes(words.encode() if isinstance(words, str) else words)
-
-
-def changed(change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
-    """The file holds what is made of its content."""
-    return lambda path: path.write_bytes(change(path.read_bytes()))
-
-
-KINDS: dict[str, Callable[[Path], Any]] = {
-    "gone": lambda path: path.unlink(),
-    "empty": text(""),
-    "cut": changed(lambda data: data[: len(data) // 2]),
-    "first byte": changed(lambda data: data[:1]),
-    "twice": changed(lambda data: data + data),
-    "backwards": changed(lambda data: data[::-1]),
-    "a bit": changed(lambda data: data[:40] + bytes(byte ^ 1 for byte in data[40:41]) + data[41:]),
-    "zeros": changed(lambda data: bytes(len(data))),
-    "noise": text(bytes(range(256)) * 20),
-    "not UTF-8": text(b"\xff\xfe\x80 x: 1\n"),
-    "other line ends": changed(lambda data: data.replace(b"\n", b"\r\n")),
-    "a byte order mark": changed(lambda data: b"\xef\xbb\xbf" + data),
-    "a list": text("[1, 2, 3]"),
-    "a number": text("3"),
-    "a text": text('"x"'),
-    "null": text("null"),
-    "an object": text('{"a": {"b": [1, {"c": null}]}}'),
-    "wrong types": text('{"state": [], "name": {}, "started": 3, "step": "x", "model": 1, "best": 3, "versions": []}'),
-    "odd numbers": text('{"seconds": 1e999, "step": -1, "epoch": 1e30, "started": "9999-99-99", "exit_code": NaN}'),
-    "an old year": text('{"state": "running", "started": "0001-01-01T00:00:00+14:00", "name": "", "pid": 0}'),
-    "digits": text("1" * 10_000),
-    "5,000 brackets": text("[" * 5000),
-    "200,000 brackets": text("[" * 200_000),
-    "nested sections": text("- " * 20_000),
-    "a part of itself": text("&a {x: *a}"),
-    "an alias bomb": text(BOMB),
-    "tags": text("a: !!python/object/apply:os.abort []\n"),
-    "a long line": text("x" * 300_000 + ",1\n"),
-    "many columns": text(",".join("abc" * 500) + "\n" + "1,2\n" * 3),
-    "control characters": text("\x1b]0;x\x07: \x1b[2J\n"),
-    "a pipe": lambda path: (path.unlink(), os.mkfifo(path)),
-    "a folder": lambda path: (path.unlink(), path.mkdir()),
-    "a dangling link": lambda path: (path.unlink(), path.symlink_to("/nowhere/at/all")),
-    "a link to itself": lambda path: (path.unlink(), path.symlink_to(path.name)),
-}
+__all__ = ["watch"]  # a fixture
 RUN_FILES = [
     "config.yaml", "status.json", "environment.json", "summary.json", "metrics.csv", "steps.csv", "overrides.txt",
     "train.log", ".lock", "checkpoints/last.pt", "checkpoints/best.pt", "crash.pt",
@@ -82,7 +27,7 @@ RUN_COMMANDS = [
 ]  # fmt: skip
 CASES = [(name, kind) for name in RUN_FILES for kind in KINDS]
 
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = pytest.mark.usefixtures("quick", "watch")
 
 
 @pytest.fixture(scope="module")
@@ -97,33 +42,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def watch(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A command that takes too long fails; figures are not rendered."""
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **__: None)
-    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
-
-
 @pytest.mark.parametrize(
     ("name", "kind"), [pytest.param(*case, marks=[pytest.mark.faults] * bool(i % 35)) for i, case in enumerate(CASES)]
 )
-def test_a_damaged_file_of_a_run(
-    name: str, kind: str, runs: Path, watch: None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_file_of_a_run(name: str, kind: str, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words in RUN_COMMANDS:
         for run in ("a", "b", "c"):
             shutil.rmtree(run, ignore_errors=True)
         shutil.copytree(runs / "a", "a")
         shutil.copytree(runs / "b", "b")
-        Path("a", name).touch()
-        KINDS[kind](Path("a", name))
-        signal.alarm(SECONDS)
-        code = cli.main(words)
-        signal.alarm(0)
-        printed = capsys.readouterr()
-        assert code in (0, 2, 4), [words, code, printed.err]
-        assert "Traceback" not in printed.err + printed.out, [words, printed]
-        assert "\x1b" not in printed.err + printed.out, words
+        damage(Path("a", name), kind)
+        assert survives(words, capsys) != 3
