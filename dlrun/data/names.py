@@ -195,10 +195,7 @@ def _cut(
     several = [row for row in rows if counts[row.country] > 1]
     order = sorted({row.country for row in several})
     if not order:
-        raise DataError(
-            f"dataset.{stream}_fraction: no country of {origin} has two names, so none can be kept for {stream}. "
-            "Are they countries?"
-        )
+        raise DataError(f"dataset.{stream}_fraction: no country of {origin} has two names. Are they countries?")
     number = {country: i for i, country in enumerate(order)}
     target = torch.tensor([number[row.country] for row in several], dtype=torch.int64)
     rest, taken = split(len(several), fraction, seed, stream, target, order)

@@ -29,8 +29,9 @@ def split(
         return torch.arange(count), torch.arange(0)
     wanted = round(count * fraction)
     if not 0 < wanted < count:
-        what = f"{fraction:g} of {count} rows is {wanted}: one of the two parts is empty."
-        raise DataError(f"dataset.{stream}_fraction: {what}")
+        raise DataError(
+            f"dataset.{stream}_fraction: {fraction:g} of {count} rows is {wanted}, so that a part is empty."
+        )
     order = torch.randperm(count, generator=generator(seed, f"split:{stream}"))
     if target is None:
         return order[wanted:], order[:wanted]
