@@ -29,9 +29,7 @@ def split(
         return torch.arange(count), torch.arange(0)
     wanted = round(count * fraction)
     if not 0 < wanted < count:
-        raise DataError(
-            f"dataset.{stream}_fraction: {fraction:g} of {count} rows is {wanted}, so that a part is empty."
-        )
+        raise DataError(f"dataset.{stream}_fraction: {fraction:g} of {count} rows is {wanted}: a part is empty.")
     order = torch.randperm(count, generator=generator(seed, f"split:{stream}"))
     if target is None:
         return order[wanted:], order[:wanted]

@@ -82,8 +82,7 @@ def run_task(values: dict[str, Any]) -> int:
         result = Failure("signal", in_words(error), traceback.format_exc(), 130).to_values()
     except Exception as error:
         traceback.print_exc()
-        refused = of_the_system(error)
-        bug = Failure("bug", in_words(error), traceback.format_exc(), 1)
+        refused, bug = of_the_system(error), Failure("bug", in_words(error), traceback.format_exc(), 1)
         result = (bug if refused is None else Failure("input", str(refused), exit_code=2)).to_values()
     write_json(Path(f"{task.stem}.result.json"), result)
     sys.stdout.flush()
