@@ -8,6 +8,7 @@ from typing import Any
 from dlrun.config.checks import nearest_key
 from dlrun.config.compose import Draft, layers_of
 from dlrun.config.schema.contract import Mismatch, format_yaml
+from dlrun.config.schema.defaults import defaults
 from dlrun.config.schema.effects import RESULT
 from dlrun.config.schema.pages import effect_legend, key_table, list_options
 from dlrun.config.schema.schema import COMPONENTS, GROUPS, Key, Option, Schema
@@ -87,8 +88,8 @@ def _explain_key(dotted: str, draft: Draft) -> str:
             return "\n".join([f"{dotted}: a section of keys", *key_table(inner, f"{group}.")])
         raise ConfigError(Problem(dotted, "unknown key.", nearest_key(dotted, schema)))
     lines = [f"{dotted}: {info.help}" if info.help else dotted]
-    present = _get(values, dotted)
     origins = provenance(draft).get(dotted, [])
+    present = origins[-1].value if origins else defaults(values, schema).get(dotted)
     if owner is not None and group in COMPONENTS and _component(values, group) != schema.full(owner).component:
         others = [n for n, o in schema.options(group).items() if rest in schema.full(o).keys]
         lines.append(
@@ -133,12 +134,6 @@ def _component(values: dict[str, Any], group: str) -> str:
     """The name of the component that is chosen in a group."""
     section = values.get(group)
     return str(section.get("name", "")) if isinstance(section, dict) else ""
-
-
-def _get(values: object, dotted: str) -> Any:
-    for part in dotted.split("."):
-        values = values.get(part) if isinstance(values, dict) else None
-    return values
 
 
 def _wrong(info: Key, value: object) -> str:

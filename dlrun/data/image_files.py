@@ -173,23 +173,23 @@ def check_headers(files: Sequence[Path]) -> list[str]:
                 if len(looked) < LOOKED_AT and needs_look(image):
                     looked.append(file)
         except DataError as error:
-            bad.append(str(error).removesuffix(" Remove or replace it.").replace(": cannot be decoded", ""))
+            bad.append(str(error).removesuffix(". Remove or replace it.").replace(": cannot be decoded", ""))
     if bad:
         more = f", and {len(bad) - LISTED} more" if len(bad) > LISTED else ""
         raise DataError(f"image_folder: cannot be decoded: {', '.join(bad[:LISTED])}{more}. Remove or replace them.")
     return darkness(looked)
 
 
-def file_leaks(train: list[Path], test: list[Path], name: str) -> list[str]:
-    """Files of the part `name` that are also in train, byte for byte: only files of equal length are read."""
+def file_leaks(train: list[Path], test: list[Path], name: str, seen: str = "train") -> list[str]:
+    """Files of the part `name` that are also in `seen`, byte for byte: only files of equal length are read."""
     sizes = [{file.stat().st_size for file in files} for files in (train, test)]
     both = sizes[0] & sizes[1]
     keys = [
         [md5(file.read_bytes(), usedforsecurity=False).hexdigest() for file in files if file.stat().st_size in both]
         for files in (train, test)
     ]
-    count = overlap_keys(keys[0], keys[1])
+    count = overlap_keys(*keys)
     if not count:
         return []
     share = f"{count} of {len(test)} {name} images ({count / len(test):.1%})"
-    return [f"{share} are also in train: {name} is not pure generalization"]
+    return [f"{share} are also in {seen}: {name} is not pure generalization"]

@@ -65,7 +65,12 @@ def image_folder(
             left, taken = split(len(rows), fraction, seed, name, target[rows], found.classes)
             rows, images[name] = rows[left], _chosen(found, rows[taken])
     images["train"] = _chosen(found, rows)
-    remarks += file_leaks(images["train"].files + images["val"].files, images["test"].files, "test")
+    remarks += file_leaks(
+        images["train"].files + images["val"].files,
+        images["test"].files,
+        "test",
+        "train or val" if images["val"].files else "train",
+    )
     remarks += file_leaks(images["train"].files, images["val"].files, "val")
 
     def part(name: str) -> Split | None:

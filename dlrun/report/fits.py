@@ -31,7 +31,7 @@ def draw_fit(run_dir: Path | str) -> Path | None:
     axes = figure.subplots()
     curve = sorted(zip(*style.joined(columns["x"], columns["prediction"]), strict=True))
     points = list(zip(*style.joined(columns["x"], columns["y"]), strict=True))
-    logistic = _is_logistic([y for _, y in points], [y for _, y in curve])
+    logistic = bool(points) and {y for _, y in points} <= {0.0, 1.0} and all(0 <= y <= 1 for _, y in curve)
     style.dress(axes, "", "x", "probability" if logistic else "y")
     fade = min(1.0, max(0.25, 10 / math.sqrt(len(points) + 1)))
     x, y = zip(*points, strict=True) if points else ((), ())
@@ -54,10 +54,6 @@ def boundaries(curve: list[tuple[float, float]], level: float = 0.5) -> list[flo
         elif y1 == level:
             found.append(x1)
     return found
-
-
-def _is_logistic(targets: list[float], predictions: list[float]) -> bool:
-    return bool(targets) and set(targets) <= {0.0, 1.0} and all(0 <= p <= 1 for p in predictions)
 
 
 def _draw_boundary(axes: Axes, curve: list[tuple[float, float]]) -> None:

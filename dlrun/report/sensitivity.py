@@ -107,8 +107,7 @@ def draw_heat_map(axes: Axes, comparison: Comparison) -> None:
     name = "viridis" if comparison.mode == "max" else "viridis_r"
     colors = matplotlib.colormaps[name].with_extremes(bad="#eeeeee")
     finite = cells[np.isfinite(cells)]
-    log = style.prefers_log(finite.tolist())
-    norm = matplotlib.colors.LogNorm() if log else matplotlib.colors.Normalize()
+    norm = (matplotlib.colors.LogNorm if style.prefers_log(finite.tolist()) else matplotlib.colors.Normalize)()
     norm.autoscale(finite)
     axes.imshow(cells, cmap=colors, norm=norm, aspect="auto", origin="lower")
     style.dress(axes, f"{comparison.metric} (bright is better)", *keys)

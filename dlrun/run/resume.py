@@ -177,12 +177,12 @@ def refuse_changes(own: Config, config: Config, asked: Asked = NOTHING_ASKED) ->
     changed = changes(own, config)
     refused = [each for each in changed if not allowed(each) and not within(each.key, asked.forced)]
     if refused:
-        lines = [f"  {each.key}: {each.old} in the run, {each.new} now" for each in refused]
+        lines = [f"  {each.key}: {format_value(each.old)} in the run, {format_value(each.new)} now" for each in refused]
         text = "these settings may not change in the middle of a run:\n" + "\n".join(lines)
         raise RunError(f"{text}\nStart a new run, or insist with `dlrun resume RUN --force KEY=VALUE`.")
     lengths = [each for each in changed if asks_for_a_schedule(each, own, config, asked)]
     if lengths:
-        lines = [f"{each.key}: {each.old} in the run, {each.new} now" for each in lengths]
+        lines = [f"{each.key}: {format_value(each.old)} in the run, {format_value(each.new)} now" for each in lengths]
         words = " ".join(f"{each.key}={format_value(each.new)}" for each in lengths)
         raise RunError(f"{', '.join(lines)}. The {own.scheduler.name} schedule depends on the length.\n{choose(words)}")
 

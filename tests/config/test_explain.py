@@ -48,6 +48,12 @@ def test_who_set_a_value_and_what_it_replaced(conf: Path) -> None:
     assert "optimizer.lr=0.4 -> 0.4, replacing 0.3" in text
 
 
+def test_a_key_that_no_file_sets_has_its_default(conf: Path) -> None:
+    (conf / "model").mkdir()
+    (conf / "model/mine.yaml").write_text("name: mlp\n")
+    assert "  value     [512]\n" in told("model.hidden", "model=mine", conf=conf)
+
+
 def test_what_a_key_changes_is_told_in_words() -> None:
     assert "effect    changes the result\n" in told("optimizer.lr")
     assert "effect    changes only what is shown; may change on resume\n" in told("trainer.print_every")

@@ -205,5 +205,5 @@ def test_resume_takes_a_former_key(
     assert cli.main(["resume", "a", "trainer.epochs=2"]) == 0
     assert "standardize: true" in path.read_text()
     assert cli.main(["resume", "a", "dataset.standardise=false", "trainer.epochs=3"]) == 2
-    assert "dataset.standardize: True in the run, False now" in capsys.readouterr().err
+    assert "dataset.standardize: true in the run, false now" in capsys.readouterr().err
     assert cli.main(["resume", "a", "trainer.epochs=3", "--force", "dataset.standardise=false"]) == 0

@@ -102,6 +102,8 @@ def test_t12_files_in_both_folders_are_said(folder: Path, tmp_path: Path) -> Non
     test = write_images(tmp_path / "test", 2)
     data = load(train_path=str(folder), test_path=str(test), val_fraction=0)
     assert data.notes[-1] == "6 of 6 test images (100.0%) are also in train: test is not pure generalization"
+    data = load(train_path=str(folder), test_path=str(test), val_fraction=0.5)
+    assert "are also in train or val: test is" in data.notes[-1]
 
 
 def test_keys_that_do_not_go_together_are_refused(folder: Path) -> None:

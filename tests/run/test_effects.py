@@ -35,11 +35,11 @@ def test_may_change_in_the_middle_of_a_run(word: str) -> None:
     ("word", "told"),
     [
         ("seed=1", "seed: 0 in the run, 1 now"),
-        ("freeze=[a*]", r"freeze: \[\] in the run, \['a\*'\] now"),
-        ("dataset.limit=3", "dataset.limit: None in the run, 3 now"),
+        ("freeze=[a*]", r"freeze: \[\] in the run, \[a\*\] now"),
+        ("dataset.limit=3", "dataset.limit: null in the run, 3 now"),
         ("trainer.batch_size=8", "trainer.batch_size: 64 in the run"),
         ("trainer.epochs=3", "trainer.epochs: 20 in the run, 3 now"),
-        ("trainer.max_steps=3", "trainer.max_steps: None in the run"),
+        ("trainer.max_steps=3", "trainer.max_steps: null in the run"),
         ("model.dropout=0.3", "model.dropout"),
     ],
 )
