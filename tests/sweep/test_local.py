@@ -86,7 +86,7 @@ def test_nine_jobs_fail_in_nine_ways_and_the_others_finish(
         "job5": ("out_of_memory", "out of memory"),
         "job6": ("timeout", f"no end after {limit} s (sweep.job_timeout), in misbehave (bad.py, line "),
         "job7": ("timeout", f"no end after {limit} s (sweep.job_timeout)"),
-        "job8": ("signal", "KeyboardInterrupt: by the model"),
+        "job8": ("component", "KeyboardInterrupt: by the model"),
         "jobnonsense": ("input", "must be int"),
     }
     assert failed.keys() == causes.keys()
@@ -379,8 +379,8 @@ class FakeServer(Server):
         return [self.end("gpus", 4)] if "gpus" in self.children else []
 
     def end(self, name: str, code: int) -> Child:
-        self.hear({"started": name, "pid": 1 << 30})
-        child = self.hear({"ended": name, "code": code, "memory_mib": 1.0, "seconds": 1.0})
+        self.handle({"started": name, "pid": 1 << 30})
+        child = self.handle({"ended": name, "code": code, "memory_mib": 1.0, "seconds": 1.0})
         assert child is not None
         return child
 
