@@ -51,8 +51,8 @@ class DataSpec:
     `input_shape` leaves out the batch; for text it is `(T,)` with T the longest length in the training part.
     `other_shapes` are the shapes of the second and further inputs of `multi` data, without the batch.
     `labels` are class names in the order of their numbers. `vocabulary` holds the characters or words whose
-    code is their position (0 is padding, 1 is unknown). `preprocessing` is what `data.preprocess` fitted on
-    the training part, as plain values: it travels in the checkpoint and is applied again to new data.
+    code is their position (0 is padding, 1 is unknown). `preprocessing` are the steps of `data.transforms`,
+    fitted on the training part, as plain values: they travel in the checkpoint and are applied again to new data.
     """
 
     name: str

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from dlrun.data.base import Data, Split, check_part, from_parts
 from dlrun.data.leaks import overlap_notes
-from dlrun.data.preprocess import fit_standard
 from dlrun.data.splits import split
+from dlrun.data.transforms import Scale, Standardize, write_steps
 from dlrun.spec import DataSpec
 
 
@@ -72,11 +72,11 @@ def from_arrays(
 def _fit(train: Split, standardize: bool, standardize_target: bool, scale: float | None) -> dict[str, Any]:
     steps: dict[str, Any] = {}
     if standardize:
-        steps["inputs"] = [fit_standard(train.inputs[0])]
+        steps["inputs"] = [write_steps([Standardize.fit(train.inputs[0])])]
     elif scale is not None:
-        steps["inputs"] = [{"scale": scale}]
+        steps["inputs"] = [write_steps([Scale(scale)])]
     if standardize_target:
-        steps["target"] = fit_standard(train.target)
+        steps["target"] = write_steps([Standardize.fit(train.target)])
     return steps
 
 

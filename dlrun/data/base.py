@@ -1,7 +1,7 @@
 """What a data set is: parts of rows as stored, and a specification of what they mean.
 
 `Data` is what every dataset function returns. Rows are kept as they were stored (uint8 images stay uint8);
-`preprocess.prepare` turns them into model inputs, a batch or a whole part at a time.
+`transforms.Preparation` turns them into model inputs, a batch or a whole part at a time.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Data:
     """A data set: its `spec`, its parts, and `notes` for the header (sources, leaks that were found).
 
     Those `notes` that a result cannot be read without (test rows seen in training) are `remarks`: they are said
-    again at the end of the run.
+    again at the end of the run. `drawn` is the range of x in which the fit of one feature is drawn.
     """
 
     spec: DataSpec
@@ -86,6 +86,7 @@ class Data:
     notes: tuple[str, ...] = ()
     loading: Loading = Loading()
     remarks: tuple[str, ...] = ()
+    drawn: tuple[float, float] | None = None
 
     def parts(self) -> dict[str, Split]:
         """The parts that exist, by name: train, val, test."""

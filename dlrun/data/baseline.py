@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dlrun.data.base import Data, Split
-from dlrun.data.preprocess import Preparation
+from dlrun.data.transforms import Preparation
 from dlrun.spec import IGNORE_INDEX
 
 ROWS = 4096  # images whose prepared form is in memory at a time

@@ -20,6 +20,7 @@ from dlrun.data.image_files import ImageFiles, file_leaks, part_folders, scan
 from dlrun.data.images import decode
 from dlrun.data.paths import resolve
 from dlrun.data.splits import split
+from dlrun.data.transforms import Scale, Standardize, Transform, write_steps
 from dlrun.errors import ConfigError, DataError, Problem, did_you_mean
 
 MODES = {"rgb": "RGB", "grey": "L"}
@@ -53,7 +54,8 @@ def image_folder(
     height, width = _pair(size)
     channels = 3 if color == "rgb" else 1
     folders = _folders(path, train_path, val_path, test_path)
-    steps = {"scale": 255.0, "mean": _by_channel("mean", mean, channels), "std": _by_channel("std", std, channels)}
+    center, spread = _by_channel("mean", mean, channels), _by_channel("std", std, channels)
+    steps: list[Transform] = [Scale(255.0), Standardize(center, spread)]
     change = build_augment(augment) if augment else None
     found = scan(folders["train"])
     images = {name: _own(folder, found) for name, folder in folders.items() if name != "train"}
@@ -92,7 +94,7 @@ def image_folder(
         part("test"),
         input_shape=(channels, height, width),
         labels=found.classes,
-        preprocessing={"inputs": [steps]},
+        preprocessing={"inputs": [write_steps(steps)]},
         notes=notes,
         remarks=remarks,
         loading=Loading(in_memory, workers),

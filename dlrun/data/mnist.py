@@ -19,6 +19,7 @@ from dlrun.data.download import fetch, gunzip
 from dlrun.data.idx import read_idx
 from dlrun.data.leaks import overlap_notes
 from dlrun.data.splits import split
+from dlrun.data.transforms import Scale, Standardize, write_steps
 from dlrun.errors import ConfigError, DataError, Problem
 
 FASHION_LABELS = "T-shirt, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle boot"
@@ -139,7 +140,7 @@ def _load(
         test,
         labels=labels,
         fixed_labels=True,
-        preprocessing={"inputs": [{"scale": 255.0, "mean": [normalize[0]], "std": [normalize[1]]}]},
+        preprocessing={"inputs": [write_steps([Scale(255.0), Standardize([normalize[0]], [normalize[1]])])]},
         notes=[f"{source.name} from {folder}"],
         remarks=overlap_notes(train, test),
         loading=loading,

@@ -2,21 +2,16 @@
 
 The experiment is the PyTorch tutorial's "NLP From Scratch: Classifying Names with a Character-Level RNN"
 (docs.pytorch.org/tutorials/intermediate/char_rnn_classification_tutorial.html). Labels and vocabulary are
-fitted on the training part and kept in the spec (T29, T30); codes are right-padded with 0, and 1 stands for a
-character that training never showed (T34).
+fitted on the training part (vocabulary.py).
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from dlrun.data import name_files
 from dlrun.data.base import Data, Split, from_parts
@@ -24,17 +19,10 @@ from dlrun.data.download import fetch
 from dlrun.data.name_files import NameRow
 from dlrun.data.paths import resolve
 from dlrun.data.splits import check_class_count, split
+from dlrun.data.vocabulary import PADDING, UNKNOWN, LabelMap, Vocabulary
 from dlrun.errors import ConfigError, DataError, Problem, did_you_mean
-from dlrun.spec import DataSpec
 
-PADDING, UNKNOWN = "", "\N{REPLACEMENT CHARACTER}"  # what the codes 0 and 1 show as
-ROWS = 1 << 16  # that are coded at a time
 FILES = ("names_train.csv.gz", "names_test.csv.gz")
-# Letters that Unicode does not decompose, though everybody writes them so where only ASCII is at hand.
-PLAIN = str.maketrans(
-    dict(zip("łŁøØđĐðÐıħĦ’ʼʻ‘‐", "lLoOdDdDihH''''-", strict=True))
-    | {"ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "þ": "th", "Þ": "Th"}
-)
 
 
 def names(
@@ -64,10 +52,10 @@ def names(
         train, test = _cut(train, test_fraction, seed, "test", origin)
     train, val = _cut(train, val_fraction, seed, "val", origin) if val_fraction else (train, [])
 
-    labels = sorted({row.country for row in train})
-    if len(labels) < 2:
-        raise DataError(f"dataset names: every name of {origin} is from {labels[0]}. Nothing could be learned.")
-    known = _vocabulary(train, vocabulary)
+    labels = LabelMap.fit(row.country for row in train)
+    if len(labels.labels) < 2:
+        raise DataError(f"dataset names: every name of {origin} is from {labels.labels[0]}. Nothing could be learned.")
+    known = _vocabulary(train, vocabulary, ascii)
     parts = {"train": train, "val": val, "test": test}
     counts = ", ".join(f"{len(rows)} {part}" for part, rows in parts.items() if rows)
     notes = [f"names: {counts}, from {origin}", *found.notes, *_unknown(known, parts)]
@@ -78,31 +66,12 @@ def names(
         _part(train, known, labels),
         _part(val, known, labels) if val else None,
         _part(test, known, labels) if test else None,
-        labels=labels,
-        vocabulary=known,
-        preprocessing={"ascii": ascii},
+        labels=labels.labels,
+        vocabulary=known.characters,
+        preprocessing={"inputs": [[known.state()]]},
         notes=notes,
         remarks=_findings(train, test),
     )
-
-
-def encode(names: Sequence[str], spec: DataSpec) -> tuple[Tensor, Tensor]:
-    """Codes (N, T) and lengths (N,), both int64, in the order given (T33); T is the longest length here.
-
-    The spec's own rules are applied: folded to ASCII or not, code 1 for a character that it does not know.
-    Raises `DataError` for an empty list and for names with nothing in them, by their position.
-    """
-    blank = [str(place) for place, name in enumerate(names, start=1) if not name.strip()]
-    if blank or not names:
-        raise DataError(f"names to encode: number {', '.join(blank[:10])} is empty." if blank else "no names given.")
-    ready = [_fold(name, spec.preprocessing.get("ascii", False)) for name in names]
-    codes, lengths = _codes(ready, spec.vocabulary)
-    return codes.to(torch.int64), lengths
-
-
-def decode(codes: Tensor, spec: DataSpec) -> list[str]:
-    """The names of codes (N, T), for showing: padding leaves no trace, an unknown character shows as �."""
-    return ["".join(spec.vocabulary[code] for code in row) for row in codes.tolist()]
 
 
 class Found(NamedTuple):
@@ -203,55 +172,20 @@ def _cut(
 
 
 def _folded(rows: list[NameRow], ascii: bool) -> list[NameRow]:
-    return [row if row.name.isascii() else row._replace(name=_fold(row.name, ascii)) for row in rows]
+    fold = Vocabulary((), ascii).fold
+    return [row if row.name.isascii() else row._replace(name=fold(row.name)) for row in rows]
 
 
-def _fold(name: str, ascii: bool) -> str:
-    """The name, composed, without surrounding blanks; with `ascii`, letters lose their marks.
-
-    Only what ends in ASCII is replaced: the marks of other scripts are letters, no ornaments.
-    """
-    text = unicodedata.normalize("NFC", name.strip())
-    if not ascii or text.isascii():
-        return text
-    out: list[str] = []
-    for char in text.translate(PLAIN):
-        parts = unicodedata.normalize("NFKD", char)
-        plain = "".join(part for part in parts if not unicodedata.combining(part))
-        if plain.isascii() and (plain or (out and out[-1].isascii())):
-            out.append(plain)
-        else:
-            out.append(char)
-    return "".join(out).strip() or text
-
-
-def _vocabulary(train: list[NameRow], kind: str) -> list[str]:
-    """The character of each code; 0 is the padding and 1 unknown."""
+def _vocabulary(train: list[NameRow], kind: str, ascii: bool) -> Vocabulary:
+    """The character of each code: those of the training part, or 128 as `ord` gives them."""
     if kind == "ascii":
-        return [PADDING, UNKNOWN, *(chr(code) for code in range(2, 128))]
-    return [PADDING, UNKNOWN, *sorted({char for row in train for char in row.name} - {UNKNOWN})]
+        return Vocabulary([PADDING, UNKNOWN, *(chr(code) for code in range(2, 128))], ascii)
+    return Vocabulary.fit((row.name for row in train), ascii)
 
 
-def _part(rows: list[NameRow], vocabulary: Sequence[str], labels: Sequence[str]) -> Split:
-    number = {label: i for i, label in enumerate(labels)}
-    target = torch.tensor([number[row.country] for row in rows], dtype=torch.int64)
-    return Split(_codes([row.name for row in rows], vocabulary), target)
-
-
-def _codes(texts: Sequence[str], vocabulary: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Codes (N, T), right-padded with 0, uint8 where they fit, and lengths (N,) int64."""
-    known = sorted((ord(char), code) for code, char in enumerate(vocabulary) if code > 1)
-    points, numbers = (np.array(column, np.int64) for column in zip(*known, strict=True))
-    lengths = torch.tensor([len(text) for text in texts], dtype=torch.int64)
-    longest = int(lengths.max())
-    codes = np.zeros((len(texts), longest), np.uint8 if len(vocabulary) <= 256 else np.int32)
-    for begin in range(0, len(texts), ROWS):
-        rows = [text.ljust(longest) for text in texts[begin : begin + ROWS]]
-        chars = np.frombuffer("".join(rows).encode("utf-32-le", "surrogatepass"), np.uint32).reshape(-1, longest)
-        place = points.searchsorted(chars).clip(max=len(points) - 1)
-        codes[begin : begin + ROWS] = np.where(points[place] == chars, numbers[place], 1)
-    codes[np.arange(longest) >= lengths.numpy()[:, None]] = 0
-    return torch.from_numpy(codes), lengths
+def _part(rows: list[NameRow], vocabulary: Vocabulary, labels: LabelMap) -> Split:
+    codes = vocabulary.encode_folded([row.name for row in rows])
+    return Split(codes, labels.apply([row.country for row in rows]))
 
 
 def _findings(train: list[NameRow], test: list[NameRow]) -> list[str]:
@@ -270,14 +204,11 @@ def _findings(train: list[NameRow], test: list[NameRow]) -> list[str]:
     return notes
 
 
-def _unknown(vocabulary: Sequence[str], parts: dict[str, list[NameRow]]) -> list[str]:
+def _unknown(vocabulary: Vocabulary, parts: dict[str, list[NameRow]]) -> list[str]:
     """A note for each part with characters that have no code, with how many and which."""
     notes = []
     for part, rows in parts.items():
-        strange = Counter(char for row in rows for char in row.name) - Counter()
-        for char in vocabulary[1:]:
-            strange.pop(char, None)
-        if strange:
+        if strange := vocabulary.unknown(row.name for row in rows):
             which = " ".join(char for char, _ in strange.most_common(10))
             notes.append(f"names: {strange.total()} characters of {part} are unknown (code 1): {which}")
     return notes

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from dlrun.data.base import Data, Split, from_parts
-from dlrun.data.preprocess import fit_standard
 from dlrun.data.seeds import derive
 from dlrun.data.splits import split
+from dlrun.data.transforms import Scale, Standardize, write_steps
 
 FAR = 10.0  # depth of the background, in the units of the depth map
 
@@ -39,7 +39,7 @@ def scenes(
     whole = Split((images, depths), masks if task == "labelling" else nearer)
     rest, test = split(samples, test_fraction, seed, "test", nearer, labels)
     train, val = (rest[part] for part in split(len(rest), val_fraction, seed, "val", nearer[rest], labels))
-    fitted = fit_standard(depths[train].reshape(-1, 1))
+    fitted = Standardize.fit(depths[train].reshape(-1, 1))
     return from_parts(
         "scenes",
         task,
@@ -48,7 +48,7 @@ def scenes(
         whole.take(val) if len(val) else None,
         whole.take(test) if len(test) else None,
         labels=labels,
-        preprocessing={"inputs": [{"scale": 255.0}, fitted]},
+        preprocessing={"inputs": [write_steps([Scale(255.0)]), write_steps([fitted])]},
     )
 
 

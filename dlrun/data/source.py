@@ -8,7 +8,7 @@ from typing import Required, TypedDict
 import torch
 
 from dlrun.data.base import Split
-from dlrun.data.preprocess import Preparation
+from dlrun.data.transforms import Preparation
 from dlrun.spec import Batch, DataSpec
 
 

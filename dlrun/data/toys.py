@@ -115,7 +115,7 @@ def pass_fail(*, seed: int, root: Path) -> Data:
 
 def _drawn(data: Data, low: float, high: float) -> Data:
     """The same data, whose fit is drawn from `low` to `high`."""
-    return replace(data, spec=data.spec.replace(preprocessing=data.spec.preprocessing | {"drawn": [low, high]}))
+    return replace(data, drawn=(low, high))
 
 
 def hello(*, seed: int, root: Path) -> Data:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dlrun.config.config import Config
+from dlrun.data.transforms import Preparation
+from dlrun.data.vocabulary import Vocabulary
 from dlrun.engine.device import device_words
 from dlrun.errors import RunError
 from dlrun.objectives.schedule import Schedule
@@ -11,6 +13,7 @@ from dlrun.plain import Values
 from dlrun.run import lengthen
 from dlrun.run.context import Components
 from dlrun.run.environment import package_version
+from dlrun.spec import DataSpec
 from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
 
@@ -43,9 +46,15 @@ def differences(run: RunDir, values: Values, components: Components) -> list[str
         for what, old, new in facts
         if old and old != new
     ]
-    if (values.get("spec") or {}).get("preprocessing") != components.state.spec.to_dict()["preprocessing"]:
+    if fitted(DataSpec.from_dict(values["spec"])) != fitted(components.state.spec):
         lines.append("the training data, or what was fitted on them, are not what they were when the run began")
     return lines
+
+
+def fitted(spec: DataSpec) -> Values:
+    """What was fitted on the training part, in one form for checkpoints of every age."""
+    text = {"characters": list(spec.vocabulary), **Vocabulary.of(spec).state()} if spec.input_kind == "text" else {}
+    return Preparation(spec).state() | text
 
 
 def adapt(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dlrun.data.baseline import baseline
-from dlrun.data.preprocess import preprocess, restore_target
+from dlrun.data.transforms import Preparation
 from dlrun.engine.evaluation import Evaluation, eval_mode, evaluate
 from dlrun.engine.state import TrainState, better
 from dlrun.errors import TrainingFailed
@@ -193,12 +193,13 @@ def draw_line(context: RunContext) -> None:
     points = torch.sort(part.inputs[0].flatten().float())
     span = float(points.values[-1] - points.values[0]) or 1.0
     usual = (float(points.values[0]) - 0.2 * span, float(points.values[-1]) + 0.2 * span)
-    low, high = state.spec.preprocessing.get("drawn", usual)
+    low, high = context.components.data.drawn or usual
     grid = torch.linspace(float(low), float(high), 201)
     rows = torch.cat([points.values, grid])[:, None]
-    inputs, _ = preprocess(state.spec, (rows,), torch.zeros(len(rows), 1))
+    preparation = Preparation(state.spec)
+    inputs = preparation.prepare_inputs((rows,))
     with eval_mode(state.model), torch.inference_mode():
-        outputs = restore_target(state.spec, state.model(*(x.to(state.device) for x in inputs)).cpu())
+        outputs = preparation.restore_target(state.model(*(x.to(state.device) for x in inputs)).cpu())
     logistic = state.spec.task == "classification"
     if logistic and not state.loss.probabilities:
         outputs = outputs.sigmoid()

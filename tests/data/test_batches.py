@@ -25,10 +25,10 @@ from dlrun.data.base import Data, Loading, Split, from_parts
 from dlrun.data.batches import ResidentBatches, batches_for
 from dlrun.data.loader import LoaderBatches, SeededRows, TensorRows, worker_count
 from dlrun.data.mnist import mnist
-from dlrun.data.preprocess import preprocess
 from dlrun.data.seeds import permutation
 from dlrun.data.sklearn_sets import digits
 from dlrun.data.toys import hello
+from dlrun.data.transforms import preprocess
 from dlrun.errors import DataError, TrainingFailed
 from dlrun.spec import Batch
 from tests.helpers import foreign

@@ -12,7 +12,8 @@ from dlrun.data import csv_files, files, name_files
 from dlrun.data.base import Data
 from dlrun.data.files import read_bytes
 from dlrun.data.idx import read_idx
-from dlrun.data.names import decode, names
+from dlrun.data.names import names
+from dlrun.data.vocabulary import Vocabulary
 from dlrun.errors import DataError
 
 BODY = [(f"{first}{i}", country) for i, first in enumerate("ABCDEFGHIJ") for country in ("Here", "There")]
@@ -29,9 +30,8 @@ def lines(*rows: tuple[str, ...], sign: str = ",") -> str:
 
 
 def pairs(data: Data) -> list[tuple[str, str]]:
-    return list(
-        zip(decode(data.train.inputs[0], data.spec), (data.spec.labels[i] for i in data.train.target), strict=True)
-    )
+    texts = Vocabulary.of(data.spec).inverse(data.train.inputs[0])
+    return list(zip(texts, (data.spec.labels[i] for i in data.train.target), strict=True))
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ from dlrun.data.base import Data, Split, from_parts
 from dlrun.data.baseline import baseline
 from dlrun.data.leaks import overlap, overlap_notes
 from dlrun.data.paths import data_root
-from dlrun.data.preprocess import fit_standard, preprocess, restore_target
 from dlrun.data.seeds import derive, permutation
 from dlrun.data.splits import file_order, split
+from dlrun.data.transforms import Preparation, Standardize, preprocess
 from dlrun.errors import DataError
 from dlrun.generators import forked
 from dlrun.spec import KINDS, TASKS, DataSpec
@@ -157,7 +157,7 @@ def test_preprocessing_is_plain_and_the_same_for_new_rows() -> None:
     data = load("wine")
     spec = DataSpec.from_dict(data.spec.to_dict())
     rows = data.train.inputs[0][:3]
-    mean, std = (torch.tensor(spec.preprocessing["inputs"][0][key]) for key in ("mean", "std"))
+    mean, std = (torch.tensor(spec.preprocessing["inputs"][0][0][key]) for key in ("mean", "std"))
     before = rows.clone()
     ready = preprocess(spec, (rows,), torch.zeros(3))[0][0]
     assert torch.allclose(ready, (rows - mean) / std)
@@ -181,16 +181,16 @@ def test_images_are_prepared_bit_equal_to_torchvision() -> None:
 
 
 def test_a_constant_column_is_not_divided_by_zero() -> None:
-    assert fit_standard(torch.tensor([[1.0, 5.0], [3.0, 5.0]])) == {"mean": [2.0, 5.0], "std": [1.0, 1.0]}
+    assert Standardize.fit(torch.tensor([[1.0, 5.0], [3.0, 5.0]])).state() == {"mean": [2.0, 5.0], "std": [1.0, 1.0]}
 
 
 def test_predictions_return_in_the_units_of_the_data() -> None:
     data = load("diabetes")
     _, target = preprocess(data.spec, data.train.inputs, data.train.target)
     assert target.std(correction=0).item() == pytest.approx(1, abs=1e-4)
-    assert torch.allclose(restore_target(data.spec, target), data.train.target, atol=1e-3)
+    assert torch.allclose(Preparation(data.spec).restore_target(target), data.train.target, atol=1e-3)
     plain = load("diabetes", standardize_target=False)
-    assert torch.equal(restore_target(plain.spec, target), target)
+    assert torch.equal(Preparation(plain.spec).restore_target(target), target)
 
 
 def test_two_classes_may_be_one_output_and_reconstruction_gives_the_input() -> None:

@@ -70,7 +70,9 @@ def test_grey_images_are_normalised_by_channel(folder: Path) -> None:
     assert batch.inputs[0].shape == (18, 1, 4, 4)
     grey = decode(data.train.dataset.files[0], (4, 4), "L")  # type: ignore[union-attr]
     assert torch.allclose(batch.inputs[0][0], (grey / 255 - 0.25) / 0.5)
-    assert data.spec.preprocessing == {"inputs": [{"scale": 255.0, "mean": [0.25], "std": [0.5]}]}
+    assert data.spec.preprocessing == {
+        "inputs": [[{"name": "scale", "by": 255.0}, {"name": "standardize", "mean": [0.25], "std": [0.5]}]]
+    }
     with pytest.raises(ConfigError, match=r"dataset\.mean: \[0\.1, 0\.2\] is not one number, or one for each of 3"):
         load(folder, mean=[0.1, 0.2])
     with pytest.raises(ConfigError, match=r"dataset\.std"):

@@ -21,7 +21,7 @@ from dlrun.data import mnist as room
 from dlrun.data.baseline import baseline
 from dlrun.data.idx import read_idx, write_idx
 from dlrun.data.mnist import fashion_mnist, mnist
-from dlrun.data.preprocess import preprocess
+from dlrun.data.transforms import preprocess
 from dlrun.errors import ConfigError, DataError
 from tests.helpers import warm
 

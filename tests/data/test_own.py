@@ -35,7 +35,7 @@ def test_a_frame_has_three_parts_and_features_scaled_by_train() -> None:
     assert data.spec.task == "regression"
     assert data.spec.feature_names == ("size", "town_Oslo", "town_Rome")
     assert [part.samples for part in data.parts().values()] == [32, 8, 10]
-    fitted = data.spec.preprocessing["inputs"][0]
+    fitted = data.spec.preprocessing["inputs"][0][0]
     assert fitted["mean"][0] == pytest.approx(float(data.train.inputs[0][:, 0].mean()), rel=1e-5)
 
 
@@ -53,7 +53,7 @@ def test_arrays_say_what_they_are() -> None:
     images = torch.randint(0, 255, (40, 1, 4, 4), dtype=torch.uint8)
     data = dlrun.from_arrays(images, [0, 1] * 20)
     assert (data.spec.input_kind, data.spec.task, data.spec.preprocessing["inputs"]) == (
-        "image", "classification", [{"scale": 255.0}],
+        "image", "classification", [[{"name": "scale", "by": 255.0}]],
     )  # fmt: skip
     assert dlrun.from_arrays(np.ones((9, 2)) * np.arange(9)[:, None], np.arange(9.0)).spec.task == "regression"
     with pytest.raises(DataError, match=r"of shape \(9,\) are no rows"):

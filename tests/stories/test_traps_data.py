@@ -13,7 +13,7 @@ from torch import nn
 
 import dlrun
 from dlrun.components.registry import MODELS
-from dlrun.data.names import decode, encode
+from dlrun.data.vocabulary import Vocabulary
 from dlrun.errors import DataError
 from dlrun.spec import DataSpec
 from tests.helpers.traps import built, checkpoint, column, names_csv, train
@@ -52,11 +52,11 @@ def test_t37_test_names_seen_in_training_and_names_of_two_countries_are_said() -
 def test_t20_features_are_standardised_by_the_training_part_inside_the_run() -> None:
     words = ("dataset=breast_cancer", "model=linear")
     data = built(*words).data
-    steps = data.spec.preprocessing["inputs"][0]
+    steps = data.spec.preprocessing["inputs"][0][0]
     features = data.train.inputs[0].double()
     assert steps["mean"] == pytest.approx(features.mean(0).tolist())
     assert steps["std"] == pytest.approx(features.std(0, correction=0).tolist())
-    assert checkpoint(train(*words, "trainer.epochs=1"))["spec"]["preprocessing"]["inputs"][0]["mean"] == steps["mean"]
+    assert checkpoint(train(*words, "trainer.epochs=1"))["spec"]["preprocessing"]["inputs"][0] == [steps]
     assert dlrun.compose(["experiment=breast_cancer"]).dataset.standardize
     assert not dlrun.compose(["experiment=breast_cancer_raw"]).dataset.standardize
 
@@ -168,18 +168,20 @@ def test_t33_predictions_come_in_the_order_of_the_input_and_padding_never_shows(
     run = train(*names(TRAIN, TRAIN[:3]), "trainer.epochs=3")
     spec, net = DataSpec.from_dict(checkpoint(run)["spec"]), run.model()
     people = ["Ito", "Bianchi", "Abe", "Dvorak"]
-    codes, lengths = encode(people, spec)
+    words = Vocabulary.of(spec)
+    codes, lengths = words.apply(people)
     together = net(codes, lengths)
     for person, output in zip(people, together, strict=True):
-        torch.testing.assert_close(net(*encode([person], spec))[0], output)
-    assert decode(codes, spec) == people
+        torch.testing.assert_close(net(*words.apply([person]))[0], output)
+    assert words.inverse(codes) == people
 
 
 def test_t34_a_letter_beyond_ascii_is_folded_or_an_explicit_unknown() -> None:
     run = train(*names(TRAIN, [("Dvořák", "Czech"), ("Müller", "Czech")]))
     spec = DataSpec.from_dict(checkpoint(run)["spec"])
-    assert decode(encode(["Dvořák"], spec)[0], spec) == ["Dvorak"]
-    codes, lengths = encode(["Ж"], spec)
+    words = Vocabulary.of(spec)
+    assert words.inverse(words.apply(["Dvořák"])[0]) == ["Dvorak"]
+    codes, lengths = words.apply(["Ж"])
     assert codes.tolist() == [[1]]
     assert torch.isfinite(run.model()(codes, lengths)).all()
     assert "characters of test are unknown" in (run.path / "train.log").read_text(encoding="utf-8")
@@ -189,7 +191,7 @@ def test_t38_a_surname_null_stays_a_name() -> None:
     rows = [("Null", "Czech"), ("Nan", "Italy"), ("NA", "Japan")]
     data = built(*names([*TRAIN, *rows], rows)).data
     assert data.test is not None
-    assert decode(data.test.inputs[0].long(), data.spec) == ["Null", "Nan", "NA"]
+    assert Vocabulary.of(data.spec).inverse(data.test.inputs[0]) == ["Null", "Nan", "NA"]
 
 
 def test_t36_small_data_need_no_worker_processes() -> None:
@@ -220,5 +222,6 @@ def test_t44_what_prepares_the_data_is_part_of_the_checkpoint(mnist_root: Path) 
     words = ("dataset=mnist", f"dataset.root={mnist_root}", "dataset.limit=50", "model=linear", "trainer.epochs=1")
     run = train(*words, "dataset.mean=0.5", "dataset.std=0.25")
     for name in ("best", "last"):
-        step = checkpoint(run, name)["spec"]["preprocessing"]["inputs"][0]
-        assert step == {"scale": 255.0, "mean": [0.5], "std": [0.25]}
+        scale, standardize = checkpoint(run, name)["spec"]["preprocessing"]["inputs"][0]
+        assert scale == {"name": "scale", "by": 255.0}
+        assert standardize == {"name": "standardize", "mean": [0.5], "std": [0.25]}
