@@ -16,10 +16,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlrun.config.config import Config
 from dlrun.errors import ConfigError, Problem, TrainingFailed
+
+if TYPE_CHECKING:
+    from dlrun.spec import DataSpec
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,74 @@ class Run:
         return pandas.read_csv(self.path / "metrics.csv")
 
     def model(self, checkpoint: str = "best", device: str = "cpu") -> Any:
-        """Load the trained model, a plain `torch.nn.Module` in eval mode. See `dlrun.run.trained.trained_model`."""
-        from dlrun.run.trained import trained_model
+        """The trained model, a plain `torch.nn.Module` in eval mode.
 
-        return trained_model(self.path, checkpoint, device)
+        `checkpoint`: best (of a finished run that selects none: the last) or last. `device`: as for `device=`.
+        Raises `RunError` when that checkpoint is missing or damaged, `ConfigError` for a device that is not there.
+        """
+        from dlrun.inference.trained import load_trained
+
+        return load_trained(self.path, checkpoint, device).model
+
+    @property
+    def spec(self) -> DataSpec:
+        """What the inputs and outputs of the model mean: shapes, labels, vocabulary, preprocessing."""
+        from dlrun.inference.trained import load_trained
+
+        return load_trained(self.path, self.checkpoint).spec
+
+    @property
+    def checkpoint(self) -> str:
+        """`best` where the run has one, else `last`."""
+        from dlrun.store.rundir import RunDir
+
+        return "best" if RunDir(self.path).best.is_file() else "last"
+
+    def evaluate(self, split: str | None = None, checkpoint: str = "best", **options: Any) -> dict[str, Any]:
+        """What `dlrun evaluate` finds: `metrics`, `baseline`, `classes`, ..., and the `folder` that it is written to.
+
+        Args:
+            split: test, val or train; None: test, where the data have it.
+            checkpoint: best or last, or the path of one.
+            options: `overrides` (a list, such as `["dataset.test_path=more.csv"]`), `threshold`, `name`.
+        """
+        from dlrun.inference.evaluate_command import Asked, evaluate_run
+        from dlrun.store.rundir import RunDir
+
+        overrides = options.pop("overrides", [])
+        threshold = options.pop("threshold", None)
+        asked = Asked(split, checkpoint, None if threshold is None else str(threshold), **options)
+        folder, found = evaluate_run(RunDir(self.path), overrides, asked)
+        return {**found, "folder": folder}
+
+    def predictor(self, checkpoint: str = "best", device: str = "cpu") -> Any:
+        """The model with its preprocessing before it and its answers behind it, a `torch.nn.Module` in eval mode.
+
+        It takes inputs as the data set stores them (uint8 pixels, codes and lengths, numbers) and gives
+        probabilities (N, classes), or values in the units of the data; `.labels` are the names of the classes. Raises
+        as `model` does.
+        """
+        from dlrun.inference.trained import load_trained
+
+        return load_trained(self.path, checkpoint, device).predictor()
+
+    def predict(self, inputs: object, *, checkpoint: str = "best", device: str = "cpu", **options: Any) -> Any:
+        """A DataFrame of predictions, a row an input, in their order.
+
+        Args:
+            inputs: what `dlrun predict` takes, and what stands for it in Python: texts, paths of images, a
+                DataFrame with the features by name, or an array (N, ...) as the data set stores them (a tuple for
+                several inputs).
+            checkpoint: best or last, or the path of one.
+            device: as for `device=`.
+            options: `top` (classes that are told), `threshold`, `batch_size`, `invert` (images dark on white).
+
+        The columns are `input`, `prediction`, and of classes `probability`, `prediction_2`, `probability_2`, ...; rows
+        that could not be used have an `error`.
+        """
+        from dlrun.inference.from_python import predict_frame
+
+        return predict_frame(self.path, inputs, checkpoint, device, options)
 
 
 def compose(overrides: Sequence[str] = (), **options: Any) -> Config:

@@ -131,7 +131,7 @@ def parse(argv: list[str]) -> CommandLine:
         if following.startswith("=") or (word.endswith("=") and rest and not is_override(following)):
             spaced = word + following + ("".join(rest[1:2]) if following == "=" else "")
             raise ConfigError(Problem(word, "KEY=VALUE is written without spaces.", f"Write {spaced}"))
-        if word.startswith("-") and len(word) > 1:
+        if word.startswith("-") and len(word) > 1 and not re.match(r"-\.?\d", word):
             _take_flag(word, rest, line)
         elif is_override(word):
             line.overrides.append(word)

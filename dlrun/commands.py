@@ -183,6 +183,30 @@ def _runs(line: CommandLine) -> int:
     return runs_command(filters, line.value("--sort"), limit, Path(line.value("--root") or "outputs"))
 
 
+def _evaluate(line: CommandLine) -> int:
+    from dlrun.inference.evaluate_command import Asked, evaluate_command
+
+    _plugins(line)
+    asked = Asked(
+        line.value("--split"), line.value("--checkpoint") or "best", line.value("--threshold"), line.value("--name"),
+        "--json" in line.flags,
+    )  # fmt: skip
+    return evaluate_command(line.plain[0], line.overrides, asked)
+
+
+def _predict(line: CommandLine) -> int:
+    from dlrun.inference.predict import Options
+    from dlrun.inference.predict_command import Asked, predict_command
+
+    _plugins(line)
+    options = Options(top=line.number("--top", 3), batch_size=line.number("--batch-size", 256))
+    asked = Asked(
+        line.value("--checkpoint") or "best", line.value("--output"), "--json" in line.flags,
+        "--invert" in line.flags, options, line.value("--images"), line.value("--threshold"),
+    )  # fmt: skip
+    return predict_command(line.plain[0], line.plain[1:], line.overrides, asked)
+
+
 def _report(line: CommandLine) -> int:
     from dlrun.report.html import report_command
 
@@ -219,6 +243,14 @@ COMMANDS: dict[str, Command] = {
                      "train a run's configuration again, in a directory of its own", plain=(1, 1)),
     "verify-resume": Command(_verify, "dlrun verify-resume [OVERRIDES]",
                              "prove that an interrupted and resumed run equals an uninterrupted one"),
+    "evaluate": Command(_evaluate, "dlrun evaluate RUN [--split test|val|train] [--checkpoint best|last|PATH] "
+                        "[dataset.test_path=PATH] [device=NAME]",
+                        "measure a trained model: by class, by threshold, against the baseline",
+                        {"--split": 1, "--checkpoint": 1, "--threshold": 1, "--name": 1, "--json": 0}, plain=(1, 1)),
+    "predict": Command(_predict, "dlrun predict RUN INPUT ... [--checkpoint best|last|PATH] [--output FILE] [--json] "
+                       "[device=NAME]", "what a trained model says to names, images, tables or numbers",
+                       {"--checkpoint": 1, "--output": 1, "--json": 0, "--top": 1, "--threshold": 1, "--batch-size": 1,
+                        "--invert": 0, "--images": 1}, plain=(1, 10**6)),
     "replay": Command(_replay, "dlrun replay RUN",
                       "run the step that failed again and name the layer", plain=(1, 1), overrides=False),
     "runs": Command(_runs, "dlrun runs [FILTER ...] [--sort KEY] [--limit N] [--root DIR]",

@@ -61,6 +61,52 @@ for bit. Exit code 3 if they differ.
 
 examples:
   dlrun verify-resume experiment=names_gru trainer=smoke""",
+    "evaluate": f"""\
+Measures the model of a run on a part of its data, or on other data of the same kind, and writes tables, figures and a
+prediction for every row into RUN/evaluations/NAME. A sweep stands for its best job. {RUN}
+
+flags:
+  --split PART         test, val or train (test, where the data have it)
+  --checkpoint WHICH   best, last or a path (best)
+  --threshold P        probability from which the second of two classes, or a tag, is the answer; best: the one with the
+                       best F1 on validation that an earlier evaluation found
+  --name NAME          of the folder (the part, or where other data are from)
+  --json               print what evaluation.json holds
+
+dataset.test_path=PATH evaluates on a file or folder with labels, through the run's own labels and preprocessing; other
+dataset.* keys change the run's own data set. How often test was evaluated is counted.
+
+examples:
+  dlrun evaluate last
+  dlrun evaluate last --split val --checkpoint last
+  dlrun evaluate last dataset.test_path=~/more-names.csv""",
+    "predict": f"""\
+Says what the model of a run answers to new inputs, in their order: labels and probabilities, values in the units of the
+data, tags, masks. A sweep stands for its best job. {RUN}
+
+INPUT is, as the data set of the run has it:
+  a text (a name), or numbers with commas between (5.1,3.5,1.4,0.2)
+  an image, or a folder of images, of any size, color or format
+  a file: .csv, .tsv, .txt (a line an input), .npy or .npz (arrays as stored), each of the first three also as .gz
+  - or nothing: lines of standard input
+
+flags:
+  --checkpoint WHICH   best, last or a path (best)
+  --output FILE        write FILE.csv, or FILE.jsonl with a JSON object a line, instead of printing
+  --json               print JSON lines
+  --top N              classes that are told (3)
+  --threshold P        probability from which the second of two classes, or a tag, is the answer (0.5); best: the one
+                       that `dlrun evaluate` found on validation
+  --batch-size N       rows at a time (256)
+  --invert             images are dark on white, and those of the training are not
+  --images DIR         where masks and reconstructions are written (RUN/predictions)
+
+Inputs that cannot be used are named, do not stop the rest, and make the exit code 3.
+
+examples:
+  dlrun predict last Satoshi "O'Neill"
+  dlrun predict last digits/ --output predictions.csv
+  cat names.txt | dlrun predict outputs/sweeps/optimizer --json device=cuda""",
     "replay": f"""\
 Repeats the step that failed, which is stored in RUN/crash.pt, and names the first layer whose values are not finite.
 {RUN}

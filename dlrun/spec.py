@@ -53,6 +53,7 @@ class DataSpec:
     `labels` are class names in the order of their numbers. `vocabulary` holds the characters or words whose
     code is their position (0 is padding, 1 is unknown). `preprocessing` are the steps of `data.transforms`,
     fitted on the training part, as plain values: they travel in the checkpoint and are applied again to new data.
+    `seen` holds what the training rows are like (`brightness`: the mean of images, 0 to 1), to tell odd inputs by.
     """
 
     name: str
@@ -66,6 +67,7 @@ class DataSpec:
     target_names: tuple[str, ...] = ()
     preprocessing: dict[str, Any] = field(default_factory=dict)
     other_shapes: tuple[tuple[int, ...], ...] = ()
+    seen: dict[str, float] = field(default_factory=dict)
 
     @property
     def vocab_size(self) -> int:

@@ -60,7 +60,7 @@ def assemble(config: Config) -> Assembly:
     with explained(config):
         set_up(threads=config.device.threads, deterministic=config.device.deterministic)
         data = build_data(config)
-        loss_name, loss = build_loss(config, data)
+        loss_name, loss = build_loss(config, data.spec, class_counts(data))
         data = fit_to_loss(data, loss_name)
         check_targets(data, getattr(loss, "ignore_index", None))  # a user's loss may have none
         example = first_rows(data)
@@ -98,15 +98,18 @@ def build_data(config: Config) -> Data:
     return data
 
 
-def build_loss(config: Config, data: Data) -> tuple[str, Loss]:
-    """Build the loss of that name, or for `auto` that of the data's task. Returns its name and the loss."""
+def build_loss(config: Config, spec: DataSpec, counts: list[int] | None) -> tuple[str, Loss]:
+    """Build the loss of that name, or for `auto` that of the task. Returns its name and the loss.
+
+    `counts` are the rows of each class in the training part.
+    """
     name = config.loss.name
     if name == "auto":
-        name = loss_for(data.spec)
+        name = loss_for(spec)
     make = LOSSES.get(name)
     options = arguments(config, "loss")
     if "class_counts" in inspect.signature(make).parameters:
-        options["class_counts"] = class_counts(data)
+        options["class_counts"] = counts
     made = partial(make, **options) if is_loss_function(make) else make(**options)
     if isinstance(made, Loss):
         return name, made

@@ -132,10 +132,12 @@ def draw_rows(path: Path, spec: DataSpec, rows: ShownRows) -> Path:
 
 def image_layers(spec: DataSpec, rows: ShownRows) -> list[np.ndarray]:
     """Every input that is an image, and a target that is a map of classes, as (N, H, W, 3) in [0, 1]."""
-    steps = spec.preprocessing.get("inputs") or [{}] * len(rows.inputs)
+    from dlrun.data.transforms import Preparation, scale_of
+
+    steps = Preparation(spec).inputs or [[]] * len(rows.inputs)
     layers = [
-        to_pixels(values.numpy(), (step or {}).get("scale"))
-        for values, step in zip(rows.inputs, steps, strict=True)
+        to_pixels(values.numpy(), scale_of(its))
+        for values, its in zip(rows.inputs, steps, strict=True)
         if values.ndim == 4
     ]
     if spec.task == "labelling" and rows.target.ndim == 3:

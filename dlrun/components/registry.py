@@ -30,6 +30,7 @@ class Builtin:
     wants: str = ""  # losses: the last activation that it expects of the model
     of_logits: str = ""  # losses that expect one: the loss for a model without it
     applies: tuple[str, ...] = ()  # losses: activations that the model must not apply before it
+    reads: str = ""  # data sets: module:function that reads labelled rows for a trained model
 
     @property
     def module(self) -> str:
@@ -109,8 +110,8 @@ DATASETS = Registry(
         **_from("data.scenes", "scenes"),
         **_from("data.mnist", "mnist", folder="MNIST"),
         **_from("data.mnist", "fashion_mnist", folder="FashionMNIST"),
-        **_from("data.image_folder", "image_folder"),
-        **_from("data.names", "names", folder="names"),
+        **_from("data.image_folder", "image_folder", reads="dlrun.data.image_folder:labelled_rows"),
+        **_from("data.names", "names", folder="names", reads="dlrun.data.names:labelled_rows"),
     },
 )
 

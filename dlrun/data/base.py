@@ -17,11 +17,14 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 from dlrun.data.splits import check_class_count
+from dlrun.data.transforms import read_steps, scale_of
 from dlrun.errors import DataError
 from dlrun.moved import keep_old_names
 from dlrun.spec import IGNORE_INDEX, DataSpec
 
 keep_old_names(__name__)
+
+LOOKED_AT, DECODED = 1000, 16  # training images whose brightness is measured: in memory, from files
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,7 @@ def from_parts(
         target_names=tuple(target_names),
         preprocessing=preprocessing or {},
         other_shapes=tuple(tuple(x.shape[1:]) for x in train.inputs[1:]) if kind == "multi" else (),
+        seen=_seen(kind, train, preprocessing or {}),
     )
     remarks = [*remarks, *check_labels(spec, train.samples)]
     lines = [*notes, *remarks]
@@ -140,6 +144,20 @@ def from_parts(
             check_part(spec, part_name, part)
             lines += check_classes(spec, part_name, part, train, fixed_labels)
     return Data(spec, train, val, test, tuple(lines), loading or Loading(), tuple(remarks))
+
+
+def _seen(kind: str, train: Split, preprocessing: dict[str, Any]) -> dict[str, float]:
+    """What the training rows are like: the mean brightness of some images, 0 to 1."""
+    if kind != "image":
+        return {}
+    if train.dataset is not None:  # decoding takes a while
+        images = torch.stack([train.dataset[i][0] for i in range(0, train.samples, max(1, train.samples // DECODED))])
+    else:
+        images = train.inputs[0][:LOOKED_AT]
+    if images.dtype != torch.uint8:
+        return {}
+    steps = next(iter(preprocessing.get("inputs") or []), None)
+    return {"brightness": float(images.float().mean()) / (scale_of(read_steps(steps)) or 255.0)}
 
 
 def _num_outputs(task: str, shape: tuple[int, ...], target: Tensor, labels: Sequence[str]) -> int:

@@ -71,7 +71,7 @@ class CsvRows:
     def read(self) -> Iterator[tuple[int, str, str]]:
         """The rows, cells as they stand. What is wrong with a line is added to `faults`."""
         data = read_bytes(self.path)
-        self.delimiter = _delimiter(data)
+        self.delimiter = find_delimiter(data)
         count = 0
         for line, cells in self._records(data):
             if not any(cell.strip() for cell in cells) and len(cells) < 2:
@@ -120,7 +120,7 @@ class CsvRows:
         assert self.columns is not None
         if self.columns.header is not None and tuple(cells) == self.columns.header:
             return True
-        if not any(_normal(cells[i]) in LABEL_WORDS for i in (self.columns.text, self.columns.label)):
+        if not any(normal_word(cells[i]) in LABEL_WORDS for i in (self.columns.text, self.columns.label)):
             return False
         again = _by_words(cells)
         if again is None or self.header is False:
@@ -156,7 +156,7 @@ def find_columns(first: list[str], header: bool | str = "auto", where: str = "")
 
 def _by_words(cells: list[str]) -> Columns | None:
     """A header by its words, in any order and among others."""
-    words = [_normal(cell) for cell in cells]
+    words = [normal_word(cell) for cell in cells]
     texts = [word for word in TEXT_WORDS if word in words]
     labels = [word for word in LABEL_WORDS if word in words]
     if not texts or not labels:
@@ -165,15 +165,16 @@ def _by_words(cells: list[str]) -> Columns | None:
 
 
 def _is_label(cell: str) -> bool:
-    return _normal(cell) in LABEL_WORDS
+    return normal_word(cell) in LABEL_WORDS
 
 
-def _normal(cell: str) -> str:
+def normal_word(cell: str) -> str:
     """`Last name ` as last_name."""
     return "_".join(re.findall(r"\w+", cell.casefold())) if len(cell) < 40 else cell
 
 
-def _delimiter(data: bytes) -> str:
+def find_delimiter(data: bytes) -> str:
+    """The delimiter of the first line: a comma, or, where it has none, a semicolon or a tabulator."""
     first = data[:HEAD].lstrip().partition(b"\n")[0].partition(b"\r")[0].decode("utf-8", "replace")
     return next((sign for sign in DELIMITERS if sign in first), ",")
 

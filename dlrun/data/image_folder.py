@@ -21,7 +21,9 @@ from dlrun.data.images import decode
 from dlrun.data.paths import resolve
 from dlrun.data.splits import split
 from dlrun.data.transforms import Scale, Standardize, Transform, write_steps
+from dlrun.data.vocabulary import LabelMap
 from dlrun.errors import ConfigError, DataError, Problem, did_you_mean
+from dlrun.spec import DataSpec
 
 MODES = {"rgb": "RGB", "grey": "L"}
 
@@ -99,6 +101,16 @@ def image_folder(
         remarks=remarks,
         loading=Loading(in_memory, workers),
     )
+
+
+def labelled_rows(spec: DataSpec, path: Path) -> Split:
+    """The images of a folder of classes as a trained model knows them. Raises `DataError` for an unknown class."""
+    found = scan(path, least=1)
+    names = [found.classes[number] for number in found.numbers]
+    target = LabelMap(spec.labels).apply(names)
+    channels, height, width = spec.input_shape
+    mode = MODES["rgb" if channels == 3 else "grey"]
+    return Split((), target, ImageRows(found.files, target.tolist(), (height, width), mode))
 
 
 class ImageRows(Dataset[tuple[Tensor, int]]):

@@ -21,6 +21,7 @@ from dlrun.data.paths import resolve
 from dlrun.data.splits import check_class_count, split
 from dlrun.data.vocabulary import PADDING, UNKNOWN, LabelMap, Vocabulary
 from dlrun.errors import ConfigError, DataError, Problem, did_you_mean
+from dlrun.spec import DataSpec
 
 FILES = ("names_train.csv.gz", "names_test.csv.gz")
 
@@ -72,6 +73,13 @@ def names(
         notes=notes,
         remarks=_findings(train, test),
     )
+
+
+def labelled_rows(spec: DataSpec, path: Path) -> Split:
+    """The names and countries of a CSV as a trained model knows them. Raises `DataError` for an unknown country."""
+    words, rows = Vocabulary.of(spec), name_files.read_csv(path).rows
+    codes = words.encode_folded([words.fold(row.name) for row in rows])
+    return Split(codes, LabelMap(spec.labels).apply([row.country for row in rows]))
 
 
 class Found(NamedTuple):

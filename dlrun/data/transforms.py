@@ -129,6 +129,10 @@ class Preparation:
         found = spec.preprocessing
         self.inputs = [] if spec.input_kind == "text" else [read_steps(steps) for steps in found.get("inputs") or []]
         self.target = read_steps(found.get("target"))
+        self.to(device)
+
+    def to(self, device: Device) -> None:
+        """Keep the constants on a device."""
         for step in [*(step for steps in self.inputs for step in steps), *self.target]:
             step.to(device)
 

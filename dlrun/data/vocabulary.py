@@ -99,9 +99,15 @@ class Vocabulary:
     @cached_property
     def table(self) -> tuple[np.ndarray, np.ndarray]:
         """Code points in order, and the code of each."""
-        known = sorted((ord(char), code) for code, char in enumerate(self.characters) if code > 1)
+        first = 2 if self.has_unknown else 0
+        known = sorted((ord(char), code) for code, char in enumerate(self.characters) if code >= first)
         points, numbers = (np.array(column, np.int64) for column in zip(*known, strict=True))
         return points, numbers
+
+    @property
+    def has_unknown(self) -> bool:
+        """Are there codes for padding and for unknown characters? A vocabulary of one fixed text has neither."""
+        return self.characters[:2] == (PADDING, UNKNOWN)
 
     def inverse(self, codes: Tensor) -> list[str]:
         """The texts of codes (N, T): padding leaves no trace, an unknown character shows as �."""
@@ -110,7 +116,7 @@ class Vocabulary:
     def unknown(self, texts: Iterable[str]) -> Counter[str]:
         """The characters of folded texts that have no code, counted."""
         strange = Counter(char for text in texts for char in text)
-        for char in self.characters[1:]:
+        for char in self.characters:
             strange.pop(char, None)
         return strange
 

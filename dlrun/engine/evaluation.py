@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from dlrun.engine.chunk import merged, read_all
-from dlrun.engine.state import Plan, TrainState
-from dlrun.spec import BatchSource, Metric
+from dlrun.engine.state import Plan
+from dlrun.spec import Batch, BatchSource, Loss, Metric
 
 
 @dataclass(frozen=True)
@@ -20,9 +22,28 @@ class Evaluation:
     counts: Tensor
 
 
-def evaluate(state: TrainState, batches: BatchSource, plan: Plan | None = None) -> Evaluation | None:
+class Evaluated(Protocol):
+    """What is evaluated: a training state, or a trained model."""
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    @property
+    def loss(self) -> Loss: ...
+
+    @property
+    def metric(self) -> Metric: ...
+
+
+def evaluate(
+    state: Evaluated,
+    batches: BatchSource,
+    plan: Plan | None = None,
+    each: Callable[[Batch, Tensor], None] | None = None,
+) -> Evaluation | None:
     """Loss and metrics over one part, each sample weighing the same; None if a stop was asked for meanwhile.
 
+    `each` is called with every batch and the model's output for it.
     Runs in eval mode (trap T14) without gradients (T04), and leaves every module's mode as it was.
     """
     with eval_mode(state.model), torch.inference_mode():
@@ -34,6 +55,8 @@ def evaluate(state: TrainState, batches: BatchSource, plan: Plan | None = None) 
             losses.append(state.loss(output, batch.target))
             weights.append(state.loss.denominator(batch.target))
             counts.append(state.metric.counts(output, batch.target))
+            if each is not None:
+                each(batch, output)
     total = total_of(state.metric, counts)
     values, divisors = read_all(losses), read_all(weights)
     if state.loss.reduction == "mean":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from time import perf_counter
 
 import torch
@@ -22,6 +23,7 @@ from dlrun.report.fits import draw_fit
 from dlrun.report.mistakes import draw_mistakes, draw_reconstructions
 from dlrun.report.tables import closing_table, format_number, some_of
 from dlrun.run.context import RunContext
+from dlrun.run.predicting import BestPredictions
 from dlrun.run.screen import shorter
 from dlrun.spec import BatchSource
 from dlrun.store.files import write_atomic, write_json
@@ -54,8 +56,9 @@ def close_run(context: RunContext) -> Values | None:
     summary["remarks"] = find_remarks(context, summary, part, samples[1])
     write_json(context.run.summary, summary)
     draw(context, result, samples)
+    predicted = BestPredictions(context).at_the_end()
     context.state.model.load_state_dict(last)
-    print_closing(context, summary)
+    print_closing(context, summary, predicted)
     return summary
 
 
@@ -211,8 +214,8 @@ def draw_line(context: RunContext) -> None:
     draw_fit(context.run.path)
 
 
-def print_closing(context: RunContext, summary: Values) -> None:
-    """Print the closing table, the remarks and the directory of the run."""
+def print_closing(context: RunContext, summary: Values, predicted: Sequence[str]) -> None:
+    """Print the closing table, the predictions that were asked for, the remarks and the directory of the run."""
     screen = context.screen
     screen.line()
     table = closing_table(summary, context.run.path)
@@ -222,6 +225,8 @@ def print_closing(context: RunContext, summary: Values) -> None:
         screen.line(f"  {line}", style="bold" if number == table.result else "")
     if summary["stopped"]:
         screen.line(f"  stopped early: {summary['stopped']}")
+    for line in predicted:
+        screen.line(line)
     for remark in summary["remarks"]:
         screen.line(f"  remark: {remark}", style="yellow")
     screen.line(f"Finished: {shorter(context.run.path)}", style="green", always=True)

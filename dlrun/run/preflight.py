@@ -16,6 +16,7 @@ from dlrun.assembly.assemble import Assembly, a_type, device_of, forward, taking
 from dlrun.errors import COMPONENT_RAISES, ConfigError, Problem, first_line
 from dlrun.generators import forked
 from dlrun.run.planning import choose_monitor
+from dlrun.run.predicting import rows_of
 from dlrun.spec import Batch, BatchSource
 
 BatchSources = Mapping[str, BatchSource]  # of `train`, and of the parts that are evaluated regularly
@@ -125,9 +126,18 @@ def no_tensor(assembly: Assembly, output: object, when: str) -> Problem:
     return Problem("model", what, "Return the output that the loss takes.")
 
 
+def the_inputs_can_be_predicted(assembly: Assembly, batches: BatchSources) -> Iterator[Problem]:
+    """What `trainer.predict_on_best` names can be given to the model."""
+    try:
+        rows_of(assembly.data.spec, assembly.config.trainer.predict_on_best)
+    except ConfigError as error:
+        yield from error.problems
+
+
 CHECKS: list[Callable[[Assembly, BatchSources], Iterable[Problem]]] = [
     the_logger_is_installed,
     operations_can_be_watched,
     the_monitor_is_measured,
+    the_inputs_can_be_predicted,
     the_model_runs,
 ]

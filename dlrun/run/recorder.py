@@ -9,6 +9,7 @@ from dlrun.engine.loop import EpochRecord, Progress
 from dlrun.run.context import RunContext
 from dlrun.run.doctor import Doctor
 from dlrun.run.loggers import make_logger
+from dlrun.run.predicting import BestPredictions
 from dlrun.run.saver import Saver
 from dlrun.store.files import CsvTable, cut_steps, rewrite_table
 
@@ -36,6 +37,7 @@ class Recorder:
 
     def __init__(self, context: RunContext) -> None:
         self.context, self.saver, self.doctor = context, Saver(context), Doctor(context)
+        self.predictions = BestPredictions(context)
         self.epochs = context.plan.epochs
         every = context.config.trainer.print_every
         self.print_every = max(1, math.ceil(self.epochs / PRINTED_EPOCHS)) if every == "auto" else every
@@ -92,8 +94,11 @@ class Recorder:
         self.logger(record.row)
         epoch = int(record.row["epoch"])
         last = epoch == self.epochs or context.state.stop_reason is not None or record.partial
-        if epoch % self.print_every == 0 or epoch == 1 or last:
+        printed = epoch % self.print_every == 0 or epoch == 1 or last
+        if printed:
             context.screen.epoch(record, self.epochs)
+        for line in self.predictions.after_best(printed) if record.is_best else []:
+            context.screen.line(line)
         for line in self.doctor.after(record):
             context.screen.line(f"  {line}", style="yellow")
 

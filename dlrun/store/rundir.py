@@ -27,6 +27,7 @@ BEGUN = (  # files of a run before its first epoch, in an order of removal that 
 RESULT_FILES = (  # further files, of later training and of commands
     "summary.json", "curves.png", "confusion.csv", "confusion.png", "mistakes.png", "reconstructions.png", "fit.csv",
     "fit.png", "profile.txt", "trace.json", "crash.pt", "report.html", "results.csv", "comparison.png",
+    "evaluations", "predictions",
 )  # fmt: skip
 
 

@@ -34,10 +34,11 @@ ALLOWED: dict[str, set[str]] = {
     "assembly": BELOW | CONFIG | PARTS | {"torch_errors"},
     "workers": BELOW,
     "report": BELOW | {"config.schema", "store"},
-    "run": BELOW | CONFIG | PARTS | {"store", "report", "assembly"},
+    "inference": BELOW | CONFIG | PARTS | {"store", "report", "assembly"},
+    "run": BELOW | CONFIG | PARTS | {"store", "report", "assembly", "inference"},
     "checks": BELOW | CONFIG | PARTS | {"store", "report", "workers", "assembly", "run"},
     "sweep": BELOW | CONFIG | {"store", "report", "workers", "run", "data"},
-    "api": BELOW | CONFIG | {"store", "run", "report"},
+    "api": BELOW | CONFIG | {"store", "run", "report", "inference"},
 }
 EXCEPTIONS = {  # arrows that still point up; each goes with the step that turns it
     ("config.schema", "components")

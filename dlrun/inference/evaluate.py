@@ -1,0 +1,148 @@
+"""Evaluate a trained model on a part of its own data, or on other data of the same kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlrun.data.base import Loading, Split
+from dlrun.data.batches import batches_for
+from dlrun.data.transforms import Preparation
+from dlrun.engine.evaluation import evaluate
+from dlrun.inference import measures
+from dlrun.inference.answers import answers, class_names
+from dlrun.inference.trained import Trained
+from dlrun.plain import Values
+from dlrun.spec import Batch
+
+KEPT_NUMBERS = 50_000_000  # of answers that are looked at one by one: masks of many images are counted only
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a model does on some rows."""
+
+    trained: Trained
+    part: str  # test, val, train
+    rows: int
+    metrics: dict[str, float]  # loss and the metrics of training, in its units
+    confusion: np.ndarray | None
+    answers: np.ndarray  # as `inference.answers` says, (N, ...); empty where there are too many
+    targets: np.ndarray  # class numbers (N, ...), tags or values in the units of the data (N, K)
+    errors: np.ndarray  # of reconstructions: the mean square of each row
+    remarks: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Collected:
+    """Answers and targets of all rows, batch by batch, on the CPU."""
+
+    trained: Trained
+    answers: list[Tensor] = field(default_factory=list)
+    targets: list[Tensor] = field(default_factory=list)
+    errors: list[Tensor] = field(default_factory=list)
+    numbers: int = 0
+
+    def __call__(self, batch: Batch, output: Tensor) -> None:
+        """Keep what is needed of one batch."""
+        spec, self.numbers = self.trained.spec, self.numbers + output.numel()
+        if spec.task == "reconstruction":
+            self.errors.append((output.float() - batch.target).flatten(1).square().mean(1).cpu())
+        elif self.numbers <= KEPT_NUMBERS and not (spec.task == "labelling" and spec.input_kind == "text"):
+            self.answers.append(answers(spec, self.trained.kind, output).cpu())
+            target = batch.target.float() if spec.task == "regression" else batch.target
+            target = Preparation(spec, target.device).restore_target(target) if spec.task == "regression" else target
+            self.targets.append(target.cpu())
+
+    def joined(self, parts: list[Tensor]) -> np.ndarray:
+        """All batches in one array; empty where not all were kept."""
+        return torch.cat(parts).numpy() if parts and self.numbers <= KEPT_NUMBERS else np.empty((0,))
+
+
+def measure(trained: Trained, part: Split, name: str, loading: Loading | None = None) -> Measured:
+    """Loss, metrics and answers of every row of a part."""
+    size = 256 if part.dataset is not None else min(1024, max(1, part.samples))
+    device = next(trained.model.parameters(), torch.zeros(1)).device
+    batches, _ = batches_for(part, trained.spec, batch_size=size, device=device, loading=loading)
+    kept = Collected(trained)
+    try:
+        result = evaluate(trained, batches, each=kept)
+    finally:
+        batches.close()
+    assert result is not None, "nobody asks it to stop"
+    matrix = trained.metric.confusion(result.counts)
+    confusion = None if matrix is None else np.asarray(matrix)
+    targets = kept.joined(kept.targets)
+    if trained.spec.task == "classification" and targets.ndim == 2:
+        targets = targets[:, 0].astype(np.int64)
+    return Measured(
+        trained, name, part.samples, result.metrics, confusion, kept.joined(kept.answers), targets,
+        torch.cat(kept.errors).numpy() if kept.errors else np.empty((0,)),
+    )  # fmt: skip
+
+
+def report_of(measured: Measured, threshold: float | None, on_validation: Measured | None) -> Values:
+    """Everything that is told of an evaluation, as plain values."""
+    spec, names = measured.trained.spec, list(class_names(measured.trained.spec))
+    found: Values = {"metrics": dict(measured.metrics)}
+    if spec.task == "classification" and len(measured.answers):
+        chances, target = measured.answers, measured.targets
+        counted = (target >= 0) & (target < len(names))
+        found["calibration"] = measures.calibration(chances[counted], target[counted])
+        found["classes"] = measures.by_class(confusion_at(measured, threshold), names)
+        if len(names) == 2:
+            found["two_classes"] = measures.two_classes(chances[counted, 1], target[counted])
+        if len(names) == 2 and on_validation is not None:
+            best = measures.best_threshold(on_validation.answers[:, 1], on_validation.targets)
+            found["threshold"] = None if best is None else {**best, "on": on_validation.part, "of": names[1]}
+        if threshold is not None and len(names) == 2:
+            found["at_threshold"] = at_threshold(confusion_at(measured, threshold), threshold)
+    elif measured.confusion is not None:
+        found["classes"] = measures.by_class(measured.confusion, names)
+    if spec.task == "multilabel" and len(measured.answers):
+        found["classes"] = measures.by_tag(measured.answers, measured.targets, names, threshold or 0.5)
+    if spec.task == "regression" and len(measured.answers):
+        targets = list(spec.target_names) or [f"target {i + 1}" for i in range(spec.num_outputs)]
+        found["targets"] = measures.regression(measured.answers, measured.targets, targets)
+    return found
+
+
+def confusion_at(measured: Measured, threshold: float | None) -> np.ndarray:
+    """The confusion matrix, of two classes at a threshold where one is given."""
+    assert measured.confusion is not None
+    if threshold is None or len(measured.confusion) != 2:
+        return measured.confusion
+    said, target = measured.answers[:, 1] >= threshold, measured.targets
+    return np.array([[int(((target == t) & (said == p)).sum()) for p in (False, True)] for t in (0, 1)])
+
+
+def at_threshold(matrix: np.ndarray, threshold: float) -> Values:
+    """The accuracy at a threshold."""
+    return {"threshold": threshold, "accuracy": float(matrix.trace() / max(1, matrix.sum()))}
+
+
+def baseline_of(measured: Measured, train: Split | None) -> dict[str, Any]:
+    """What a model reaches that always answers the commonest class, or the mean, of the training part."""
+    spec = measured.trained.spec
+    if train is None or not len(measured.targets):
+        return {}
+    if spec.task == "classification":
+        known = train.target.flatten()[train.target.flatten() >= 0]
+        counts = torch.bincount(known.long(), minlength=len(class_names(spec)))
+        usual = int(counts.argmax())
+        return {
+            "of": f"majority class ({class_names(spec)[usual]})",
+            "accuracy": float((measured.targets == usual).mean()),
+        }
+    if spec.task == "regression":
+        mean = np.broadcast_to(train.target.double().numpy().reshape(train.samples, -1).mean(0), measured.targets.shape)
+        rows = measures.regression(mean, measured.targets, list(map(str, range(measured.targets.shape[1]))))
+        return {
+            "of": "mean value",
+            **{key: float(np.mean([row[key] for row in rows])) for key in ("rmse", "mae", "r2")},
+        }
+    return {}

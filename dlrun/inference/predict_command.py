@@ -1,0 +1,98 @@
+"""`dlrun predict RUN INPUT...`: a trained model's answers to what the user gives it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from dlrun.errors import ConfigError, DataError, Problem, RunError, cannot_write, count_of, did_you_mean
+from dlrun.inference import told
+from dlrun.inference.encode import Encoder
+from dlrun.inference.predict import Answer, Options, predict
+from dlrun.inference.rows import Given
+from dlrun.inference.trained import load_trained
+from dlrun.inference.which import best_run
+from dlrun.plain import say
+from dlrun.store.evaluations import threshold_of
+from dlrun.store.files import write_atomic
+from dlrun.store.find import user_path
+
+FAILED = 3  # the exit code where some inputs could not be used
+NAMED = 10  # of them that are said
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks of `predict` besides the run and its inputs."""
+
+    checkpoint: str = "best"
+    output: str | None = None
+    json: bool = False
+    invert: bool = False
+    options: Options = field(default_factory=Options)
+    folder: str | None = None  # where images are written; None: in the run
+    threshold: str | None = None  # a probability, or `best`
+
+
+def predict_command(word: str, inputs: Sequence[str], overrides: Sequence[str], asked: Asked) -> int:
+    """Print or write the answers. Returns 3 where some of the inputs could not be used, else 0.
+
+    Raises `RunError` for a run that cannot be used, `DataError` for a file that cannot be read, `ConfigError` for an
+    override that is not the device's.
+    """
+    told.check_format(asked.output)
+    run, note = best_run(word)
+    trained = load_trained(run.path, asked.checkpoint, device_of(overrides))
+    if note:
+        say(note, file=sys.stderr)
+    given, encoder = Given(trained.spec, inputs), Encoder(trained.spec, asked.invert)
+    folder = user_path(asked.folder) if asked.folder else run.file("predictions")
+    options = replace(asked.options, folder=folder)
+    if asked.threshold is not None:
+        options = replace(options, threshold=threshold_of(run, asked.threshold))
+    answers = list(predict(trained.predictor(), given.rows(), encoder, options))
+    bad = [answer for answer in answers if answer.error]
+    if len(bad) == len(answers):
+        raise DataError("\n".join(["no input can be used.", *complaints(bad)]) if bad else "no input is given.")
+    write(answers, asked)
+    if bad and (asked.json or asked.output):  # on the screen they stand among the others
+        for line in complaints(bad):
+            say(f"  not predicted: {line}", file=sys.stderr)
+    skipped = [f"not used: {', '.join(f'{n} {what}' for what, n in given.skipped.items())}"] if given.skipped else []
+    for remark in [*skipped, *encoder.remarks()]:
+        say(f"  remark: {remark}", file=sys.stderr)
+    return FAILED if bad else 0
+
+
+def complaints(bad: Sequence[Answer]) -> list[str]:
+    """What is wrong with the first of the rows that could not be used, and how many more there are."""
+    lines = [f"{answer.place}: {answer.error}" for answer in bad[:NAMED]]
+    return [*lines, *([f"and {len(bad) - NAMED} more"] if len(bad) > NAMED else [])]
+
+
+def write(answers: Sequence[Answer], asked: Asked) -> None:
+    """Write the file that was asked for, or print."""
+    if asked.output is None:
+        for line in told.as_json_lines(answers).splitlines() if asked.json else told.as_lines(answers):
+            say(line)
+        return
+    path = user_path(asked.output)
+    try:
+        write_atomic(path, told.as_file(answers, asked.output).encode())
+    except OSError as error:
+        raise RunError(cannot_write(Path(path), error)) from error
+    say(f"{count_of(len(answers), 'prediction')} in {path}", file=sys.stderr if asked.json else None)
+
+
+def device_of(overrides: Sequence[str]) -> str:
+    """The device that `device=NAME` asks for; the CPU where nothing does. Raises `ConfigError` for anything else."""
+    device = "cpu"
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key not in ("device", "device.name"):
+            hint = did_you_mean(key, ["device"]) or "Only device=cpu, cuda, cuda:N or mps can be chosen here."
+            raise ConfigError(Problem(key, "does not change how a trained model predicts.", hint))
+        device = value
+    return device
