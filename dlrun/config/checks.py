@@ -124,9 +124,8 @@ class _Section:
         try:
             return info.contract.accept(value)
         except Mismatch as mismatch:
-            if isinstance(value, str) and TYPED.fullmatch(value):  # a quoted number, or one of an environment variable
-                with suppress(Mismatch, ConfigError):
-                    return info.contract.accept(yamls.loads(value, dotted))
+            with suppress(Mismatch, ConfigError):
+                return info.contract.accept(_typed(value, dotted))
             hint = "Write null." if value == "None" else ""
             hint = hint or value_hint(dotted, str(value), info.contract.words) if isinstance(value, str | int) else ""
             if isinstance(value, str) and value.lower() in ("yes", "no", "on", "off") and info.contract.has("bool"):
@@ -169,6 +168,13 @@ def _leaves(key: str, value: object) -> list[str]:
     if not isinstance(value, dict) or not value:
         return [key]
     return [leaf for inner, item in value.items() for leaf in _leaves(f"{key}.{inner}", item)]
+
+
+def _typed(value: object, dotted: str) -> object:
+    """A quoted number, one of an environment variable, or a list of these, as the values that they spell."""
+    if isinstance(value, list):
+        return [_typed(item, dotted) for item in value]
+    return yamls.loads(value, dotted) if isinstance(value, str) and TYPED.fullmatch(value) else value
 
 
 def _short(text: str) -> str:

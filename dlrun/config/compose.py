@@ -89,9 +89,12 @@ def _entry_points() -> None:
 
 
 def literal_plugins(overrides: Iterable[str]) -> list[str]:
-    """The plug-ins that an override `plugins=[...]` names; of several such overrides, the last one counts."""
-    values = [read_value(word.split("=", 1)[1]) for word in overrides if word.lstrip("+").startswith("plugins=")]
-    return [name for name in values[-1] if isinstance(name, str)] if values and isinstance(values[-1], list) else []
+    """The plug-ins that the last override `plugins=[...]` names, and those that `plugins+=[...]` adds to them."""
+    names: list[object] = []
+    for key, _, text in (word.lstrip("+").partition("=") for word in overrides):
+        if key in ("plugins", "plugins+") and isinstance(value := read_value(text), list):
+            names = [*(names if key == "plugins+" else []), *value]
+    return [name for name in names if isinstance(name, str)]
 
 
 @dataclass

@@ -119,6 +119,7 @@ def test_a_yaml_of_the_user_for_a_component_of_his(folder: Path) -> None:
 def test_all_ways_to_name_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert compose(WORDS[1:], plugin_files=["mine.py"]).model.width == 3
     assert compose(["plugins=[./mine.py]", *WORDS[1:]]).model.width == 3
+    assert compose(["plugins+=[./mine.py]", *WORDS[1:]]).model.width == 3
     assert len(plugins.loaded()) == 1
     assert compose(["plugins=[mine]", *WORDS[1:]]).plugins == ("mine",)
     assert [record.name for record in plugins.loaded()] == ["mine.py", "mine"]

@@ -24,6 +24,7 @@ def test_text_is_read_as_the_contract_asks(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("TASK", "7")
     config = compose(["optimizer.lr=${oc.env:LR}", "seed=${oc.env:TASK,0}", "model.hidden='[8, 8]'"])
     assert (config.optimizer.lr, config.seed, config.model.hidden) == (0.25, 7, (8, 8))
+    assert compose(["model.hidden=['32',64]"]).model.hidden == (32, 64)
     assert compose(["seed=${oc.env:NO_SUCH_TASK,3}", "optimizer.lr='1e-2'", "run.name='7'"]).flat() == {
         **compose(["seed=3", "optimizer.lr=0.01"]).flat(), "run.name": "7"
     }  # fmt: skip

@@ -23,6 +23,7 @@ from dlrun.config.schema.schema import config_dirs, read_schema
         ("sweep.timeout=60", "Did you mean sweep.job_timeout?"),
         ("learning_rate=0.1", "Did you mean optimizer.lr?"),
         ("optimizer.lr=loguniform(1e-4,1e-1)", "dlrun -m 'optimizer.lr=tag(log, interval(0.0001, 0.1))'"),
+        ("optimizer.lr=tune.qloguniform(1e-4,1e-1,1e-4)", "dlrun -m 'optimizer.lr=tag(log, interval(0.0001, 0.1))'"),
         ("seed=0:10:2", "dlrun -m 'seed=range(0, 10, 2)'"),
         ("--epochs 3", "trainer.epochs=3"),
         ("--learning-rate=0.5", "optimizer.lr=0.5"),

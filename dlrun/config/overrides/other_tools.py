@@ -86,14 +86,13 @@ KEYS = {  # names of keys in other tools
     **{"sweep.timeout": "sweep.job_timeout", "sweep.n_trials": "sweep.trials", "sweep.n_jobs": "sweep.workers"},
 }
 FUNCTION = re.compile(
-    r"\s*(loguniform|log_uniform|reciprocal|qloguniform|uniform|quniform|randint|suggest_float|linspace|logspace)"
-    r"\s*\(([^()]*)\)\s*$"
+    r"\s*(?:\w+\.)*(q?log_?uniform|lograndint|reciprocal|q?uniform|randint|suggest_float|linspace|logspace)\s*\(([^()]*)\)\s*$"
 )
 NUMBER = r"([-+]?[\d.]+(?:e[-+]?\d+)?)"
 SLICE = re.compile(rf"{NUMBER}:{NUMBER}(?::{NUMBER})?$", re.IGNORECASE)
 VALUES = {  # by key: names of its literal values in other tools
     "sweep.search": {
-        **dict.fromkeys(("bayes", "bayesian", "optuna", "hyperopt"), "tpe"),
+        **dict.fromkeys(("bayes", "bayesian", "bo", "optuna", "hyperopt"), "tpe"),
         **{"gridsearch": "grid", "randomsearch": "random", "cma": "cmaes"},
     },
     "device.precision": {"16": "fp16", "16mixed": "fp16", "half": "fp16", "bfloat16": "bf16", "32": "fp32"},
@@ -158,7 +157,7 @@ def sweep_hint(text: str) -> str:
         values = [low + (high - low) * i / (count - 1) for i in range(min(count, 100))]
         return ",".join(f"{10**value if name == 'logspace' else value:g}" for value in values)
     interval = f"interval({low:g}, {high:g})"
-    return f"tag(log, {interval})" if name.startswith("log") or name.endswith("log") else interval
+    return f"tag(log, {interval})" if "log" in name else interval
 
 
 def _plain(name: str) -> str:
