@@ -32,7 +32,8 @@ def evaluation_tables(found: Mapping[str, object]) -> list[Table]:
     for key, name in (("classes", "class"), ("targets", "target")):
         lines = found.get(key)
         if isinstance(lines, list) and lines:
-            tables.append(_by_name(lines, name))
+            told = [line for line in lines if not math.isnan(_nan(line.get("f1", 0)))]  # it occurs or was predicted
+            tables.append(_by_name(told, name))
     return tables
 
 
