@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.helpers import foreign
+from tests.helpers.deadline import deadline
 
 INTERRUPTED = """
 import os, signal, sys
@@ -29,11 +30,11 @@ def test_the_module_imports_nothing_from_the_working_folder(tmp_path: Path) -> N
     early = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
     foreign.fill(tmp_path, without=early)
     words = [sys.executable, "-m", "dlrun", "show", "seed=1", "--count", "1"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=deadline(60))
     assert foreign.imported(tmp_path) == ""
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_ctrl_c_while_the_command_is_imported_ends_it_in_one_line() -> None:
-    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=deadline(60))
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "\ninterrupted\n")

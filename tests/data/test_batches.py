@@ -32,7 +32,7 @@ from dlrun.data.transforms import preprocess
 from dlrun.errors import DataError, TrainingFailed
 from dlrun.spec import Batch
 from tests.helpers import foreign
-from tests.helpers.deadline import wait_for
+from tests.helpers.deadline import deadline, wait_for
 from tests.helpers.processes import is_running
 from tests.helpers.python import run_python
 
@@ -318,7 +318,7 @@ def test_processes_that_read_end_with_a_main_process_that_is_killed() -> None:
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         pids = [int(word) for word in process.stdout.readline().split()]
-        assert process.wait(60) == -signal.SIGKILL
+        assert process.wait(deadline(30)) == -signal.SIGKILL
         wait_for(lambda: not any(map(is_running, pids)), 10)
     assert len(pids) == 2
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from dlrun import cli
+from tests.helpers.deadline import deadline
 
-SECONDS = 60  # that one command may take, on a busy machine
+SECONDS = 10  # that one command may take on a quiet machine
 BOMB = "a: &a [x, x, x, x, x, x, x, x]\n" + "".join(
     f"{new}: &{new} [{', '.join([f'*{old}'] * 8)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
 )
@@ -84,7 +85,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def survives(words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> int:
     """The command ends in time, without a traceback or a control character. Its exit code."""
-    signal.alarm(SECONDS)
+    signal.alarm(round(deadline(SECONDS)))
     code = cli.main(list(words))
     signal.alarm(0)
     printed = capsys.readouterr()
