@@ -15,6 +15,7 @@ from contextlib import suppress
 from dlrun.commands import COMMANDS, CommandLine
 from dlrun.config.overrides import other_tools
 from dlrun.config.schema.schema import all_keys, set_config_dir, text_schema, unread_conf
+from dlrun.config.schema.words import key_of
 from dlrun.errors import ConfigError, DlrunError, Problem, RunError, did_you_mean, of_the_system
 from dlrun.manual import MANUAL
 from dlrun.plain import printable
@@ -54,7 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     try:
         expect_working_folder()
-        code = run(parse(given))
+        line = parse(given)
+        if argv is None and (
+            twice := _given_twice(line.overrides)
+        ):  # typed by hand; in a program's list the last counts
+            raise ConfigError(twice)
+        code = run(line)
         sys.stdout.flush()
         return code
     except DlrunError as error:
@@ -172,6 +178,17 @@ def _key_for_flag(flag: str, value: str) -> str:
     meant = other_tools.keys_meant(flag.lstrip("-").replace("-", "_"), all_keys(text_schema()))
     value = value if value and not value.startswith("-") else "VALUE"
     return f"Settings have no dashes: {meant[0]}={value}" if meant else ""
+
+
+def _given_twice(overrides: Sequence[str]) -> list[Problem]:
+    """Problems of keys that two words set to different values, as in `seed=1 seed=2`; `KEY+=[...]` adds to a list."""
+    setting = [word for word in overrides if "=" in word and not word.partition("=")[0].endswith("+")]
+    first = {key_of(word): word for word in reversed(setting)}
+    return [
+        Problem(key, f"is given twice: {first[key]} and {word}.", "Leave one of them out.")
+        for key, word in ((key_of(word), word) for word in setting)
+        if first[key] != word
+    ]
 
 
 def _stray(word: str) -> Problem:

@@ -276,3 +276,21 @@ def test_closed_output_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> 
     assert main(["lst"]) == 2
     sys.stdout.close()
     sys.stderr.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["seed=1", "seed=2"], "seed: is given twice: seed=1 and seed=2."),
+        (["model=cnn", "+model=mlp"], "model: is given twice: model=cnn and +model=mlp."),
+        (["optimizer.lr=1", "optimizer.lr=1"], ""),
+        (["freeze+=[a]", "freeze+=[b]"], ""),
+    ],
+)
+def test_a_key_typed_with_two_values_is_refused(
+    words: list[str], problem: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["dlrun", "--cfg", "job", *words])
+    assert main() == (2 if problem else 0)
+    assert problem in capsys.readouterr().err
+    assert main(["--cfg", "job", *words]) == 0, "in a program's list the last counts"
