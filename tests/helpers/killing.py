@@ -13,7 +13,7 @@ from dlrun.store import checkpoint
 from dlrun.store.rundir import RunDir
 from dlrun.workers.client import Child
 from tests.helpers.deadline import deadline
-from tests.helpers.warm import server
+from tests.helpers.warm import DRAWING, server
 
 
 def begin(config: Path, run: RunDir) -> Child:
@@ -34,12 +34,13 @@ def finish(config: Path, run: RunDir) -> float:
 def train_killed(config: Path, run: RunDir, kills: int, dice: random.Random, seconds: float) -> int:
     """Kill the run so many times at random moments of its life, then let it finish. Returns the kills that hit.
 
-    `seconds` is how long a life is that is not cut short: starting, training and the figures at the end.
+    `seconds` is how long a life is that is not cut short: starting, training and, where they are drawn, the figures
+    at the end, of which the last kills should find some.
     """
-    hits = 0
+    hits, latest = 0, 1.0 if Path(DRAWING).exists() else 0.7
     for _ in range(kills):
         process = begin(config, run)
-        if not server().join(process, dice.uniform(0.02, 0.7 * seconds)):
+        if not server().join(process, dice.uniform(0.02, latest * seconds)):
             process.send(signal.SIGKILL)
             hits += 1
         assert server().join(process, deadline(60)), "a run did not end when it was killed"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import dlrun
 from dlrun import cli
@@ -25,7 +26,7 @@ from dlrun.workers.client import Server
 from tests.helpers.deadline import deadline, wait_for
 from tests.helpers.killing import assert_equal_runs, assert_readable, begin, finish, train_killed
 from tests.helpers.processes import is_running
-from tests.helpers.warm import server
+from tests.helpers.warm import DRAWING, server
 
 MIX = {
     "mlp, dropout, batch norm, momentum, step schedule": [
@@ -91,8 +92,16 @@ def test_killed_and_resumed_equals_uninterrupted(name: str, images: Path) -> Non
 @pytest.mark.parametrize("name", MIX)
 @pytest.mark.parametrize("round", range(5))
 def test_a_hundred_kills(name: str, round: int, images: Path) -> None:
+    """In every other round with figures, so that kills find a run that draws, too."""
     epochs = 200 if "mlp" in name else 20
+    if round % 2:
+        Path(DRAWING).touch()
     assert_kills_change_nothing(name, images, 5, random.Random(f"{name} {round}"), epochs)
+    figures = {path.name for path in Path("whole").glob("*.png")}
+    assert ("curves.png" in figures) == bool(round % 2)
+    assert {path.name for path in Path("broken").glob("*.png")} == figures
+    for path in Path("broken").glob("*.png"):
+        Image.open(path).load()
 
 
 def wait_for_step(run: RunDir, step: int) -> None:
