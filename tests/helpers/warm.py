@@ -23,6 +23,13 @@ DRAWING = "with figures"
 class SharedServer(Server):
     """A server that is closed with the session; until then `close` ends its children alone."""
 
+    has_compiler = False  # whether what was loaded since has imported torch's compiler
+
+    def load_images(self) -> None:
+        """Import torchvision, which takes a child that augments images more than a second."""
+        self.request(load=["torchvision.transforms.v2"])
+        self.has_compiler = True
+
     def close(self) -> None:
         """Kill the children, and wait for their ends."""
         for child in list(self.children.values()):
@@ -34,13 +41,7 @@ class SharedServer(Server):
 def server() -> SharedServer:
     """The server, which starts when it is first asked for. Its children draw no figures, but see `without_figures`."""
     needed = [name for name in TRAINING_MODULES if ".report." not in name]
-    own = [
-        "dlrun.checks.worker",
-        "dlrun.sweep.task",
-        "sklearn.datasets",
-        "torchvision.transforms.v2",
-        f"{__name__}:without_figures",
-    ]
+    own = ["dlrun.checks.worker", "dlrun.sweep.task", "sklearn.datasets", f"{__name__}:without_figures"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
         made = SharedServer([*needed, *own])
@@ -61,6 +62,8 @@ def without_figures() -> None:
 
 def run_code(code: str, output: Path) -> int | None:
     """Run the code in a child that has imported torch and our modules, and nothing else; its exit code."""
+    if server().has_compiler:
+        end()
     child = server().start(output.name, f"{tasks.__name__}:run_code", {"code": code, "output": str(output)})
     server().join(child, deadline(120))
     return child.code

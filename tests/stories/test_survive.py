@@ -67,6 +67,8 @@ def config_file(words: list[str], images: Path, epochs: int) -> Path:
 def assert_kills_change_nothing(name: str, images: Path, kills: int, dice: random.Random, epochs: int) -> None:
     """Runs, each killed up to three times, until there were so many kills, equal the one that was left alone."""
     config = config_file(MIX[name], images, epochs)
+    if "disk" in name:
+        server().load_images()
     whole, broken = RunDir("whole"), RunDir("broken")
     seconds = finish(config, whole)
     hits = 0
