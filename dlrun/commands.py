@@ -210,7 +210,7 @@ def _predict(line: CommandLine) -> int:
 def _report(line: CommandLine) -> int:
     from dlrun.report.html import report_command
 
-    return report_command(line.plain[0])
+    return report_command(line.plain[0], card="--card" in line.flags)
 
 
 def _sweep(line: CommandLine) -> int:
@@ -257,8 +257,8 @@ COMMANDS: dict[str, Command] = {
                     "the runs below outputs", {"--sort": 1, "--limit": 1, "--root": 1}, plain=(0, 1000)),
     "compare": Command(_compare, "dlrun compare RUN|DIR [RUN|DIR ...] [--output DIR]",
                        "a table and figures of runs or sweeps", {"--output": 1}, plain=(1, 10**5), overrides=False),
-    "report": Command(_report, "dlrun report DIR",
-                      "write report.html for a run or sweep", plain=(1, 1), overrides=False),
+    "report": Command(_report, "dlrun report DIR [--card]",
+                      "write report.html for a run or sweep", {"--card": 0}, plain=(1, 1), overrides=False),
     "sweep": Command(_sweep, "dlrun sweep status | retry | stop DIR",
                      "look after a sweep's folder", plain=(2, 2), overrides=False),
 }  # fmt: skip

@@ -137,10 +137,15 @@ examples:
   dlrun compare outputs/sweeps/optimizer
   dlrun compare last outputs/2026-11-21/14-22-56-mlp-digits""",
     "report": """\
-Writes report.html into a run directory or a sweep's folder: one self-contained page.
+Writes report.html into a run directory or a sweep's folder: one self-contained page with results, curves, mistakes,
+evaluations, and how to repeat and use it.
+
+flags:
+  --card    write the facts of a run as a model card in Markdown, model-card.md, instead
 
 examples:
-  dlrun report last""",
+  dlrun report last
+  dlrun report last --card""",
     "sweep": """\
   status DIR    print the state of every job, and the command that runs each failed one alone
   retry DIR     run failed and unfinished jobs as they were frozen

@@ -24,7 +24,9 @@ SIZE = 3.6  # inches, of a panel
 def evaluation_tables(found: Mapping[str, object]) -> list[Table]:
     """The metrics beside those of the baseline, and what was reached by class, tag or target."""
     baseline = _mapping(found.get("baseline"))
-    rows = [[name, format_number(value), _shown(baseline.get(name))] for name, value in _numbers(found).items()]
+    rows = [
+        [name, format_number(value), _shown(baseline.get(name))] for name, value in evaluation_numbers(found).items()
+    ]
     used = f"{found.get('part')}: {found.get('rows')} rows" + (f" of {found['source']}" if found.get("source") else "")
     notes = [_threshold(found)] if found.get("threshold") else []
     headers = ["metric", "value", str(baseline.get("of") or "baseline")]
@@ -37,7 +39,7 @@ def evaluation_tables(found: Mapping[str, object]) -> list[Table]:
     return tables
 
 
-def _numbers(found: Mapping[str, object]) -> dict[str, float]:
+def evaluation_numbers(found: Mapping[str, object]) -> dict[str, float]:
     """What is told in one number."""
     numbers = {str(k): float(v) for k, v in _mapping(found.get("metrics")).items()}
     targets = found.get("targets")

@@ -1,103 +1,140 @@
-"""HTML of report.html, a self-contained page that is readable without JavaScript and sortable with it."""
+"""Pages and model cards out of the templates in `templates/`: whatever a run's files hold is shown, never obeyed.
+
+A page is one file without a request to anywhere: style, script and figures are in it, and its content security policy
+allows this one script, by its hash, and images in `data:` addresses.
+"""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
-from html import escape
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from dlrun.bounded import read_bytes
 from dlrun.package import PACKAGE
-from dlrun.report.tables import shorten
+from dlrun.plain import number, printable
+from dlrun.report.tables import LONGEST_CELL, Table, shorten
 
-NUMBER_CLASS = 'class="number"'
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
-
-def page(title: str, facts: str, sections: Sequence[str]) -> str:
-    """The whole document. `title` and `facts` are text; `sections` are HTML."""
-    style, script = ((PACKAGE / "report" / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>\n{style}</style>\n</head>\n'
-        f'<body>\n<header><h1>{escape(title)}</h1>\n<p class="facts">{escape(facts)}</p></header>\n<main>\n'
-        + "\n".join(section for section in sections if section)
-        + f"\n</main>\n<script>\n{script}</script>\n</body>\n</html>\n"
-    )
+MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|!~$&])")  # characters that Markdown, or HTML in it, gives a meaning
 
 
-def section(title: str, body: str) -> str:
-    """A section with a heading; empty if the body, which is HTML, is empty."""
-    return f"<section>\n<h2>{escape(title)}</h2>\n{body}\n</section>" if body else ""
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table.
 
-
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]], caption: str, *, sortable: bool = True) -> str:
-    """A table. Headers are text, cells are HTML as `cell` returns it."""
-    numeric = [any(NUMBER_CLASS in row[i] for row in rows) for i in range(len(headers))]
-    heads = "".join(
-        f'<th scope="col"{" class=number" if right else ""}>{escape(header)}</th>'
-        for header, right in zip(headers, numeric, strict=True)
-    )
-    body = "\n".join(f"<tr>{''.join(row)}</tr>" for row in rows)
-    kind = ' class="sortable"' if sortable else ""
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table{kind}>'
-        f"<caption>{escape(caption)}</caption>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
-    )
-
-
-def cell(text: str, value: float | None = None, *, kind: str = "", whole: str = "") -> str:
-    """A cell of text, with the number by which it is sorted, if any.
-
-    A long text is shortened; its tooltip has the `whole` text.
+    `value` is the number by which it is sorted, `whole` its tooltip, `href` where it leads to, relative to the page,
+    `kind` a class of page.css; a `code` is a command that can be copied.
     """
-    if value is not None:
-        return f'<td {NUMBER_CLASS} data-value="{value!r}">{escape(text)}</td>'
-    shown, whole = shorten(text), whole or text
-    named = f' class="{escape(kind)}"' if kind else ""
-    title = f' title="{escape(whole)}"' if shown != whole else ""
-    return f"<td{named}{title}>{escape(shown)}</td>"
+
+    text: str
+    value: float | None = None
+    whole: str = ""
+    href: str = ""
+    kind: str = ""
+    code: bool = False
 
 
-def code_cell(text: str) -> str:
-    """A cell with a command and a button that copies it."""
-    return f'<td class="command">{_code(text)}</td>' if text else "<td></td>"
+def text_cell(text: str, whole: str = "", kind: str = "") -> Cell:
+    """A cell of text. A long text is shortened; its tooltip has the whole."""
+    shown = text if len(text) <= LONGEST_CELL else shorten(text)
+    return Cell(shown, whole="" if shown == (whole or text) else whole or text, kind=kind)
 
 
-def command(text: str) -> str:
-    """A command on a line of its own, with a button that copies it."""
-    return f'<div class="code"><pre>{_code(text)}</pre></div>' if text.strip() else ""
+def number_cell(text: str, value: float | None = None, whole: str = "") -> Cell:
+    """A cell that is sorted by `value`, or by the number with which the text begins, if it does."""
+    found = number(text.split(" ", 1)[0].rstrip("%")) if value is None else value
+    return Cell(text, found) if found == found else text_cell(text, whole)
 
 
-def _code(text: str) -> str:
-    return f'<code class="command">{escape(text)}</code>'
+def link(path: Path, page: Path) -> str:
+    """The address of a file or folder in a page that lies in the folder `page`."""
+    return quote(os.path.relpath(path, page)) + ("/" if path.is_dir() else "")
 
 
-def link_cell(text: str, place: str) -> str:
-    """A cell with a link to a file or folder, given by its path relative to the page."""
-    return f'<td class="link"><a href="{escape(quote(place))}">{escape(text)}</a></td>'
+def cells(table: Table) -> list[list[Cell]]:
+    """The cells of a table of the screen."""
+    return [[number_cell(text) for text in row] for row in table.rows]
 
 
-def pre(text: str) -> str:
-    """Preformatted text; empty if the text is."""
-    return f"<pre>{escape(text)}</pre>" if text.strip() else ""
-
-
-def details(title: str, body: str, *, opened: bool = False) -> str:
-    """A section that can be unfolded: `title` is text, `body` is HTML."""
-    return f"<details{' open' if opened else ''}><summary>{escape(title)}</summary>\n{body}\n</details>" if body else ""
-
-
-def bullets(lines: Sequence[str]) -> str:
-    """A list of sentences."""
-    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>" if lines else ""
-
-
-def image(path: Path, alternative: str) -> str:
-    """An embedded PNG file; empty if there is no file."""
+def picture(path: Path) -> str:
+    """A PNG file as the address of an image; empty if there is none."""
     try:
-        data = base64.b64encode(read_bytes(path)).decode()
+        return "data:image/png;base64," + base64.b64encode(read_bytes(path)).decode()
     except OSError:
         return ""
-    return f'<figure><img src="data:image/png;base64,{data}" alt="{escape(alternative)}"></figure>'
+
+
+def render(template: str, **values: object) -> str:
+    """The text of a template in `templates/`."""
+    return environment().get_template(template).render(values)
+
+
+@cache
+def environment() -> Environment:
+    """The templates: HTML is escaped by its rules, Markdown by its own; a name that is not given is an error."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_eval_context
+    from jinja2.nodes import EvalContext
+    from markupsafe import Markup
+
+    @pass_eval_context
+    def shown(context: EvalContext, value: object) -> object:
+        if not isinstance(value, str) or isinstance(value, Markup):
+            return value
+        return printable(value) if context.autoescape else Markup(markdown(value))
+
+    env = Environment(
+        loader=FileSystemLoader(PACKAGE / "report" / "templates"), undefined=StrictUndefined, finalize=shown,
+        autoescape=lambda name: not (name or "").endswith(".md.j2"), trim_blocks=True, lstrip_blocks=True,
+        extensions=["jinja2.ext.do"],
+    )  # fmt: skip
+    style, script = ((PACKAGE / "report" / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    known = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    env.globals |= {"style": Markup(style), "script": Markup(script), "script_hash": known}
+    env.filters |= {"columns": numeric_columns, "cells": cells}
+    env.filters |= {
+        "fenced": lambda text, language: Markup(fenced(text, language)),
+        "markdown_table": lambda rows, headers: Markup(markdown_table(rows, headers)),
+    }
+    return env
+
+
+def numeric_columns(rows: Sequence[Sequence[Cell]], count: int) -> list[bool]:
+    """Which of `count` columns hold a number."""
+    return [any(row[i].value is not None for row in rows) for i in range(count)]
+
+
+def markdown(text: str) -> str:
+    """A text on one line, as Markdown shows it unchanged."""
+    return MARKDOWN.sub(r"\\\1", printable(" ".join(text.split())))
+
+
+def markdown_table(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
+    """A table in Markdown."""
+    lines = [
+        [markdown(text) for text in headers],
+        ["---"] * len(headers),
+        *([markdown(text) for text in row] for row in rows),
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def fenced(text: str, language: str) -> str:
+    """A block of code in Markdown, with a fence that the text does not hold."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{printable(text)}\n{fence}"
+
+
+def joined(texts: Iterable[str], between: str = " · ") -> str:
+    """The texts that are not empty, on one line."""
+    return between.join(text for text in texts if text)

@@ -12,8 +12,9 @@ from torch import Tensor
 from dlrun.data.baseline import baseline
 from dlrun.data.transforms import Preparation
 from dlrun.engine.evaluation import Evaluation, eval_mode, evaluate
-from dlrun.engine.state import TrainState, better
+from dlrun.engine.state import better
 from dlrun.errors import TrainingFailed
+from dlrun.inference.answers import class_names
 from dlrun.objectives.metrics import directions
 from dlrun.plain import Values
 from dlrun.processes import peak_mib
@@ -24,14 +25,12 @@ from dlrun.report.mistakes import draw_mistakes, draw_reconstructions
 from dlrun.report.tables import closing_table, format_number, some_of
 from dlrun.run.context import RunContext
 from dlrun.run.predicting import BestPredictions
+from dlrun.run.samples import Samples, write_samples
 from dlrun.run.screen import shorter
-from dlrun.spec import BatchSource
+from dlrun.spec import BatchSource, DataSpec
 from dlrun.store.files import write_atomic, write_json
 
 CONSTANT = 1e-4  # outputs with a smaller standard deviation over the samples are called constant
-MOST_NUMBERS = 10_000_000  # of the samples that are kept for figures: enough for the test part of MNIST
-
-Samples = tuple[tuple[Tensor, ...], Tensor, Tensor]  # inputs, outputs and targets of some samples
 
 
 def close_run(context: RunContext) -> Values | None:
@@ -46,16 +45,17 @@ def close_run(context: RunContext) -> Values | None:
     if context.state.best_weights is not None:
         context.state.model.load_state_dict(context.state.best_weights)
     started = perf_counter()
-    result = evaluate(context.state, batches, context.plan)
+    samples = Samples(context.state.spec)
+    result = evaluate(context.state, batches, context.plan, samples)
     evaluating = perf_counter() - started
     if result is None:
         context.state.model.load_state_dict(last)
         return None
-    samples = first_samples(context.state, batches)
     summary = summarize(context, part, result, evaluating)
-    summary["remarks"] = find_remarks(context, summary, part, samples[1])
+    summary["remarks"] = find_remarks(context, summary, part, samples.outputs)
     write_json(context.run.summary, summary)
-    draw(context, result, samples)
+    mistakes = draw(context, result, samples)
+    write_samples(context, part, samples, mistakes)
     predicted = BestPredictions(context).at_the_end()
     context.state.model.load_state_dict(last)
     print_closing(context, summary, predicted)
@@ -94,6 +94,7 @@ def summarize(context: RunContext, part: str, result: Evaluation, evaluating: fl
         "best": best,
         "last": dict(rows[-1]) if rows else None,
         "loss": components.auto["loss"],
+        "data": data_facts(components.data.spec),
         "baseline": baseline(components.data, getattr(state.loss, "ignore_index", None), used),
         "counts": {
             **{name: p.samples for name, p in components.data.parts().items()},
@@ -115,24 +116,10 @@ def summarize(context: RunContext, part: str, result: Evaluation, evaluating: fl
     return summary
 
 
-def first_samples(state: TrainState, batches: BatchSource) -> Samples:
-    """Inputs, outputs and targets of the first samples, on the CPU.
-
-    Of text, one batch is enough, and its inputs are left out: no figure shows them.
-    """
-    text = state.spec.input_kind == "text"
-    inputs: list[tuple[Tensor, ...]] = []
-    outputs, targets, seen = [], [], 0
-    with eval_mode(state.model), torch.inference_mode():
-        for batch in batches.epoch(0):
-            outputs.append(state.model(*batch.inputs).detach().float().cpu())  # may be a view of a parameter
-            inputs.append(tuple(x.cpu() for x in batch.inputs))
-            targets.append(batch.target.cpu())
-            seen += sum(x.numel() for x in batch.inputs)
-            if text or seen >= MOST_NUMBERS:
-                break
-    shown = () if text else tuple(torch.cat(x) for x in zip(*inputs, strict=True))
-    return shown, torch.cat(outputs), torch.cat(targets)
+def data_facts(spec: DataSpec) -> Values:
+    """What the data are, for those who read the run's files alone."""
+    classes = len(class_names(spec)) if spec.task in ("classification", "labelling") else None
+    return {"task": spec.task, "input_kind": spec.input_kind, "input_shape": list(spec.input_shape), "classes": classes}
 
 
 def find_remarks(context: RunContext, summary: Values, evaluated: str, outputs: Tensor) -> list[str]:
@@ -161,24 +148,31 @@ def find_remarks(context: RunContext, summary: Values, evaluated: str, outputs: 
     return [*remarks, *context.components.data.remarks]
 
 
-def draw(context: RunContext, result: Evaluation, samples: Samples) -> None:
-    """Draw curves.png and the figures of the task: confusion matrix, fit, worst mistakes or reconstructions."""
+def draw(context: RunContext, result: Evaluation, samples: Samples) -> bool:
+    """Draw curves.png and the figures of the task: confusion matrix, fit, worst mistakes or reconstructions.
+
+    Returns whether the worst mistakes are drawn.
+    """
     state, run, spec = context.state, context.run, context.state.spec
     draw_curves(run.path)
     matrix = state.metric.confusion(result.counts)
     if matrix is not None:
         labels = list(spec.labels) or [str(i) for i in range(len(matrix))]
         write_confusion(run.path, matrix, labels)
-    inputs, outputs, targets = samples
+    outputs = samples.outputs
     if spec.task == "reconstruction":
-        draw_reconstructions(run.path, inputs[0].numpy(), outputs.reshape(inputs[0].shape).numpy())
+        inputs = samples.first_input()
+        draw_reconstructions(run.path, inputs.numpy(), outputs.reshape(inputs.shape).numpy())
     elif spec.task == "classification" and spec.input_kind == "image" and outputs.shape[1] > 1:
         chances, predicted = outputs.softmax(1).max(1)
         draw_mistakes(
-            run.path, inputs[0].numpy(), targets.numpy(), predicted.numpy(), chances.numpy(), list(spec.labels)
-        )
+            run.path, samples.first_input().numpy(), samples.targets.numpy(), predicted.numpy(), chances.numpy(),
+            list(spec.labels),
+        )  # fmt: skip
+        return True
     elif is_line(context, outputs):
         draw_line(context)
+    return False
 
 
 def is_line(context: RunContext, outputs: Tensor) -> bool:

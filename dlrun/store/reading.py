@@ -25,7 +25,7 @@ FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {  # the type of each fi
     },
     "summary.json": {
         "monitor": str, "mode": str, "stopped": str, "best": dict, "last": dict, "test": dict, "baseline": dict,
-        "counts": dict, "times": dict, "remarks": list, "better": dict,
+        "counts": dict, "times": dict, "remarks": list, "better": dict, "data": dict,
     },
 }  # fmt: skip
 

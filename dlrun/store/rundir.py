@@ -25,9 +25,9 @@ BEGUN = (  # files of a run before its first epoch, in an order of removal that 
     "metrics.csv", "steps.csv", "metrics.jsonl", "tensorboard", "train.log", "config.yaml", *BEGINNING[::-1], LOCK,
 )  # fmt: skip
 RESULT_FILES = (  # further files, of later training and of commands
-    "summary.json", "curves.png", "confusion.csv", "confusion.png", "mistakes.png", "reconstructions.png", "fit.csv",
-    "fit.png", "profile.txt", "trace.json", "crash.pt", "report.html", "results.csv", "comparison.png",
-    "evaluations", "predictions",
+    "summary.json", "curves.png", "confusion.csv", "confusion.png", "mistakes.png", "mistakes.json",
+    "reconstructions.png", "fit.csv", "fit.png", "profile.txt", "trace.json", "crash.pt", "report.html",
+    "model-card.md", "results.csv", "comparison.png", "evaluations", "predictions",
 )  # fmt: skip
 
 

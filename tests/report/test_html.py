@@ -1,12 +1,10 @@
-"""report.html: what it holds, that it is self-contained and escaped, and that a real browser sorts it."""
+"""report.html: what it holds, and that it is self-contained and escaped. A browser shows it in test_browser.py."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,22 +13,18 @@ from urllib.parse import unquote
 import pytest
 
 from dlrun.errors import RunError
-from dlrun.report import html, page
 from dlrun.report.compare import write_results
 from dlrun.report.grouped import grouped_table
 from dlrun.report.html import report_command, write_report
 from dlrun.report.jobs import SweepEntry
+from dlrun.report.page import fenced
+from dlrun.report.sweep_page import place_cell
+from dlrun.report.tables import FIGURES
 from dlrun.store.failure import Failure
 from dlrun.store.reader import StoredRun
-from tests.helpers.deadline import deadline
 from tests.helpers.runs_by_hand import make_config, make_run, make_sweep, to_yaml
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--virtual-time-budget=2000"),
-]
-VOID = {"meta", "img", "br", "link"}
+VOID = {"meta", "img", "br", "link", "input"}
 
 
 class Page(HTMLParser):
@@ -95,8 +89,12 @@ def test_a_sweeps_report_is_one_self_contained_file(sweep: Path) -> None:
     assert len(sources) == 1
     assert sources[0].startswith("data:image/png;base64,iVBOR")
     links = [attrs["href"] for tag, attrs in shown.tags if tag == "a"]
-    assert len(links) == 5
-    assert all((sweep / link).is_dir() for link in links), "links lead to the runs, from where the page is"
+    folders = [link for link in links if not link.startswith("#")]
+    assert len(folders) == 5
+    assert all((sweep / link).is_dir() for link in folders), "links lead to the runs, from where the page is"
+    places = {attrs["id"] for tag, attrs in shown.tags if "id" in attrs}
+    assert {link.removeprefix("#") for link in links} - set(folders) == places
+    assert len(places) == 5
     assert not [tag for tag, attrs in shown.tags if tag == "link" or ("href" in attrs and tag != "a")]
     assert not re.search(r"https?://|url\(|@import", text)
 
@@ -104,7 +102,7 @@ def test_a_sweeps_report_is_one_self_contained_file(sweep: Path) -> None:
 @pytest.mark.usefixtures("no_figures")
 def test_it_shows_groups_jobs_remarks_failures_and_commands(sweep: Path) -> None:
     shown = Page(write_report(sweep).read_text())
-    assert shown.of("h2") == ["Best first", "To bear in mind", "Figures", "Failures", "Every run"]
+    assert shown.of("h2") == ["Best first", "To bear in mind", "Figures", "Failures", "Every run", "Curves"]
     assert "dlrun optimizer=adam optimizer.lr=0.01 seed=0" in shown.of("code")
     assert shown.of("p")[0].startswith("5 runs · 3 finished · 2 failed")
     assert any("1 of 5 diverged" in text for text in shown.of("li"))
@@ -144,7 +142,7 @@ def test_it_can_be_read_without_seeing(sweep: Path) -> None:
     kinds = dict.fromkeys(tag for tag, _ in shown.tags)
     assert {"header", "main", "caption", "h1"} <= set(kinds)
     assert next(attrs for tag, attrs in shown.tags if tag == "html") == {"lang": "en"}
-    assert all(attrs["scope"] == "col" for tag, attrs in shown.tags if tag == "th")
+    assert all(attrs["scope"] in ("col", "row") for tag, attrs in shown.tags if tag == "th")
     (alternative,) = [attrs["alt"] for tag, attrs in shown.tags if tag == "img"]
     assert alternative.startswith("Comparison by val_loss, best first. adam lr=0.01")
 
@@ -170,7 +168,9 @@ def test_the_report_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out.strip() == str(run / "report.html")
     shown = Page((run / "report.html").read_text())
     alternatives = [attrs["alt"] for tag, attrs in shown.tags if tag == "img"]
-    assert alternatives == [html.FIGURES["curves.png"], html.FIGURES["confusion.png"]]
+    assert alternatives == [FIGURES["confusion.png"]], "there is no confusion.csv"
+    drawn = [attrs["aria-label"] for tag, attrs in shown.tags if tag == "svg"]
+    assert [words.split(".")[0] for words in drawn] == ["loss by epoch", "accuracy by epoch", "learning rate by epoch"]
     assert "dlrun model=mlp 'dataset.target=price (usd)' +seed=1" in shown.of("code")
     assert "the outputs are constant" in shown.of("li")
     assert any("name: mlp" in text for text in shown.of("pre"))
@@ -254,68 +254,79 @@ def test_a_folder_without_runs_is_an_error(tmp_path: Path) -> None:
         write_report(tmp_path / "nowhere")
 
 
-def browse(path: Path, profile: Path, *flags: str) -> str:
-    """What Chromium makes of a file."""
-    command = [CHROMIUM or "", *FLAGS, f"--user-data-dir={profile}", *flags, path.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=deadline(120), check=True).stdout
-
-
-def column(dom: str, number: int) -> list[str]:
-    """The texts of one column of the last table in a DOM."""
-    body = dom.rsplit("<tbody>", 1)[1].split("</tbody>")[0]
-    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in body.split("</tr>") if "<td" in row]
-    return [row[number] for row in rows]
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-def test_a_browser_sorts_the_table(tmp_path: Path) -> None:
-    values = ["10", "", "9", "1e-3", "100"]
-    rows = [[page.cell(text, float(text)) if text else page.cell("")] for text in values]
-    text = page.page("t", "", [page.table(["value"], rows, "numbers")])
-    clicks = "<script>var b = document.querySelector('th button'); b.click();{}</script></body>"
-    for again, expected in (("", ["1e-3", "9", "10", "100", ""]), ("b.click();", ["100", "10", "9", "1e-3", ""])):
-        (tmp_path / "page.html").write_text(text.replace("</body>", clicks.replace("{}", again)))
-        dom = browse(tmp_path / "page.html", tmp_path / "profile", "--dump-dom")
-        assert column(dom, 0) == expected
-        assert f'aria-sort="{"descending" if again else "ascending"}"' in dom
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-def test_a_browser_shows_the_report_without_errors(sweep: Path, tmp_path: Path) -> None:
-    path = write_report(sweep)
-    probe = "<script>document.title = document.images[0].naturalWidth + ' ' + document.images.length;</script></body>"
-    watch = "<script>window.onerror = function (m) { document.body.dataset.error = m; };</script></head>"
-    (tmp_path / "page.html").write_text(path.read_text().replace("</body>", probe).replace("</head>", watch))
-    dom = browse(tmp_path / "page.html", tmp_path / "profile", "--dump-dom")
-    assert re.search(r"<title>\d{3,4} 1</title>", dom), "the figure is decoded"
-    assert "data-error" not in dom
-    heads = len(re.findall("<th ", dom))
-    copies = dom.count('<button type="button" class="copy"')
-    assert dom.count("<button") - copies == heads, "every heading can be pressed"
-    assert copies == dom.count('<code class="command"') == 5 + 2, "each run's command and each failure's"
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-def test_a_browser_copies_a_command_and_has_room_for_it(tmp_path: Path) -> None:
-    words = "dlrun model=mlp " + " ".join(f"optimizer.key_{n}=0.123456" for n in range(12)) + " 'a=<b>&c'"
-    rows = [[*(page.cell("0.1234", 0.1234) for _ in range(7)), page.code_cell(words)]]
-    text = page.page("t", "", [page.table([f"metric_{n}" for n in range(8)], rows, "runs")])
-    press = """<script>document.execCommand = function () { window.copied = String(getSelection()); return true; };
-    Object.defineProperty(navigator, "clipboard", { value: undefined });
-    document.querySelector("button.copy").click();
-    var scroll = document.querySelector(".scroll");
-    document.body.dataset.copied = window.copied;
-    document.body.dataset.cut = scroll.scrollWidth > scroll.clientWidth;</script></body>"""
-    (tmp_path / "page.html").write_text(text.replace("</body>", press))
-    dom = browse(tmp_path / "page.html", tmp_path / "profile", "--window-size=1300,900", "--dump-dom")
-    body = next(attrs for tag, attrs in Page(dom).tags if tag == "body")
-    assert body == {"data-copied": words, "data-cut": "false"}
-    assert ">copied</button>" in dom or ">copy</button>" in dom
-
-
 def test_a_link_survives_odd_names(tmp_path: Path) -> None:
     run = make_run(tmp_path / "jobs" / "a b#1%", make_config())
-    (cell,) = [attrs for tag, attrs in Page(html._place_cell(run, tmp_path)).tags if tag == "a"]
-    assert unquote(cell["href"]) == "jobs/a b#1%/"
-    assert "#" not in cell["href"]
-    assert "href" not in html._place_cell(tmp_path / "jobs" / "waiting", tmp_path)
+    href = place_cell(run, tmp_path).href
+    assert unquote(href) == "jobs/a b#1%/"
+    assert "#" not in href
+    assert not place_cell(tmp_path / "jobs" / "waiting", tmp_path).href
+
+
+def test_a_model_card_has_the_facts_of_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(tmp_path / "run", make_config(model__activation="a|b*<i>`"))
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "last.pt").touch()
+    summary = json.loads((run / "summary.json").read_text()) | {"remarks": ["the outputs are constant"]}
+    (run / "summary.json").write_text(json.dumps(summary))
+    made = {
+        "made": "2026",
+        "part": "test",
+        "rows": 9,
+        "checkpoint": "best.pt",
+        "metrics": {"loss": 0.5},
+        "baseline": {},
+    }
+    classes = [{"class": name, "precision": 1.0, "recall": 0.5, "f1": 0.67, "support": 9} for name in ("cat", "d|og")]
+    (run / "evaluations" / "new").mkdir(parents=True)
+    (run / "evaluations" / "new" / "evaluation.json").write_text(json.dumps({**made, "classes": classes}))
+    assert report_command(run, card=True) == 0
+    assert capsys.readouterr().out.strip() == str(run / "model-card.md")
+    text = (run / "model-card.md").read_text()
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [
+        "## Result", "## Evaluation new", "## Limits", "## How to use", "## Training settings", "## Environment",
+    ]  # fmt: skip
+    assert "against 0.1000 of the baseline: majority class" in text
+    assert "| d\\|og | 1.0000 | 0.5000 | 0.6700 | 9 |" in text
+    assert "| model.activation | a\\|b\\*\\<i\\>\\` |" in text
+    assert "- the outputs are constant" in text
+    assert f"dlrun predict {run} INPUT" in text
+    assert f"run = dlrun.load_run({str(run)!r})" in text
+
+
+def test_a_model_card_is_of_one_run(sweep: Path) -> None:
+    with pytest.raises(RunError, match="is no run: a model card is of one run"):
+        report_command(sweep, card=True)
+
+
+def test_a_block_of_code_ends_where_its_fence_ends() -> None:
+    assert fenced("a\n```\nb\x1b", "sh") == "````sh\na\n```\nb\\x1b\n````"
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_damaged_samples_and_matrices_are_left_out(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    bad = [{"true": "a"}, 7, {"true": "a", "predicted": "b", "image": '"><script>', "input": 3}]
+    (run / "mistakes.json").write_text(json.dumps({"worst": bad, "samples": "none", "columns": None}))
+    (run / "confusion.csv").write_text("true,a,b\na,1,x\nb,1,1\n")
+    shown = Page(write_report(run).read_text())
+    assert "Samples and mistakes" in shown.of("h2")
+    assert "Confusion matrix" not in shown.of("h2")
+    assert len([tag for tag, _ in shown.tags if tag == "script"]) == 1
+    (run / "confusion.csv").write_text('true,"a,b",c\n"a,b",8,2\nc,0,5\n')
+    shown = Page(write_report(run).read_text())
+    assert "a,b -> c: 2 times (20.0% of a,b)" in shown.of("li")
+    assert {"80.0%", "100.0%", "71.4%"} <= set(shown.of("td")), "recall and precision"
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_sweep_of_a_hundred_runs_is_small_and_leads_to_pages_that_exist(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    for number in range(100):
+        make_run(folder / "jobs" / str(number), make_config(seed=number), epochs=100, overrides=[f"seed={number}"])
+    write_report(folder / "jobs" / "7")
+    path = write_report(folder)
+    assert path.stat().st_size < 2_000_000
+    shown = Page(path.read_text())
+    links = {attrs["href"] for tag, attrs in shown.tags if tag == "a"}
+    assert "jobs/7/report.html" in links
+    assert len([link for link in links if link.startswith("#curves-")]) == 99

@@ -1,0 +1,116 @@
+"""The page of a comparison: of a sweep, or of any folder of runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dlrun.report.compare import FIGURE
+from dlrun.report.comparison import Comparison
+from dlrun.report.grouped import grouped_table
+from dlrun.report.jobs import ComparedRun
+from dlrun.report.page import Cell, joined, link, number_cell, picture, render, text_cell
+from dlrun.report.run_page import NO_REASON, log_of
+from dlrun.report.stats import numeric
+from dlrun.report.svg import panels
+from dlrun.report.tables import format_number, format_seconds, format_value, shorten
+
+POINTS = 60  # of a curve of one run among many
+MOST_CURVES = 200  # runs whose curves are in the page; the rows of others have none
+Rows = tuple[list[str], list[list[Cell]]]
+
+
+def sweep_page(folder: Path, comparison: Comparison, report: str) -> str:
+    """The page of a comparison; `report` is the file name of a run's page, to which its row leads if there is one."""
+    jobs = comparison.jobs
+    states = [job.status for job in jobs]
+    seconds = sum(job.run.seconds or 0.0 for job in jobs)
+    facts = [f"{len(jobs)} runs", *(f"{states.count(state)} {state}" for state in dict.fromkeys(states))]
+    curves = {i: job.run.path / report for i, job in enumerate(jobs) if (job.run.path / report).is_file()}
+    drawn = [(i, job) for i, job in enumerate(jobs) if i not in curves and job.run.metrics][:MOST_CURVES]
+    leads = {i: link(path, folder) for i, path in curves.items()} | {i: f"#curves-{i}" for i, _ in drawn}
+    return render(
+        "sweep.html.j2",
+        title=f"Sweep {folder.resolve().name}" if (folder / "jobs").is_dir() else folder.resolve().name,
+        facts=joined([*facts, f"{format_seconds(seconds)} of computing"]),
+        comparable=comparison.comparable,
+        groups=_groups(comparison),
+        caption=f"Runs that differ only in the seed, together; ranked by {comparison.metric} ({comparison.mode})",
+        remarks=comparison.remarks,
+        figure=picture(folder / FIGURE),
+        described=_describe(comparison),
+        failures=[_failure(job, comparison) for job in jobs if job.status in ("failed", "dead")],
+        jobs=_jobs(comparison, folder, leads),
+        curves=[(i, _name(job, comparison), panels(job.run, POINTS, 2)) for i, job in drawn],
+    )
+
+
+def _groups(comparison: Comparison) -> Rows:
+    table = grouped_table(comparison)
+    rows = []
+    for group, texts in zip(comparison.groups, table.rows, strict=True):
+        counted = {"n": float(len(group.counted)), "time": group.seconds}
+        whole = {comparison.short[key]: format_value(value) for key, value in group.keys.items()}
+        rows.append([
+            number_cell(text, counted.get(header), whole.get(header, ""))
+            for header, text in zip(table.headers, texts, strict=True)
+        ])  # fmt: skip
+    return list(table.headers), rows
+
+
+def _jobs(comparison: Comparison, folder: Path, leads: dict[int, str]) -> Rows:
+    """The table of all jobs: settings, status, metrics, time, curves, and the command that repeats each."""
+    keys, short = comparison.keys, comparison.short
+    tests = comparison.test_names()
+    headers = [*(short[key] for key in keys), "status", comparison.metric, *(f"test_{name}" for name in tests), "time"]
+    rows = []
+    rows_of = {id(row.source): row for group in comparison.groups for row in group.rows}
+    for i, job in enumerate(comparison.jobs):
+        row = rows_of.get(id(job))
+        best = row.value if row else job.run.best().get(comparison.metric)
+        values = [best, *(job.run.part("test").get(name) for name in tests)]
+        rows.append([
+            *(_setting(job.setting(key)) for key in keys),
+            text_cell(_status(job), kind=job.status),
+            *(Cell(format_number(value), value) for value in values),
+            Cell(format_seconds(job.run.seconds), job.run.seconds),
+            Cell("curves" if i in leads else "", href=leads.get(i, "")),
+            place_cell(job.run.path, folder),
+            Cell(job.command, code=True),
+        ])  # fmt: skip
+    return [*headers, "curves", "directory", "repeat with"], rows
+
+
+def _status(job: ComparedRun) -> str:
+    """`failed: out of memory`, or the status alone."""
+    return f"failed: {job.failure.kind.replace('_', ' ')}" if job.status == "failed" and job.failure else job.status
+
+
+def _setting(value: Any) -> Cell:
+    return Cell(format_value(value), value) if numeric(value) else text_cell(format_value(value))
+
+
+def _name(job: ComparedRun, comparison: Comparison) -> str:
+    short = comparison.short
+    names = " ".join(f"{short[key]}={shorten(format_value(job.setting(key)))}" for key in comparison.keys)
+    return names or job.run.name
+
+
+def _failure(job: ComparedRun, comparison: Comparison) -> tuple[str, str, str, str]:
+    """A failed job: its line, message, traceback and command."""
+    failure = job.failure or NO_REASON
+    name = f"{_name(job, comparison)}: {failure.last_line}"
+    return name, failure.message, log_of(job.run, failure), job.command
+
+
+def _describe(comparison: Comparison) -> str:
+    """The alternative text of comparison.png: the ranking."""
+    known = [group for group in comparison.groups if group.value is not None]
+    words = [f"{comparison.label(g)}: {format_number(g.value.mean)}" for g in known[:10] if g.value is not None]
+    return f"Comparison by {comparison.metric}, best first. " + "; ".join(words)
+
+
+def place_cell(path: Path, folder: Path) -> Cell:
+    """A cell with a run directory, as a link if it exists."""
+    words = str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+    return Cell(words, href=link(path, folder)) if path.is_dir() else text_cell(words)
