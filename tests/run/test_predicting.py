@@ -49,7 +49,10 @@ def test_the_word_and_the_value_that_the_small_experiments_promise_are_printed(
     assert cli.main(["experiment=hello_embedding_gru", "trainer.epochs=20", f"run.dir={tmp_path / 'a'}"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "predicts  hello  ohlol" in "\n".join(lines)
-    assert cli.main(["experiment=linear_regression", "optimizer=lbfgs", f"run.dir={tmp_path / 'b'}"]) == 0
+    assert (
+        cli.main(["experiment=linear_regression", "optimizer=lbfgs", "trainer.epochs=60", f"run.dir={tmp_path / 'b'}"])
+        == 0
+    )
     out = capsys.readouterr().out
     value = float(next(line for line in out.splitlines() if "predicts" in line).split()[2])
     assert value == pytest.approx(8, abs=0.05)

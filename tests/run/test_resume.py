@@ -34,7 +34,7 @@ CASES = {
     "few batches, the plain step": ["trainer.max_batches=5", "trainer.epochs=4", "device.fast=false"],
     "evaluation now and then, one cycle": ["trainer.eval_every=3", "trainer.epochs=4", "scheduler=onecycle"],
     "names, anomaly detection": [
-        "dataset=names", "dataset.source=builtin", "model=gru", "trainer.max_batches=4", "trainer.epochs=2",
+        "dataset=names", "dataset.source=builtin", "model=gru", "trainer.max_batches=3", "trainer.epochs=2",
         "trainer.detect_anomaly=true", "model.dropout=0.2", "model.num_layers=2", "model.hidden_size=8",
         "trainer.batch_size=16",
     ],
