@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from dlrun.components.registry import register
     from dlrun.data.base import Data, Split
     from dlrun.data.own import from_arrays, from_frame
+    from dlrun.loggers.record import EpochDone, Record, RunBegun, RunEnded
     from dlrun.objectives.loss import Loss
     from dlrun.objectives.schedule import Schedule
     from dlrun.spec import Batch, DataSpec, Metric
 
 __version__ = "0.1.0"
-__all__ = ["Batch", "Data", "DataSpec", "Loss", "Metric", "Schedule", "Split"]
+__all__ = ["Batch", "Data", "DataSpec", "EpochDone", "Loss", "Metric", "Record", "RunBegun", "RunEnded"]
+__all__ += ["Schedule", "Split"]
 __all__ += ["__version__", "compose", "from_arrays", "from_frame", "load_run", "register", "train"]
 
 HOMES = {
@@ -30,6 +32,7 @@ HOMES = {
     "dlrun.components.registry": ("register",),
     "dlrun.data.base": ("Data", "Split"),
     "dlrun.data.own": ("from_arrays", "from_frame"),
+    "dlrun.loggers.record": ("EpochDone", "Record", "RunBegun", "RunEnded"),
     "dlrun.objectives.loss": ("Loss",),
     "dlrun.objectives.schedule": ("Schedule",),
     "dlrun.spec": ("Batch", "DataSpec", "Metric"),

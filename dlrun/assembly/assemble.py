@@ -18,7 +18,7 @@ from torch.nn.parameter import is_lazy
 from dlrun.assembly.blame import explained
 from dlrun.assembly.weights import freeze
 from dlrun.components.registry import DATASETS, LOSSES, METRICS, MODELS
-from dlrun.components.signature import is_loss_function
+from dlrun.components.signature import is_plain_function
 from dlrun.config.config import Config
 from dlrun.data.base import Data, Loading, check_targets
 from dlrun.data.batches import batches_for
@@ -110,7 +110,7 @@ def build_loss(config: Config, spec: DataSpec, counts: list[int] | None) -> tupl
     options = arguments(config, "loss")
     if "class_counts" in inspect.signature(make).parameters:
         options["class_counts"] = counts
-    made = partial(make, **options) if is_loss_function(make) else make(**options)
+    made = partial(make, **options) if is_plain_function("loss", make) else make(**options)
     if isinstance(made, Loss):
         return name, made
     if not callable(made):

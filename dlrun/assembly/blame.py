@@ -91,7 +91,7 @@ def from_plugin(error: BaseException, config: Config) -> bool:
 
 def uses_plugin(config: Config) -> bool:
     """Whether the configuration uses a component that a plug-in registered."""
-    kinds = [kind for kind in TABLES if kind != "metric"]
+    kinds = [kind for kind in TABLES if kind not in ("metric", "logger")]  # an exception of a logger is only a warning
     return any(config[kind].name in TABLES[kind].plugins for kind in kinds) or bool(TABLES["metric"].plugins)
 
 

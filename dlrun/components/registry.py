@@ -30,6 +30,7 @@ class Builtin:
     wants: str = ""  # losses: the last activation that it expects of the model
     of_logits: str = ""  # losses that expect one: the loss for a model without it
     applies: tuple[str, ...] = ()  # losses: activations that the model must not apply before it
+    needs: str = ""  # a package that is not a dependency: the extra of dlrun with its name installs it
     reads: str = ""  # data sets: module:function that reads labelled rows for a trained model
 
     @property
@@ -153,7 +154,17 @@ METRICS = Registry(
     },
 )
 
-TABLES = {table.kind: table for table in (MODELS, DATASETS, OPTIMIZERS, SCHEDULERS, LOSSES, METRICS)}
+LOGGERS = Registry(
+    "logger",
+    {
+        **_from("loggers.files", "default", "jsonl"),
+        "tensorboard": Builtin("dlrun.loggers.files:TensorBoard", needs="tensorboard"),
+        "wandb": Builtin("dlrun.loggers.trackers:Wandb", needs="wandb"),
+        "trackio": Builtin("dlrun.loggers.trackers:Trackio", needs="trackio"),
+    },
+)
+
+TABLES = {table.kind: table for table in (MODELS, DATASETS, OPTIMIZERS, SCHEDULERS, LOSSES, METRICS, LOGGERS)}
 
 
 class Register:
@@ -165,6 +176,7 @@ class Register:
     scheduler = staticmethod(SCHEDULERS.register)
     loss = staticmethod(LOSSES.register)
     metric = staticmethod(METRICS.register)
+    logger = staticmethod(LOGGERS.register)
 
 
 register = Register()

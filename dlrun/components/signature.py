@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from dlrun.components.registry import TABLES
 from dlrun.config.schema import yamls
 from dlrun.config.schema.contract import Alternative, Contract
+from dlrun.config.schema.effects import EFFECTS, RESULT
 from dlrun.config.schema.schema import COMPONENTS, Key, Option
 
 # Parameters that dlrun passes to components of each kind, which users cannot configure.
@@ -21,7 +23,10 @@ PASSED = {
     "scheduler": ("optimizer", "epochs", "steps_per_epoch"),
     "loss": ("class_counts",),
     "metric": (),
+    "logger": (),
 }
+OF_VALUES = {"loss": 2, "logger": 1}  # the number of parameters that a plain function is called with
+EFFECTS_OF = {"logger": EFFECTS["shown"]}  # of the keys of components that do not change the result
 TYPE_NAMES: dict[object, str] = {
     int: "int",
     float: "float",
@@ -43,7 +48,8 @@ def option(kind: str, name: str) -> Option:
     """The option that describes a registered component, by its signature and docstring."""
     component = TABLES[kind].get(name)
     source = f"{inspect.getmodule(component).__name__}.{component.__qualname__}"  # type: ignore[union-attr]
-    keys = {"name": Key("name", name, "", None, source)}
+    of_name = Contract((Alternative("str"),), EFFECTS_OF[kind]) if kind in EFFECTS_OF else None
+    keys = {"name": Key("name", name, "", of_name, source)}
     for key, (default, contract) in find_contract(kind, name).items():
         text = "???" if default is inspect.Parameter.empty else yamls.dumps({"k": default})[3:].strip()
         keys[key] = Key(key, text, "", contract, source)
@@ -60,7 +66,7 @@ def find_contract(kind: str, name: str) -> dict[str, tuple[Any, Contract]]:
     hints = _hints(component)
     found: dict[str, tuple[Any, Contract]] = {}
     parameters = list(inspect.signature(component).parameters.values())
-    for parameter in parameters[2:] if kind == "loss" and is_loss_function(component) else parameters:
+    for parameter in parameters[OF_VALUES[kind] :] if is_plain_function(kind, component) else parameters:
         if parameter.name in PASSED[kind] or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         if kind == "dataset" and parameter.name == "root":  # null stands for the default data root
@@ -70,17 +76,22 @@ def find_contract(kind: str, name: str) -> dict[str, tuple[Any, Contract]]:
         contract = contract_of(hints.get(parameter.name, Any))
         if default is None and not (contract.has_null or contract.has("any")):
             contract = Contract((*contract.alternatives, Alternative("literal", None)))
+        contract = replace(contract, effect=EFFECTS_OF.get(kind, RESULT))
         found[parameter.name] = (str(default) if isinstance(default, Path) else default, contract)
     return found
 
 
-def is_loss_function(component: Callable[..., Any]) -> bool:
-    """Whether a component is a loss itself, `def my_loss(output, target, scale=1.0)`, not a function that makes one."""
-    if inspect.isclass(component):
+def is_plain_function(kind: str, component: Callable[..., Any]) -> bool:
+    """Whether a component is a loss or a logger itself, not a function that makes one.
+
+    It is if it has to be called with values: `def my_loss(output, target, scale=1.0)`, `def my_logger(record)`.
+    """
+    count = OF_VALUES.get(kind, 0)
+    if not count or inspect.isclass(component):
         return False
     parameters = list(inspect.signature(component).parameters.values())
-    first = [p for p in parameters[:2] if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return len(first) == 2 and all(p.default is p.empty and p.name not in PASSED["loss"] for p in first)
+    first = [p for p in parameters[:count] if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return len(first) == count and all(p.default is p.empty and p.name not in PASSED[kind] for p in first)
 
 
 def accepted(component: Callable[..., Any], options: dict[str, object]) -> dict[str, object]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dlrun.assembly.assemble import Assembly, a_type, device_of, forward, taking
+from dlrun.components.registry import TABLES
 from dlrun.errors import COMPONENT_RAISES, ConfigError, Problem, first_line
 from dlrun.generators import forked
 from dlrun.run.planning import choose_monitor
@@ -29,10 +30,12 @@ def check_run(assembly: Assembly, batches: BatchSources) -> None:
         raise ConfigError(problems)
 
 
-def the_logger_is_installed(assembly: Assembly, batches: BatchSources) -> Iterator[Problem]:
-    """The package that the logger needs is installed."""
-    if assembly.config.logger.name == "tensorboard" and find_spec("tensorboard") is None:
-        yield Problem("logger", "tensorboard is not installed.", "Run `pip install tensorboard`.")
+def packages_are_installed(assembly: Assembly, batches: BatchSources) -> Iterator[Problem]:
+    """The packages that the components need are installed."""
+    for kind, table in TABLES.items():
+        needed = table.known(assembly.config.get(f"{kind}.name")).needs
+        if needed and find_spec(needed) is None:
+            yield Problem(kind, f"{needed} is not installed.", f"Run `pip install 'dlrun[{needed}]'`.")
 
 
 def operations_can_be_watched(assembly: Assembly, batches: BatchSources) -> Iterator[Problem]:
@@ -135,7 +138,7 @@ def the_inputs_can_be_predicted(assembly: Assembly, batches: BatchSources) -> It
 
 
 CHECKS: list[Callable[[Assembly, BatchSources], Iterable[Problem]]] = [
-    the_logger_is_installed,
+    packages_are_installed,
     operations_can_be_watched,
     the_monitor_is_measured,
     the_inputs_can_be_predicted,

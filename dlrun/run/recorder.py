@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dlrun.engine.loop import EpochRecord, Progress
 from dlrun.run.context import RunContext
 from dlrun.run.doctor import Doctor
-from dlrun.run.loggers import make_logger
+from dlrun.run.logging import RunLogger
 from dlrun.run.predicting import BestPredictions
 from dlrun.run.saver import Saver
 from dlrun.store.files import CsvTable, cut_steps, rewrite_table
@@ -37,7 +37,7 @@ class Recorder:
 
     def __init__(self, context: RunContext) -> None:
         self.context, self.saver, self.doctor = context, Saver(context), Doctor(context)
-        self.predictions = BestPredictions(context)
+        self.predictions, self.logger = BestPredictions(context), RunLogger(context)
         self.epochs = context.plan.epochs
         every = context.config.trainer.print_every
         self.print_every = max(1, math.ceil(self.epochs / PRINTED_EPOCHS)) if every == "auto" else every
@@ -52,8 +52,8 @@ class Recorder:
             opened.callback(self.metrics.close)
             self.step_table = CsvTable(run.steps, ["step", "loss", "lr"]).open()
             opened.callback(self.step_table.close)
-            self.logger = make_logger(context.config.logger.name, run, history.rows)
             opened.pop_all()
+        self.logger.begin()
         context.screen.expect(names, self.epochs)
         context.screen.start_bar(context.batches_to_do(), context.batches_done())
         return self
@@ -91,7 +91,7 @@ class Recorder:
         context = self.context
         self.saver.best_unsaved |= record.is_best
         self.metrics.add([record.row])
-        self.logger(record.row)
+        self.logger.epoch(record.row, record.is_best)
         epoch = int(record.row["epoch"])
         last = epoch == self.epochs or context.state.stop_reason is not None or record.partial
         printed = epoch % self.print_every == 0 or epoch == 1 or last

@@ -11,6 +11,7 @@ import torch
 
 from dlrun.engine.loop import EpochRecord, fit
 from dlrun.errors import COMPONENT_RAISES
+from dlrun.loggers.record import State
 from dlrun.plain import Values
 from dlrun.run.capsule import keep_step
 from dlrun.run.closing import close_run
@@ -42,6 +43,7 @@ class Session:
         try:
             return self.run_stages(checkpoint)
         except COMPONENT_RAISES as error:
+            self.recorder.logger.end("failed")
             failure = failed(context, error)
             keep_step(context, failure, self.load_initial)
             if failure.exit_code in (1, 2):
@@ -95,7 +97,8 @@ class Session:
     def finished(self, summary: Values) -> Outcome:
         """Mark the run as finished or pruned in status.json."""
         context = self.context
-        state = "pruned" if context.pruned else "finished"
+        state: State = "pruned" if context.pruned else "finished"
+        self.recorder.logger.end(state)
         context.run.write_status(state=state, ended=now(), exit_code=0, seconds=context.seconds())
         return Outcome(context.run, summary=summary, state=context.state)
 
@@ -103,6 +106,7 @@ class Session:
         """Store and print that a signal ended the run, and how to resume it."""
         context, run, state = self.context, self.context.run, self.context.state
         number = signal.Signals(context.signals.number or signal.SIGINT)
+        self.recorder.logger.end("interrupted")
         failure = Failure("signal", f"stopped by {number.name}", exit_code=EXIT_CODES[number])
         if run.put_back():
             words = f"Stopped by {number.name} before the first checkpoint: the run that was here is back."

@@ -22,7 +22,8 @@ DISCARDED = ".discarded"  # holds a replaced run while its files are removed
 BEGINNING = ("status.json", "overrides.txt", "environment.json", "plugins")  # are written before config.yaml
 FOLDERS = ("checkpoints", "init", ASIDE, MOVING, DISCARDED)
 BEGUN = (  # files of a run before its first epoch, in an order of removal that leaves a run or the beginning of one
-    "metrics.csv", "steps.csv", "metrics.jsonl", "tensorboard", "train.log", "config.yaml", *BEGINNING[::-1], LOCK,
+    "metrics.csv", "steps.csv", "metrics.jsonl", "tensorboard", "wandb", "logged.csv",
+    "train.log", "config.yaml", *BEGINNING[::-1], LOCK,
 )  # fmt: skip
 RESULT_FILES = (  # further files, of later training and of commands
     "summary.json", "curves.png", "confusion.csv", "confusion.png", "mistakes.png", "mistakes.json",

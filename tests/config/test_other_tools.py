@@ -17,7 +17,7 @@ from dlrun.config.schema.schema import config_dirs, read_schema
         ("model=resnet18", "Did you mean model=torchvision model.arch=resnet18?"),
         ("scheduler=reduce_on_plateau", "Did you mean plateau?"),
         ("dataset=csv", "dlrun.from_frame"),
-        ("logger=wandb", "jsonl and tensorboard"),
+        ("logger=mlflow", "docs/loggers.md"),
         ("optimizer=*", "dlrun -m 'optimizer=glob(*)'"),
         ("sweep.search=bayes", "Did you mean tpe?"),
         ("sweep.timeout=60", "Did you mean sweep.job_timeout?"),

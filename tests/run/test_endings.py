@@ -127,7 +127,7 @@ def test_a_logger_that_is_not_installed_is_found_before_a_directory_is_made(
 ) -> None:
     monkeypatch.setattr("dlrun.run.preflight.find_spec", lambda name: None)
     assert run("logger=tensorboard") == 2
-    assert "pip install tensorboard" in capsys.readouterr().err
+    assert "pip install 'dlrun[tensorboard]'" in capsys.readouterr().err
     assert not Path("a").exists()
 
 

@@ -50,12 +50,16 @@ OPTIONS = {  # by group: names of options in other tools, and the overrides that
         **{"bcewithlogitsloss": "loss=bce_with_logits", "nllloss": "loss=nll"},
     },
     "trainer": {"fastdevrun": "trainer=smoke", "debug": "trainer=smoke", "test": "trainer=smoke"},
-    "logger": {"tb": "logger=tensorboard", **dict.fromkeys(("csv", "none", "off"), "logger=default")},
+    "logger": {
+        **{"tb": "logger=tensorboard", "json": "logger=jsonl", "weightsandbiases": "logger=wandb"},
+        **dict.fromkeys(("csv", "none", "off"), "logger=default"),
+    },
 }
 REMARKS = {  # options that dlrun does not have, and what to use instead
-    ("logger", "wandb"): "Built in are default, jsonl and tensorboard.",
-    ("logger", "mlflow"): "Built in are default, jsonl and tensorboard.",
-    ("logger", "comet"): "Built in are default, jsonl and tensorboard.",
+    **{
+        ("logger", name): "A logger of your own is a function in Python: see docs/loggers.md, which has MLflow's."
+        for name in ("mlflow", "comet", "cometml", "neptune", "clearml", "aim", "dvclive")
+    },
     **{
         ("dataset", name): "A table of your own is a data set in Python: see dlrun.from_frame."
         for name in ("csv", "table", "tabular", "dataframe", "parquet", "excel", "tsv")

@@ -34,7 +34,14 @@ GROUPS = {  # in the order of the primary config, with the plural that `dlrun li
     "logger": "loggers",
     "experiment": "experiments",
 }
-COMPONENTS = ("model", "dataset", "loss", "optimizer", "scheduler")  # the groups whose `name` is in a registry
+COMPONENTS = (
+    "model",
+    "dataset",
+    "loss",
+    "optimizer",
+    "scheduler",
+    "logger",
+)  # the groups whose `name` is in a registry
 
 
 _CONFIG_DIR: list[str | Path] = []  # the folder of `--config-dir`, if it was given
