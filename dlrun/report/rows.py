@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from dlrun.errors import count_of
 from dlrun.plain import Values, number
@@ -13,6 +14,9 @@ from dlrun.report.page import Cell, number_cell, text_cell
 from dlrun.report.tables import format_number
 from dlrun.store.reading import read_json
 
+T = TypeVar("T")
+ENDS = ("probability", "error")
+FEW = 2  # inputs, up to which they stand before the answer
 BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
 
@@ -55,9 +59,23 @@ def _rows(found: list[object], columns: Sequence[str]) -> Rows:
     ]
     if tiles:
         return Rows([], [], tiles)
-    last = next((key for key in ("probability", "error") if any(key in row for row in rows)), "")
-    headers = ["row", *columns, "true", "predicted", *([last] if last else [])]
-    return Rows(headers, [_cells(row, len(columns), last) for row in rows], []) if rows else Rows([], [], [])
+    before = ["row"] if any("row" in row for row in rows) else []
+    ends = [key for key in ENDS if any(key in row for row in rows)]
+    answer = ["true", "predicted", *ends]
+    headers = [*before, *_in_order(columns, answer)]
+    table = [
+        [
+            *(number_cell(str(row.get("row", ""))) for _ in before),
+            *_in_order(_given(row, len(columns)), _answer(row, ends)),
+        ]
+        for row in rows
+    ]
+    return Rows(headers, table, []) if rows else Rows([], [], [])
+
+
+def _in_order(given: Sequence[T], answer: Sequence[T]) -> list[T]:
+    """A text stands before its answer; many numbers stand behind it, where they can be scrolled to."""
+    return [*answer, *given] if len(given) > FEW else [*given, *answer]
 
 
 def _caption(row: Mapping[str, object]) -> list[str]:
@@ -65,20 +83,23 @@ def _caption(row: Mapping[str, object]) -> list[str]:
     return [said] if row["true"] == row["predicted"] else [said, f"is {_text(row['true'])}"]
 
 
-def _cells(row: Values, inputs: int, last: str) -> list[Cell]:
-    given = [*_list(row.get("input")), *[""] * inputs][:inputs]
-    kind = "" if row["true"] == row["predicted"] or last == "error" else "wrong"
-    told = [_cell(row["true"]), Cell(_text(row["predicted"]), _value(row["predicted"]), kind=kind)]
-    end = [number_cell(format_number(number(row.get(last))), number(row.get(last)))] if last else []
-    return [number_cell(str(row.get("row", ""))), *(_given(value) for value in given), *told, *end]
+def _answer(row: Values, ends: Sequence[str]) -> list[Cell]:
+    wrong = "" if row["true"] == row["predicted"] or "error" in ends else "wrong"
+    measured = [number(row.get(key)) for key in ends]
+    told = [_cell(row["true"]), replace(_cell(row["predicted"]), kind=wrong)]
+    return [*told, *(number_cell(format_number(value), value) for value in measured)]
+
+
+def _given(row: Values, count: int) -> list[Cell]:
+    cells = [
+        text_cell(str(value)) if _value(value) is None else Cell(f"{_value(value):.6g}", _value(value))
+        for value in _list(row.get("input"))[:count]
+    ]
+    return cells + [Cell("")] * (count - len(cells))
 
 
 def _cell(value: object) -> Cell:
     return text_cell(_text(value)) if _value(value) is None else Cell(_text(value), _value(value))
-
-
-def _given(value: object) -> Cell:
-    return text_cell(str(value)) if _value(value) is None else Cell(f"{_value(value):.6g}", _value(value))
 
 
 def _text(value: object) -> str:

@@ -16,7 +16,7 @@ from dlrun.report.svg import panels
 from dlrun.report.tables import format_number, format_seconds, format_value, shorten
 
 POINTS = 60  # of a curve of one run among many
-MOST_CURVES = 200  # runs whose curves are in the page; the rows of others have none
+MOST_CURVES = 200  # the first runs, whose curves are in the page
 Rows = tuple[list[str], list[list[Cell]]]
 
 
@@ -27,8 +27,9 @@ def sweep_page(folder: Path, comparison: Comparison, report: str) -> str:
     seconds = sum(job.run.seconds or 0.0 for job in jobs)
     facts = [f"{len(jobs)} runs", *(f"{states.count(state)} {state}" for state in dict.fromkeys(states))]
     curves = {i: job.run.path / report for i, job in enumerate(jobs) if (job.run.path / report).is_file()}
-    drawn = [(i, job) for i, job in enumerate(jobs) if i not in curves and job.run.metrics][:MOST_CURVES]
-    leads = {i: link(path, folder) for i, path in curves.items()} | {i: f"#curves-{i}" for i, _ in drawn}
+    unfolded = {i: panels(job.run, POINTS, 2) for i, job in enumerate(jobs[:MOST_CURVES]) if i not in curves}
+    drawn = [(i, _name(jobs[i], comparison), found) for i, found in unfolded.items() if found]
+    leads = {i: link(path, folder) for i, path in curves.items()} | {i: f"#curves-{i}" for i, _, _ in drawn}
     return render(
         "sweep.html.j2",
         title=f"Sweep {folder.resolve().name}" if (folder / "jobs").is_dir() else folder.resolve().name,
@@ -41,7 +42,7 @@ def sweep_page(folder: Path, comparison: Comparison, report: str) -> str:
         described=_describe(comparison),
         failures=[_failure(job, comparison) for job in jobs if job.status in ("failed", "dead")],
         jobs=_jobs(comparison, folder, leads),
-        curves=[(i, _name(job, comparison), panels(job.run, POINTS, 2)) for i, job in drawn],
+        curves=drawn,
     )
 
 

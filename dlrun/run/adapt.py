@@ -46,7 +46,7 @@ def differences(run: RunDir, values: Values, components: Components) -> list[str
         for what, old, new in facts
         if old and old != new
     ]
-    if fitted(DataSpec.from_dict(values["spec"])) != fitted(components.state.spec):
+    if values["spec"] and fitted(DataSpec.from_dict(values["spec"])) != fitted(components.state.spec):
         lines.append("the training data, or what was fitted on them, are not what they were when the run began")
     return lines
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TypeAlias
 
 import numpy as np
@@ -71,8 +73,21 @@ class Samples:
 
     def rows(self, places: Sequence[int]) -> list[tuple[Tensor, ...]]:
         """The inputs of single rows."""
-        size = len(self.kept_targets[0])  # only the last batch may be smaller
-        return [tuple(x[place % size] for x in self.inputs[place // size]) for place in places]
+        starts = list(accumulate(map(len, self.kept_targets), initial=0))
+        batches = [bisect_right(starts, place) - 1 for place in places]
+        return [tuple(x[p - starts[b]] for x in self.inputs[b]) for p, b in zip(places, batches, strict=True)]
+
+    def is_told(self) -> bool:
+        """Whether each row has one answer that is a word, words or numbers, and one input.
+
+        What a loss of the user's takes for outputs and targets may be of other shapes.
+        """
+        outputs, targets, task = self.outputs, self.targets, self.spec.task
+        expected = {"classification": len(outputs), "regression": outputs.numel(), "multilabel": outputs.numel()}
+        whole = len(outputs) == len(targets) and targets.numel() == expected.get(task)
+        width = {"classification": self.spec.num_outputs, "multilabel": len(class_names(self.spec))}
+        fits = outputs.ndim == 2 and outputs.shape[1] == width.get(task, outputs.shape[1])
+        return whole and fits and self.spec.input_kind != "multi"
 
 
 def write_samples(context: RunContext, part: str, samples: Samples, figure: bool) -> None:
@@ -82,7 +97,7 @@ def write_samples(context: RunContext, part: str, samples: Samples, figure: bool
     whether the worst stand in mistakes.png.
     """
     spec, path = samples.spec, context.run.file("mistakes.json")
-    if spec.task not in ("classification", "regression", "multilabel") or spec.input_kind == "multi":
+    if not samples.is_told():
         path.unlink(missing_ok=True)
         return
     kind = output_kind(context.components.auto["loss"], context.state.loss)
@@ -149,7 +164,7 @@ TOLD = {"classification": of_classes, "multilabel": of_tags, "regression": of_va
 
 def describe(spec: DataSpec, rows: Sequence[tuple[Tensor, ...]]) -> tuple[list[str], list[Values]]:
     """The headings of inputs, and each row's: a text, the first features, or a small image."""
-    if spec.input_kind == "text":
+    if spec.input_kind == "text" and spec.vocabulary:
         texts = [Vocabulary.of(spec).inverse(row[0][None])[0] for row in rows]
         return ["text"], [{"input": [text[:LONGEST]]} for text in texts]
     stored = torch.stack([row[0] for row in rows]).float()

@@ -11,6 +11,7 @@ import yaml
 
 from dlrun import cli
 from dlrun.plain import one_line, printable
+from dlrun.report.html import write_card, write_report
 from dlrun.report.tables import Table
 from dlrun.run.screen import Screen
 from tests.helpers.runs_by_hand import make_config, make_run, make_sweep
@@ -73,6 +74,20 @@ def test_no_command_prints_a_control_character(
     assert_harmless(printed.out + printed.err)
     assert "Traceback" not in printed.err, printed.err
     assert SHOWN[:9] in printed.out + printed.err or words[:2] in (["compare", "outputs"], ["replay", "outputs/a"])
+
+
+def test_no_page_or_card_holds_a_control_character(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **__: None)
+    run = evil_run(tmp_path / "runs" / "a")
+    row = {"row": EVIL, "input": [EVIL], "true": EVIL, "predicted": EVIL[1:], "probability": EVIL}
+    (run / "mistakes.json").write_text(json.dumps({"columns": [EVIL], "part": EVIL, "worst": [row], "samples": [row]}))
+    (run / "confusion.csv").write_bytes(f"true,{EVIL[:-1]},b\n{EVIL[:-1]},1,2\nb,3,4\n".encode())
+    made = {"part": EVIL, "checkpoint": EVIL, "metrics": {EVIL: 1.0}, "classes": [{"class": EVIL}], "remarks": [EVIL]}
+    (run / "evaluations" / "x").mkdir(parents=True)
+    (run / "evaluations" / "x" / "evaluation.json").write_text(json.dumps(made))
+    for text in (write_report(run).read_text(), write_card(run).read_text(), write_report(run.parent).read_text()):
+        assert_harmless(text)
+        assert SHOWN[4:11] in text
 
 
 def test_control_characters_are_spelled_and_letters_stay() -> None:

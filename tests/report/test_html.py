@@ -309,7 +309,7 @@ def test_damaged_samples_and_matrices_are_left_out(tmp_path: Path) -> None:
     (run / "mistakes.json").write_text(json.dumps({"worst": bad, "samples": "none", "columns": None}))
     (run / "confusion.csv").write_text("true,a,b\na,1,x\nb,1,1\n")
     shown = Page(write_report(run).read_text())
-    assert "Samples and mistakes" in shown.of("h2")
+    assert "Predictions" in shown.of("h2")
     assert "Confusion matrix" not in shown.of("h2")
     assert len([tag for tag, _ in shown.tags if tag == "script"]) == 1
     (run / "confusion.csv").write_text('true,"a,b",c\n"a,b",8,2\nc,0,5\n')

@@ -80,3 +80,22 @@ def test_tags_and_unknown_classes_are_told() -> None:
     told, badness, wrong = TOLD["classification"](classes, torch.tensor([[0.2, 0.8]] * 2), torch.tensor([-100, 0]))
     assert told(0)["true"] == "unknown"
     assert (badness.tolist(), wrong) == ([0, pytest.approx(0.8)], 1)
+
+
+@pytest.mark.parametrize(
+    ("task", "kind", "outputs", "targets", "told"),
+    [
+        ("classification", "tabular", (4, 3), (4,), True),
+        ("classification", "tabular", (4, 3), (4, 3), False),  # mixed classes
+        ("regression", "tabular", (4, 3), (4, 1), False),  # quantiles
+        ("regression", "multi", (4, 1), (4, 1), False),
+        ("multilabel", "text", (4, 3), (4, 3), True),
+        ("labelling", "text", (4, 3), (4,), False),
+    ],
+)
+def test_only_rows_with_one_answer_are_told(
+    task: str, kind: str, outputs: tuple[int, ...], targets: tuple[int, ...], told: bool
+) -> None:
+    samples = Samples(DataSpec("d", task, kind, (2,), 3))
+    samples(Batch((torch.zeros(4, 2),), torch.zeros(targets)), torch.zeros(outputs))
+    assert samples.is_told() == told
