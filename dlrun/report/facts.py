@@ -75,6 +75,8 @@ def commands(run: StoredRun) -> list[tuple[str, str]]:
     """What can be done with a run: (what for, command)."""
     place, used = shlex.quote(str(run.path)), RunDir(run.path)
     found = [("Repeat it in a directory of its own", run.commands)] if run.command else []
+    if used.file("crash.pt").is_file():
+        found += [("Run the step that failed again, and name the layer", f"dlrun replay {place}")]
     if used.last.is_file():
         example = example_inputs(run)[0]
         found += [

@@ -37,6 +37,9 @@ def test_the_wheel_carries_every_configuration_and_no_test(site: Path) -> None:
     assert ours == theirs
     assert (site / "dlrun" / "data" / "corpus" / "names.csv").is_file()
     assert (site / "dlrun" / "py.typed").is_file()
+    report = ROOT / "dlrun" / "report"
+    for path in [*(report / "templates").iterdir(), *report.glob("page.*")]:
+        assert (site / path.relative_to(ROOT)).is_file(), "pages are made of it"
     assert not (site / "tests").exists()
 
 
