@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from dlrun.assembly.blame import explained
@@ -25,6 +25,7 @@ from dlrun.data.batches import batches_for
 from dlrun.data.own import from_arrays
 from dlrun.data.paths import data_root
 from dlrun.data.seeds import derive
+from dlrun.data.transforms import Preparation
 from dlrun.engine.device import seed_everything, set_up
 from dlrun.engine.evaluation import eval_mode
 from dlrun.errors import ConfigError, Problem, first_line
@@ -205,8 +206,37 @@ def taking(config: Config, batch: Batch) -> Iterator[None]:
         raise ConfigError(Problem("model", f"{what}{first_line(error) or type(error).__name__}.")) from error
 
 
+class InOwnUnits:
+    """The metric of a regression whose errors are told in the units of its target, whose steps are undone first."""
+
+    def __init__(self, metric: TaskMetric, preparation: Preparation) -> None:
+        self.inner, self.preparation, self.home = metric, preparation, torch.device("cpu")
+        self.names, self.train_names, self.countable = metric.names, metric.train_names, metric.countable
+        self.better = getattr(metric, "better", {})
+        self.merge = getattr(metric, "merge", None)
+        self.train_merge = getattr(metric, "train_merge", None)
+        self.result, self.train_result, self.confusion = metric.result, metric.train_result, metric.confusion
+
+    def restored(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Output and target in the target's own units."""
+        if output.device != self.home:
+            self.preparation.to(output.device)
+            self.home = output.device
+        return self.preparation.restore_target(output), self.preparation.restore_target(target)
+
+    def counts(self, output: Tensor, target: Tensor) -> Tensor:
+        """The counts of a batch in evaluation."""
+        return self.inner.counts(*self.restored(output, target))
+
+    def train_counts(self, output: Tensor, target: Tensor) -> Tensor:
+        """The counts of a batch in training."""
+        return self.inner.train_counts(*self.restored(output, target))
+
+
 def build_metric(spec: DataSpec, loss: Loss) -> TaskMetric:
     """Build the metric of the data's task, together with those that plug-ins have registered."""
     metric: TaskMetric = METRICS.get(metric_for(spec))(spec, loss)
+    if spec.preprocessing.get("own_units"):
+        metric = InOwnUnits(metric, Preparation(spec))
     users = [make(spec, loss) for make in METRICS.plugins.values()]
     return MetricCollection(metric, users) if users else metric

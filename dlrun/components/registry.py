@@ -112,6 +112,7 @@ DATASETS = Registry(
         **_from("data.mnist", "mnist", folder="MNIST"),
         **_from("data.mnist", "fashion_mnist", folder="FashionMNIST"),
         **_from("data.image_folder", "image_folder", reads="dlrun.data.image_folder:labelled_rows"),
+        **_from("data.table.table", "table"),
         **_from("data.names", "names", folder="names", reads="dlrun.data.names:labelled_rows"),
     },
 )

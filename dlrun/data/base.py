@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 from unicodedata import category
 
@@ -79,7 +79,8 @@ class Data:
     """A data set: its `spec`, its parts, and `notes` for the header (sources, leaks that were found).
 
     Those `notes` that a result cannot be read without (test rows seen in training) are `remarks`: they are said
-    again at the end of the run. `drawn` is the range of x in which the fit of one feature is drawn.
+    again at the end of the run. `drawn` is the range of x in which the fit of one feature is drawn. `rival(data)`
+    measures another kind of model on the same rows. `files` are texts that a run keeps, by their names.
     """
 
     spec: DataSpec
@@ -90,6 +91,8 @@ class Data:
     loading: Loading = Loading()
     remarks: tuple[str, ...] = ()
     drawn: tuple[float, float] | None = None
+    rival: Callable[[Data], dict[str, Any]] | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def parts(self) -> dict[str, Split]:
         """The parts that exist, by name: train, val, test."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -32,7 +32,8 @@ def baseline(data: Data, ignore_index: int | None = None, used: Mapping[str, int
         prepare = Preparation(data.spec).prepare_target
         train, wanted = prepare(data.train.target), prepare(part.target)
         if data.spec.task == "regression":
-            numbers = _regression(train, wanted)
+            undo = Preparation(data.spec).restore_target if data.spec.preprocessing.get("own_units") else None
+            numbers = _regression(train, wanted, undo)
         elif data.spec.task == "multilabel":
             numbers = _tags(train, wanted)
         else:
@@ -63,11 +64,15 @@ def _tags(train: Tensor, wanted: Tensor) -> dict[str, Any]:
     return {"of": "majority of each tag", "accuracy": _share(right[wanted >= 0])}
 
 
-def _regression(train: Tensor, wanted: Tensor) -> dict[str, Any]:
+def _regression(train: Tensor, wanted: Tensor, undo: Callable[[Tensor], Tensor] | None) -> dict[str, Any]:
     """The mean value as the answer; R2 is that of scikit-learn for a constant guess, averaged over the targets."""
-    error = wanted.double() - train.double().mean(0)
+    mean = train.double().mean(0)
+    square = (wanted.double() - mean).square().mean().item()  # the loss, in the units of training
+    if undo is not None:
+        wanted, mean = undo(wanted.double()), undo(mean[None])[0]
+    error = wanted.double() - mean
     spread = (wanted.double() - wanted.double().mean(0)).square().mean(0)
-    numbers = {"of": "mean value", "mae": error.abs().mean().item(), "mse": error.square().mean().item()}
+    numbers = {"of": "mean value", "mae": error.abs().mean().item(), "mse": square}
     if len(wanted) > 1 and bool((spread > 0).all()):
         numbers["r2"] = (1 - error.square().mean(0) / spread).mean().item()
     return numbers

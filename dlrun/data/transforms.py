@@ -118,7 +118,28 @@ class Standardize:
         return self.center.view(-1, 1, 1), self.spread.view(-1, 1, 1)
 
 
-TRANSFORMS: dict[str, Callable[..., Transform]] = {Scale.name: Scale, Standardize.name: Standardize}
+class Log:
+    """The natural logarithm, of a target above 0. Undone, a prediction of the mean of logarithms is a median."""
+
+    name: ClassVar[str] = "log"
+
+    def state(self) -> Values:
+        """There is nothing to fit."""
+        return {}
+
+    def to(self, device: Device) -> None:
+        """There is nothing to keep there."""
+
+    def apply(self, rows: Tensor, inplace: bool = False) -> Tensor:
+        """log(rows)"""
+        return rows.log_() if inplace else rows.log()
+
+    def inverse(self, rows: Tensor) -> Tensor:
+        """exp(rows)"""
+        return rows.exp()
+
+
+TRANSFORMS: dict[str, Callable[..., Transform]] = {step.name: step for step in (Scale, Standardize, Log)}
 
 
 class Preparation:

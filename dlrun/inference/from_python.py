@@ -9,6 +9,8 @@ import numpy as np
 import pandas
 from torch import Tensor
 
+from dlrun.data.table.columns import column_of
+from dlrun.data.table.read import Table, json_text
 from dlrun.errors import DataError
 from dlrun.inference.encode import Encoder
 from dlrun.inference.predict import Options, predict
@@ -40,7 +42,11 @@ def python_rows(inputs: object, spec: DataSpec) -> Iterator[Row]:
     if isinstance(inputs, str | Path):
         yield from Given(spec, [str(inputs)]).rows()
     elif isinstance(inputs, pandas.DataFrame):
-        yield from frame_rows(inputs, spec)
+        yield from (
+            Given(spec, []).encoded(table_of(inputs), "the frame")
+            if "table" in spec.preprocessing
+            else frame_rows(inputs, spec)
+        )
     elif isinstance(inputs, np.ndarray | Tensor) and np.asarray(inputs).dtype.kind in "buif":
         yield from stored_rows((inputs,), spec)
     elif isinstance(inputs, tuple) and inputs and all(isinstance(x, np.ndarray | Tensor) for x in inputs):
@@ -66,6 +72,18 @@ def frame_rows(frame: pandas.DataFrame, spec: DataSpec) -> Iterator[Row]:
             yield Row(str(cells[0]), str(cells[0]))
         else:
             yield Row(str(label), [str(cell) for cell in cells], f"row {label}")
+
+
+def table_of(frame: pandas.DataFrame) -> Table:
+    """A DataFrame as a table that was read from a file."""
+    return Table(
+        [
+            column_of(
+                str(name), frame[name].map(lambda value: "" if pandas.isna(value) else json_text(value)).to_numpy()
+            )
+            for name in frame.columns
+        ]
+    )
 
 
 def stored_rows(arrays: Sequence[np.ndarray | Tensor], spec: DataSpec) -> Iterator[Row]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -28,6 +28,7 @@ class Answer:
     fields: Values
     error: str = ""
     place: str = ""
+    copied: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def predict(predictor: Predictor, rows: Iterable[Row], encoder: Encoder, options
             told = dict(zip(places, tell.all([chunk[i].name for i in places], out, inputs), strict=True))
         for place, row in enumerate(chunk):
             error = bad.get(place, "").removeprefix(f"{row.place}: ").removesuffix(" Remove or replace it.")
-            yield Answer(row.name, told.get(place, {}), error, row.place)
+            yield Answer(row.name, told.get(place, {}), error, row.place, row.copied)
 
 
 class Reader:

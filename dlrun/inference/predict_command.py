@@ -61,7 +61,7 @@ def predict_command(word: str, inputs: Sequence[str], overrides: Sequence[str], 
         for line in complaints(bad):
             say(f"  not predicted: {line}", file=sys.stderr)
     skipped = [f"not used: {', '.join(f'{n} {what}' for what, n in given.skipped.items())}"] if given.skipped else []
-    for remark in [*skipped, *encoder.remarks()]:
+    for remark in [*skipped, *given.remarks, *encoder.remarks()]:
         say(f"  remark: {remark}", file=sys.stderr)
     return FAILED if bad else 0
 

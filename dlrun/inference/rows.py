@@ -7,7 +7,7 @@ import io
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,8 @@ import numpy as np
 from dlrun.data.csv_files import TEXT_WORDS, find_delimiter, normal_word
 from dlrun.data.files import MOST_BYTES, open_regular, read_bytes
 from dlrun.data.image_files import is_image, walk
+from dlrun.data.table.encode import Oddities, TableEncoder
+from dlrun.data.table.read import Reading, Table, read_table
 from dlrun.data.vocabulary import UNKNOWN
 from dlrun.errors import DataError, count_of, did_you_mean
 from dlrun.plain import number
@@ -36,13 +38,14 @@ class Row:
     """One input: what it is called in the answers, where it stands, and its value.
 
     The value is a text, the path of an image, the cells of a row of a table, or an array for each input of the model;
-    `fault` says why there is none.
+    `fault` says why there is none. `copied` are cells that the answer repeats.
     """
 
     name: str
     value: Value
     place: str = ""
     fault: str = ""
+    copied: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -52,6 +55,7 @@ class Given:
     spec: DataSpec
     words: Sequence[str]
     skipped: Counter[str] = field(default_factory=Counter)
+    remarks: list[str] = field(default_factory=list)
 
     def rows(self) -> Iterator[Row]:
         """The rows, in order. Raises `DataError` for a file that cannot be used at all."""
@@ -65,6 +69,8 @@ class Given:
             yield from self.table("standard input", read_stdin())
         elif word.lower().endswith(ARRAYS):
             yield from array_rows(path, self.spec)
+        elif "table" in self.spec.preprocessing:
+            yield from self.own_table(word)
         elif is_table(word):
             yield from self.table(word, read_bytes(path))
         elif kind == "image":
@@ -76,6 +82,27 @@ class Given:
         else:
             hint = f"Give a file of arrays ({', '.join(ARRAYS)}), one array for each input of the model."
             raise DataError(f"{word}: rows of kind {kind} cannot be given as words. {hint}")
+
+    def own_table(self, word: str) -> Iterator[Row]:
+        """The rows of a table with the columns that the model was trained on, by name and in any order."""
+        if not is_table_file(word):
+            names = [column["typed"]["name"] for column in self.spec.preprocessing["table"]["columns"]]
+            columns_wanted = ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
+            raise DataError(
+                f"{word!r}: give a table (CSV, TSV, JSON lines or parquet) with the columns {columns_wanted}."
+            )
+        yield from self.encoded(read_table(word, Reading()), word)
+
+    def encoded(self, found: Table, word: str) -> Iterator[Row]:
+        """The rows of a table, encoded as those of the training."""
+        encoder, odd = TableEncoder.from_state(self.spec.preprocessing["table"]), Oddities()
+        by_names([column.typed.name for column in encoder.columns], found.names, word)
+        columns = {column.name: column for column in found.columns}
+        copied = {name: columns[name].cells() for name in encoder.copied if name in columns}
+        for i, values in enumerate(encoder.apply(columns, odd)):
+            own = {name: cells[i] for name, cells in copied.items()}
+            yield Row(f"row {i + 1}", (values,), f"{word} row {i + 1}", copied=own)
+        self.remarks += odd.remarks(word)
 
     def table(self, where: str, data: bytes) -> Iterator[Row]:
         """The rows of a CSV file, or the lines of a plain one."""
@@ -154,6 +181,11 @@ class Given:
 def is_table(word: str) -> bool:
     """Whether the name is that of a table."""
     return word.lower().removesuffix(".gz").endswith(TABLES)
+
+
+def is_table_file(word: str) -> bool:
+    """Whether the name is that of a file that tables are read from."""
+    return word.lower().removesuffix(".gz").endswith((*TABLES, ".jsonl", ".ndjson", ".parquet", ".pq")) or "*" in word
 
 
 def by_names(names: Sequence[str], header: Sequence[str], where: str) -> list[int]:

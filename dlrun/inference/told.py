@@ -29,7 +29,9 @@ def as_file(answers: Sequence[Answer], output: str) -> str:
 
 def as_json_lines(answers: Sequence[Answer]) -> str:
     """One object a row: `input`, and the fields of its answer, or `error`."""
-    rows = [{"input": answer.input, **(answer.fields or {"error": answer.error})} for answer in answers]
+    rows = [
+        {"input": answer.input, **answer.copied, **(answer.fields or {"error": answer.error})} for answer in answers
+    ]
     return "".join(json.dumps(json_value(row), ensure_ascii=False) + "\n" for row in rows)
 
 
@@ -46,7 +48,7 @@ def as_csv(answers: Sequence[Answer]) -> str:
 
 def as_rows(answers: Sequence[Answer]) -> list[Values]:
     """The cells of each answer by the name of their column; `error` where a row could not be used."""
-    rows = [{"input": answer.input, **flat(answer.fields)} for answer in answers]
+    rows = [{"input": answer.input, **answer.copied, **flat(answer.fields)} for answer in answers]
     if any(answer.error for answer in answers):
         order = dict.fromkeys(name for row in rows for name in row)
         rows = [dict.fromkeys(order, "") | row | {"error": a.error} for row, a in zip(rows, answers, strict=True)]
@@ -78,7 +80,7 @@ def joined(labels: Sequence[object]) -> str:
 
 def as_lines(answers: Sequence[Answer]) -> list[str]:
     """A line a row for the screen, in columns."""
-    rows = [[shortened(answer.input), *words(answer)] for answer in answers]
+    rows = [[shortened(answer.input), *answer.copied.values(), *words(answer)] for answer in answers]
     widths = [max(len(row[i]) for row in rows if len(row) > i) for i in range(max(map(len, rows), default=0))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
 

@@ -163,6 +163,8 @@ def _closing_rows(summary: Mapping[str, Any]) -> list[tuple[str, dict[str, float
     if summary.get("loss") == "mse" and "mse" in known:  # it belongs into the column of the loss
         known = {"loss": known.pop("mse"), **known}
     rows.append((f"{baseline_name(base)}{cut}", known))
+    rival = summary.get("rival")
+    rows.append((f"{baseline_name(rival)}{cut}", numbers(rival)))
     return [(moment, values) for moment, values in rows if values]
 
 

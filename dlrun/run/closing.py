@@ -111,6 +111,8 @@ def summarize(context: RunContext, part: str, result: Evaluation, evaluating: fl
             "peak_memory_mib": peak_mib(),
         },
     }
+    if components.data.rival is not None and not context.pruned:
+        summary["rival"] = components.data.rival(components.data)
     if part == "test":
         summary["test"] = {"of": "last" if state.best is None else "best", **result.metrics}
     return summary
@@ -136,16 +138,24 @@ def find_remarks(context: RunContext, summary: Values, evaluated: str, outputs: 
         remarks.append("measured on the rows that were trained on: nothing here concerns new data")
     if len(outputs) > 1 and float(outputs.flatten(1).std(0).max()) < CONSTANT:
         remarks.append("the outputs are constant: the model gives the same answer to every sample")
-    part = summary["baseline"].get("part")
-    for metric, base in summary["baseline"].items():
-        row = summary["best"] or summary["last"] or {}
-        reached = summary["test"].get(metric) if "test" in summary else row.get(f"{part}_{metric}")
+    for metric, reached, base in not_better(summary, summary["baseline"]):
+        remarks.append(f"no better than the baseline: {metric} {format_number(reached)} against {format_number(base)}")
+    for metric, reached, base in not_better(summary, summary.get("rival") or {})[:1]:
+        what = f"{summary['rival']['of']} (scikit-learn) do better: {metric} {format_number(base)}"
+        remarks.append(f"{what} against {format_number(reached)}")
+    return [*remarks, *context.components.data.remarks]
+
+
+def not_better(summary: Values, other: Values) -> list[tuple[str, float, float]]:
+    """The metrics in which the run is no better than something else: the name, its own value and the other one."""
+    row = summary["best"] or summary["last"] or {}
+    found = []
+    for metric, base in other.items():
+        reached = summary["test"].get(metric) if "test" in summary else row.get(f"{other.get('part')}_{metric}")
         way = summary["better"].get(metric)
         if way and isinstance(base, float) and isinstance(reached, float) and not better(reached, base, way):
-            remarks.append(
-                f"no better than the baseline: {metric} {format_number(reached)} against {format_number(base)}"
-            )
-    return [*remarks, *context.components.data.remarks]
+            found.append((metric, reached, base))
+    return found
 
 
 def draw(context: RunContext, result: Evaluation, samples: Samples) -> bool:

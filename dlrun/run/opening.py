@@ -43,6 +43,8 @@ def write_facts(context: RunContext) -> None:
     )  # fmt: skip
     if context.overrides or not context.resumed:
         write_atomic(run.file("overrides.txt"), "".join(f"{word}\n" for word in context.overrides).encode())
+    for name, text in components.data.files.items():
+        write_atomic(run.file(name), text.encode())
     plugins = loaded()
     for plugin in plugins:
         copy_plugin(run, plugin)

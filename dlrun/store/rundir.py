@@ -28,7 +28,7 @@ BEGUN = (  # files of a run before its first epoch, in an order of removal that 
 RESULT_FILES = (  # further files, of later training and of commands
     "summary.json", "curves.png", "confusion.csv", "confusion.png", "mistakes.png", "mistakes.json",
     "reconstructions.png", "fit.csv", "fit.png", "profile.txt", "trace.json", "crash.pt", "report.html",
-    "model-card.md", "results.csv", "comparison.png", "evaluations", "predictions",
+    "model-card.md", "results.csv", "comparison.png", "evaluations", "predictions", "schema.yaml",
 )  # fmt: skip
 
 

@@ -26,7 +26,8 @@ from dlrun.errors import DataError
 from dlrun.generators import forked
 from dlrun.spec import KINDS, TASKS, DataSpec
 
-OFFLINE = [n for n in DATASETS.builtin if n not in ("mnist", "fashion_mnist", "image_folder", "names")]
+NEED_FILES = ("mnist", "fashion_mnist", "image_folder", "names", "table")
+OFFLINE = [n for n in DATASETS.builtin if n not in NEED_FILES]
 
 
 def load(name: str, seed: int = 0, **options: Any) -> Data:

@@ -38,6 +38,7 @@ DATA_FOR = {
 MODEL_FOR = {"text": "gru", "multi": "fusion"}
 NEEDS = {
     "dataset=image_folder": ["dataset.path=IMAGES", "dataset.size=16", "dataset.workers=0"],
+    "dataset=table": ["dataset.path=TABLE", "dataset.target=price", "model=mlp"],
     "dataset=hello": ["model=rnn"],
     "model=sequential": ["model.layers=[flatten, {linear: {out: 8}}, relu, {linear: {out: auto}}]"],
     "model=torchvision": ["model.arch=resnet18", "model.image_size=32", *DATA_FOR["image"]],
@@ -91,7 +92,10 @@ def measure_yaml(name: str, images: Path) -> dict[str, dict[str, Any]]:
     """The facts of a YAML by its name; of a sweep those of some jobs, evenly chosen."""
     from dlrun.config.expand import expand
 
-    words = [word.replace("IMAGES", str(images)) for word in words_for(name)]
+    table = images.parent / "table.csv"
+    rows = [f"{size},{'red' if size % 3 else 'blue'},{size * 7 % 50}" for size in range(40)]
+    table.write_text("\n".join(["size,color,price", *rows]) + "\n", encoding="utf-8")
+    words = [word.replace("IMAGES", str(images)).replace("TABLE", str(table)) for word in words_for(name)]
     jobs = expand(words, search_cwd=False).jobs
     chosen = jobs[:: max(1, len(jobs) // 4)]
     assert chosen, name

@@ -1,0 +1,220 @@
+"""How a text file of a table is written: encoding, delimiter, header, cells a line; what is wrong, by its line."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from dlrun.data.files import open_regular
+from dlrun.data.table.cells import date_formats, number_format
+from dlrun.data.table.columns import Column, column_of
+from dlrun.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas
+
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tabulator", "|": "bar"}
+ENCODINGS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+NO_DELIMITER = "\x1f"  # between the cells of a file that has one column, in which commas are part of a text
+BLOCK = 1 << 22
+
+
+@contextmanager
+def opened(path: Path, packed: bool) -> Iterator[IO[bytes]]:
+    """The bytes of a file, unpacked."""
+    with open_regular(path) as file:
+        if not packed:
+            yield file
+            return
+        with gzip.GzipFile(fileobj=file) as unpacked:
+            yield unpacked  # type: ignore[misc]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a text file is and how it is written."""
+
+    path: Path
+    packed: bool
+    encoding: str
+    delimiter: str
+    header: bool
+    names: list[str]
+
+    def frame(self, **options: object) -> pandas.DataFrame:
+        """The file as pandas reads it, by the places of its columns. Raises `DataError` with the line of a fault."""
+        import pandas
+
+        try:
+            with opened(self.path, self.packed) as file:
+                return pandas.read_csv(
+                    file, **{"dtype": object, "keep_default_na": False, "na_filter": False} | options,
+                    sep=self.delimiter, header=None, names=range(len(self.names)), skiprows=int(self.header),
+                    encoding=self.encoding, index_col=False, skip_blank_lines=len(self.names) > 1, low_memory=False,
+                )  # fmt: skip
+        except pandas.errors.EmptyDataError:
+            raise DataError(f"{self.path}: there is no row in it.") from None
+        except (pandas.errors.ParserError, EOFError, OSError) as error:
+            raise DataError(f"{self.path}: {parser_words(str(error))}") from error
+
+    def columns(self, frame: pandas.DataFrame) -> list[Column]:
+        """The columns of a frame of texts."""
+        return [column_of(name, frame[i].to_numpy(dtype=object)) for i, name in enumerate(self.names)]
+
+
+def parser_words(said: str) -> str:
+    """What is wrong with a file, in fewer words than pandas'."""
+    found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", said)
+    if found:
+        return f"line {found[2]} has {found[3]} cells, but the first line has {found[1]}."
+    opened_at = re.search(r"EOF inside string starting at row (\d+)", said)
+    if opened_at:
+        return f"a quote that opens in line {int(opened_at[1]) + 1} is not closed."
+    return f"cannot be read ({said.strip().removeprefix('Error tokenizing data. C error: ').rstrip('.')})."
+
+
+def size_of(path: Path, packed: bool) -> int:
+    """The size of a file, of a packed one about what it unpacks to."""
+    return path.stat().st_size * (4 if packed else 1)
+
+
+def find_encoding(path: Path, packed: bool, head: bytes, told: str) -> str:
+    """How the file is encoded: as is told, as its first bytes say, UTF-8, or Windows-1252 where none of it is UTF-8.
+
+    Raises `DataError` with the line of a byte that is in no encoding of the whole file.
+    """
+    if told != "auto":
+        check_encoding(path, packed, told)
+        return told
+    for mark, name in ENCODINGS.items():
+        if head.startswith(mark):
+            return name
+    line, wide = 1, 0
+    with opened(path, packed) as file:
+        for data in blocks(file):
+            try:
+                wide += len(data) - len(data.decode("utf-8").encode("ascii", "ignore")) if not data.isascii() else 0
+            except UnicodeDecodeError as error:
+                line += data[: error.start].count(b"\n")
+                if wide or re.search(rb"[\xc3-\xdf][\x80-\xbf]", data[: error.start]):
+                    hint = "Other lines are UTF-8. Mend this line, or say dataset.encoding=latin-1."
+                    raise DataError(
+                        f"{path}: line {line}: byte {data[error.start]:#04x} is not UTF-8. {hint}"
+                    ) from None
+                return "cp1252"
+            line += data.count(b"\n")
+    return "utf-8"
+
+
+def check_encoding(path: Path, packed: bool, encoding: str) -> None:
+    """Raise `DataError` for an encoding that is not known, or that the file is not in."""
+    try:
+        with opened(path, packed) as file, io.TextIOWrapper(file, encoding=encoding, newline="") as text:
+            while text.read(BLOCK):
+                pass
+    except LookupError:
+        what = f"dataset.encoding: there is no encoding {encoding!r}."
+        raise DataError(f"{what} Try utf-8, latin-1, cp1252 or utf-16.") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not encoded as {encoding} ({error.reason}).") from None
+
+
+def blocks(file: IO[bytes]) -> Iterator[bytes]:
+    """The bytes of a file in blocks that end with a line."""
+    rest = b""
+    while data := file.read(BLOCK):
+        data = rest + data
+        cut = data.rfind(b"\n") + 1
+        rest = data[cut:]
+        if cut:
+            yield data[:cut]
+    if rest:
+        yield rest
+
+
+def delimiter_of(text: str, path: Path) -> str:
+    """The delimiter that stands most often in the first line, outside of quotes; none for a file of one column."""
+    if path.name.lower().removesuffix(".gz").endswith(".tsv"):
+        return "\t"
+    first = re.sub(r'"[^"]*"', "", text.lstrip("\ufeff\r\n").split("\n", 1)[0])
+    counts = {sign: first.count(sign) for sign in DELIMITERS}
+    best = max(counts, key=lambda sign: counts[sign])
+    return best if counts[best] else NO_DELIMITER
+
+
+def first_records(text: str, delimiter: str) -> list[list[str]]:
+    """The first rows, as far as the head of the file holds them whole."""
+    rows: list[list[str]] = []
+    try:
+        for cells in csv.reader(io.StringIO(text.lstrip("\ufeff"), newline=""), delimiter=delimiter):
+            if cells and any(cell.strip() for cell in cells):
+                rows.append(cells)
+            if len(rows) > 100:
+                break
+    except csv.Error:
+        pass  # a quote that is not closed is reported where all is read
+    return rows or [[""]]
+
+
+def is_header(rows: list[list[str]]) -> bool:
+    """Whether the first row names the columns: none of its cells is a number or a date."""
+    cells = [cell.strip() for cell in rows[0]]
+    return not any(cell and (number_format([cell]) is not None or date_formats([cell], [1])) for cell in cells)
+
+
+def headers(cells: list[str], path: Path) -> list[str]:
+    """The names of the columns. Raises `DataError` for one that stands twice."""
+    names = [cell.strip() for cell in cells]
+    empty = [i for i, name in enumerate(names) if not name]
+    for i in empty if len(empty) > 1 else []:
+        names[i] = f"column {i + 1}"
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        places = ", ".join(str(i + 1) for i, name in enumerate(names) if name == twice[0])
+        raise DataError(f"{path}: the header has {twice[0]!r} twice (columns {places}). Rename one of them.")
+    return names
+
+
+def check_widths(layout: Layout) -> None:
+    """Raise `DataError` with the first line that has another number of cells than the first line."""
+    width = len(layout.names)
+    if width == 1:
+        return
+    delimiters = rows = 0
+    quoted = False
+    sign = layout.delimiter.encode(layout.encoding.replace("utf-16", "utf-8"))
+    if layout.encoding != "utf-16":
+        with opened(layout.path, layout.packed) as file:
+            for data in blocks(file):
+                quoted |= b'"' in data
+                if quoted:
+                    break
+                delimiters += data.count(sign)
+                rows += data.count(b"\n") + (not data.endswith(b"\n")) - blank_lines(data)
+        if not quoted and delimiters == rows * (width - 1):
+            return
+    with opened(layout.path, layout.packed) as file, io.TextIOWrapper(file, layout.encoding, newline="") as text:
+        reader = csv.reader(text, delimiter=layout.delimiter, strict=False)
+        begin = 1
+        for cells in reader:
+            if len(cells) != width and reader.line_num > begin and text.read(1) == "":
+                raise DataError(f"{layout.path}: a quote that opens in line {begin} is not closed.")
+            if len(cells) != width and any(cells):
+                what = f"line {begin} has {len(cells)} cells, but the first line has {width}"
+                if begin == 2 and layout.header and len(cells) == width + 1:
+                    what += ": the header is shorter than its rows"
+                raise DataError(f"{layout.path}: {what}.")
+            begin = reader.line_num + 1
+
+
+def blank_lines(data: bytes) -> int:
+    """Lines with nothing in them."""
+    any_blank = b"\n\n" in data or b"\n\r\n" in data or data[:1] in (b"\r", b"\n")
+    return len(re.findall(rb"(?:^|\n)\r?(?=\n)", data)) if any_blank else 0

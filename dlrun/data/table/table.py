@@ -1,0 +1,230 @@
+"""Your own table as a data set: read, typed, split, encoded, each step said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlrun.data.arrays import to_tensor
+from dlrun.data.base import Data, Split, from_parts
+from dlrun.data.leaks import overlap_notes
+from dlrun.data.table.encode import Oddities, TableEncoder
+from dlrun.data.table.read import Reading, Table, joined, read_table
+from dlrun.data.table.schema import as_yaml, read_schema
+from dlrun.data.table.splits import Rows, Splitting, split_table
+from dlrun.data.table.target import Target, read_target, some, target_steps
+from dlrun.data.table.trees import boosted_trees
+from dlrun.data.table.types import Typed, left_out, type_all
+from dlrun.data.transforms import Standardize, Transform, write_steps
+from dlrun.errors import ConfigError, DataError, Problem, did_you_mean
+from dlrun.plain import Values
+
+
+def table(
+    *,
+    seed: int,
+    path: str | Sequence[str] | None = None,
+    train_path: str | Sequence[str] | None = None,
+    val_path: str | None = None,
+    test_path: str | None = None,
+    target: str | Sequence[str] | None = None,
+    task: str = "auto",
+    types: Mapping[str, str] | None = None,
+    drop: Sequence[str] = (),
+    features: Sequence[str] | None = None,
+    id: Sequence[str] = (),
+    positive: str | None = None,
+    target_transform: str = "none",
+    standardize: bool = True,
+    split: str = "auto",
+    split_column: str | None = None,
+    group: str | None = None,
+    time: str | None = None,
+    test_fraction: float = 0.2,
+    val_fraction: float = 0.2,
+    folds: int | None = None,
+    fold: int = 0,
+    split_seed: int | None = None,
+    schema: str | None = None,
+    header: bool | str = "auto",
+    delimiter: str = "auto",
+    encoding: str = "auto",
+    baseline: str = "trees",
+) -> Data:
+    """Rows of a table (N, F) as floats, with a class (N,) or numbers (N, K) to predict.
+
+    Raises `ConfigError` for keys that exclude each other and columns that are not there, `DataError` for what is wrong
+    with the files, by column and line.
+    """
+    reading = Reading(header, delimiter, encoding)
+    targets = [target] if isinstance(target, str) else list(target or [])
+    own_seed = split_seed if split_seed is not None else 0 if folds is not None else seed
+    how = Splitting(split, split_column, group, time, test_fraction, val_fraction, folds, fold, own_seed)
+    whole, parts = read_parts(path, {"train": train_path, "val": val_path, "test": test_path}, reading, targets)
+    if not targets:
+        raise ConfigError(Problem("dataset.target", "says which column to predict.", f"Columns: {some(whole.names)}."))
+    check_names(whole, {"dataset.target": targets, "dataset.drop": drop, "dataset.features": features or [],
+                        "dataset.id": id, "dataset.types": list(types or {})})  # fmt: skip
+    forced = dict(types or {})
+    wanted = read_target(whole, targets, task, forced, positive, target_transform)
+    known, dropped = read_schema(schema) if schema is not None else ({}, [])
+    rows, notes = choose_rows(whole, parts, wanted, how)
+    roles = {name for name in (split_column, group, time) if name}
+    outside = {*targets, *drop, *dropped, *id, *(roles - set(features or []))}
+    inside = whole.names if features is None else features
+    chosen = [column for column in whole.columns if column.name in inside and column.name not in outside]
+    train_rows = np.sort(rows[0])  # in order, which is faster to gather
+    found = type_all(chosen, forced, train_rows, known)
+    encoder = TableEncoder.fit(chosen, found, train_rows, id)
+    made = Parts(whole, encoder, wanted, rows)
+    train, val, test = made.splits()
+    data = from_parts(
+        "table", wanted.task, "tabular", train, val, test,
+        labels=wanted.labels,
+        feature_names=encoder.features,
+        target_names=wanted.names,
+        preprocessing=made.preprocessing(standardize, target_transform),
+        notes=[*whole.notes, *left_out_notes(found, outside & set(whole.names)), *notes, *made.notes()],
+        remarks=[*(note for column in found for note in column.notes), *made.remarks(), *overlap_notes(train, test)],
+    )  # fmt: skip
+    files = {"schema.yaml": as_yaml(found, sorted(outside - set(targets)))}
+    return replace(data, rival=boosted_trees if baseline == "trees" else None, files=files)
+
+
+def check_names(whole: Table, asked: Mapping[str, Sequence[str]]) -> None:
+    """Raise `ConfigError` with every column that a key names and the table lacks."""
+    problems = [
+        Problem(
+            key, f"there is no column {name!r}.", did_you_mean(name, whole.names) or f"Columns: {some(whole.names)}."
+        )
+        for key, names in asked.items()
+        for name in names
+        if name not in whole.names
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def read_parts(
+    path: str | Sequence[str] | None,
+    own: Mapping[str, str | Sequence[str] | None],
+    reading: Reading,
+    targets: Sequence[str],
+) -> tuple[Table, dict[str, int]]:
+    """The rows of all files in one table, and how many each part has, where parts have files of their own.
+
+    Raises `ConfigError` for paths that exclude each other, and for a test file without the target, which is for
+    `dlrun predict`.
+    """
+    if (path is None) == (own["train"] is None):
+        what = "give dataset.path (one table, split here) or dataset.train_path (and dataset.test_path)"
+        raise ConfigError(Problem("dataset.path", f"{what}: {'neither' if path is None else 'both'} is given."))
+    if path is not None:
+        given = next((name for name in ("val", "test") if own[name] is not None), None)
+        if given:
+            raise ConfigError(Problem(f"dataset.{given}_path", "goes with dataset.train_path, not with dataset.path."))
+        return read_table(path, reading), {}
+    tables = {name: read_table(files, reading) for name, files in own.items() if files is not None}
+    first = tables["train"]
+    for name, part in tables.items():
+        lacking = [column for column in targets if column in first.names and column not in part.names]
+        if lacking:
+            hint = f"It is for predictions: dlrun predict RUN {own[name]}."
+            raise ConfigError(Problem(f"dataset.{name}_path", f"has no column {lacking[0]!r}, the target.", hint))
+        missing = sorted(set(first.names) - set(part.names))
+        if missing:
+            raise ConfigError(Problem(f"dataset.{name}_path", f"has no column {some(missing)}, which train has."))
+    columns = [joined([part.column(name, "dataset.path") for part in tables.values()]) for name in first.names]
+    notes = [note for part in tables.values() for note in part.notes]
+    return Table(columns, notes), {name: part.rows for name, part in tables.items()}
+
+
+def choose_rows(whole: Table, parts: Mapping[str, int], wanted: Target, how: Splitting) -> tuple[Rows, list[str]]:
+    """The rows of each part that have a target."""
+    lost = int((~wanted.known).sum())
+    notes = [f"{lost} rows without {' and '.join(wanted.names)} are not used"] if lost else []
+    strata = wanted.values if wanted.task == "classification" else None
+    known = np.flatnonzero(wanted.known)
+    if not parts:
+        if len(known) < 2:
+            raise DataError(f"{len(known)} rows have a target: too few to learn from.")
+        rows, more = split_table(whole.take(known), None if strata is None else strata[known], how)
+        return (known[rows[0]], known[rows[1]], known[rows[2]]), [*notes, *more]
+    ends = np.cumsum([0, *parts.values()])
+    own = {name: known[(known >= a) & (known < b)] for name, a, b in zip(parts, ends[:-1], ends[1:], strict=True)}
+    train = own["train"]
+    for name, fraction in (("test", how.test_fraction), ("val", how.val_fraction)):
+        if name in own:
+            continue
+        cut = Splitting(how.how, None, how.group, how.time, fraction, 0.0, seed=how.seed)
+        rows, more = split_table(whole.take(train), None if strata is None else strata[train], cut)
+        own[name], train, notes = train[rows[2]], train[rows[0]], [*notes, *more]
+    return (train, own["val"], own["test"]), notes
+
+
+@dataclass
+class Parts:
+    """The parts of the matrix and of the target."""
+
+    whole: Table
+    encoder: TableEncoder
+    wanted: Target
+    rows: Rows
+
+    def __post_init__(self) -> None:
+        columns = {column.name: column for column in self.whole.columns}
+        self.odd = {name: Oddities() for name in ("train", "val", "test")}
+        self.matrices = [
+            self.encoder.apply(columns, odd, rows) if len(rows) else None
+            for rows, odd in zip(self.rows, self.odd.values(), strict=True)
+        ]
+
+    def scaling(self) -> Standardize:
+        """Standardizes numbers and dates as the training rows have them; columns of 0 and 1 stay."""
+        assert self.matrices[0] is not None
+        train, kept = self.matrices[0], self.encoder.scaled
+        fitted = [Standardize.fit(torch.from_numpy(train[:, i : i + 1])) for i in range(train.shape[1])]
+        mean = np.where(kept, [step.mean[0] for step in fitted], 0.0).tolist()
+        return Standardize(mean, np.where(kept, [step.std[0] for step in fitted], 1.0).tolist())
+
+    def preprocessing(self, standardize: bool, target_transform: str) -> Values:
+        """What was fitted, as plain values for the spec."""
+        steps: list[Transform] = [self.scaling()] if standardize else []
+        return {
+            "inputs": [write_steps(steps)],
+            "target": write_steps(target_steps(self.target(self.rows[0]), self.wanted, target_transform)),
+            "table": self.encoder.state(),
+            "own_units": self.wanted.task == "regression",
+        }
+
+    def splits(self) -> tuple[Split, Split | None, Split | None]:
+        """Train, validation and test."""
+        made = [
+            None if matrix is None else Split((torch.from_numpy(matrix),), self.target(rows))
+            for matrix, rows in zip(self.matrices, self.rows, strict=True)
+        ]
+        assert made[0] is not None, "train has rows"
+        return made[0], made[1], made[2]
+
+    def target(self, rows: np.ndarray) -> Tensor:
+        """The target of some rows."""
+        values = self.wanted.values[rows]
+        return torch.from_numpy(values) if self.wanted.task == "classification" else to_tensor(values).float()
+
+    def notes(self) -> list[str]:
+        """How many columns became how many features."""
+        return [f"{len(self.encoder.columns)} columns are {len(self.encoder.features)} features"]
+
+    def remarks(self) -> list[str]:
+        """Cells of validation and test that training did not prepare for."""
+        return [line for part in ("val", "test") for line in self.odd[part].remarks(part)]
+
+
+def left_out_notes(found: Sequence[Typed], outside: set[str]) -> list[str]:
+    """What is left out, and why."""
+    told = [f"{column.name} ({column.type}: {column.why})" for column in found if left_out(column)]
+    return [f"left out: {', '.join(told)}"] if told else []
