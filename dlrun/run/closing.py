@@ -14,7 +14,7 @@ from dlrun.data.transforms import Preparation
 from dlrun.engine.evaluation import Evaluation, eval_mode, evaluate
 from dlrun.engine.state import better
 from dlrun.errors import TrainingFailed
-from dlrun.inference.answers import class_names
+from dlrun.inference.answers import answers, class_names, output_kind
 from dlrun.objectives.metrics import directions
 from dlrun.plain import Values
 from dlrun.processes import peak_mib
@@ -174,7 +174,8 @@ def draw(context: RunContext, result: Evaluation, samples: Samples) -> bool:
         inputs = samples.first_input()
         draw_reconstructions(run.path, inputs.numpy(), outputs.reshape(inputs.shape).numpy())
     elif spec.task == "classification" and spec.input_kind == "image" and outputs.shape[1] > 1:
-        chances, predicted = outputs.softmax(1).max(1)
+        kind = output_kind(context.components.auto["loss"], state.loss)
+        chances, predicted = answers(spec, kind, outputs).max(1)
         draw_mistakes(
             run.path, samples.first_input().numpy(), samples.targets.numpy(), predicted.numpy(), chances.numpy(),
             list(spec.labels),
@@ -203,13 +204,11 @@ def draw_line(context: RunContext) -> None:
     low, high = context.components.data.drawn or usual
     grid = torch.linspace(float(low), float(high), 201)
     rows = torch.cat([points.values, grid])[:, None]
-    preparation = Preparation(state.spec)
-    inputs = preparation.prepare_inputs((rows,))
+    inputs = Preparation(state.spec).prepare_inputs((rows,))
     with eval_mode(state.model), torch.inference_mode():
-        outputs = preparation.restore_target(state.model(*(x.to(state.device) for x in inputs)).cpu())
-    logistic = state.spec.task == "classification"
-    if logistic and not state.loss.probabilities:
-        outputs = outputs.sigmoid()
+        outputs = state.model(*(x.to(state.device) for x in inputs)).cpu()
+    kind = output_kind(context.components.auto["loss"], state.loss)
+    outputs = answers(state.spec, kind, outputs)[:, -1]  # a value, or the probability of the second class
     known = part.target.flatten().float()[points.indices].tolist() + [None] * len(grid)
     lines = ["x,y,prediction"]
     for x, y, prediction in zip(rows.flatten().tolist(), known, outputs.flatten().tolist(), strict=True):

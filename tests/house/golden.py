@@ -145,6 +145,8 @@ COMMANDS: dict[str, tuple[int, list[str]]] = {  # the exit code and the words, w
     "resume of a finished run": (0, ["resume", "sweep/jobs/lr0.1"]),
     "error": (2, ["optimizer.lr=x"]),
     "show": (0, ["show"]),
+    "predict": (0, ["predict", "sweep/jobs/lr0.1", "image.png"]),
+    "evaluate": (0, ["evaluate", "sweep/jobs/lr0.1"]),
     "summary": (0, ["summary", *RUN]),
     "run": (0, [*RUN, "run.dir=run"]),
     "sweep": (0, SWEEP),

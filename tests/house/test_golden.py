@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from dlrun.cli import main
 from tests.helpers import warm
@@ -33,6 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         warm.share(patch)
         assert main(SWEEP) == 0
+    Image.new("L", (8, 8)).save(folder / "image.png")
     return folder
 
 
@@ -61,7 +63,8 @@ def test_every_yaml_and_every_command_is_stored(golden: Golden) -> None:
 
 def test_what_does_not_train_starts_without_torch(golden: Golden) -> None:
     packages = {command: set(text.split()) for command, text in golden.facts["commands"].items()}
-    assert {command for command, found in packages.items() if "torch" in found} == {"run", "show", "summary"}
+    with_torch = {command for command, found in packages.items() if "torch" in found}
+    assert with_torch == {"run", "show", "summary", "predict", "evaluate"}
     assert packages["--help"] == packages["runs"] == set()
     assert "yaml" in packages["list"]
     assert "matplotlib" in packages["compare"]
