@@ -12,7 +12,7 @@ from dlrun.report.comparison import Comparison
 from dlrun.report.run_page import run_page
 from dlrun.report.sweep_page import sweep_page
 from dlrun.store.files import write_atomic
-from dlrun.store.find import expect_folder
+from dlrun.store.find import expect_folder, find_place
 from dlrun.store.marks import is_run
 from dlrun.store.reader import StoredRun
 
@@ -52,8 +52,11 @@ def write_card(folder: Path | str) -> Path:
 def report_command(path: Path | str, card: bool = False) -> int:
     """`dlrun report RUN_OR_SWEEP [--card]`: write the page or the model card and print its path.
 
+    The run or sweep may be named, or be `last`.
+
     Returns the exit code. Raises `RunError` if the folder cannot be written to.
     """
+    path = find_place(path)
     try:
         written = write_card(path) if card else write_report(path)
     except OSError as error:
