@@ -6,13 +6,13 @@ All that is random comes from the split's own seed. No row is in two parts, and 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dlrun.data.seeds import derive
+from dlrun.data.table.cells import is_missing
 from dlrun.data.table.columns import Column
 from dlrun.data.table.encode import values_of
 from dlrun.data.table.read import Table
@@ -24,6 +24,7 @@ PARTS = {
     **dict.fromkeys(("val", "valid", "validation", "dev", "1"), "val"),
     **dict.fromkeys(("test", "testing", "holdout", "2"), "test"),
 }
+NEAR = 0.01  # of the rows, or of a class: a smaller deviation from what was asked is not said
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,15 @@ class Splitting:
         """Raise `ConfigError` for keys that exclude each other, by their names."""
         named = {"dataset.split_column": self.column, "dataset.group": self.group, "dataset.time": self.time}
         given = [key for key, value in named.items() if value is not None]
-        given += ["dataset.split=hash"] if self.how == "hash" else []
+        at_once = self.how == "hash" or (self.how != "auto" and self.group is None)  # groups are stratified, or are not
+        given += [f"dataset.split={self.how}"] if at_once else []
         if len(given) > 1:
             what = f"does not go with {' and '.join(given[1:])}: rows are split in one way."
             raise ConfigError(Problem(given[0], what))
         if self.folds is not None and (self.column is not None or self.how == "hash"):
             raise ConfigError(Problem("dataset.folds", f"does not go with {given[0]}."))
+        if self.folds is None and self.fold:
+            raise ConfigError(Problem("dataset.fold", "goes with dataset.folds, the number of folds."))
         if self.folds is not None and not 0 <= self.fold < self.folds:
             what = f"{self.fold} is none of the {self.folds} folds, 0 to {self.folds - 1}."
             raise ConfigError(Problem("dataset.fold", what))
@@ -58,13 +62,19 @@ class Splitting:
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray]  # of train, val, test
 
 
-def split_table(table: Table, classes: np.ndarray | None, how: Splitting) -> tuple[Rows, list[str]]:
+def split_table(
+    table: Table, classes: np.ndarray | None, how: Splitting, labels: Sequence[str] = ()
+) -> tuple[Rows, list[str]]:
     """The row numbers of train, val and test, and notes on what could not be had exactly.
 
-    `classes` (N,) are the class numbers to stratify by; None for a regression. Raises `DataError` for an empty part.
+    `classes` (N,) are the class numbers to stratify by, with their `labels`; None for a regression. Raises `DataError`
+    for an empty part, and for a class that a fold would take out of training.
     """
     how.check()
     notes: list[str] = []
+    if classes is None and how.how == "stratified":
+        raise ConfigError(Problem("dataset.split", "stratified goes with one target that is a class.", "Try random."))
+    classes = None if how.how == "random" else classes
     if how.column is not None:
         rows = by_column(table.column(how.column, "dataset.split_column"))
     elif how.time is not None:
@@ -72,9 +82,11 @@ def split_table(table: Table, classes: np.ndarray | None, how: Splitting) -> tup
     elif how.how == "hash":
         rows = by_hash(table, how)
     elif how.group is not None:
-        rows, notes = by_group(table.column(how.group, "dataset.group"), classes, how)
+        rows, notes = by_group(table.column(how.group, "dataset.group"), classes, how, labels)
     else:
-        rows = at_random(table.rows, None if how.how == "random" else classes, how)
+        if how.folds is not None and classes is not None:
+            check_classes_of_folds(np.arange(table.rows), classes, labels, "row")
+        rows = at_random(table.rows, classes, how)
     if not len(rows[0]) or (how.folds is not None and not len(rows[2])):
         part = "test" if len(rows[0]) else "train"
         raise DataError(f"no row is left for {part}: change the fractions or the folds.")
@@ -105,19 +117,36 @@ def by_time(column: Column, how: Splitting) -> Rows:
         edges = np.linspace(0, len(order), how.folds + 2).round().astype(int)
         before, test = order[: edges[how.fold + 1]], order[edges[how.fold + 1] : edges[how.fold + 2]]
     else:
-        cut = len(order) - round(len(order) * how.test_fraction)
+        cut = len(order) - share_of_rows(len(order), how.test_fraction)
         before, test = order[:cut], order[cut:]
-    cut = len(before) - round(len(before) * how.val_fraction)
+    cut = len(before) - share_of_rows(len(before), how.val_fraction)
     return before[:cut], before[cut:], test
+
+
+def share_of_rows(count: int, fraction: float) -> int:
+    """The number of rows in a share: at least one if there are two, so that a part that was asked for is not empty."""
+    return max(round(count * fraction), int(fraction > 0 and count > 1))
 
 
 def by_hash(table: Table, how: Splitting) -> Rows:
     """By a hash of the row's cells: rows stay where they are when others are added, and equal rows stay together."""
-    cells = [column.cells() for column in table.columns]
+    cells = [spelled_alike(column) for column in table.columns]
     share = np.array([share_of(f"{how.seed}\x1f" + "\x1f".join(row)) for row in zip(*cells, strict=True)])
     test = share < how.test_fraction
     val = ~test & (share < how.test_fraction + how.val_fraction * (1 - how.test_fraction))
     return np.flatnonzero(~test & ~val), np.flatnonzero(val), np.flatnonzero(test)
+
+
+def spelled_alike(column: Column) -> list[str]:
+    """The cells as they are hashed: 1.50 as 1.5, and NA as nothing, as in a large file, whose columns are numbers."""
+    texts = []
+    for text in map(str.strip, column.texts):
+        try:
+            value = float("nan") if is_missing(text) else float(text)
+            texts.append("" if value != value else f"{value:.15g}")
+        except ValueError:
+            texts.append(text)
+    return replace(column, texts=tuple(texts)).cells()
 
 
 def share_of(text: str) -> float:
@@ -143,7 +172,7 @@ def at_random(count: int, classes: np.ndarray | None, how: Splitting) -> Rows:
 def drawn(rows: np.ndarray, classes: np.ndarray | None, fraction: float, seed: int) -> np.ndarray:
     """A share of the rows, of each class its share (largest remainders), at least one where a class has two rows."""
     order = np.random.default_rng(seed).permutation(rows)
-    wanted = round(len(rows) * fraction)
+    wanted = share_of_rows(len(rows), fraction)
     if classes is None or not wanted:
         return order[:wanted]
     numbers, counts = np.unique(classes[order], return_counts=True)
@@ -168,35 +197,67 @@ def fold_of(count: int, classes: np.ndarray | None, folds: int, seed: int) -> np
     return found
 
 
-def by_group(column: Column, classes: np.ndarray | None, how: Splitting) -> tuple[Rows, list[str]]:
+def check_classes_of_folds(unit: np.ndarray, classes: np.ndarray, labels: Sequence[str], what: str) -> None:
+    """Raise `DataError` for a class in one row (or group) alone: where that is tested, none is left to learn from."""
+    for number in np.unique(classes):
+        if len(np.unique(unit[classes == number])) < 2:
+            name = labels[number] if number < len(labels) else str(number)
+            why = f"the fold that tests that {what} has none to learn from. Leave the class out, or merge it."
+            raise DataError(f"dataset.folds: class {name!r} stands in one {what} alone: {why}")
+
+
+def by_group(
+    column: Column, classes: np.ndarray | None, how: Splitting, labels: Sequence[str] = ()
+) -> tuple[Rows, list[str]]:
     """No group on two sides, each class near its share: the largest groups first, each where most is lacking."""
-    groups = np.unique(np.array(column.cells(), dtype=object).astype(str), return_inverse=True)[1]
-    least = how.folds or 3
-    if groups.max() + 1 < least:
-        raise DataError(f"column {column.name!r}: {groups.max() + 1} groups are too few for {least} parts.")
-    label = np.zeros(len(groups), int) if classes is None else np.unique(classes, return_inverse=True)[1]
-    table = np.zeros((groups.max() + 1, label.max() + 1))
+    names, groups = np.unique(np.array([cell.strip() for cell in column.cells()]), return_inverse=True)
+    fractions = {"test": 1 / how.folds if how.folds is not None else how.test_fraction, "validation": how.val_fraction}
+    label = np.zeros(len(groups), int) if classes is None else classes
+    if how.folds is not None and classes is not None:
+        check_classes_of_folds(groups, classes, labels, "group")
+    table = np.zeros((len(names), label.max() + 1))
     np.add.at(table, (groups, label), 1)
     if how.folds is not None:
-        place = assign(table, np.full(how.folds, 1 / how.folds), derive(how.seed, "split:folds"))
-        test_groups = place == how.fold
+        tested = assign(table, np.full(how.folds, 1 / how.folds), derive(how.seed, "split:folds")) == how.fold
     else:
-        place = assign(table, np.array([how.test_fraction, 1 - how.test_fraction]), derive(how.seed, "split:test"))
-        test_groups = place == 0
-    rest = np.flatnonzero(~test_groups)
-    inner = assign(table[rest], np.array([how.val_fraction, 1 - how.val_fraction]), derive(how.seed, "split:val"))
-    val_groups = np.zeros(len(table), bool)
-    val_groups[rest[inner == 0]] = True
-    test, val = test_groups[groups], val_groups[groups]
-    wanted = 1 / how.folds if how.folds is not None else how.test_fraction
-    reached = Counter({"test": int(test.sum()), "validation": int(val.sum())})
-    shares = {"test": wanted, "validation": how.val_fraction * (1 - wanted)}
+        tested = assign(table, [how.test_fraction, 1 - how.test_fraction], derive(how.seed, "split:test")) == 0
+    rest = np.flatnonzero(~tested)
+    lacking = len(names) < (how.folds or 0) or (fractions["test"] > 0 and not tested.any())
+    if lacking or len(rest) < 1 + (how.val_fraction > 0):
+        raise DataError(
+            f"column {column.name!r}: its {len(names)} groups are too few for the parts that are asked for."
+        )
+    inner = assign(table[rest], [how.val_fraction, 1 - how.val_fraction], derive(how.seed, "split:val"))
+    validating = np.isin(np.arange(len(names)), rest[inner == 0])
+    test, val = tested[groups], validating[groups]
+    fractions["validation"] *= 1 - fractions["test"]
     notes = [
-        f"by groups of {column.name!r}, {part} has {reached[part] / len(groups):.1%} of the rows ({share:.1%} asked)"
-        for part, share in shares.items()
-        if share and abs(reached[part] / len(groups) - share) > 0.01
+        f"by groups of {column.name!r}, {line}"
+        for (part, share), chosen in zip(fractions.items(), (test, val), strict=True)
+        if share
+        for line in deviations(part, share, chosen, classes, labels)
     ]
+    if not names[0]:
+        notes.append(f"{int((groups == 0).sum())} rows without {column.name!r} are one group")
     return (np.flatnonzero(~test & ~val), np.flatnonzero(val), np.flatnonzero(test)), notes
+
+
+def deviations(
+    part: str, share: float, chosen: np.ndarray, classes: np.ndarray | None, labels: Sequence[str]
+) -> list[str]:
+    """How far a part is from its share of the rows, and from the share of the class in which it is farthest off."""
+    lines = []
+    if abs(chosen.mean() - share) > NEAR:
+        lines.append(f"{part} has {chosen.mean():.1%} of the rows ({share:.1%} asked)")
+    if classes is not None:
+        wanted, reached = (
+            np.bincount(some, minlength=classes.max() + 1) / len(some) for some in (classes, classes[chosen])
+        )
+        worst = int(np.abs(reached - wanted).argmax())
+        if abs(reached[worst] - wanted[worst]) > NEAR:
+            name = labels[worst] if worst < len(labels) else worst
+            lines.append(f"{reached[worst]:.1%} of {part} are {name!r} ({wanted[worst]:.1%} of all rows)")
+    return lines
 
 
 def assign(table: np.ndarray, shares: Sequence[float] | np.ndarray, seed: int) -> np.ndarray:
@@ -213,4 +274,7 @@ def assign(table: np.ndarray, shares: Sequence[float] | np.ndarray, seed: int) -
         cost = np.where(open_parts, after.sum(1), np.inf)
         place[group] = int(cost.argmin())
         have[place[group]] += table[group]
+    for part in np.flatnonzero(open_parts):
+        if not (place == part).any():  # its share is below half a group: it gets the smallest that is not alone
+            place[next((g for g in order[::-1] if (place == place[g]).sum() > 1), order[0])] = part
     return place

@@ -64,6 +64,7 @@ def table(
     targets = [target] if isinstance(target, str) else list(target or [])
     own_seed = split_seed if split_seed is not None else 0 if folds is not None else seed
     how = Splitting(split, split_column, group, time, test_fraction, val_fraction, folds, fold, own_seed)
+    how.check()
     whole, parts = read_parts(path, {"train": train_path, "val": val_path, "test": test_path}, reading, targets)
     if not targets:
         raise ConfigError(Problem("dataset.target", "says which column to predict.", f"Columns: {some(whole.names)}."))
@@ -152,8 +153,11 @@ def choose_rows(whole: Table, parts: Mapping[str, int], wanted: Target, how: Spl
     if not parts:
         if len(known) < 2:
             raise DataError(f"{len(known)} rows have a target: too few to learn from.")
-        rows, more = split_table(whole.take(known), None if strata is None else strata[known], how)
+        rows, more = split_table(whole.take(known), None if strata is None else strata[known], how, wanted.labels)
         return (known[rows[0]], known[rows[1]], known[rows[2]]), [*notes, *more]
+    for key, value in (("dataset.folds", how.folds), ("dataset.split_column", how.column)):
+        if value is not None:
+            raise ConfigError(Problem(key, "goes with dataset.path, not with dataset.train_path."))
     ends = np.cumsum([0, *parts.values()])
     own = {name: known[(known >= a) & (known < b)] for name, a, b in zip(parts, ends[:-1], ends[1:], strict=True)}
     train = own["train"]
@@ -161,7 +165,7 @@ def choose_rows(whole: Table, parts: Mapping[str, int], wanted: Target, how: Spl
         if name in own:
             continue
         cut = Splitting(how.how, None, how.group, how.time, fraction, 0.0, seed=how.seed)
-        rows, more = split_table(whole.take(train), None if strata is None else strata[train], cut)
+        rows, more = split_table(whole.take(train), None if strata is None else strata[train], cut, wanted.labels)
         own[name], train, notes = train[rows[2]], train[rows[0]], [*notes, *more]
     return (train, own["val"], own["test"]), notes
 
