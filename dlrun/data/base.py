@@ -80,7 +80,8 @@ class Data:
 
     Those `notes` that a result cannot be read without (test rows seen in training) are `remarks`: they are said
     again at the end of the run. `drawn` is the range of x in which the fit of one feature is drawn. `rival(data)`
-    measures another kind of model on the same rows. `files` are texts that a run keeps, by their names.
+    measures another kind of model on the same rows. `files` are texts that a run keeps, by their names. `test_rows` are
+    the numbers of the test rows in the whole table: with them, a run writes what it predicts for each.
     """
 
     spec: DataSpec
@@ -93,6 +94,7 @@ class Data:
     drawn: tuple[float, float] | None = None
     rival: Callable[[Data], dict[str, Any]] | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    test_rows: tuple[int, ...] = ()
 
     def parts(self) -> dict[str, Split]:
         """The parts that exist, by name: train, val, test."""

@@ -36,14 +36,11 @@ class Evaluated(Protocol):
 
 
 def evaluate(
-    state: Evaluated,
-    batches: BatchSource,
-    plan: Plan | None = None,
-    each: Callable[[Batch, Tensor], None] | None = None,
+    state: Evaluated, batches: BatchSource, plan: Plan | None = None, *each: Callable[[Batch, Tensor], None]
 ) -> Evaluation | None:
     """Loss and metrics over one part, each sample weighing the same; None if a stop was asked for meanwhile.
 
-    `each` is called with every batch and the model's output for it.
+    Each of `each` is called with every batch and the model's output for it.
     Runs in eval mode (trap T14) without gradients (T04), and leaves every module's mode as it was.
     """
     with eval_mode(state.model), torch.inference_mode():
@@ -55,8 +52,8 @@ def evaluate(
             losses.append(state.loss(output, batch.target))
             weights.append(state.loss.denominator(batch.target))
             counts.append(state.metric.counts(output, batch.target))
-            if each is not None:
-                each(batch, output)
+            for keep in each:
+                keep(batch, output)
     total = total_of(state.metric, counts)
     values, divisors = read_all(losses), read_all(weights)
     if state.loss.reduction == "mean":

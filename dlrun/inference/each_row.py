@@ -4,43 +4,55 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Sequence
+from itertools import count
 
 import numpy as np
 
 from dlrun.inference.answers import class_names
-from dlrun.inference.evaluate import Measured
+from dlrun.inference.evaluate import Answered
 from dlrun.inference.predict import value_names
+from dlrun.spec import DataSpec
 
 
-def predictions(measured: Measured, threshold: float | None) -> str:
-    """predictions.csv: a line a row, in the order of the part."""
-    spec, names = measured.trained.spec, class_names(measured.trained.spec)
+def predictions(
+    spec: DataSpec, answered: Answered, threshold: float | None = None, rows: Sequence[int] | None = None
+) -> str:
+    """predictions.csv: a line a row, in the order of the part. `rows` are their numbers; by default 0, 1, ..."""
+    header, lines = told(spec, answered, threshold)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    answers, targets = measured.answers, measured.targets
-    if len(measured.errors):
-        writer.writerows([["row", "error"], *([i, f"{error:.6g}"] for i, error in enumerate(measured.errors))])
-    elif spec.task == "classification" and len(answers):
+    writer.writerow(["row", *header])
+    writer.writerows([row, *line] for row, line in zip(count() if rows is None else rows, lines, strict=False))
+    return text.getvalue()
+
+
+def told(spec: DataSpec, answered: Answered, threshold: float | None) -> tuple[list[str], Iterable[list[object]]]:
+    """The names of the columns after `row`, and their cells for each row."""
+    names, answers, targets = class_names(spec), answered.answers, answered.targets
+    if len(answered.errors):
+        return ["error"], ([f"{error:.6g}"] for error in answered.errors)
+    if not len(answers):
+        return [], []
+    if spec.task == "classification":
         chosen = answers.argmax(1)
         if threshold is not None and len(names) == 2:
             chosen = (answers[:, 1] >= threshold).astype(int)
-        writer.writerow(["row", "true", "prediction", *(f"p_{name}" for name in names)])
-        for i, (true, said, row) in enumerate(zip(targets, chosen, answers, strict=True)):
-            known = names[int(true)] if 0 <= true < len(names) else ""
-            writer.writerow([i, known, names[said], *(f"{value:.6g}" for value in row)])
-    elif spec.task == "multilabel" and len(answers):
-        writer.writerow(["row", *(f"true_{name}" for name in names), *(f"p_{name}" for name in names)])
-        for i, (row, chances) in enumerate(zip(targets, answers, strict=True)):
-            writer.writerow([i, *(f"{value:g}" for value in row), *(f"{value:.6g}" for value in chances)])
-    elif spec.task == "regression" and len(answers):
-        fields = value_names(spec)
-        writer.writerow(["row", *(f"true_{f}" if len(fields) > 1 else "true" for f in fields), *fields])
-        for i, (row, values) in enumerate(zip(targets, answers, strict=True)):
-            writer.writerow([i, *(f"{value:.6g}" for value in row), *(f"{value:.6g}" for value in values)])
-    elif len(answers):
-        right = (answers.argmax(1) == targets) | (targets < 0)
-        shares = np.asarray(right).reshape(len(right), -1).mean(1)
-        writer.writerows([["row", "accuracy"], *([i, f"{share:.6g}"] for i, share in enumerate(shares))])
-    else:
-        writer.writerow(["row"])
-    return text.getvalue()
+        known = (names[int(true)] if 0 <= true < len(names) else "" for true in targets)
+        header = ["true", "prediction", *(f"p_{name}" for name in names)]
+        lines = zip(known, chosen, answers, strict=True)
+        return header, ([true, names[said], *numbers(row)] for true, said, row in lines)
+    if spec.task in ("multilabel", "regression"):
+        if spec.task == "multilabel":
+            header = [*(f"true_{name}" for name in names), *(f"p_{name}" for name in names)]
+        else:
+            fields = value_names(spec)
+            header = [*(f"true_{f}" if len(fields) > 1 else "true" for f in fields), *fields]
+        return header, ([*numbers(true), *numbers(said)] for true, said in zip(targets, answers, strict=True))
+    right = (answers.argmax(1) == targets) | (targets < 0)
+    return ["accuracy"], (numbers([share]) for share in np.asarray(right).reshape(len(right), -1).mean(1))
+
+
+def numbers(values: Iterable[float]) -> list[object]:
+    """Numbers as they are written."""
+    return [f"{value:.6g}" for value in values]

@@ -14,16 +14,25 @@ from dlrun.data.batches import batches_for
 from dlrun.data.transforms import Preparation
 from dlrun.engine.evaluation import evaluate
 from dlrun.inference import measures
-from dlrun.inference.answers import answers, class_names
+from dlrun.inference.answers import OutputKind, answers, class_names
 from dlrun.inference.trained import Trained
 from dlrun.plain import Values
-from dlrun.spec import Batch
+from dlrun.spec import Batch, DataSpec
 
 KEPT_NUMBERS = 50_000_000  # of answers that are looked at one by one: masks of many images are counted only
 
 
 @dataclass(frozen=True)
-class Measured:
+class Answered:
+    """What a model answers to some rows, and what is true."""
+
+    answers: np.ndarray  # as `inference.answers` says, (N, ...); empty where there are too many
+    targets: np.ndarray  # class numbers (N, ...), tags or values in the units of the data (N, K)
+    errors: np.ndarray  # of reconstructions: the mean square of each row
+
+
+@dataclass(frozen=True)
+class Measured(Answered):
     """What a model does on some rows."""
 
     trained: Trained
@@ -31,9 +40,6 @@ class Measured:
     rows: int
     metrics: dict[str, float]  # loss and the metrics of training, in its units
     confusion: np.ndarray | None
-    answers: np.ndarray  # as `inference.answers` says, (N, ...); empty where there are too many
-    targets: np.ndarray  # class numbers (N, ...), tags or values in the units of the data (N, K)
-    errors: np.ndarray  # of reconstructions: the mean square of each row
     remarks: list[str] = field(default_factory=list)
 
 
@@ -41,7 +47,8 @@ class Measured:
 class Collected:
     """Answers and targets of all rows, batch by batch, on the CPU."""
 
-    trained: Trained
+    spec: DataSpec
+    kind: OutputKind
     answers: list[Tensor] = field(default_factory=list)
     targets: list[Tensor] = field(default_factory=list)
     errors: list[Tensor] = field(default_factory=list)
@@ -49,14 +56,22 @@ class Collected:
 
     def __call__(self, batch: Batch, output: Tensor) -> None:
         """Keep what is needed of one batch."""
-        spec, self.numbers = self.trained.spec, self.numbers + output.numel()
+        spec, self.numbers = self.spec, self.numbers + output.numel()
         if spec.task == "reconstruction":
             self.errors.append((output.float() - batch.target).flatten(1).square().mean(1).cpu())
         elif self.numbers <= KEPT_NUMBERS and not (spec.task == "labelling" and spec.input_kind == "text"):
-            self.answers.append(answers(spec, self.trained.kind, output).cpu())
+            self.answers.append(answers(spec, self.kind, output).cpu())
             target = batch.target.float() if spec.task == "regression" else batch.target
             target = Preparation(spec, target.device).restore_target(target) if spec.task == "regression" else target
             self.targets.append(target.cpu())
+
+    def answered(self) -> Answered:
+        """All batches in one; empty where not all were kept."""
+        targets = self.joined(self.targets)
+        if self.spec.task == "classification" and targets.ndim == 2:
+            targets = targets[:, 0].astype(np.int64)
+        errors = torch.cat(self.errors).numpy() if self.errors else np.empty((0,))
+        return Answered(self.joined(self.answers), targets, errors)
 
     def joined(self, parts: list[Tensor]) -> np.ndarray:
         """All batches in one array; empty where not all were kept."""
@@ -68,21 +83,16 @@ def measure(trained: Trained, part: Split, name: str, loading: Loading | None = 
     size = 256 if part.dataset is not None else min(1024, max(1, part.samples))
     device = next(trained.model.parameters(), torch.zeros(1)).device
     batches, _ = batches_for(part, trained.spec, batch_size=size, device=device, loading=loading)
-    kept = Collected(trained)
+    kept = Collected(trained.spec, trained.kind)
     try:
-        result = evaluate(trained, batches, each=kept)
+        result = evaluate(trained, batches, None, kept)
     finally:
         batches.close()
     assert result is not None, "nobody asks it to stop"
     matrix = trained.metric.confusion(result.counts)
     confusion = None if matrix is None else np.asarray(matrix)
-    targets = kept.joined(kept.targets)
-    if trained.spec.task == "classification" and targets.ndim == 2:
-        targets = targets[:, 0].astype(np.int64)
-    return Measured(
-        trained, name, part.samples, result.metrics, confusion, kept.joined(kept.answers), targets,
-        torch.cat(kept.errors).numpy() if kept.errors else np.empty((0,)),
-    )  # fmt: skip
+    own = vars(kept.answered())
+    return Measured(**own, trained=trained, part=name, rows=part.samples, metrics=result.metrics, confusion=confusion)
 
 
 def report_of(measured: Measured, threshold: float | None, on_validation: Measured | None) -> Values:

@@ -82,7 +82,7 @@ def evaluate_run(run: RunDir, overrides: Sequence[str], asked: Asked) -> tuple[P
     found["remarks"] = remarks(found, rows, own_test)
     try:
         folder = new_folder(run, asked.name or name_of(rows, trained))
-        write_atomic(folder / "predictions.csv", predictions(measured, threshold).encode())
+        write_atomic(folder / "predictions.csv", predictions(trained.spec, measured, threshold).encode())
         if measured.confusion is not None:
             found["confusion"] = measured.confusion.tolist()
         write_json(folder / "evaluation.json", found)

@@ -18,6 +18,8 @@ from dlrun.report import panels
 from dlrun.report.comparison import Comparison, compare_jobs
 from dlrun.report.grouped import grouped_table
 from dlrun.report.jobs import RESULTS_FILE, ComparedRun, SweepEntry, collect, compared
+from dlrun.report.out_of_fold import OUT_OF_FOLD, out_of_fold
+from dlrun.report.stats import RunGroup
 from dlrun.report.tables import format_value, print_table
 from dlrun.store.files import write_atomic
 from dlrun.store.find import OUTPUTS, find_place
@@ -87,7 +89,8 @@ def print_comparison(comparison: Comparison) -> None:
     for remark in comparison.remarks:
         say(f"note: {remark}")
     if comparison.folder is not None:
-        say(f"\n{comparison.folder}/: {RESULTS_FILE}, {FIGURE}")
+        files = [name for name in (RESULTS_FILE, OUT_OF_FOLD, FIGURE) if (comparison.folder / name).exists()]
+        say(f"\n{comparison.folder}/: {', '.join(files)}")
 
 
 def _default_outputs(paths: Sequence[Path]) -> list[Path]:
@@ -98,14 +101,20 @@ def _default_outputs(paths: Sequence[Path]) -> list[Path]:
 def _write(comparison: Comparison, folder: Path) -> Comparison:
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / RESULTS_FILE, results_csv(comparison, folder).encode())
+    if text := out_of_fold(comparison):
+        write_atomic(folder / OUT_OF_FOLD, text.encode())
     panels.draw_comparison(comparison, folder / FIGURE)
     return replace(comparison, folder=folder)
 
 
 def results_csv(comparison: Comparison, folder: Path) -> str:
-    """A row for each job: settings, status, metrics (best, last, test), seconds, path, command and error."""
-    lines = [_line(job, comparison.keys, folder) for job in comparison.jobs]
-    parts = ("best", "last", "test", "baseline")
+    """A row for each job: settings, status, metrics (best, last, test), seconds, path, command and error.
+
+    The job of a fold has its setting's means over the folds, too, with their intervals.
+    """
+    over_folds = {id(row.source): _over_folds(comparison, one) for one in comparison.groups for row in one.rows}
+    lines = [_line(job, comparison.keys, folder) | over_folds.get(id(job), {}) for job in comparison.jobs]
+    parts = ("best", "last", "test", "baseline", "folds")
     names = dict.fromkeys(name for line in lines for name in line if name.split(".")[0] in parts)
     metrics = sorted(names, key=lambda name: parts.index(name.split(".")[0]))
     text = io.StringIO()
@@ -114,6 +123,18 @@ def results_csv(comparison: Comparison, folder: Path) -> str:
     writer.writeheader()
     writer.writerows(lines)
     return text.getvalue()
+
+
+def _over_folds(comparison: Comparison, group: RunGroup) -> dict[str, Any]:
+    """The number of folds, and for the ranked metric and those of the test part the mean and its interval."""
+    if not group.folds:
+        return {}
+    measured = {comparison.metric: group.value, **{f"test_{n}": group.test(n) for n in comparison.test_names()}}
+    found: dict[str, Any] = {"folds.n": len(group.folds)}
+    for name, value in measured.items():
+        if value is not None:
+            found |= {f"folds.{name}": value.mean, f"folds.{name}.low": value.low, f"folds.{name}.high": value.high}
+    return found
 
 
 def _line(job: ComparedRun, keys: Sequence[str], folder: Path) -> dict[str, Any]:

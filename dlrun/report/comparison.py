@@ -12,7 +12,7 @@ from dlrun.config.schema.schema import text_schema
 from dlrun.config.schema.words import key_of, repeating_overrides
 from dlrun.report import stats
 from dlrun.report.curves import metric_names
-from dlrun.report.jobs import ComparedRun, short_names, varied_keys, with_equal_runs
+from dlrun.report.jobs import FOLD, REPEATS, ComparedRun, short_names, varied_keys, with_equal_runs
 from dlrun.report.origin import on_origin
 from dlrun.report.remarks import REPEAT, remarks
 from dlrun.report.tables import format_value, shorten
@@ -23,7 +23,7 @@ from dlrun.store.reader import StoredRun, best_row, component
 class Comparison:
     """The result of a comparison.
 
-    `keys` are the settings that differ (`seed` last). `groups` are rows that differ only in the seed, best first by
+    `keys` are the settings that differ (fold and seed last). `groups` are rows that differ only in these, best first by
     `metric`. `folder` is where results.csv and comparison.png were written, if they were. `comparable` is whether the
     metric means the same in all runs.
     """
@@ -78,14 +78,16 @@ def compare_jobs(jobs: list[ComparedRun], target: float | None = None) -> Compar
         target = next(
             (value for job in jobs if isinstance(value := job.run.flat.get("sweep.target"), int | float)), None
         )
-    rows = [_row(job, keys, metric, mode, target) for job in jobs]
+    folds = {value for job in jobs if isinstance(value := job.setting(FOLD), int)}
+    rows = [_row(job, keys, metric, mode, target, in_folds=len(folds) > 1) for job in jobs]
     ranked = stats.rank(stats.group(rows), mode)
     comparison = Comparison(
         jobs, keys, metric, mode, ranked, notes, target, short=short_names(keys), comparable=comparable
     )
     again = stats.count_repeated(rows)
     if again:
-        notes.append(f"{again} run(s) repeat the settings and the seed of another: only the newest counts.")
+        repeated = "the settings, the fold and the seed" if len(folds) > 1 else "the settings and the seed"
+        notes.append(f"{again} run(s) repeat {repeated} of another: only the newest counts.")
     notes += [text for text in [on_origin(jobs)] if text]
     grid = all(job.run.flat.get("sweep.search", "grid") == "grid" for job in jobs)
     repeat = REPEAT if grid else repeat_alone(ranked)
@@ -142,15 +144,29 @@ def shared_metric(runs: Sequence[StoredRun], part: str) -> tuple[str, str] | Non
     return None
 
 
-def _row(job: ComparedRun, keys: Sequence[str], metric: str, mode: str, target: float | None) -> stats.PairRow:
+def _fold(job: ComparedRun, metric: str) -> stats.Fold | None:
+    """The fold of a run, if it has one, with how many rows of each part there are to a row of training."""
+    number, count = job.setting(FOLD), job.setting("dataset.folds")
+    if not isinstance(number, int):
+        return None
+    rows = job.run.part("counts")
+    used = {part: rows.get(f"{part}_used", rows.get(part, 0.0)) for part in ("train", "val", "test")}
+    ratios = {part: value / used["train"] for part, value in used.items() if used["train"]}
+    return stats.Fold(number, count if isinstance(count, int) else None, ratios, metric.split("_", 1)[0])
+
+
+def _row(
+    job: ComparedRun, keys: Sequence[str], metric: str, mode: str, target: float | None, *, in_folds: bool
+) -> stats.PairRow:
     run = job.run
     best = run.best()  # the epoch of best.pt and of the test result, whatever metric selected it
     if metric not in best:
         best = best_row(run.metrics, metric, mode)
     epochs, seconds, values = (run.metrics.get(name, []) for name in ("epoch", "epoch_seconds", metric))
     return stats.PairRow(
-        keys={key: job.setting(key) for key in keys if key != "seed"},
+        keys={key: job.setting(key) for key in keys if key not in REPEATS},
         seed=job.setting("seed"),
+        fold=_fold(job, metric) if in_folds else None,
         value=best.get(metric),
         tests=run.part("test"),
         status=job.status,

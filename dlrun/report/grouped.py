@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dlrun.report.stats import ConfidenceInterval, RunGroup
+from dlrun.errors import count_of
+from dlrun.report.folds import span
+from dlrun.report.jobs import REPEATS
+from dlrun.report.stats import ConfidenceInterval, RunGroup, difference
 from dlrun.report.tables import Table, format_number, format_seconds, format_value, shorten
 
 if TYPE_CHECKING:
@@ -14,13 +17,15 @@ if TYPE_CHECKING:
 def grouped_table(comparison: Comparison) -> Table:
     """The columns settings, n, ranked metric with its spread, test metrics and time, without empty ones."""
     groups = comparison.groups
-    columns = [*_settings(comparison), ("n", [str(len(group.counted)) for group in groups])]
+    columns = [*_settings(comparison), ("n", [_runs(group) for group in groups])]
     values = [group.value for group in groups]
     columns.append((comparison.metric, [format_number(v.mean if v else None) for v in values]))
     columns += _spread(values)
+    if any(group.folds for group in groups):
+        columns.append(("to the best", ["", *(span(difference(group, groups[0])) for group in groups[1:])]))
     for name in comparison.test_names():
-        tests = [group.test(name) for group in groups]
-        columns.append((f"test_{name}", [_with_spread(value) for value in tests]))
+        tests = [span(group.test(name)) if group.folds else _with_spread(group.test(name)) for group in groups]
+        columns.append((f"test_{name}", tests))
     columns.append(("time", [format_seconds(group.seconds) for group in groups]))
     to_target = f"to {comparison.metric} {format_number(comparison.target)}"
     if comparison.target is not None:
@@ -29,7 +34,7 @@ def grouped_table(comparison: Comparison) -> Table:
     columns = [(header, cells) for header, cells in columns if any(cells)]
     rows = list(zip(*(cells for _, cells in columns), strict=True))
     tested = [f"test_{name}" for name in comparison.test_names()]
-    spare = ["std", *tested[:0:-1], "time", to_target, *tested[:1], "95 % interval", "not counted"]
+    spare = ["std", "to the best", *tested[:0:-1], "time", to_target, *tested[:1], "95 % interval", "not counted"]
     return Table(
         [header for header, _ in columns],
         rows,
@@ -38,8 +43,14 @@ def grouped_table(comparison: Comparison) -> Table:
     )
 
 
+def _runs(group: RunGroup) -> str:
+    """The number of runs that count, and of how many folds they are."""
+    folds = f" ({count_of(len(group.folds), 'fold')})" if group.folds else ""
+    return f"{len(group.counted)}{folds}"
+
+
 def _settings(comparison: Comparison) -> list[tuple[str, list[str]]]:
-    keys = [key for key in comparison.keys if key != "seed"]
+    keys = [key for key in comparison.keys if key not in REPEATS]
     if not keys:
         return [("run", [comparison.label(group) for group in comparison.groups])]
     short = comparison.short

@@ -23,6 +23,8 @@ from dlrun.store.reading import try_read_text
 
 RESULTS_FILE = "results.csv"
 ABSENT = object()
+FOLD = "dataset.fold"
+REPEATS = (FOLD, "seed")  # runs that differ in these alone repeat each other
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class ComparedRun:
 
         The value of a group is the option, or the component if the command chose no option.
         """
-        if self.like is not None and key != "seed":
+        if self.like is not None and key not in REPEATS:
             return self.like.setting(key)
         if key in self.row.keys:
             return self.row.keys[key]
@@ -108,10 +110,10 @@ class ComparedRun:
 
     @cached_property
     def resolved(self) -> str:
-        """All settings that are compared or swept, without the seed, as one text."""
+        """All settings that are compared or swept, without seed and fold, as one text."""
         swept = tuple(f"{key}." for key in self.row.keys)
         keys = {*compared_keys(self.settings), *(key for key in self.settings if f"{key}.".startswith(swept))}
-        return frozen({key: self.settings[key] for key in keys - {"seed"}})
+        return frozen({key: self.settings[key] for key in keys - {*REPEATS}})
 
     @cached_property
     def choices(self) -> dict[str, str]:
@@ -194,7 +196,7 @@ def below(flat: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def varied_keys(jobs: Sequence[ComparedRun]) -> list[str]:
-    """The keys in which the jobs differ: swept ones first, `seed` last.
+    """The keys in which the jobs differ: swept ones first, fold and seed last.
 
     A key whose value follows from the choice of a component (`model`) is left out, unless a command set it or it
     differs between jobs with the same component.
@@ -208,7 +210,7 @@ def varied_keys(jobs: Sequence[ComparedRun]) -> list[str]:
     differ = [key for key in differ if not key.startswith(whole)]
     overridden = {key for job in configs for key in job.run.overridden or ()}
     keys = given + [key for key in differ if key in overridden or not _follows(configs, key, given)]
-    return [key for key in keys if key != "seed"] + [key for key in keys if key == "seed"]
+    return [key for key in keys if key not in REPEATS] + [key for key in REPEATS if key in keys]
 
 
 def _chosen_groups(jobs: Sequence[ComparedRun]) -> list[str]:

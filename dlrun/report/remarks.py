@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from dlrun.report.folds import on_folds, on_missing_folds
 from dlrun.report.stats import ConfidenceInterval, RunGroup, frozen, numeric, partition
 from dlrun.report.tables import format_number, format_value
 
@@ -37,8 +38,11 @@ def remarks(
         repeat: the advice on how to run more seeds.
     """
     known = [one for one in ranked if one.value is not None]
+    in_folds = any(one.folds for one in known)
+    supported = on_folds(known, metric, label) if in_folds else [on_support(known, metric, label, repeat)]
     found = [
-        on_support(known, metric, label, repeat) if comparable else "",
+        *(supported if comparable else ()),
+        on_missing_folds(ranked, label) if in_folds else "",
         *(on_edges(ranked) if grid and comparable else ()),
         on_failures(ranked, label),
         on_choice(known) if comparable else "",

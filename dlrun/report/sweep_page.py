@@ -30,13 +30,14 @@ def sweep_page(folder: Path, comparison: Comparison, report: str) -> str:
     unfolded = {i: panels(job.run, POINTS, 2) for i, job in enumerate(jobs[:MOST_CURVES]) if i not in curves}
     drawn = [(i, _name(jobs[i], comparison), found) for i, found in unfolded.items() if found]
     leads = {i: link(path, folder) for i, path in curves.items()} | {i: f"#curves-{i}" for i, _, _ in drawn}
+    repeats = "seed or fold" if any(group.folds for group in comparison.groups) else "the seed"
     return render(
         "sweep.html.j2",
         title=f"Sweep {folder.resolve().name}" if (folder / "jobs").is_dir() else folder.resolve().name,
         facts=joined([*facts, f"{format_seconds(seconds)} of computing"]),
         comparable=comparison.comparable,
         groups=_groups(comparison),
-        caption=f"Runs that differ only in the seed, together; ranked by {comparison.metric} ({comparison.mode})",
+        caption=f"Runs that differ only in {repeats}, together; ranked by {comparison.metric} ({comparison.mode})",
         remarks=comparison.remarks,
         figure=picture(folder / FIGURE),
         described=_describe(comparison),

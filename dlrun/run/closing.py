@@ -27,6 +27,7 @@ from dlrun.run.context import RunContext
 from dlrun.run.predicting import BestPredictions
 from dlrun.run.samples import Samples, write_samples
 from dlrun.run.screen import shorter
+from dlrun.run.tested_rows import TestedRows
 from dlrun.spec import BatchSource, DataSpec
 from dlrun.store.files import write_atomic, write_json
 
@@ -45,14 +46,15 @@ def close_run(context: RunContext) -> Values | None:
     if context.state.best_weights is not None:
         context.state.model.load_state_dict(context.state.best_weights)
     started = perf_counter()
-    samples = Samples(context.state.spec)
-    result = evaluate(context.state, batches, context.plan, samples)
+    samples, tested = Samples(context.state.spec), TestedRows(context, part)
+    result = evaluate(context.state, batches, context.plan, samples, tested)
     evaluating = perf_counter() - started
     if result is None:
         context.state.model.load_state_dict(last)
         return None
     summary = summarize(context, part, result, evaluating)
     summary["remarks"] = find_remarks(context, summary, part, samples.outputs)
+    tested.write(samples)
     write_json(context.run.summary, summary)
     mistakes = draw(context, result, samples)
     write_samples(context, part, samples, mistakes)

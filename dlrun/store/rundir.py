@@ -25,10 +25,12 @@ BEGUN = (  # files of a run before its first epoch, in an order of removal that 
     "metrics.csv", "steps.csv", "metrics.jsonl", "tensorboard", "wandb", "logged.csv",
     "train.log", "config.yaml", *BEGINNING[::-1], LOCK,
 )  # fmt: skip
+TEST_PREDICTIONS = "test_predictions.csv"  # of a fold: what is predicted for its rows, by their number in the table
 RESULT_FILES = (  # further files, of later training and of commands
     "summary.json", "curves.png", "confusion.csv", "confusion.png", "mistakes.png", "mistakes.json",
     "reconstructions.png", "fit.csv", "fit.png", "profile.txt", "trace.json", "crash.pt", "report.html",
     "model-card.md", "results.csv", "comparison.png", "evaluations", "predictions", "schema.yaml",
+    TEST_PREDICTIONS,
 )  # fmt: skip
 
 

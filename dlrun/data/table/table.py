@@ -93,7 +93,8 @@ def table(
         remarks=[*(note for column in found for note in column.notes), *made.remarks(), *overlap_notes(train, test)],
     )  # fmt: skip
     files = {"schema.yaml": as_yaml(found, sorted(outside - set(targets)))}
-    return replace(data, rival=boosted_trees if baseline == "trees" else None, files=files)
+    numbers = () if folds is None else tuple(rows[2].tolist())
+    return replace(data, rival=boosted_trees if baseline == "trees" else None, files=files, test_rows=numbers)
 
 
 def check_names(whole: Table, asked: Mapping[str, Sequence[str]]) -> None:
