@@ -93,6 +93,13 @@ def test_classes_targets_and_the_positive_one(tmp_path: Path) -> None:
     assert (both.spec.task, both.spec.num_outputs, both.spec.target_names) == ("regression", 2, ("size", "price"))
 
 
+def test_a_word_for_missing_is_no_class_beside_0_and_1(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("y,x\n" + "0,1.5\n1,2.5\nNA,7\n" * 9)
+    data = load(str(path), "y", val_fraction=0.0, test_fraction=0.0)
+    assert (data.spec.labels, data.train.samples) == (("0", "1"), 18)
+
+
 def test_a_target_is_learned_standardized_and_told_in_its_units(tmp_path: Path) -> None:
     data = load(write(tmp_path, houses()), target_transform="log")
     preparation = Preparation(data.spec)

@@ -68,7 +68,8 @@ class NumberFormat:
             if "." in text:
                 return math.nan
             text = text.replace(self.decimal, ".")
-        return float(text) if NUMBER.match(text) else math.nan
+        value = float(text) if NUMBER.match(text) else math.nan
+        return value if math.isfinite(value) else math.nan  # 1e999 is none
 
 
 def is_grouped(text: str, sign: str, decimal: str) -> bool:
@@ -93,7 +94,7 @@ def number_format(texts: Iterable[str], decimal: str = "auto") -> NumberFormat |
     cells = [text.strip() for text in texts]
     if not cells:
         return None
-    if all(map(NUMBER.match, cells)) and decimal != ",":
+    if all(map(NUMBER.match, cells)) and decimal != "," and not any(map(math.isinf, map(float, cells))):
         return NumberFormat()
     found = [UNIT.match(cell.strip("()") if cell.startswith("(") else cell) for cell in cells]
     if not all(found):

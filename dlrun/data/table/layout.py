@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
+
+import numpy as np
 
 from dlrun.data.files import open_regular
 from dlrun.data.table.cells import date_formats, number_format
@@ -28,13 +32,16 @@ BLOCK = 1 << 22
 
 @contextmanager
 def opened(path: Path, packed: bool) -> Iterator[IO[bytes]]:
-    """The bytes of a file, unpacked."""
+    """The bytes of a file, unpacked. Raises `DataError` where that fails."""
     with open_regular(path) as file:
         if not packed:
             yield file
             return
-        with gzip.GzipFile(fileobj=file) as unpacked:
-            yield unpacked  # type: ignore[misc]
+        try:
+            with gzip.GzipFile(fileobj=file) as unpacked:
+                yield unpacked  # type: ignore[misc]
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise DataError(f"{path}: is a damaged gzip file ({error}).") from error
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,7 @@ def find_encoding(path: Path, packed: bool, head: bytes, told: str) -> str:
         return told
     for mark, name in ENCODINGS.items():
         if head.startswith(mark):
+            check_encoding(path, packed, name)
             return name
     line, wide = 1, 0
     with opened(path, packed) as file:
@@ -108,22 +116,29 @@ def find_encoding(path: Path, packed: bool, head: bytes, told: str) -> str:
                     raise DataError(
                         f"{path}: line {line}: byte {data[error.start]:#04x} is not UTF-8. {hint}"
                     ) from None
+                check_encoding(path, packed, "cp1252")
                 return "cp1252"
             line += data.count(b"\n")
     return "utf-8"
 
 
 def check_encoding(path: Path, packed: bool, encoding: str) -> None:
-    """Raise `DataError` for an encoding that is not known, or that the file is not in."""
+    """Raise `DataError` for an encoding that is not known, or with the line that is not in it."""
+    line = 1
     try:
-        with opened(path, packed) as file, io.TextIOWrapper(file, encoding=encoding, newline="") as text:
-            while text.read(BLOCK):
-                pass
+        io.TextIOWrapper(io.BytesIO(), encoding=encoding)  # refuses codecs that give no text
+        decoder = codecs.getincrementaldecoder(encoding)()
+        with opened(path, packed) as file:
+            while data := file.read(BLOCK):
+                line += decoder.decode(data).count("\n")
+            decoder.decode(b"", final=True)
     except LookupError:
         what = f"dataset.encoding: there is no encoding {encoding!r}."
         raise DataError(f"{what} Try utf-8, latin-1, cp1252 or utf-16.") from None
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not encoded as {encoding} ({error.reason}).") from None
+        line += error.object[: error.start].decode(encoding, "ignore").count("\n")
+        what = f"byte {error.object[error.start]:#04x} is not of the encoding {encoding} ({error.reason})"
+        raise DataError(f"{path}: line {line}: {what}. Is it a text? dataset.encoding names another one.") from None
 
 
 def blocks(file: IO[bytes]) -> Iterator[bytes]:
@@ -187,19 +202,11 @@ def check_widths(layout: Layout) -> None:
     width = len(layout.names)
     if width == 1:
         return
-    delimiters = rows = 0
-    quoted = False
     sign = layout.delimiter.encode(layout.encoding.replace("utf-16", "utf-8"))
-    if layout.encoding != "utf-16":
+    if layout.encoding != "utf-16" and len(sign) == 1:
         with opened(layout.path, layout.packed) as file:
-            for data in blocks(file):
-                quoted |= b'"' in data
-                if quoted:
-                    break
-                delimiters += data.count(sign)
-                rows += data.count(b"\n") + (not data.endswith(b"\n")) - blank_lines(data)
-        if not quoted and delimiters == rows * (width - 1):
-            return
+            if all(b'"' not in data and are_even(data, sign, width) for data in blocks(file)):
+                return
     with opened(layout.path, layout.packed) as file, io.TextIOWrapper(file, layout.encoding, newline="") as text:
         reader = csv.reader(text, delimiter=layout.delimiter, strict=False)
         begin = 1
@@ -214,7 +221,11 @@ def check_widths(layout: Layout) -> None:
             begin = reader.line_num + 1
 
 
-def blank_lines(data: bytes) -> int:
-    """Lines with nothing in them."""
-    any_blank = b"\n\n" in data or b"\n\r\n" in data or data[:1] in (b"\r", b"\n")
-    return len(re.findall(rb"(?:^|\n)\r?(?=\n)", data)) if any_blank else 0
+def are_even(data: bytes, sign: bytes, width: int) -> bool:
+    """Whether each line without quotes has `width` cells, or nothing in it."""
+    codes = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(codes == ord("\n"))
+    ends = ends if data.endswith(b"\n") else np.append(ends, len(data))
+    counts = np.diff(np.searchsorted(np.flatnonzero(codes == sign[0]), ends), prepend=0)
+    begins = np.append(0, ends[:-1] + 1)
+    return all(not data[begins[line] : ends[line]].strip() for line in np.flatnonzero(counts != width - 1).tolist())

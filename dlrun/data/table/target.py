@@ -59,7 +59,7 @@ def read_target(
 def classes(column: Column, kind: Typed, positive: str | None) -> Target:
     """Class numbers, the labels in the order of the texts (numbers in theirs), the positive one last."""
     cells = [cell.strip() for cell in column.cells()]
-    missing = {"", *(word.strip() for word in kind.missing)} if kind.type == "number" else {""}
+    missing = {"", *(word.strip() for word in kind.missing)}
     counts = kind.type in ("number", "boolean")
     labels = sorted(set(cells) - missing, key=lambda text: (value_of(text, kind) if counts else 0.0, text))
     if positive is not None:
