@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +100,10 @@ def _plugins(line: CommandLine) -> None:
 
 
 def _list(line: CommandLine) -> int:
-    from dlrun.config.compose import import_plugins
     from dlrun.config.config import current_schema
     from dlrun.config.schema.pages import list_page
 
-    import_plugins(**line.options)
+    _plugins(line)
     say(list_page(line.plain[0] if line.plain else None, current_schema()))
     return 0
 
@@ -160,6 +159,13 @@ def _show(line: CommandLine) -> int:
 
     config = _data_config(line)
     return show_command(config, count=line.number("--count", 20), output=line.value("--output"))
+
+
+def _inspect(line: CommandLine) -> int:
+    from dlrun.checks.inspect import inspect_command
+
+    keys = _data_config(replace(line, overrides=["dataset=table", *line.overrides])).section("dataset")
+    return inspect_command(line.plain, keys, line.value("--target"), line.overrides, "--json" in line.flags)
 
 
 def _summary(line: CommandLine) -> int:
@@ -234,6 +240,9 @@ COMMANDS: dict[str, Command] = {
                        "what a key or option is, and who set its present value", plain=(0, 1)),
     "show": Command(_show, "dlrun show [OVERRIDES] [--count N] [--output FILE]",
                     "look at samples of a data set", {"--count": 1, "--output": 1}),
+    "inspect": Command(_inspect, "dlrun inspect FILE|FOLDER [--target NAME] [--json] [dataset.KEY=VALUE ...]",
+                       "what is in a table, a list of texts or a folder of images, and how to train on it",
+                       {"--target": 1, "--json": 0}, plain=(1, 10**5)),
     "summary": Command(_summary, "dlrun summary [OVERRIDES]",
                        "the layers of a model with shapes and parameter counts"),
     "resume": Command(_resume, "dlrun resume RUN [OVERRIDES] [--schedule HOW] [--force KEY=VALUE ...]   "

@@ -125,7 +125,7 @@ class ComponentError(TrainingFailed):
 
 def count_of(number: float, word: str) -> str:
     """A number with its noun: `1 epoch`, `2 epochs`, `10,000 steps`."""
-    return f"{number:,.0f} {word}{'' if number == 1 else 'es' if word == 'batch' else 's'}"
+    return f"{number:,.0f} {word}{'' if number == 1 else 'es' if word.endswith(('ch', 'ss')) else 's'}"
 
 
 def an(word: str) -> str:

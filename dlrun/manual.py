@@ -28,6 +28,25 @@ flags:
 
 examples:
   dlrun show dataset=mnist --count 30 --output digits.png""",
+    "inspect": """\
+Reads a table (CSV, TSV, JSON lines, parquet; packed, several, or by a pattern), a CSV of texts and labels, or a folder
+of images, and prints what is in it and the command that trains on it. Nothing is changed or left out.
+
+A table: its columns with their types and why, missing cells, distinct values, range, examples; the balance of the
+target; rows that repeat an earlier one; columns that give the target away (a small decision tree on such a column alone
+predicts it nearly always) and columns of groups (values repeat, and the target is constant within each).
+Images: sizes, modes, broken files, the balance of classes, images that are there twice, also in train, val and test.
+
+flags:
+  --target NAME    the column to predict (the likely one: by its header, else the last)
+  --json           print one JSON object
+
+Keys of dataset=table say how a table is read: dataset.delimiter, dataset.header, dataset.encoding, dataset.types.
+
+examples:
+  dlrun inspect houses.csv --target price
+  dlrun inspect 'logs/*.csv' 'dataset.types={when: dmy}'
+  dlrun inspect pictures/""",
     "summary": """\
 Builds the model for the data and prints a table of its layers: name, type, output shape, parameters.
 

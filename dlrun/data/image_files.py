@@ -38,12 +38,12 @@ class ImageFiles(NamedTuple):
     remarks: list[str]
 
 
-def scan(folder: Path, least: int = 2) -> ImageFiles:
+def scan(folder: Path, least: int = 2, check: bool = True) -> ImageFiles:
     """The images of a folder that holds a folder for each class.
 
     A file is an image by its ending, or, with another one or none, by its content; all else is counted in a note.
     Links are followed; hidden files and folders do not count. Raises `DataError` for fewer than `least` classes, an
-    empty class, and files that end as images do but are none (by their headers, the first `CHECKED`).
+    empty class, and, with `check`, files that end as images do but are none (by their headers, the first `CHECKED`).
     """
     classes = class_folders(folder)
     if len(classes) < least:
@@ -70,7 +70,8 @@ def scan(folder: Path, least: int = 2) -> ImageFiles:
     notes += [f"not used of {folder}: {_counted(skipped)}"] if skipped else []
     heic = sum(skipped[ending] for ending in HEIC_ENDINGS)
     remarks = [f"{heic} HEIC images of {folder} are not used. {NEEDS_HEIF}"] if heic else []
-    return ImageFiles(classes, files, numbers, notes, [*remarks, *check_headers(files[:CHECKED])])
+    remarks += check_headers(files[:CHECKED]) if check else []
+    return ImageFiles(classes, files, numbers, notes, remarks)
 
 
 def class_folders(folder: Path) -> list[str]:

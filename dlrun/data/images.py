@@ -10,6 +10,7 @@ What a file means is decided here by stated rules:
     32-bit integers refused: nothing says which value is white
 
 HEIC needs the package pillow-heif. Formats that run other programs (EPS) or that are no images are not opened.
+torch is imported where a tensor is made, for `dlrun inspect` does without.
 """
 
 from __future__ import annotations
@@ -21,14 +22,16 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from dlrun.data.files import open_regular
 from dlrun.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
 HEIC_ENDINGS = (".heic", ".heif", ".hif")
@@ -51,8 +54,10 @@ TURNED = {  # EXIF orientation to what undoes it
 
 def decode(file: Path, size: tuple[int, int], mode: str) -> Tensor:
     """One image as (C, H, W) uint8, of `size` (height, width), PIL `mode` RGB or L. Raises `DataError` naming it."""
+    import torch
+
     with opened(file) as image:
-        picture = _pixels(image, mode).resize(size[::-1], Image.Resampling.BILINEAR)
+        picture = pixels_of(image, mode).resize(size[::-1], Image.Resampling.BILINEAR)
         pixels = np.array(picture)
     if picture.mode == "F":
         pixels = pixels.round().clip(0, 255).astype(np.uint8)
@@ -128,7 +133,7 @@ def _is_integer(image: Image.Image) -> bool:
     return image.mode.startswith("I") and not _is_deep(image)
 
 
-def _pixels(image: Image.Image, mode: str) -> Image.Image:
+def pixels_of(image: Image.Image, mode: str) -> Image.Image:
     """The whole image, upright, in `mode`; deep and float ones as grey floats from 0 to 255."""
     image.load()
     if _is_deep(image):

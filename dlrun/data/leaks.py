@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
-from dlrun.data.base import Split
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dlrun.data.base import Split
 
 
 def overlap(train: Split, test: Split) -> int:

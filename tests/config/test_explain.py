@@ -156,6 +156,8 @@ def test_help_names_every_group_option_and_common_key() -> None:
         ("dlrun --ver", ["--version"]),
         ("dlrun model=mlp ver", []),
         ("dlrun nothing=", []),
+        ("dlrun inspect hou", []),
+        ("dlrun inspect x.csv dataset.par", []),
         ("dlrun 'open", []),
     ],
 )

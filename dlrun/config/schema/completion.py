@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dlrun.config.schema.schema import GROUPS, Schema
 from dlrun.errors import ConfigError, Problem, allowed_words
 
+TAKE_FILES = ("inspect",)  # commands whose words are files, which the shell completes itself
 TAKE_A_RUN = (["resume"], ["rerun"], ["replay"], ["compare"], ["report"])  # commands that take a RUN
 SCRIPTS = {
     "bash": """\
@@ -60,6 +61,8 @@ def complete(
     current = words.pop() if words and not line.endswith((" ", "\t")) else ""
     if words[1:] in TAKE_A_RUN and not current.startswith("-"):
         found = _starting(runs(), current)
+    elif words[1:2] and words[1] in TAKE_FILES and not current.startswith(("-", "dataset.")):
+        found = []
     else:
         found = completions(words[1:], current, schema, commands, flags)
     if shell == "bash":  # bash replaces only the part after the last `=` or `:`, and adds no space
