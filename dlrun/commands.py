@@ -219,6 +219,12 @@ def _report(line: CommandLine) -> int:
     return report_command(line.plain[0], card="--card" in line.flags)
 
 
+def _cache(line: CommandLine) -> int:
+    from dlrun.data.cache import cache_command
+
+    return cache_command(line.plain)
+
+
 def _sweep(line: CommandLine) -> int:
     from dlrun.sweep import manage
 
@@ -268,6 +274,8 @@ COMMANDS: dict[str, Command] = {
                        "a table and figures of runs or sweeps", {"--output": 1}, plain=(1, 10**5), overrides=False),
     "report": Command(_report, "dlrun report DIR [--card]",
                       "write report.html for a run or sweep", {"--card": 0}, plain=(1, 1), overrides=False),
+    "cache": Command(_cache, "dlrun cache [clear]", "encoded tables that are kept (dataset.cache=true)", plain=(0, 1),
+                     overrides=False),
     "sweep": Command(_sweep, "dlrun sweep status | retry | stop DIR",
                      "look after a sweep's folder", plain=(2, 2), overrides=False),
 }  # fmt: skip

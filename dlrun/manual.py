@@ -165,6 +165,13 @@ flags:
 examples:
   dlrun report last
   dlrun report last --card""",
+    "cache": """\
+Says how many encoded tables are kept, how large they are and where; `clear` removes them. A table is kept where
+dataset.cache=true, under a hash of its files, its options and the version of dlrun.
+
+examples:
+  dlrun cache
+  dlrun cache clear""",
     "sweep": """\
   status DIR    print the state of every job, and the command that runs each failed one alone
   retry DIR     run failed and unfinished jobs as they were frozen

@@ -13,6 +13,7 @@ from dlrun.data.arrays import to_tensor
 from dlrun.data.base import Data, Split, from_parts
 from dlrun.data.leaks import overlap_notes
 from dlrun.data.table.encode import Oddities, TableEncoder
+from dlrun.data.table.kept import kept
 from dlrun.data.table.read import Reading, Table, joined, read_table
 from dlrun.data.table.schema import as_yaml, read_schema
 from dlrun.data.table.splits import Rows, Splitting, split_table
@@ -53,6 +54,7 @@ def table(
     header: bool | str = "auto",
     delimiter: str = "auto",
     encoding: str = "auto",
+    cache: bool = False,
     baseline: str = "trees",
 ) -> Data:
     """Rows of a table (N, F) as floats, with a class (N,) or numbers (N, K) to predict.
@@ -60,41 +62,36 @@ def table(
     Raises `ConfigError` for keys that exclude each other and columns that are not there, `DataError` for what is wrong
     with the files, by column and line.
     """
-    reading = Reading(header, delimiter, encoding)
+    given = dict(locals())
     targets = [target] if isinstance(target, str) else list(target or [])
     own_seed = split_seed if split_seed is not None else 0 if folds is not None else seed
     how = Splitting(split, split_column, group, time, test_fraction, val_fraction, folds, fold, own_seed)
     how.check()
-    whole, parts = read_parts(path, {"train": train_path, "val": val_path, "test": test_path}, reading, targets)
-    if not targets:
-        raise ConfigError(Problem("dataset.target", "says which column to predict.", f"Columns: {some(whole.names)}."))
-    check_names(whole, {"dataset.target": targets, "dataset.drop": drop, "dataset.features": features or [],
-                        "dataset.id": id, "dataset.types": list(types or {})})  # fmt: skip
-    forced = dict(types or {})
-    wanted = read_target(whole, targets, task, forced, positive, target_transform)
-    known, dropped = read_schema(schema) if schema is not None else ({}, [])
-    rows, notes = choose_rows(whole, parts, wanted, how)
-    roles = {name for name in (split_column, group, time) if name}
-    outside = {*targets, *drop, *dropped, *id, *(roles - set(features or []))}
-    inside = whole.names if features is None else features
-    chosen = [column for column in whole.columns if column.name in inside and column.name not in outside]
-    train_rows = np.sort(rows[0])  # in order, which is faster to gather
-    found = type_all(chosen, forced, train_rows, known)
-    encoder = TableEncoder.fit(chosen, found, train_rows, id)
-    made = Parts(whole, encoder, wanted, rows)
-    train, val, test = made.splits()
-    data = from_parts(
-        "table", wanted.task, "tabular", train, val, test,
-        labels=wanted.labels,
-        feature_names=encoder.features,
-        target_names=wanted.names,
-        preprocessing=made.preprocessing(standardize, target_transform),
-        notes=[*whole.notes, *left_out_notes(found, outside & set(whole.names)), *notes, *made.notes()],
-        remarks=[*(note for column in found for note in column.notes), *made.remarks(), *overlap_notes(train, test)],
-    )  # fmt: skip
-    files = {"schema.yaml": as_yaml(found, sorted(outside - set(targets)))}
-    numbers = () if folds is None else tuple(rows[2].tolist())
-    return replace(data, rival=boosted_trees if baseline == "trees" else None, files=files, test_rows=numbers)
+
+    def make() -> Data:
+        files = {"train": train_path, "val": val_path, "test": test_path}
+        whole, parts = read_parts(path, files, Reading(header, delimiter, encoding), targets)
+        if not targets:
+            hint = f"Columns: {some(whole.names)}."
+            raise ConfigError(Problem("dataset.target", "says which column to predict.", hint))
+        check_names(whole, {"dataset.target": targets, "dataset.drop": drop, "dataset.features": features or [],
+                            "dataset.id": id, "dataset.types": list(types or {})})  # fmt: skip
+        wanted = read_target(whole, targets, task, types or {}, positive, target_transform)
+        known, dropped = read_schema(schema) if schema is not None else ({}, [])
+        rows, notes = choose_rows(whole, parts, wanted, how)
+        roles = {name for name in (split_column, group, time) if name}
+        outside = {*targets, *drop, *dropped, *id, *(roles - set(features or []))}
+        inside = whole.names if features is None else features
+        chosen = [column for column in whole.columns if column.name in inside and column.name not in outside]
+        train_rows = np.sort(rows[0])  # in order, which is faster to gather
+        found = type_all(chosen, types or {}, train_rows, known)
+        made = Parts(whole, TableEncoder.fit(chosen, found, train_rows, id), wanted, rows)
+        data = made.data(made.preprocessing(standardize, target_transform), found, notes)
+        test_rows = () if folds is None else tuple(rows[2].tolist())
+        told = {"schema.yaml": as_yaml(found, sorted(outside - set(targets)))}
+        return replace(data, files=told, test_rows=test_rows)
+
+    return replace(kept(given, make) if cache else make(), rival=boosted_trees if baseline == "trees" else None)
 
 
 def check_names(whole: Table, asked: Mapping[str, Sequence[str]]) -> None:
@@ -196,6 +193,21 @@ class Parts:
         mean = np.where(kept, [step.mean[0] for step in fitted], 0.0).tolist()
         return Standardize(mean, np.where(kept, [step.std[0] for step in fitted], 1.0).tolist())
 
+    def data(self, preprocessing: Values, found: Sequence[Typed], notes: Sequence[str]) -> Data:
+        """The data set, with notes on what was left out and remarks on odd cells."""
+        train, val, test = self.splits()
+        wanted, whole = self.wanted, self.whole
+        odd = [note for column in found for note in column.notes]
+        return from_parts(
+            "table", wanted.task, "tabular", train, val, test,
+            labels=wanted.labels,
+            feature_names=self.encoder.features,
+            target_names=wanted.names,
+            preprocessing=preprocessing,
+            notes=[*whole.notes, *left_out_notes(found), *notes, *self.notes()],
+            remarks=[*odd, *self.remarks(), *overlap_notes(train, test)],
+        )  # fmt: skip
+
     def preprocessing(self, standardize: bool, target_transform: str) -> Values:
         """What was fitted, as plain values for the spec."""
         steps: list[Transform] = [self.scaling()] if standardize else []
@@ -229,7 +241,7 @@ class Parts:
         return [line for part in ("val", "test") for line in self.odd[part].remarks(part)]
 
 
-def left_out_notes(found: Sequence[Typed], outside: set[str]) -> list[str]:
+def left_out_notes(found: Sequence[Typed]) -> list[str]:
     """What is left out, and why."""
     told = [f"{column.name} ({column.type}: {column.why})" for column in found if left_out(column)]
     return [f"left out: {', '.join(told)}"] if told else []
