@@ -16,7 +16,7 @@ from dlrun.config.schema.schema import config_dirs, read_schema
         ("optimizer=AdamW", "Did you mean adamw?"),
         ("model=resnet18", "Did you mean model=torchvision model.arch=resnet18?"),
         ("scheduler=reduce_on_plateau", "Did you mean plateau?"),
-        ("dataset=csv", "dlrun.from_frame"),
+        ("dataset=csv", "dataset=table dataset.path=FILE dataset.target=COLUMN"),
         ("logger=mlflow", "docs/loggers.md"),
         ("optimizer=*", "dlrun -m 'optimizer=glob(*)'"),
         ("sweep.search=bayes", "Did you mean tpe?"),

@@ -105,7 +105,7 @@ def printed_today(text: str, folder: Path) -> list[tuple[Step, list[str]]]:
     reader, here = Reader(), Path.cwd()
     os.chdir(folder)
     try:
-        return [(step, reader.run(step).splitlines()) for step in steps_of(text)]
+        return [(step, reader.run(step).replace(f"{Path.cwd()}/", "").splitlines()) for step in steps_of(text)]
     finally:
         os.chdir(here)
 

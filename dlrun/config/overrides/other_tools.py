@@ -61,8 +61,8 @@ REMARKS = {  # options that dlrun does not have, and what to use instead
         for name in ("mlflow", "comet", "cometml", "neptune", "clearml", "aim", "dvclive")
     },
     **{
-        ("dataset", name): "A table of your own is a data set in Python: see dlrun.from_frame."
-        for name in ("csv", "table", "tabular", "dataframe", "parquet", "excel", "tsv")
+        ("dataset", name): "Write dataset=table dataset.path=FILE dataset.target=COLUMN (`dlrun inspect FILE` helps)."
+        for name in ("csv", "tabular", "dataframe", "parquet", "excel", "tsv")
     },
 }
 TORCHVISION = re.compile(
