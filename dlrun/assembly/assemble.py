@@ -14,6 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.utils.data import Dataset
 
 from dlrun.assembly.blame import explained
 from dlrun.assembly.weights import freeze
@@ -22,7 +23,7 @@ from dlrun.components.signature import is_plain_function
 from dlrun.config.config import Config
 from dlrun.data.base import Data, Loading, check_targets
 from dlrun.data.batches import batches_for
-from dlrun.data.own import from_arrays
+from dlrun.data.own import from_arrays, from_dataset
 from dlrun.data.paths import data_root
 from dlrun.data.seeds import derive
 from dlrun.data.transforms import Preparation
@@ -90,11 +91,11 @@ def build_data(config: Config) -> Data:
     data = make(**options)
     if isinstance(data, tuple) and len(data) == 2:  # (inputs, target), as scikit-learn's loaders return them
         return from_arrays(*data, seed=config.seed, name=config.dataset.name)
+    if isinstance(data, Dataset):
+        return from_dataset(data, seed=config.seed, name=config.dataset.name)
     if not isinstance(data, Data):
         what = f"{config.dataset.name} returned {a_type(data)}, not a dlrun.Data."
-        hint = (
-            "Return dlrun.from_arrays(inputs, target, seed=seed), dlrun.from_frame(frame, target), or (inputs, target)."
-        )
+        hint = "Return dlrun.from_arrays(x, y, seed=seed), dlrun.from_frame(frame, target), (x, y) or a Dataset."
         raise ConfigError(Problem("dataset", what, hint))
     return data
 

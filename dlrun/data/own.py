@@ -8,11 +8,12 @@ def houses(*, seed: int, path: Path):
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from dlrun.data import arrays
 from dlrun.data.base import Data
@@ -22,6 +23,7 @@ from dlrun.spec import KINDS
 if TYPE_CHECKING:
     import pandas
 
+MOST_ROWS = 200_000  # of a Dataset that is read into memory
 KIND_OF = {2: "tabular", 3: "sequence", 4: "image"}  # by the number of dimensions, that of the rows included
 
 
@@ -78,6 +80,26 @@ def from_arrays(
         labels=labels,
         feature_names=feature_names,
     )
+
+
+def from_dataset(dataset: Dataset[Any], *, seed: int = 0, name: str = "dataset") -> Data:
+    """`Data` of a map-style dataset of torch's, whose items are `(input, target)`; all rows are read into memory.
+
+    Raises `DataError` for items of another kind, and where there are more than `MOST_ROWS`.
+    """
+    count = len(dataset) if hasattr(dataset, "__len__") else -1
+    if not 0 < count <= MOST_ROWS:
+        what = "has no length" if count < 0 else f"has {count:,} rows, and 1 to {MOST_ROWS:,} are read"
+        raise DataError(f"{name}: the Dataset {what}. Return a dlrun.Data whose parts are Datasets.")
+    rows = [dataset[i] for i in range(count)]
+    if not all(isinstance(row, tuple | list) and len(row) == 2 for row in rows):
+        raise DataError(f"{name}: an item of the Dataset is no (input, target), but a {type(rows[0]).__name__}.")
+    try:
+        inputs = torch.stack([arrays.to_tensor(torch.as_tensor(np.asarray(row[0]))) for row in rows])
+        target = torch.as_tensor(np.asarray([np.asarray(row[1]) for row in rows]))
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DataError(f"{name}: the items of the Dataset cannot be stacked ({error}).") from error
+    return from_arrays(inputs, target, seed=seed, name=name)
 
 
 def _read_target(

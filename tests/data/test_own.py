@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.utils.data import TensorDataset
 
 import dlrun
 from dlrun import cli
+from dlrun.data.own import from_dataset
 from dlrun.errors import DataError
 from tests.helpers.quick_runs import QUICK
 
@@ -47,6 +49,18 @@ def test_texts_are_classes_and_missing_values_are_named() -> None:
     frame.loc[3, "size"] = np.nan
     with pytest.raises(DataError, match="missing in size"):
         dlrun.from_frame(frame, "price")
+
+
+def test_a_dataset_of_torchs_is_read_with_its_rows_split() -> None:
+    inputs, target = torch.rand(50, 3), torch.arange(50) % 2
+    data = from_dataset(TensorDataset(inputs, target), seed=0)
+    assert [part.samples for part in data.parts().values()] == [32, 8, 10]
+    assert data.spec.labels == ("0", "1")
+    assert set(map(tuple, data.train.inputs[0].tolist())) <= set(map(tuple, inputs.tolist()))
+    with pytest.raises(DataError, match=r"is no \(input, target\), but a Tensor"):
+        from_dataset(torch.utils.data.Subset(inputs, range(5)))  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="cannot be stacked"):
+        from_dataset(torch.utils.data.Subset([(torch.rand(n), 1) for n in (2, 3)], [0, 1]))  # type: ignore[arg-type]
 
 
 def test_arrays_say_what_they_are() -> None:
