@@ -94,6 +94,8 @@ FUNCTION = re.compile(
 )
 NUMBER = r"([-+]?[\d.]+(?:e[-+]?\d+)?)"
 SLICE = re.compile(rf"{NUMBER}:{NUMBER}(?::{NUMBER})?$", re.IGNORECASE)
+SPAN = re.compile(r"(\d+)\s*(?:\.\.+|-)\s*(\d+)$")  # 0..4, 1-4
+LISTED = re.compile(rf"\{{?\s*{NUMBER}(?:\s*[|;,]\s*{NUMBER})+\s*\}}?$", re.IGNORECASE)  # {0.1, 0.2}, 0.1|0.2
 VALUES = {  # by key: names of its literal values in other tools
     "sweep.search": {
         **dict.fromkeys(("bayes", "bayesian", "bo", "optuna", "hyperopt"), "tpe"),
@@ -116,6 +118,8 @@ def option_hint(group: str, name: str, known: Iterable[str]) -> str:
     """A hint for an unknown option, such as `Did you mean adamw?`; empty if nothing is near."""
     options = list(known)
     word = _plain(name)
+    if word == "all" and not set(options) & {"all"}:
+        return f"To run all: dlrun -m '{group}=glob(*)'"
     if set(name) & set("*?["):
         return f"To run each that fits: dlrun -m '{group}=glob({name})'"
     same = [option for option in options if _plain(option) == word]
@@ -148,6 +152,10 @@ def sweep_hint(text: str) -> str:
     """Translate a sweep of another tool (`loguniform(1e-4, 1e-1)`, `0:10:2`) to Hydra's grammar; else empty."""
     if match := SLICE.match(text):
         return f"range({', '.join(filter(None, match.groups()))})"
+    if match := SPAN.match(text):
+        return f"range({match[1]},{int(match[2]) + 1})"
+    if LISTED.match(text):
+        return ",".join(re.split(r"[|;,\s]+", text.strip("{} ")))
     match = FUNCTION.match(text.lower())
     try:
         numbers = [float(item) for item in match[2].split(",")] if match else []
