@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.helpers import foreign
 from tests.helpers.deadline import deadline
 
@@ -24,12 +26,13 @@ sys.exit(main())
 """
 
 
-def test_the_module_imports_nothing_from_the_working_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["list", pytest.param("show seed=1 --count 1", marks=pytest.mark.slow)])
+def test_the_module_imports_nothing_from_the_working_folder(command: str, tmp_path: Path) -> None:
     """But for what Python itself imports before dlrun's first line."""
     words = [sys.executable, "-P", "-c", "import runpy, dlrun, sys; print(*sys.modules)"]
     early = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
     foreign.fill(tmp_path, without=early)
-    words = [sys.executable, "-m", "dlrun", "show", "seed=1", "--count", "1"]
+    words = [sys.executable, "-m", "dlrun", *command.split()]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=deadline(60))
     assert foreign.imported(tmp_path) == ""
     assert (done.returncode, done.stderr) == (0, "")

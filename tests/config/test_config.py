@@ -75,7 +75,7 @@ PLAIN = st.recursive(
 
 
 @given(st.dictionaries(st.text(max_size=5), PLAIN, max_size=4))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_plain_values_survive_yaml(values: dict[str, Any]) -> None:
     assert yamls.loads(yamls.dumps(values), "values") == values
 

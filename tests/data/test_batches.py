@@ -8,8 +8,6 @@ import multiprocessing.forkserver
 import os
 import pickle
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,8 +29,8 @@ from dlrun.data.toys import hello
 from dlrun.data.transforms import preprocess
 from dlrun.errors import DataError, TrainingFailed
 from dlrun.spec import Batch
-from tests.helpers import foreign
-from tests.helpers.deadline import deadline, wait_for
+from tests.helpers import foreign, warm
+from tests.helpers.deadline import wait_for
 from tests.helpers.processes import is_running
 from tests.helpers.python import run_python
 
@@ -262,7 +260,7 @@ def test_workers_outlive_the_signals_that_the_main_process_answers(data: Data) -
     assert same(iter(batches), augmented(data, 0).epoch(0)) == 12
 
 
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.parametrize("method", [pytest.param("spawn", marks=pytest.mark.slow), "forkserver"])
 def test_a_fresh_process_that_reads_imports_nothing_from_the_working_folder(
     method: str, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,7 +297,7 @@ def test_a_process_that_reads_has_the_variables_of_the_main_one(data: Data, monk
         monkeypatch.setenv("PYTHONSAFEPATH", "yes")
 
 
-def test_processes_that_read_end_with_a_main_process_that_is_killed() -> None:
+def test_processes_that_read_end_with_a_main_process_that_is_killed(tmp_path: Path) -> None:
     """At once, whatever they are doing."""
     code = (
         "import multiprocessing, os, time, torch; from torch.utils.data import Dataset\n"
@@ -315,11 +313,10 @@ def test_processes_that_read_end_with_a_main_process_that_is_killed() -> None:
         "print(*(child.pid for child in multiprocessing.active_children()), flush=True)\n"
         "os.kill(os.getpid(), 9)"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        pids = [int(word) for word in process.stdout.readline().split()]
-        assert process.wait(deadline(30)) == -signal.SIGKILL
-        wait_for(lambda: not any(map(is_running, pids)), 10)
+    output = tmp_path / "pids"
+    assert warm.run_code(code, output) == -signal.SIGKILL
+    pids = [int(word) for word in output.read_text().split()]
+    wait_for(lambda: not any(map(is_running, pids)), 10)
     assert len(pids) == 2
 
 

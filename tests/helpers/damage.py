@@ -73,6 +73,13 @@ def damage(path: Path, kind: str) -> None:
     KINDS[kind](path)
 
 
+def sampled(cases: Sequence[tuple[str, ...]], stride: int) -> list[Any]:
+    """The cases for `-m faults`, by every command; one of so many is for the normal run, by a third of the commands."""
+    every = [pytest.param(*case, slice(None), marks=pytest.mark.faults, id="-".join(case)) for case in cases]
+    few = [(*case, slice(i % 3, None, 3)) for i, case in enumerate(cases[::stride])]
+    return [*every, *(pytest.param(*case, id="-".join((*case[:-1], "some commands"))) for case in few)]
+
+
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A command that takes too long fails; figures are not rendered."""

@@ -12,7 +12,8 @@ from PIL import Image
 
 from dlrun.cli import main
 from tests.helpers import warm
-from tests.house.golden import COMMANDS, SLOW, SWEEP, Golden, measure_command, measure_yaml, yaml_names
+from tests.helpers.cases import slow_where
+from tests.house.golden import COMMANDS, SLOW, SLOW_YAMLS, SWEEP, Golden, measure_command, measure_yaml, yaml_names
 
 NAMES = yaml_names()
 
@@ -38,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", slow_where(SLOW_YAMLS.__contains__, NAMES))
 def test_a_yaml_builds_and_trains_as_before(
     name: str, golden: Golden, mnist_root: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -48,9 +49,7 @@ def test_a_yaml_builds_and_trains_as_before(
         assert not golden.check_yaml(label, facts), label
 
 
-@pytest.mark.parametrize(
-    "command", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in COMMANDS]
-)
+@pytest.mark.parametrize("command", slow_where(SLOW.__contains__, COMMANDS))
 def test_a_command_imports_what_it_did(command: str, golden: Golden, folder: Path, tmp_path: Path) -> None:
     place = tmp_path if command == "sweep" else folder  # a sweep that is finished imports less
     assert not golden.check_command(command, measure_command(command, place))

@@ -25,7 +25,7 @@ WORDS: dict[str, Sequence[str]] = {
     "tags": ["model=mlp", "model.hidden=[8]", "dataset=tags", "trainer.epochs=2"],
     "masks": ["model=fusion", "dataset=scenes", "dataset.samples=60", "trainer.epochs=1"],
     "hello": ["experiment=hello_embedding_gru"],
-    "line": ["experiment=linear_regression", "optimizer=lbfgs", "trainer.epochs=50"],
+    "line": ["experiment=linear_regression", "optimizer=lbfgs", "optimizer.lr=1", "trainer.epochs=5"],
     "names": ["model=gru", "model.hidden_size=8", "dataset=names", "dataset.source=builtin", "trainer.epochs=1"],
     "reconstruction": ["model=autoencoder", "dataset=mnist", "dataset.task=reconstruction", "trainer.epochs=1"],
 }
@@ -41,7 +41,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory, mnist_root: Path) -> Calla
         if name not in made:
             root = [f"dataset.root={mnist_root}", "dataset.limit=64"] if name == "reconstruction" else []
             words = [*WORDS[name], *root, "device=cpu", "device.threads=1", f"run.dir={folder / name}"]
-            made[name] = dlrun.train(words)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("dlrun.run.closing.draw", lambda *_: False)
+                made[name] = dlrun.train(words)
         return made[name]
 
     return get
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take most of the time of a training, or of an evaluation, of a moment."""
+    for name in ("run.closing.draw", "inference.evaluate_command.draw_evaluation"):
+        monkeypatch.setattr(f"dlrun.{name}", lambda *_: False)

@@ -62,6 +62,7 @@ def test_what_is_told_of_classes_follows_from_the_written_rows(trained: Trained)
     }  # fmt: skip
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_the_best_threshold_is_of_validation_and_used_where_it_is_asked_for(
     trained: Trained, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,6 +97,7 @@ def test_a_regression_is_told_in_the_units_of_its_target(trained: Trained) -> No
     assert (found["folder"] / "predicted.png").is_file()
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_evaluations_of_test_are_counted_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = dlrun.train(["model=linear", "dataset=iris", "trainer.epochs=1", "device=cpu", f"run.dir={tmp_path / 'run'}"])
     code, out, _ = command(capsys, run.path, "--split", "val")
@@ -110,6 +112,7 @@ def test_evaluations_of_test_are_counted_and_said(tmp_path: Path, capsys: pytest
     assert run.evaluate("test")["folder"].name == "test-2"
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_other_names_go_through_the_runs_own_labels(
     trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,6 +130,7 @@ def test_other_names_go_through_the_runs_own_labels(
     assert "classes that training did not show: Italien, Mars. Did you mean Italian" in err
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_folder_of_images_is_evaluated_by_the_names_of_its_folders(images: Path, tmp_path: Path) -> None:
     words = ["model=linear", "dataset=image_folder", "dataset.size=8", "dataset.color=grey", "trainer.epochs=2"]
     run = dlrun.train([*words, "device=cpu", f"dataset.path={images}", f"run.dir={tmp_path / 'run'}"])

@@ -11,6 +11,8 @@ from dlrun import cli
 from dlrun.errors import ConfigError
 from tests.helpers.traps import column, train
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 NAMES = [
     "model=gru",
     "model.hidden_size=8",
@@ -24,7 +26,13 @@ NAMES = [
 def test_predictions_are_printed_at_each_new_best_and_at_the_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [*NAMES, "trainer.epochs=3", "trainer.predict_on_best=[Satoshi,O'Neill]", f"run.dir={tmp_path / 'run'}"]
+    words = [
+        *NAMES,
+        "trainer.epochs=3",
+        "trainer.max_batches=6",
+        "trainer.predict_on_best=[Satoshi,O'Neill]",
+        f"run.dir={tmp_path / 'run'}",
+    ]
     assert cli.main(words) == 0
     lines = capsys.readouterr().out.splitlines()
     at = [i for i, line in enumerate(lines) if line.startswith("epoch") and line.endswith("*")]
@@ -37,8 +45,9 @@ def test_predictions_are_printed_at_each_new_best_and_at_the_end(
 
 
 def test_training_is_not_changed_by_predictions() -> None:
-    plain = train(*NAMES, "trainer.epochs=2")
-    shown = train(*NAMES, "trainer.epochs=2", "trainer.predict_on_best=[Satoshi]")
+    short = [*NAMES, "trainer.epochs=2", "trainer.max_batches=4"]
+    plain = train(*short)
+    shown = train(*short, "trainer.predict_on_best=[Satoshi]")
     assert column(plain, "train_loss") == column(shown, "train_loss")
     assert plain.config.identity == shown.config.identity
 
@@ -50,7 +59,7 @@ def test_the_word_and_the_value_that_the_small_experiments_promise_are_printed(
     lines = capsys.readouterr().out.splitlines()
     assert "predicts  hello  ohlol" in "\n".join(lines)
     assert (
-        cli.main(["experiment=linear_regression", "optimizer=lbfgs", "trainer.epochs=60", f"run.dir={tmp_path / 'b'}"])
+        cli.main(["experiment=linear_regression", "optimizer=lbfgs", "trainer.epochs=30", f"run.dir={tmp_path / 'b'}"])
         == 0
     )
     out = capsys.readouterr().out

@@ -13,6 +13,7 @@ from dlrun.run.screen import Screen
 from dlrun.run.signals import Signals
 from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
+from tests.helpers.cases import slow_where
 from tests.helpers.killing import assert_equal_runs
 
 LIFE = ["device=cpu", "device.threads=1", "checkpoint.every_minutes=null"]
@@ -69,7 +70,10 @@ def train(words: list[str], place: str, **options: Any) -> runner.Outcome:
     return runner.train(config, screen=Screen(silent=True, terminal=False), **options)
 
 
-@pytest.mark.parametrize("case", CASES)
+LONG = ("regression", "bfloat16", "one batch", "few batches", "names")
+
+
+@pytest.mark.parametrize("case", slow_where(lambda case: case.startswith(LONG), CASES))
 def test_stopped_again_and_again_it_ends_the_same(case: str, stop_after: Any) -> None:
     words = CASES[case]
     assert train(words, "whole").exit_code == 0

@@ -51,7 +51,7 @@ def old_run(path: Path) -> dict[str, bytes]:
 
 
 ENDS = ["finishes", "fails", "is refused"]
-stride = pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.faults)])
+stride = pytest.mark.parametrize("stride", [11, pytest.param(1, marks=pytest.mark.faults)])
 
 
 @stride

@@ -15,6 +15,7 @@ import pytest
 
 from dlrun import cli
 from dlrun.store.reader import StoredRun
+from tests.helpers.cases import slow_where
 from tests.helpers.file_operations import fill_the_disk, kill, stopped_before, terminate
 from tests.helpers.folders import agreed, contents
 from tests.helpers.quick_runs import QUICK
@@ -42,8 +43,12 @@ def command(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("stride", [67, pytest.param(1, marks=pytest.mark.faults)])
-@pytest.mark.parametrize("replaces", [True, False], ids=["replaces another", "in a new place"])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("way", "replaces"),
+    slow_where(
+        lambda case: case[1] == (case[0] == "terminated"), [(way, new) for way in WAYS for new in (True, False)]
+    ),
+)
 def test_whenever_a_run_is_stopped_one_is_whole_and_goes_on(
     way: str, replaces: bool, stride: int, finished: Path
 ) -> None:

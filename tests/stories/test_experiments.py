@@ -18,16 +18,19 @@ from dlrun.config.expand import Expansion, plan
 from dlrun.config.schema.schema import config_dirs, read_schema
 from tests.experiments import figures, page, running
 from tests.experiments.table import CASES, Case
+from tests.helpers.cases import slow_where
 from tests.helpers.traps import BASE, column, train
 
 ROWS = {case.key: case for case in CASES}
 SHORTER = {"breast_cancer": ("seed=0,1",), "breast_cancer_raw": ("trainer.epochs=2000",)}
-LONG = ("manual_gd", "linear_regression", "breast_cancer_raw", "hello_rnn")  # seconds, as do all with names
-QUICK = [
-    pytest.param(case.key, marks=[pytest.mark.slow] if case.key in LONG or "names" in case.key else [])
-    for case in CASES
-    if not case.needs
-]
+LONG = (
+    "manual_gd",
+    "linear_regression",
+    "breast_cancer_raw",
+    "hello_rnn",
+    "optimizer_comparison",
+)  # seconds, as do all with names
+QUICK = slow_where(lambda key: key in LONG or "names" in key, [case.key for case in CASES if not case.needs])
 OTHERS = sorted({case.preset for case in CASES if case.needs})
 DEEP = ("mnist_googlenet", "mnist_inception", "mnist_resnet", "mnist_vgg")  # half of the time of all the others
 ONE_BATCH = (
@@ -76,9 +79,7 @@ def test_a_preset_reaches_its_figures(key: str, no_figures: None) -> None:
     check(case, run_here(case, Path("runs")))
 
 
-@pytest.mark.parametrize(
-    "preset", [pytest.param(name, marks=[pytest.mark.slow] if name in DEEP else []) for name in OTHERS]
-)
+@pytest.mark.parametrize("preset", slow_where(DEEP.__contains__, OTHERS))
 def test_a_preset_that_needs_data_learns_one_batch(preset: str, mnist_root: Path, no_figures: None) -> None:
     words = [f"experiment={preset}", *ONE_BATCH, f"dataset.root={mnist_root}", "scheduler=none"]
     run = train(*words, *(["init_from=null"] if preset == "finetune_digits" else []))
@@ -86,7 +87,7 @@ def test_a_preset_that_needs_data_learns_one_batch(preset: str, mnist_root: Path
     assert min(losses) < 0.8 * losses[0]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", slow_where(bool, range(5)))
 def test_the_default_experiment_passes_95_percent(seed: int, no_figures: None) -> None:
     run = train(f"seed={seed}")
     assert run.summary["test"]["accuracy"] > 0.95

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 import dlrun
 from dlrun.data.seeds import derive, permutation
 from dlrun.run.build import build
+from tests.helpers.cases import slow_where
 
 EPOCHS = 2
 
@@ -86,8 +87,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("fast", [True, False], ids=["fast", "plain"])
+@pytest.mark.parametrize(
+    ("case", "fast"),
+    slow_where(
+        lambda case: not case[1] and "mlp" not in case[0], [(name, fast) for name in CASES for fast in (True, False)]
+    ),
+)
 def test_the_losses_are_those_of_a_loop_written_by_hand(
     case: str, fast: bool, tmp_path: Path, mnist_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ from dlrun.store.files import write_json
 from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
 from dlrun.workers.client import Server
+from tests.helpers.cases import slow_where
 from tests.helpers.deadline import deadline, wait_for
 from tests.helpers.killing import assert_equal_runs, assert_readable, begin, finish, train_killed
 from tests.helpers.processes import is_running
@@ -83,7 +84,9 @@ def assert_kills_change_nothing(name: str, images: Path, kills: int, dice: rando
     raise AssertionError(f"only {hits} of {kills} kills came in time")
 
 
-@pytest.mark.parametrize("name", [name for name in MIX if "mlp" in name or "disk" in name])
+@pytest.mark.parametrize(
+    "name", slow_where(lambda name: "disk" in name, [name for name in MIX if "mlp" in name or "disk" in name])
+)
 def test_killed_and_resumed_equals_uninterrupted(name: str, images: Path) -> None:
     """What a model and an optimizer are like is told apart in tests/run/test_resume.py, in one process."""
     epochs, kills = (2, 1) if "disk" in name else (15, 2)

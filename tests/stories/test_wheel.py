@@ -43,10 +43,14 @@ def test_the_wheel_carries_every_configuration_and_no_test(site: Path) -> None:
     assert not (site / "tests").exists()
 
 
+@pytest.mark.slow
 def test_it_trains_from_another_folder(site: Path, tmp_path: Path) -> None:
     result = dlrun(site, tmp_path, "trainer=smoke", "device=cpu", "model=gru", "dataset=names", "run.dir=here")
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "here" / "summary.json").is_file()
+
+
+def test_it_names_its_own_files(site: Path, tmp_path: Path) -> None:
     where = dlrun(site, tmp_path, "explain", "optimizer.lr").stdout
     assert "conf/optimizer/adam.yaml" in where
 
