@@ -11,9 +11,17 @@ if __name__ == "__main__":
         pass
 try:
     from dlrun.cli import main
+    from dlrun.processes import collect_rarely, end_process
 except KeyboardInterrupt:
     print("\ninterrupted", file=sys.stderr)
     sys.exit(130)
 
+
+def command() -> None:
+    """The command `dlrun`: run the words of the command line and end the process."""
+    collect_rarely()
+    end_process(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import resource
 import signal
@@ -14,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import NoReturn
 
 from dlrun.package import PACKAGE
 
@@ -84,3 +87,39 @@ def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
+
+
+def end_process(code: int) -> NoReturn:
+    """End this process with an exit code, without the seconds in which Python takes torch and matplotlib apart.
+
+    Everything that others can see is done first: threads that are no daemons are waited for, functions registered with
+    `atexit` are called, what was printed is flushed. A process without torch ends as usual.
+    """
+    if "torch" not in sys.modules:
+        sys.exit(code)
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError, AttributeError):  # the reader has gone, or it was closed
+                code = code or 120  # as Python's
+        os._exit(code)
+
+
+RARELY = 100_000  # objects that are made before the collector looks
+USUALLY = gc.get_threshold()
+
+
+def collect_rarely() -> None:
+    """Let the garbage collector look less often, since importing torch makes a million objects that all stay."""
+    gc.set_threshold(RARELY, 20, 100)
+
+
+def keep_imported() -> None:
+    """Exempt what has been imported from garbage collection, and collect as usual from now on."""
+    if gc.get_threshold()[0] == RARELY:
+        gc.freeze()
+        gc.set_threshold(*USUALLY)

@@ -13,6 +13,7 @@ from dlrun.config.config import Config, current_schema
 from dlrun.config.schema.words import key_of
 from dlrun.errors import ConfigError, Problem, RunError, allowed_words, cannot_write
 from dlrun.objectives.length import CHOICES
+from dlrun.processes import keep_imported
 from dlrun.run.outcome import Outcome, before_it_began
 from dlrun.run.resume import Asked, resume, stored_config
 from dlrun.run.screen import Screen
@@ -72,6 +73,7 @@ def train(
         try:
             from dlrun.run import build, context, initial, session
 
+            keep_imported()
             components = build.build(config)
             initial.check_initial(config, components.state)
             shared = context.RunContext(open_run(config), components, screen, signals, overrides, argv)

@@ -12,7 +12,11 @@ from tests.house.measure import ROOT, House
 
 HOMES = ("torch_private", "config.hydra", "config.overrides.values")
 PUBLIC = {"_replace", "_asdict", "_fields", "_exit"}  # of named tuples and of os, where they are no secret
-EXCEPTIONS = {"sweep.samplers.optuna: found._trial_id"}
+EXCEPTIONS = {
+    "sweep.samplers.optuna: found._trial_id",
+    "processes: atexit._run_exitfuncs",  # what Python itself calls when a process ends
+    "processes: threading._shutdown",
+}
 STRING = re.compile(r"torch(\.\w+)*\._\w+|_(global_)?(fused|forward|backward|optimizer|post_accumulate|execution)\w*")
 
 
