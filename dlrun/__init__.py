@@ -6,6 +6,7 @@ else may change from one version to the next.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -38,6 +39,10 @@ HOMES = {
     "dlrun.spec": ("Batch", "DataSpec", "Metric"),
 }
 sys.meta_path.append(OldModules)
+# Threads of OpenMP that wait for each other spin for long, which on busy cores takes the time of those that work. Read
+# when torch is imported.
+if sys.platform == "linux" and not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+    os.environ["GOMP_SPINCOUNT"] = "1000"
 
 
 def __dir__() -> list[str]:

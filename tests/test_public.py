@@ -90,3 +90,18 @@ def test_nothing_of_ours_uses_an_old_path() -> None:
 def test_other_modules_are_not_found_here() -> None:
     with warnings.catch_warnings(), pytest.raises(ModuleNotFoundError):
         import_module("dlrun.config.nowhere")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="libgomp is Linux's")
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [("LANG", "C", "1000"), ("GOMP_SPINCOUNT", "7", "7"), ("OMP_WAIT_POLICY", "ACTIVE", "None")],
+)
+def test_waiting_threads_spin_shortly_unless_the_user_says_otherwise(
+    name: str, value: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.setenv(name, value)
+    done = python("import dlrun, os; print(os.environ.get('GOMP_SPINCOUNT'))")
+    assert done.stdout.strip() == expected
