@@ -75,21 +75,30 @@ class Run:
 
         return "best" if RunDir(self.path).best.is_file() else "last"
 
-    def evaluate(self, split: str | None = None, checkpoint: str = "best", **options: Any) -> dict[str, Any]:
+    def evaluate(
+        self,
+        split: str | None = None,
+        checkpoint: str = "best",
+        *,
+        overrides: Sequence[str] = (),
+        threshold: float | str | None = None,
+        name: str | None = None,
+    ) -> dict[str, Any]:
         """What `dlrun evaluate` finds: `metrics`, `baseline`, `classes`, ..., and the `folder` that it is written to.
 
         Args:
             split: test, val or train; None: test, where the data have it.
             checkpoint: best or last, or the path of one.
-            options: `overrides` (a list, such as `["dataset.test_path=more.csv"]`), `threshold`, `name`.
+            overrides: such as `["dataset.test_path=more.csv"]`.
+            threshold: the probability from which the second of two classes, or a tag, is the answer; or best.
+            name: of the folder.
         """
         from dlrun.inference.evaluate_command import Asked, evaluate_run
         from dlrun.store.rundir import RunDir
 
-        overrides = options.pop("overrides", [])
-        threshold = options.pop("threshold", None)
-        asked = Asked(split, checkpoint, None if threshold is None else str(threshold), **options)
-        folder, found = evaluate_run(RunDir(self.path), overrides, asked)
+        words = [overrides] if isinstance(overrides, str) else overrides
+        asked = Asked(split, str(checkpoint), None if threshold is None else str(threshold), name)
+        folder, found = evaluate_run(RunDir(self.path), words, asked)
         return {**found, "folder": folder}
 
     def predictor(self, checkpoint: str = "best", device: str = "cpu") -> Any:
@@ -103,7 +112,18 @@ class Run:
 
         return load_trained(self.path, checkpoint, device).predictor()
 
-    def predict(self, inputs: object, *, checkpoint: str = "best", device: str = "cpu", **options: Any) -> Any:
+    def predict(
+        self,
+        inputs: object,
+        *,
+        checkpoint: str = "best",
+        device: str = "cpu",
+        top: int = 3,
+        threshold: float | str | None = None,
+        batch_size: int = 256,
+        invert: bool = False,
+        folder: str | Path | None = None,
+    ) -> Any:
         """A DataFrame of predictions, a row an input, in their order.
 
         Args:
@@ -112,14 +132,23 @@ class Run:
                 several inputs).
             checkpoint: best or last, or the path of one.
             device: as for `device=`.
-            options: `top` (classes that are told), `threshold`, `batch_size`, `invert` (images dark on white).
+            top: so many classes are told.
+            threshold: the probability from which the second of two classes, or a tag, is the answer; None: 0.5; best:
+                the one that an evaluation found.
+            batch_size: rows at a time.
+            invert: images are dark on white, and those of the training are not.
+            folder: where masks and reconstructions are written; None: RUN/predictions.
 
         The columns are `input`, `prediction`, and of classes `probability`, `prediction_2`, `probability_2`, ...; rows
         that could not be used have an `error`.
         """
         from dlrun.inference.from_python import predict_frame
+        from dlrun.inference.predict import options_for
+        from dlrun.inference.trained import load_trained
 
-        return predict_frame(self.path, inputs, checkpoint, device, options)
+        trained = load_trained(self.path, str(checkpoint), device)
+        options = options_for(trained, top, batch_size, folder, threshold, invert)
+        return predict_frame(trained, inputs, options, invert)
 
 
 def compose(overrides: Sequence[str] = (), **options: Any) -> Config:

@@ -201,14 +201,13 @@ def _evaluate(line: CommandLine) -> int:
 
 
 def _predict(line: CommandLine) -> int:
-    from dlrun.inference.predict import Options
     from dlrun.inference.predict_command import Asked, predict_command
 
     _plugins(line)
-    options = Options(top=line.number("--top", 3), batch_size=line.number("--batch-size", 256))
     asked = Asked(
         line.value("--checkpoint") or "best", line.value("--output"), "--json" in line.flags,
-        "--invert" in line.flags, options, line.value("--images"), line.value("--threshold"),
+        "--invert" in line.flags, line.number("--top", 3), line.number("--batch-size", 256),
+        line.value("--images"), line.value("--threshold"),
     )  # fmt: skip
     return predict_command(line.plain[0], line.plain[1:], line.overrides, asked)
 

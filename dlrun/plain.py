@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -53,6 +54,12 @@ def json_value(value: object) -> Any:
     if isinstance(value, list | tuple):
         return [json_value(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def json_line(value: object) -> str:
+    """A plain value as JSON on one line, safe to print: control characters are written as JSON escapes."""
+    text = json.dumps(json_value(value), ensure_ascii=False)
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def with_texts(value: object, change: Callable[[str], str]) -> object:

@@ -10,19 +10,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dlrun.data.images import decode, opened
 from dlrun.data.transforms import Preparation, Standardize, scale_of
-from dlrun.data.vocabulary import Vocabulary
+from dlrun.data.vocabulary import UNKNOWN, Vocabulary
 from dlrun.errors import DataError, count_of
-from dlrun.inference.rows import Row
+from dlrun.inference.row import Row
 from dlrun.spec import DataSpec
 
 UNKNOWN_SHARE = 0.1  # of unknown letters, from which on it is said
 FAR = 6.0  # standard deviations from the training mean
 SHRINKS = 8  # times smaller than the image, from which on it is said
 MODES = {1: "L", 3: "RGB"}
+FLOAT32 = float(np.finfo(np.float32).max)
+
+Encoded = str | tuple[np.ndarray, ...]  # a folded text, or an array for each input of the model
 
 
 @dataclass
@@ -46,7 +49,7 @@ class Encoder:
     def __call__(self, rows: Sequence[Row]) -> tuple[tuple[Tensor, ...], list[int], dict[int, str]]:
         """The inputs (n, ...) of the rows that are sound, their places in `rows`, and what is wrong with the others."""
         bad: dict[int, str] = {}
-        sound: dict[int, object] = {}
+        sound: dict[int, Encoded] = {}
         for place, row in enumerate(rows):
             try:
                 sound[place] = self.value(row)
@@ -57,27 +60,37 @@ class Encoder:
             return (), [], bad
         return self.stack(list(sound.values())), list(sound), bad
 
-    def value(self, row: Row) -> object:
+    def value(self, row: Row) -> Encoded:
         """A row's own part of the batch. Raises `DataError` for one that cannot be used."""
         if row.fault:
             raise DataError(row.fault)
         if isinstance(row.value, tuple):
             return row.value
         if isinstance(row.value, Path):
-            return self.picture(row.value)
+            return (self.picture(row.value),)
         if isinstance(row.value, str):
             return self.text(row.value)
-        return self.numbers(row)
+        return (self.numbers(row),)
 
-    def stack(self, values: list[object]) -> tuple[Tensor, ...]:
+    def stack(self, values: list[Encoded]) -> tuple[Tensor, ...]:
         """One tensor for each input of the model."""
-        if all(isinstance(value, str) for value in values) and self.vocabulary is not None:
-            codes, lengths = self.vocabulary.encode_folded([str(value) for value in values])
-            return codes.to(torch.int64), lengths
-        if all(isinstance(value, tuple) for value in values):
-            columns = zip(*(value for value in values if isinstance(value, tuple)), strict=True)
-            return tuple(torch.from_numpy(np.stack(column)) for column in columns)
-        return (torch.stack([value for value in values if isinstance(value, Tensor)]),)
+        if self.vocabulary is not None:
+            return self.stack_texts(values)
+        columns = zip(*(value for value in values if isinstance(value, tuple)), strict=True)
+        return tuple(torch.from_numpy(np.stack(column)) for column in columns)
+
+    def stack_texts(self, values: list[Encoded]) -> tuple[Tensor, Tensor]:
+        """Codes (n, T) and lengths (n,); those that were given as arrays are padded to the longest."""
+        assert self.vocabulary is not None
+        texts = [value if isinstance(value, str) else UNKNOWN for value in values]  # which is replaced below
+        codes, lengths = self.vocabulary.encode_folded(texts)
+        codes = codes.to(torch.int64)
+        for place, value in enumerate(values):
+            if isinstance(value, tuple):
+                lengths[place] = length = int(value[1])
+                codes = nn.functional.pad(codes, (0, max(0, length - codes.shape[1])))
+                codes[place, :length] = torch.from_numpy(value[0][:length])
+        return codes, lengths
 
     def text(self, text: str) -> str:
         """A folded text, its unknown letters counted."""
@@ -93,7 +106,7 @@ class Encoder:
         self.long += len(folded) > self.spec.input_shape[0]
         return folded
 
-    def picture(self, file: Path) -> Tensor:
+    def picture(self, file: Path) -> np.ndarray:
         """An image (C, H, W) as stored: of the training's size, colors and scale."""
         channels, height, width = self.spec.input_shape
         pixels = decode(file, (height, width), MODES.get(channels, "RGB"))
@@ -103,9 +116,9 @@ class Encoder:
             pixels = 255 - pixels
         self.brightness.append(float(pixels.float().mean()) / 255)
         by = scale_of(self.steps[0]) if self.steps else None
-        return pixels if by in (None, 255.0) else (pixels.float() * (by / 255)).round().to(torch.uint8)
+        return pixels.numpy() if by in (None, 255.0) else (pixels.numpy() * (by / 255)).round().astype(np.uint8)
 
-    def numbers(self, row: Row) -> Tensor:
+    def numbers(self, row: Row) -> np.ndarray:
         """A row of a table, as floats (F,)."""
         assert isinstance(row.value, Sequence)
         width = math.prod(self.spec.input_shape)
@@ -118,7 +131,7 @@ class Encoder:
         numbers = torch.tensor(values)
         step = next((s for s in (self.steps or [[]])[0] if isinstance(s, Standardize)), None)
         self.far += step is not None and bool((step.apply(numbers).abs() > FAR).any())
-        return numbers.reshape(self.spec.input_shape)
+        return numbers.reshape(self.spec.input_shape).numpy()
 
     def remarks(self) -> list[str]:
         """What makes the answers doubtful: inputs that are not like those of the training."""
@@ -158,6 +171,6 @@ def finite(cell: str, name: str) -> float:
         value = float(cell)
     except ValueError:
         raise DataError(f"{name}: {cell.strip()!r} is no number.") from None
-    if not math.isfinite(value):
+    if not abs(value) <= FLOAT32:
         raise DataError(f"{name}: {cell.strip()} is not finite.")
     return value

@@ -10,12 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dlrun.errors import ConfigError, Problem, RunError, cannot_write
 from dlrun.inference.encode import Encoder
 from dlrun.inference.pictures import write_mask, write_picture
-from dlrun.inference.rows import Row
-from dlrun.inference.trained import Predictor
+from dlrun.inference.row import Row
+from dlrun.inference.trained import Predictor, Trained, threshold_for
 from dlrun.plain import Values
 from dlrun.spec import DataSpec
+from dlrun.store.find import user_path
 
 BATCH = 256  # rows at a time
 
@@ -43,6 +45,20 @@ class Options:
     threshold: float = 0.5
     batch_size: int = BATCH
     folder: Path = Path("predictions")
+
+
+def options_for(
+    trained: Trained, top: int, batch_size: int, folder: str | Path | None, threshold: float | str | None, invert: bool
+) -> Options:
+    """The options for a run's model. Raises `ConfigError` for those that are out of range or go with other models."""
+    for name, value in (("top", top), ("batch-size", batch_size)):
+        if not isinstance(value, int) or value < 1:
+            raise ConfigError(Problem(f"--{name}", f"takes a whole number from 1, not {value!r}."))
+    if invert and trained.spec.input_kind != "image":
+        raise ConfigError(Problem("--invert", f"goes with images; {trained.spec.name} has none."))
+    limit = threshold_for(trained, None if threshold is None else str(threshold))
+    where = trained.run.file("predictions") if folder is None else user_path(str(folder))
+    return Options(top, 0.5 if limit is None else limit, batch_size, where)
 
 
 def predict(predictor: Predictor, rows: Iterable[Row], encoder: Encoder, options: Options) -> Iterator[Answer]:
@@ -143,8 +159,11 @@ class Reader:
         self.count += 1
         stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in Path(name).stem)[:60]
         path = self.options.folder / f"{self.count:04d}-{stem}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        writer(path, image, *more)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            writer(path, image, *more)
+        except OSError as error:
+            raise RunError(cannot_write(self.options.folder, error)) from error
         return path
 
 

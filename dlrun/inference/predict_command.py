@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from dlrun.errors import ConfigError, DataError, Problem, RunError, cannot_write, count_of, did_you_mean
 from dlrun.inference import told
 from dlrun.inference.encode import Encoder
-from dlrun.inference.predict import Answer, Options, predict
+from dlrun.inference.predict import BATCH, Answer, options_for, predict
 from dlrun.inference.rows import Given
 from dlrun.inference.trained import load_trained
 from dlrun.inference.which import best_run
 from dlrun.plain import say
-from dlrun.store.evaluations import threshold_of
 from dlrun.store.files import write_atomic
 from dlrun.store.find import user_path
 
@@ -31,7 +30,8 @@ class Asked:
     output: str | None = None
     json: bool = False
     invert: bool = False
-    options: Options = field(default_factory=Options)
+    top: int = 3
+    batch_size: int = BATCH
     folder: str | None = None  # where images are written; None: in the run
     threshold: str | None = None  # a probability, or `best`
 
@@ -48,10 +48,7 @@ def predict_command(word: str, inputs: Sequence[str], overrides: Sequence[str], 
     if note:
         say(note, file=sys.stderr)
     given, encoder = Given(trained.spec, inputs), Encoder(trained.spec, asked.invert)
-    folder = user_path(asked.folder) if asked.folder else run.file("predictions")
-    options = replace(asked.options, folder=folder)
-    if asked.threshold is not None:
-        options = replace(options, threshold=threshold_of(run, asked.threshold))
+    options = options_for(trained, asked.top, asked.batch_size, asked.folder, asked.threshold, asked.invert)
     answers = list(predict(trained.predictor(), given.rows(), encoder, options))
     bad = [answer for answer in answers if answer.error]
     if len(bad) == len(answers):
@@ -75,7 +72,7 @@ def complaints(bad: Sequence[Answer]) -> list[str]:
 def write(answers: Sequence[Answer], asked: Asked) -> None:
     """Write the file that was asked for, or print."""
     if asked.output is None:
-        for line in told.as_json_lines(answers).splitlines() if asked.json else told.as_lines(answers):
+        for line in told.as_json_lines(answers).rstrip("\n").split("\n") if asked.json else told.as_lines(answers):
             say(line)
         return
     path = user_path(asked.output)

@@ -7,19 +7,19 @@ import io
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from dlrun.data.csv_files import TEXT_WORDS, find_delimiter, normal_word
-from dlrun.data.files import MOST_BYTES, open_regular, read_bytes
+from dlrun.data.files import MOST_BYTES, read_bytes
 from dlrun.data.image_files import is_image, walk
 from dlrun.data.table.encode import Oddities, TableEncoder
 from dlrun.data.table.read import Reading, Table, read_table
 from dlrun.data.vocabulary import UNKNOWN
 from dlrun.errors import DataError, count_of, did_you_mean
+from dlrun.inference.arrays import file_rows
+from dlrun.inference.row import Row
 from dlrun.plain import number
 from dlrun.spec import DataSpec
 
@@ -29,23 +29,6 @@ COLUMN_WORDS = ("input", *TEXT_WORDS)  # that name the column of texts
 PATH_WORDS = ("input", "path", "file", "filename", "image")  # or of image files
 LINE = "-"  # lines of standard input
 LISTED = 6
-
-Value = str | Path | Sequence[str] | tuple[np.ndarray, ...]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One input: what it is called in the answers, where it stands, and its value.
-
-    The value is a text, the path of an image, the cells of a row of a table, or an array for each input of the model;
-    `fault` says why there is none. `copied` are cells that the answer repeats.
-    """
-
-    name: str
-    value: Value
-    place: str = ""
-    fault: str = ""
-    copied: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -68,7 +51,7 @@ class Given:
         if word == LINE:
             yield from self.table("standard input", read_stdin())
         elif word.lower().endswith(ARRAYS):
-            yield from array_rows(path, self.spec)
+            yield from file_rows(path, self.spec)
         elif "table" in self.spec.preprocessing:
             yield from self.own_table(word)
         elif is_table(word):
@@ -152,10 +135,8 @@ class Given:
     def columns(self, first: list[str], where: str) -> tuple[list[int], bool]:
         """The columns that hold the inputs, and whether the first row is a header."""
         if self.spec.input_kind in ("text", "image"):
-            words = [normal_word(cell) for cell in first]
-            known = COLUMN_WORDS if self.spec.input_kind == "text" else PATH_WORDS
-            found = [words.index(word) for word in known if word in words]
-            return (found[:1], True) if found else ([0], False)
+            column, is_header = text_column(first, self.spec.input_kind)
+            return [column], is_header
         is_header = any(number(cell.strip()) != number(cell.strip()) and cell.strip() for cell in first)
         names = self.spec.feature_names
         width = len(names) or self.spec.input_shape[-1]
@@ -176,6 +157,14 @@ class Given:
             raise DataError(f"{path}: holds no image.")
         for file in files:
             yield Row(str(file), file, str(file))
+
+
+def text_column(first: Sequence[str], kind: str) -> tuple[int, bool]:
+    """The column of a table that holds texts or paths of images, the first without a name; and was it named?"""
+    words = [normal_word(cell) for cell in first]
+    known = COLUMN_WORDS if kind == "text" else PATH_WORDS
+    found = [words.index(word) for word in known if word in words]
+    return (found[0], True) if found else (0, False)
 
 
 def is_table(word: str) -> bool:
@@ -212,25 +201,3 @@ def read_stdin() -> bytes:
 def text_lines(data: bytes) -> io.TextIOWrapper:
     """Lines of UTF-8, the bytes that are none replaced, since one bad line must not stop the rest."""
     return io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", errors="replace", newline="")
-
-
-def array_rows(path: Path, spec: DataSpec) -> Iterator[Row]:
-    """The rows of a .npy or .npz file: an array for each input of the model, in the order of the file."""
-    with open_regular(path) as file:
-        try:
-            found = np.load(file, allow_pickle=False)
-            arrays = tuple(found[name] for name in found.files) if hasattr(found, "files") else (found,)
-        except (ValueError, OSError, EOFError, KeyError) as error:
-            raise DataError(f"{path}: cannot be read as arrays ({str(error) or type(error).__name__}).") from error
-    shapes = [tuple(spec.input_shape), *map(tuple, spec.other_shapes)]
-    if len(arrays) != len(shapes):
-        raise DataError(f"{path}: holds {len(arrays)} arrays, but the model takes {len(shapes)}.")
-    for array, shape in zip(arrays, shapes, strict=True):
-        if spec.input_kind not in ("text", "sequence") and array.shape[1:] != shape:
-            raise DataError(f"{path}: rows of shape {array.shape[1:]}, but the model takes {shape}.")
-        if array.dtype.kind not in "buif":
-            raise DataError(f"{path}: holds {array.dtype}, not numbers.")
-    if len({len(array) for array in arrays}) > 1:
-        raise DataError(f"{path}: its arrays have {sorted({len(a) for a in arrays})} rows.")
-    for i in range(len(arrays[0])):
-        yield Row(f"{path.name} row {i}", tuple(array[i] for array in arrays), f"{path} row {i}")

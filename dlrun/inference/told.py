@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from dlrun.errors import ConfigError, Problem
 from dlrun.inference.predict import Answer
-from dlrun.plain import Values, json_value, one_line
+from dlrun.plain import Values, json_line, one_line
 
 WIDEST = 40  # of an input on the screen
 FORMATS = (".csv", ".jsonl")
@@ -32,7 +31,7 @@ def as_json_lines(answers: Sequence[Answer]) -> str:
     rows = [
         {"input": answer.input, **answer.copied, **(answer.fields or {"error": answer.error})} for answer in answers
     ]
-    return "".join(json.dumps(json_value(row), ensure_ascii=False) + "\n" for row in rows)
+    return "".join(json_line(row) + "\n" for row in rows)
 
 
 def as_csv(answers: Sequence[Answer]) -> str:
@@ -81,7 +80,9 @@ def joined(labels: Sequence[object]) -> str:
 def as_lines(answers: Sequence[Answer]) -> list[str]:
     """A line a row for the screen, in columns."""
     rows = [[shortened(answer.input), *answer.copied.values(), *words(answer)] for answer in answers]
-    widths = [max(len(row[i]) for row in rows if len(row) > i) for i in range(max(map(len, rows), default=0))]
+    measured = [row[:-1] if answer.error else row for row, answer in zip(rows, answers, strict=True)]
+    longest = max(map(len, rows), default=0)
+    widths = [max((len(row[i]) for row in measured if len(row) > i), default=0) for i in range(longest)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
 
 

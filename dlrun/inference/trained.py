@@ -12,13 +12,15 @@ from dlrun.components.plugins import loaded
 from dlrun.config.config import Config
 from dlrun.data.transforms import Preparation
 from dlrun.engine.device import choose_device
-from dlrun.errors import ConfigError, RunError, did_you_mean
+from dlrun.errors import ConfigError, Problem, RunError, did_you_mean
 from dlrun.generators import forked
 from dlrun.inference.answers import OutputKind, answers, class_names, output_kind
 from dlrun.objectives.loss import Loss
+from dlrun.plain import Values
 from dlrun.spec import DataSpec, TaskMetric
 from dlrun.store import checkpoint as files
 from dlrun.store.contents import WEIGHTS
+from dlrun.store.evaluations import threshold_of
 from dlrun.store.find import user_path
 from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
@@ -72,6 +74,7 @@ def load_trained(path: Path, checkpoint: str = "best", device: str = "cpu") -> T
     file = checkpoint_file(run, checkpoint)
     values = files.read_checkpoint(file, str(home), WEIGHTS)
     config = own_config(run)
+    expect_same(file, values.get("config"), config)
     spec = DataSpec.from_dict(values["spec"])
     with files.loading(file), forked(0):  # its first weights are drawn, and thrown away
         model = new_model(config, spec)
@@ -95,6 +98,26 @@ def checkpoint_file(run: RunDir, checkpoint: str) -> Path:
         raise RunError(f"there is no checkpoint {file}. {hint}")
     hint = did_you_mean(checkpoint, known) or "Give best, last or the path of a checkpoint."
     raise RunError(f"there is no checkpoint {checkpoint!r}. {hint}")
+
+
+def expect_same(file: Path, trained_with: Values | None, config: Config) -> None:
+    """Raise `RunError` for a checkpoint that was trained with another model or on another data set than the run."""
+    for group in ("dataset", "model"):
+        other = ((trained_with or {}).get(group) or {}).get("name", config.get(f"{group}.name"))
+        if other != config.get(f"{group}.name"):
+            mine = config.get(f"{group}.name")
+            raise RunError(f"{file} is a checkpoint of {group}={other}, and this run was trained with {group}={mine}.")
+
+
+def threshold_for(trained: Trained, text: str | None) -> float | None:
+    """The probability that `--threshold` asks for. Raises `ConfigError` and `RunError` where there is none."""
+    if text is None:
+        return None
+    spec = trained.spec
+    if spec.task != "multilabel" and (spec.task != "classification" or len(class_names(spec)) != 2):
+        what = f"goes with two classes or tags; {spec.name} has neither."
+        raise ConfigError(Problem("--threshold", what))
+    return threshold_of(trained.run, text)
 
 
 def own_config(run: RunDir) -> Config:

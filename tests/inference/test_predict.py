@@ -191,6 +191,28 @@ def test_tags_masks_letters_and_images(trained: Trained, tmp_path: Path, capsys:
     assert np.allclose(drawn, (output[0, 0].numpy() * std + mean).clip(0, 1), atol=0.5 / 255 + 1e-6)
 
 
+def test_images_that_cannot_be_written_are_one_error(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs, _ = stored_test_rows(trained("masks"))
+    np.savez(tmp_path / "scenes.npz", *(x[:1].numpy() for x in inputs))
+    file = tmp_path / "file"
+    file.write_text("")
+    code, out, err = command(capsys, trained("masks").path, tmp_path / "scenes.npz", "--images", file)
+    assert (code, out) == (2, "")
+    assert f"cannot write to {file}" in err
+
+
+def test_a_bad_row_does_not_widen_the_columns_and_json_stays_json(
+    trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = command(capsys, trained("names").path, "Ito", "", "--top", "1")
+    assert len(out.splitlines()[0]) < len("Ito  Portuguese  100.0%") + 1
+    odd = "a\x85b\u2028c\x7f"
+    code, out, _ = command(capsys, trained("names").path, odd, "--json")
+    assert (code, json.loads(out)["input"], out.count("\n")) == (0, odd, 1)
+
+
 def test_numbers_are_words_with_commas_also_negative_ones(trained: Trained, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = command(capsys, trained("line").path, "4", "-3.5")
     assert code == 0
@@ -250,6 +272,11 @@ def test_a_sweep_stands_for_its_best_job(tmp_path: Path, capsys: pytest.CaptureF
         (["RUN", "x", "--output", "a.xlsx"], "ends in none of .csv, .jsonl"),
         (["RUN", "x", "--top", "0"], "takes a whole number from 1"),
         (["RUN", "other.pt", "--checkpoint", "other.pt"], "other.pt"),
+        (["RUN", "x", "--threshold", "0.5"], "--threshold: goes with two classes or tags; digits has neither"),
+        (
+            ["RUN", "x", "--checkpoint", "IRIS"],
+            "is a checkpoint of dataset=iris, and this run was trained with dataset=digits",
+        ),
     ],
 )
 def test_bad_input_is_one_error(
@@ -263,7 +290,8 @@ def test_bad_input_is_one_error(
     Path("text.npy").write_text("no array")
     np.save("shape.npy", np.zeros((2, 3)))
     torch.save({"a": 1}, "other.pt")
-    code, out, err = command(capsys, *[str(trained("digits").path) if word == "RUN" else word for word in words])
+    stand_for = {"RUN": trained("digits").path, "IRIS": trained("nll").path / "checkpoints" / "best.pt"}
+    code, out, err = command(capsys, *[str(stand_for.get(word, word)) for word in words])
     assert (code, out) == (2, "")
     assert said in err
 
@@ -290,7 +318,7 @@ def test_a_run_of_a_plug_in_that_is_not_given_names_it(tmp_path: Path, capsys: p
 
 
 def test_weights_that_are_not_the_models_are_refused(trained: Trained, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="does not fit"):
+    with pytest.raises(RunError, match="is a checkpoint of dataset=iris"):
         trained("digits").model(str(trained("nll").path / "checkpoints" / "best.pt"))
     spec = trained("digits").spec
     assert build_loss(trained("digits").config, spec, None)[0] == "cross_entropy"
