@@ -12,6 +12,7 @@ import numpy as np
 from dlrun.inference.answers import class_names
 from dlrun.inference.evaluate import Answered
 from dlrun.inference.predict import value_names
+from dlrun.inference.told import joined
 from dlrun.spec import DataSpec
 
 
@@ -27,11 +28,14 @@ def predictions(
     return text.getvalue()
 
 
-def told(spec: DataSpec, answered: Answered, threshold: float | None) -> tuple[list[str], Iterable[list[object]]]:
+def told(spec: DataSpec, answered: Answered, threshold: float | None) -> tuple[list[str], Iterable[Sequence[object]]]:
     """The names of the columns after `row`, and their cells for each row."""
     names, answers, targets = class_names(spec), answered.answers, answered.targets
     if len(answered.errors):
         return ["error"], ([f"{error:.6g}"] for error in answered.errors)
+    if answered.words:
+        texts = ([joined([names[i] for i in numbers]) for numbers in pair] for pair in answered.words)
+        return ["true", "prediction"], texts
     if not len(answers):
         return [], []
     if spec.task == "classification":

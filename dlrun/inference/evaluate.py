@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dlrun.data.base import Loading, Split
+from dlrun.data.base import Data, Loading, Split
+from dlrun.data.baseline import baseline
 from dlrun.data.batches import batches_for
 from dlrun.data.transforms import Preparation
 from dlrun.engine.evaluation import evaluate
 from dlrun.inference import measures
 from dlrun.inference.answers import OutputKind, answers, class_names
+from dlrun.inference.labelled import Rows
 from dlrun.inference.trained import Trained
 from dlrun.plain import Values
 from dlrun.spec import Batch, DataSpec
@@ -29,6 +30,7 @@ class Answered:
     answers: np.ndarray  # as `inference.answers` says, (N, ...); empty where there are too many
     targets: np.ndarray  # class numbers (N, ...), tags or values in the units of the data (N, K)
     errors: np.ndarray  # of reconstructions: the mean square of each row
+    words: list[tuple[list[int], list[int]]]  # of texts that are labelled: the true and the predicted numbers
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,6 @@ class Measured(Answered):
     rows: int
     metrics: dict[str, float]  # loss and the metrics of training, in its units
     confusion: np.ndarray | None
-    remarks: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -52,6 +53,7 @@ class Collected:
     answers: list[Tensor] = field(default_factory=list)
     targets: list[Tensor] = field(default_factory=list)
     errors: list[Tensor] = field(default_factory=list)
+    words: list[tuple[list[int], list[int]]] = field(default_factory=list)
     numbers: int = 0
 
     def __call__(self, batch: Batch, output: Tensor) -> None:
@@ -59,7 +61,11 @@ class Collected:
         spec, self.numbers = self.spec, self.numbers + output.numel()
         if spec.task == "reconstruction":
             self.errors.append((output.float() - batch.target).flatten(1).square().mean(1).cpu())
-        elif self.numbers <= KEPT_NUMBERS and not (spec.task == "labelling" and spec.input_kind == "text"):
+        elif spec.task == "labelling" and spec.input_kind == "text":  # each text has a length of its own
+            for true, said in zip(batch.target.tolist(), output.argmax(1).tolist(), strict=True):
+                counted = [place for place, number in enumerate(true) if number >= 0]
+                self.words.append(([true[i] for i in counted], [said[i] for i in counted]))
+        elif self.numbers <= KEPT_NUMBERS:
             self.answers.append(answers(spec, self.kind, output).cpu())
             target = batch.target.float() if spec.task == "regression" else batch.target
             target = Preparation(spec, target.device).restore_target(target) if spec.task == "regression" else target
@@ -71,7 +77,7 @@ class Collected:
         if self.spec.task == "classification" and targets.ndim == 2:
             targets = targets[:, 0].astype(np.int64)
         errors = torch.cat(self.errors).numpy() if self.errors else np.empty((0,))
-        return Answered(self.joined(self.answers), targets, errors)
+        return Answered(self.joined(self.answers), targets, errors, self.words)
 
     def joined(self, parts: list[Tensor]) -> np.ndarray:
         """All batches in one array; empty where not all were kept."""
@@ -107,7 +113,8 @@ def report_of(measured: Measured, threshold: float | None, on_validation: Measur
         if len(names) == 2:
             found["two_classes"] = measures.two_classes(chances[counted, 1], target[counted])
         if len(names) == 2 and on_validation is not None:
-            best = measures.best_threshold(on_validation.answers[:, 1], on_validation.targets)
+            known = on_validation.targets >= 0
+            best = measures.best_threshold(on_validation.answers[known, 1], on_validation.targets[known])
             found["threshold"] = None if best is None else {**best, "on": on_validation.part, "of": names[1]}
         if threshold is not None and len(names) == 2:
             found["at_threshold"] = at_threshold(confusion_at(measured, threshold), threshold)
@@ -135,24 +142,17 @@ def at_threshold(matrix: np.ndarray, threshold: float) -> Values:
     return {"threshold": threshold, "accuracy": float(matrix.trace() / max(1, matrix.sum()))}
 
 
-def baseline_of(measured: Measured, train: Split | None) -> dict[str, Any]:
-    """What a model reaches that always answers the commonest class, or the mean, of the training part."""
-    spec = measured.trained.spec
-    if train is None or not len(measured.targets):
+def baseline_of(measured: Measured, rows: Rows) -> Values:
+    """What a model reaches that always answers the majority class, or the mean, of the training part.
+
+    The metrics are those of training, but for one target of a regression, which is told in its own units.
+    """
+    spec, train = measured.trained.spec, rows.parts.get("train")
+    if train is None:
         return {}
-    if spec.task == "classification":
-        known = train.target.flatten()[train.target.flatten() >= 0]
-        counts = torch.bincount(known.long(), minlength=len(class_names(spec)))
-        usual = int(counts.argmax())
-        return {
-            "of": f"majority class ({class_names(spec)[usual]})",
-            "accuracy": float((measured.targets == usual).mean()),
-        }
-    if spec.task == "regression":
-        mean = np.broadcast_to(train.target.double().numpy().reshape(train.samples, -1).mean(0), measured.targets.shape)
-        rows = measures.regression(mean, measured.targets, list(map(str, range(measured.targets.shape[1]))))
-        return {
-            "of": "mean value",
-            **{key: float(np.mean([row[key] for row in rows])) for key in ("rmse", "mae", "r2")},
-        }
-    return {}
+    if spec.task == "regression" and spec.num_outputs == 1 and len(measured.targets):
+        mean = np.full_like(measured.targets, train.target.double().mean().item())
+        return {"of": "mean value", **measures.regression(mean, measured.targets, [""])[0]}
+    ignored = getattr(measured.trained.loss, "ignore_index", None)
+    found = baseline(Data(spec, train, test=rows.parts[rows.part]), ignored)
+    return {key: value for key, value in found.items() if key != "part"}

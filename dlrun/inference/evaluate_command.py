@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import json
+import os
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlrun.errors import ConfigError, DataError, Problem, RunError, cannot_write
+from dlrun.errors import ConfigError, Problem, RunError, cannot_write
 from dlrun.inference.answers import class_names
 from dlrun.inference.each_row import predictions
-from dlrun.inference.evaluate import baseline_of, measure, report_of
+from dlrun.inference.evaluate import Measured, baseline_of, measure, report_of
 from dlrun.inference.labelled import Rows, find_rows
-from dlrun.inference.trained import Trained, load_trained
+from dlrun.inference.trained import Trained, load_trained, threshold_for
 from dlrun.inference.which import best_run
-from dlrun.plain import Values, json_value, say
+from dlrun.plain import Values, json_line, say
 from dlrun.report.evaluation import draw_evaluation, evaluation_tables
 from dlrun.report.tables import print_table
-from dlrun.store.evaluations import test_evaluations, threshold_of
+from dlrun.store.evaluations import test_evaluations
 from dlrun.store.files import now, write_atomic, write_json
 from dlrun.store.rundir import RunDir
+
+LONGEST = 100  # characters of a folder's name
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ def evaluate_command(word: str, overrides: Sequence[str], asked: Asked) -> int:
         say(note, file=sys.stderr)
     folder, found = evaluate_run(run, overrides, asked)
     if asked.json:
-        say(json.dumps(json_value(found), ensure_ascii=False))
+        say(json_line(found))
         return 0
     for table in evaluation_tables(found):
         print_table(table)
@@ -59,7 +62,8 @@ def evaluate_run(run: RunDir, overrides: Sequence[str], asked: Asked) -> tuple[P
     """
     device, others = split_off_device(overrides)
     trained = load_trained(run.path, asked.checkpoint, device)
-    threshold = threshold_for(run, asked.threshold, trained)
+    threshold = threshold_for(trained, asked.threshold)
+    check_name(asked.name)
     rows = find_rows(trained, asked.split, others)
     measured = measure(trained, rows.parts[rows.part], rows.part, rows.loading)
     validation = rows.parts.get("val")
@@ -75,21 +79,30 @@ def evaluate_run(run: RunDir, overrides: Sequence[str], asked: Asked) -> tuple[P
         "task": trained.spec.task,
         "labels": list(class_names(trained.spec)) if measured.confusion is not None else [],
         **report_of(measured, threshold, on_validation),
-        "baseline": baseline_of(measured, rows.parts.get("train")),
+        "baseline": baseline_of(measured, rows),
         "test_evaluations": test_evaluations(run) + own_test,
         "remarks": [],
     }
     found["remarks"] = remarks(found, rows, own_test)
+    if measured.confusion is not None:
+        found["confusion"] = measured.confusion.tolist()
     try:
         folder = new_folder(run, asked.name or name_of(rows, trained))
-        write_atomic(folder / "predictions.csv", predictions(trained.spec, measured, threshold).encode())
-        if measured.confusion is not None:
-            found["confusion"] = measured.confusion.tolist()
-        write_json(folder / "evaluation.json", found)
-        draw_evaluation(folder)
+        fill(folder, measured, threshold, found)
     except OSError as error:
         raise RunError(cannot_write(run.path, error)) from error
     return folder, found
+
+
+def fill(folder: Path, measured: Measured, threshold: float | None, found: Values) -> None:
+    """Write the files of an evaluation. The folder is removed where that fails or is interrupted."""
+    try:
+        write_atomic(folder / "predictions.csv", predictions(measured.trained.spec, measured, threshold).encode())
+        write_json(folder / "evaluation.json", found)
+        draw_evaluation(folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def split_off_device(overrides: Sequence[str]) -> tuple[str, list[str]]:
@@ -99,27 +112,24 @@ def split_off_device(overrides: Sequence[str]) -> tuple[str, list[str]]:
     return (named or ["cpu"])[-1], others
 
 
-def threshold_for(run: RunDir, text: str | None, trained: Trained) -> float | None:
-    """The probability that was asked for. Raises `ConfigError` and `RunError` where there is none."""
-    if text is None:
-        return None
-    if trained.spec.task != "multilabel" and len(class_names(trained.spec)) != 2:
-        what = f"goes with two classes or tags; {trained.spec.name} has neither."
-        raise ConfigError(Problem("--threshold", what))
-    return threshold_of(run, text)
-
-
 def name_of(rows: Rows, trained: Trained) -> str:
     """What an evaluation is called: the part, or where other data are from; and the checkpoint but for the best."""
-    words = [Path(rows.source.rpartition("=")[2]).name.split(".")[0] or "other" if rows.source else rows.part]
+    source = (
+        rows.source.replace("dataset.", "") if rows.remark else Path(rows.source.rpartition("=")[2]).name.split(".")[0]
+    )
+    words = [source or "other" if rows.source else rows.part]
     words += [] if trained.checkpoint.stem == "best" else [trained.checkpoint.stem]
-    return "-".join("".join(c if c.isalnum() or c in "._" else "-" for c in word) for word in words)
+    return "-".join("".join(c if c.isalnum() or c in "._" else "-" for c in word) for word in words)[:LONGEST]
+
+
+def check_name(name: str | None) -> None:
+    """Raise `ConfigError` for what cannot be the name of a folder."""
+    if name and (name.startswith(".") or "/" in name or "\0" in name or len(os.fsencode(name)) > LONGEST):
+        raise ConfigError(Problem("--name", f"{name!r} is no name for a folder."))
 
 
 def new_folder(run: RunDir, name: str) -> Path:
     """A folder in RUN/evaluations that is not there yet: NAME, NAME-2, ..."""
-    if not name or name.startswith(".") or "/" in name or len(name) > 100:
-        raise DataError(f"--name {name!r} is no name for a folder.")
     home = run.file("evaluations")
     home.mkdir(exist_ok=True)
     number = 1
@@ -134,7 +144,7 @@ def new_folder(run: RunDir, name: str) -> Path:
 
 def remarks(found: Values, rows: Rows, own_test: bool) -> list[str]:
     """What a careful reader would want to be told."""
-    lines = []
+    lines = [rows.remark] if rows.remark else []
     if own_test and found["test_evaluations"] > 1:
         times = f"the test part has been evaluated {found['test_evaluations']} times"
         lines.append(f"{times}: a choice that was made by it makes it a validation part")

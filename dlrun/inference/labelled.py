@@ -28,6 +28,7 @@ class Rows:
     parts: dict[str, Split]
     loading: Loading = field(default_factory=Loading)
     source: str = ""  # the overrides or the path; "" for the run's own data
+    remark: str = ""
 
 
 def find_rows(trained: Trained, split: str | None, overrides: Sequence[str]) -> Rows:
@@ -49,7 +50,12 @@ def find_rows(trained: Trained, split: str | None, overrides: Sequence[str]) -> 
         raise ConfigError(Problem("--split", f"there is no {chosen!r}.", f"Allowed: {', '.join(PARTS)}."))
     if chosen not in parts:
         raise ConfigError(Problem("--split", f"{data.spec.name} has no {chosen} part.", f"It has {', '.join(parts)}."))
-    return Rows(chosen, parts, data.loading, " ".join(overrides))
+    if config.identity == trained.config.identity:  # keys such as dataset.root only say where the same rows lie
+        return Rows(chosen, parts, data.loading)
+    source = " ".join(overrides)
+    elsewhere_words = any("path" in word.partition("=")[0] for word in overrides)
+    remark = "" if elsewhere_words else f"{source} may put rows that were trained on into the {chosen} part"
+    return Rows(chosen, parts, data.loading, source, remark)
 
 
 def other_rows(trained: Trained, overrides: Sequence[str]) -> tuple[Split, str] | None:

@@ -143,6 +143,46 @@ def test_a_folder_of_images_is_evaluated_by_the_names_of_its_folders(images: Pat
     assert [row["prediction"] for row in rows] == run.predict(tmp_path / "more" / "1")["prediction"].tolist()
 
 
+def test_letters_are_told_text_by_text(trained: Trained) -> None:
+    found = trained("hello").evaluate()
+    assert table(found["folder"]) == [{"row": "0", "true": "ohlol", "prediction": "ohlol"}]
+    assert found["baseline"] == {"of": "majority class (l)", "accuracy": 0.4}
+
+
+def test_the_baseline_is_that_of_training_for_every_task(trained: Trained) -> None:
+    for name in ("masks", "tags", "reconstruction"):
+        run = trained(name)
+        found = run.evaluate("test")["baseline"]
+        assert {"part": "test", **found} == run.summary["baseline"]
+
+
+def test_keys_that_say_where_the_same_rows_lie_count_as_the_runs_own_test(trained: Trained, tmp_path: Path) -> None:
+    run = trained("names")
+    before = run.evaluate("test")["test_evaluations"]
+    found = run.evaluate("test", overrides=f"dataset.root={tmp_path}")
+    assert (found["source"], found["test_evaluations"]) == (None, before + 1)
+    found = trained("nll").evaluate(overrides=["dataset.test_fraction=0.5"])
+    assert "dataset.test_fraction=0.5 may put rows that were trained on into the test part" in found["remarks"]
+    assert found["folder"].name == "test_fraction-0.5"
+
+
+def test_a_long_name_of_a_file_is_cut_and_a_failed_evaluation_leaves_no_folder(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, file = trained("names"), tmp_path / f"{'n' * 150}.csv"
+    file.write_text("name,country\nRossi,Italian\n")
+    assert run.evaluate(overrides=[f"dataset.test_path={file}"])["folder"].name == "n" * 100
+    before = sorted(run.path.glob("evaluations/*"))
+
+    def interrupted(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dlrun.inference.evaluate_command.draw_evaluation", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.evaluate()
+    assert sorted(run.path.glob("evaluations/*")) == before
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
