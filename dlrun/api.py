@@ -143,12 +143,9 @@ class Run:
         that could not be used have an `error`.
         """
         from dlrun.inference.from_python import predict_frame
-        from dlrun.inference.predict import options_for
-        from dlrun.inference.trained import load_trained
 
-        trained = load_trained(self.path, str(checkpoint), device)
-        options = options_for(trained, top, batch_size, folder, threshold, invert)
-        return predict_frame(trained, inputs, options, invert)
+        options = (top, batch_size, folder, threshold, invert)
+        return predict_frame(self.path, inputs, str(checkpoint), device, options)
 
 
 def compose(overrides: Sequence[str] = (), **options: Any) -> Config:

@@ -14,19 +14,23 @@ from dlrun.data.table.read import Table, json_text
 from dlrun.errors import DataError
 from dlrun.inference.arrays import stored_rows
 from dlrun.inference.encode import Encoder
-from dlrun.inference.predict import Options, predict
+from dlrun.inference.predict import options_for, predict
 from dlrun.inference.row import Row
 from dlrun.inference.rows import LINE, Given, by_names, text_column
 from dlrun.inference.told import as_rows
-from dlrun.inference.trained import Trained
+from dlrun.inference.trained import load_trained
 from dlrun.spec import DataSpec
 
 WHERE = "predict"  # what a message about arrays begins with
 
 
-def predict_frame(trained: Trained, inputs: object, options: Options, invert: bool = False) -> pandas.DataFrame:
+Asked = tuple[int, int, str | Path | None, float | str | None, bool]  # top, batch size, folder, threshold, invert
+
+
+def predict_frame(path: Path, inputs: object, checkpoint: str, device: str, asked: Asked) -> pandas.DataFrame:
     """The predictions of a run's model, a row an input. Raises `DataError` for inputs that are of no known kind."""
-    encoder = Encoder(trained.spec, invert)
+    trained = load_trained(path, checkpoint, device)
+    options, encoder = options_for(trained, *asked), Encoder(trained.spec, asked[-1])
     answers = list(predict(trained.predictor(), python_rows(inputs, trained.spec), encoder, options))
     return pandas.DataFrame(as_rows(answers))
 
