@@ -28,7 +28,8 @@ DATES = [  # name, format: the named ones are those that a user can force
     ("ymd", "%Y-%m-%d"), ("ymd", "%Y/%m/%d"), ("ymd", "%Y.%m.%d"), ("ymd", "%Y%m%d"),
     ("dmy", "%d.%m.%Y"), ("dmy", "%d/%m/%Y"), ("dmy", "%d-%m-%Y"), ("dmy", "%d.%m.%y"), ("dmy", "%d/%m/%y"),
     ("mdy", "%m/%d/%Y"), ("mdy", "%m-%d-%Y"), ("mdy", "%m.%d.%Y"), ("mdy", "%m/%d/%y"),
-    ("dmy", "%d %b %Y"), ("dmy", "%d %B %Y"), ("mdy", "%b %d, %Y"), ("mdy", "%B %d, %Y"),
+    ("dmy", "%d %b %Y"), ("dmy", "%d %B %Y"), ("dmy", "%d-%b-%Y"), ("dmy", "%d-%b-%y"), ("dmy", "%d %b %y"),
+    ("mdy", "%b %d, %Y"), ("mdy", "%B %d, %Y"),
     ("ym", "%Y-%m"), ("ym", "%b %Y"),
 ]  # fmt: skip
 TIMES = ("", "T%H:%M:%S", " %H:%M:%S", " %H:%M", "T%H:%M", "T%H:%M:%S.%f", " %H:%M:%S.%f", "T%H:%M:%SZ", "T%H:%M:%S%z")

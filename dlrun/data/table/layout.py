@@ -28,6 +28,7 @@ DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tabulator", "|": "bar"}
 ENCODINGS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 NO_DELIMITER = "\x1f"  # between the cells of a file that has one column, in which commas are part of a text
 BLOCK = 1 << 22
+LISTED_LINES = 50  # of a file, in which its first row is looked for
 
 
 @contextmanager
@@ -54,6 +55,7 @@ class Layout:
     delimiter: str
     header: bool
     names: list[str]
+    comments: int = 0  # lines at the beginning that are no rows
 
     def frame(self, **options: object) -> pandas.DataFrame:
         """The file as pandas reads it, by the places of its columns. Raises `DataError` with the line of a fault."""
@@ -63,7 +65,7 @@ class Layout:
             with opened(self.path, self.packed) as file:
                 return pandas.read_csv(
                     file, **{"dtype": object, "keep_default_na": False, "na_filter": False} | options,
-                    sep=self.delimiter, header=None, names=range(len(self.names)), skiprows=int(self.header),
+                    sep=self.delimiter, header=None, names=range(len(self.names)), skiprows=self.comments + self.header,
                     encoding=self.encoding, index_col=False, skip_blank_lines=len(self.names) > 1, low_memory=False,
                 )  # fmt: skip
         except pandas.errors.EmptyDataError:
@@ -154,6 +156,14 @@ def blocks(file: IO[bytes]) -> Iterator[bytes]:
         yield rest
 
 
+def comments_before(text: str) -> int:
+    """The lines at the beginning that begin with `#` and have fewer delimiters than the first line that does not."""
+    lines = text.lstrip("\ufeff").split("\n")[:LISTED_LINES]
+    count = next((i for i, line in enumerate(lines) if not line.startswith("#")), 0)
+    most = [max(line.count(sign) for sign in DELIMITERS) for line in lines[: count + 1]]
+    return count if count and max(most[:count]) < most[count] else 0
+
+
 def delimiter_of(text: str, path: Path) -> str:
     """The delimiter that stands most often in the first line, outside of quotes; none for a file of one column."""
     if path.name.lower().removesuffix(".gz").endswith(".tsv"):
@@ -208,17 +218,19 @@ def check_widths(layout: Layout) -> None:
             if all(b'"' not in data and are_even(data, sign, width) for data in blocks(file)):
                 return
     with opened(layout.path, layout.packed) as file, io.TextIOWrapper(file, layout.encoding, newline="") as text:
+        for _ in range(layout.comments):
+            text.readline()
         reader = csv.reader(text, delimiter=layout.delimiter, strict=False)
-        begin = 1
+        begin = first = 1 + layout.comments
         for cells in reader:
-            if len(cells) != width and reader.line_num > begin and text.read(1) == "":
+            if len(cells) != width and reader.line_num + layout.comments > begin and text.read(1) == "":
                 raise DataError(f"{layout.path}: a quote that opens in line {begin} is not closed.")
             if len(cells) != width and any(cells):
                 what = f"line {begin} has {len(cells)} cells, but the first line has {width}"
-                if begin == 2 and layout.header and len(cells) == width + 1:
+                if begin == first + 1 and layout.header and len(cells) == width + 1:
                     what += ": the header is shorter than its rows"
                 raise DataError(f"{layout.path}: {what}.")
-            begin = reader.line_num + 1
+            begin = reader.line_num + 1 + layout.comments
 
 
 def are_even(data: bytes, sign: bytes, width: int) -> bool:

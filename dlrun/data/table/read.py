@@ -23,6 +23,7 @@ from dlrun.data.table.layout import (
     DELIMITERS,
     Layout,
     check_widths,
+    comments_before,
     delimiter_of,
     find_encoding,
     first_records,
@@ -31,7 +32,7 @@ from dlrun.data.table.layout import (
     opened,
     size_of,
 )  # fmt: skip
-from dlrun.errors import DataError, did_you_mean
+from dlrun.errors import DataError, count_of, did_you_mean
 
 HEAD_BYTES = 1 << 16
 LARGE = 32 * 2**20  # bytes of a file, beyond which columns of numbers are not kept as texts
@@ -137,13 +138,15 @@ def read_delimited(path: Path, packed: bool, reading: Reading) -> Table:
         raise DataError(f"{path}: is empty.")
     encoding = find_encoding(path, packed, head, reading.encoding)
     text = head.decode(encoding, "ignore")
+    comments = comments_before(text)
+    text = text.split("\n", comments)[-1]
     delimiter = reading.delimiter if reading.delimiter != "auto" else delimiter_of(text, path)
     rows = first_records(text, delimiter)
     if len(rows[0]) > MOST_COLUMNS:
         raise DataError(f"{path}: {len(rows[0]):,} columns are more than {MOST_COLUMNS:,}.")
     header = is_header(rows) if reading.header == "auto" else bool(reading.header)
     names = headers(rows[0], path) if header else [f"column {i + 1}" for i in range(len(rows[0]))]
-    layout = Layout(path, packed, encoding, delimiter, header, names)
+    layout = Layout(path, packed, encoding, delimiter, header, names, comments)
     check_widths(layout)
     columns = read_large(layout) if size_of(path, packed) > LARGE else layout.columns(layout.frame())
     if not columns[0].rows:
@@ -151,7 +154,8 @@ def read_delimited(path: Path, packed: bool, reading: Reading) -> Table:
     found = f"{columns[0].rows:,} rows, {len(names)} columns" + ("" if header else ", no header")
     by = f", separated by {DELIMITERS.get(delimiter, repr(delimiter))}s" if delimiter != "," and len(names) > 1 else ""
     coded = f", encoded as {encoding}" if encoding not in ("utf-8", "utf-8-sig") else ""
-    return Table(columns, [f"{path}: {found}{by}{coded}"])
+    above = f", below {count_of(comments, 'line')} of comment" if comments else ""
+    return Table(columns, [f"{path}: {found}{by}{coded}{above}"])
 
 
 def read_json_lines(path: Path, packed: bool) -> Table:
