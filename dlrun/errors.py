@@ -124,8 +124,8 @@ class ComponentError(TrainingFailed):
 
 
 def count_of(number: float, word: str) -> str:
-    """A number with its noun: `1 epoch`, `2 epochs`, `10,000 steps`."""
-    return f"{number:,.0f} {word}{'' if number == 1 else 'es' if word.endswith(('ch', 'ss')) else 's'}"
+    """A number with its noun: `1 epoch`, `2 epochs`, `10,000 steps`, `3 batches`."""
+    return f"{number:,.0f} {word}{'' if number == 1 else 'es' if word.endswith(('tch', 'nch', 'ss')) else 's'}"
 
 
 def an(word: str) -> str:

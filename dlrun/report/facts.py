@@ -74,15 +74,16 @@ def result(run: StoredRun) -> str:
 def commands(run: StoredRun) -> list[tuple[str, str]]:
     """What can be done with a run: (what for, command)."""
     place, used = shlex.quote(str(run.path)), RunDir(run.path)
+    flags = "".join(f" {shlex.quote(word)}" for word in run.plugin_flags)
     found = [("Repeat it in a directory of its own", run.commands)] if run.command else []
     if used.file("crash.pt").is_file():
-        found += [("Run the step that failed again, and name the layer", f"dlrun replay {place}")]
+        found += [("Run the step that failed again, and name the layer", f"dlrun replay {place}{flags}")]
     if used.last.is_file():
         example = example_inputs(run)[0]
         found += [
-            ("Go on from the last checkpoint", f"dlrun resume {place}"),
-            ("Predict", f"dlrun predict {place} {example}"),
-            ("Evaluate it by class, on its own data", f"dlrun evaluate {place}"),
+            ("Go on from the last checkpoint", f"dlrun resume {place}{flags}"),
+            ("Predict", f"dlrun predict {place} {example}{flags}"),
+            ("Evaluate it by class, on its own data", f"dlrun evaluate {place}{flags}"),
             ("Write a model card", f"dlrun report {place} --card"),
         ]
     return found

@@ -146,7 +146,18 @@ class StoredRun:
         """The command that repeats the run in another directory, or the empty string if it is not known."""
         if self.words is None:
             return ""
-        return shlex.join(["dlrun", *repeating_overrides(self.words, text_schema())])
+        return shlex.join(["dlrun", *self.plugin_flags, *repeating_overrides(self.words, text_schema())])
+
+    @property
+    def plugin_flags(self) -> list[str]:
+        """`--plugin FILE` for each file of components that the run was started with."""
+        listed = self.environment.get("plugins")
+        names = (
+            [str(plugin.get("name")) for plugin in listed if isinstance(plugin, dict)]
+            if isinstance(listed, list)
+            else []
+        )
+        return [word for name in names if name.endswith(".py") for word in ("--plugin", name)]
 
     @property
     def commands(self) -> str:

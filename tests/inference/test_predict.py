@@ -315,6 +315,10 @@ def test_a_run_of_a_plug_in_that_is_not_given_names_it(tmp_path: Path, capsys: p
     assert code == 2
     assert f"--plugin {plugin}" in err
     assert command(capsys, tmp_path / "run", "5,3,1,0.2", "--plugin", plugin)[0] == 0
+    assert cli.main(["report", str(tmp_path / "run"), "--card"]) == 0
+    card = (tmp_path / "run" / "model-card.md").read_text(encoding="utf-8")
+    assert f"dlrun --plugin {plugin} model=mine" in card
+    assert f"rows.csv --plugin {plugin}\n" in card
 
 
 def test_weights_that_are_not_the_models_are_refused(trained: Trained, tmp_path: Path) -> None:
