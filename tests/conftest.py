@@ -43,6 +43,22 @@ def threads_are_put_back() -> Iterator[None]:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
+@pytest.fixture(autouse=True)
+def figures_where_they_are_asked_for(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take most of the time of a short training: those of a test marked `figures` are drawn."""
+    if "dlrun.run.closing" in sys.modules and request.node.get_closest_marker("figures") is None:
+        monkeypatch.setattr("dlrun.run.closing.draw", lambda *_: False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def digits_are_read_once() -> None:
+    """The digits that scikit-learn brings: reading them takes as long as training on them for a moment."""
+    from dlrun.data import sklearn_sets
+
+    images, classes = sklearn_sets.read_digits()
+    sklearn_sets.read_digits = lambda: (images.copy(), classes.copy())
+
+
 @pytest.fixture(scope="session")
 def mnist_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with a small MNIST and FashionMNIST: scikit-learn's digits enlarged, 1000 + 200 rows."""
@@ -135,9 +151,8 @@ def pytest_sessionfinish() -> None:
 
 @pytest.fixture
 def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a folder of its own, and without what takes most of the time of a short run: figures, and asking git."""
+    """In a folder of its own, and without what takes much of the time of a short run: asking git."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("dlrun.run.closing.draw", lambda *_: None)
     monkeypatch.setattr("dlrun.run.environment.git_state", lambda: None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -120,9 +121,15 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def to_yaml(config: dict[str, Any]) -> str:
     """YAML as dlrun writes it."""
+    return _to_yaml(json.dumps(config))
+
+
+@cache
+def _to_yaml(values: str) -> str:
+    """The YAML of JSON: tests write the same few configurations over and over."""
     from omegaconf import OmegaConf
 
-    return OmegaConf.to_yaml(OmegaConf.create(config))
+    return OmegaConf.to_yaml(OmegaConf.create(json.loads(values)))
 
 
 def make_sweep(folder: Path, optimizers: tuple[str, ...], rates: tuple[float, ...], seeds: int) -> Path:

@@ -152,7 +152,7 @@ COMMANDS: dict[str, tuple[int, list[str]]] = {  # the exit code and the words, w
     "sweep": (0, SWEEP),
 }
 SLOW_YAMLS = ("model=torchvision", "model=googlenet", "experiment=mnist_googlenet", "experiment=mnist_inception")
-SLOW = ("show", "summary", "run", "sweep")  # a second or more each: torch is imported
+SLOW = ("show", "summary", "run", "sweep", "predict", "evaluate")  # a second or more each: torch is imported
 # Compared under any Python and torch. What these import themselves is compared under the same ones only.
 DIRECT = {
     "PIL", "hydra", "matplotlib", "numpy", "omegaconf", "optuna", "pandas", "platformdirs", "ray", "rich", "scipy",

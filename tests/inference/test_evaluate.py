@@ -41,6 +41,7 @@ def test_the_numbers_are_those_of_the_end_of_training(name: str, trained: Traine
     assert found["rows"] == run.summary["counts"]["test"] == len(table(found["folder"]))
     if "accuracy" in run.summary["baseline"] and name != "tags" and "masks" not in name:
         assert found["baseline"]["accuracy"] == pytest.approx(run.summary["baseline"]["accuracy"])
+    assert (run.path / "reconstructions.png").is_file() == (name == "reconstruction")
     for figure in found["folder"].glob("*.png"):
         assert figure.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 

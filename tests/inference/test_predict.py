@@ -245,7 +245,6 @@ def test_the_threshold_decides_between_two_classes(trained: Trained, capsys: pyt
     assert command(capsys, run.path, "1", "--threshold", "1.5")[0] == 2
 
 
-@pytest.mark.usefixtures("no_figures")
 def test_a_sweep_stands_for_its_best_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for rate in (0.0001, 0.05):
         words = ["model=linear", "dataset=iris", "trainer.epochs=3", "device=cpu", f"optimizer.lr={rate}"]
@@ -296,7 +295,6 @@ def test_bad_input_is_one_error(
     assert said in err
 
 
-@pytest.mark.usefixtures("no_figures")
 def test_a_run_of_a_plug_in_that_is_not_given_names_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from dlrun.components import plugins
     from dlrun.components.registry import MODELS

@@ -171,7 +171,7 @@ def test_autoencoders_have_under_800_parameters_and_learn(mode: str) -> None:
     assert count(net) < 800
     # Smooth blobs: one bright spot at a random place of each image.
     grid = torch.arange(28.0)
-    centre = torch.rand(64, 2, 1) * 28
+    centre = torch.rand(24, 2, 1) * 28
     profile = torch.exp(-((grid - centre) ** 2) / 20)
     x = (profile[:, 0, :, None] * profile[:, 1, None, :]).unsqueeze(1)
     x = x * (x > 0.01)  # denormal numbers would make this test slow

@@ -12,7 +12,6 @@ import torch
 import dlrun
 from dlrun import cli
 from dlrun.errors import ConfigError, RunError, TrainingFailed
-from dlrun.run.closing import draw
 from dlrun.store.reading import read_json
 
 TIMING = ("epoch_seconds", "samples_per_second")
@@ -26,19 +25,13 @@ FILES = {
 pytestmark = pytest.mark.usefixtures("quick")
 
 
-@pytest.fixture
-def figures(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are drawn after all."""
-    monkeypatch.setattr("dlrun.run.closing.draw", draw)
-
-
 def rows(path: Path, name: str = "metrics.csv") -> list[dict[str, str]]:
     """A table of a run without its timing columns."""
     with open(path / name, newline="") as file:
         return [{k: v for k, v in row.items() if k not in TIMING} for row in csv.DictReader(file)]
 
 
-@pytest.mark.usefixtures("figures")
+@pytest.mark.figures
 def test_the_main_job_leaves_a_complete_directory(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*SMALL, "optimizer.lr=0.01"]) == 0
     (path,) = Path("outputs").glob("*/*-mlp-digits")
@@ -263,6 +256,7 @@ def both(spec):
 """
 
 
+@pytest.mark.figures
 def test_two_inputs_of_which_one_is_a_number_draw_no_line() -> None:
     Path("pairs.py").write_text(TWO_INPUTS)
     words = ["plugins=[pairs.py]", "model=both", "dataset=pairs", "device=cpu", "trainer.epochs=1"]
@@ -331,7 +325,7 @@ def constant(spec):
 """
 
 
-@pytest.mark.usefixtures("figures")
+@pytest.mark.figures
 def test_outputs_may_be_a_view_of_a_parameter() -> None:
     """Such a view wants a gradient even under inference_mode: no warning, and figures can be drawn of it."""
     Path("view.py").write_text(VIEW)

@@ -51,6 +51,7 @@ def test_of_texts_the_surest_mistakes_are_spelled(tmp_path: Path, monkeypatch: p
     assert [row["row"] for row in found["samples"]] == list(range(10))
 
 
+@pytest.mark.figures
 def test_of_images_there_are_small_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = stored(["dataset=digits"], monkeypatch, tmp_path)
     assert found["worst"] == [], "they are in mistakes.png"

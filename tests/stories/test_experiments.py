@@ -42,6 +42,9 @@ ONE_BATCH = (
 )
 
 
+pytestmark = pytest.mark.figures  # fit.csv is read
+
+
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -94,10 +94,9 @@ CASES = {
     ),
 )
 def test_the_losses_are_those_of_a_loop_written_by_hand(
-    case: str, fast: bool, tmp_path: Path, mnist_root: Path, monkeypatch: pytest.MonkeyPatch
+    case: str, fast: bool, tmp_path: Path, mnist_root: Path
 ) -> None:
     words, make_optimizer, forward = CASES[case]
-    monkeypatch.setattr("dlrun.run.closing.draw", lambda *_: None)
     words = [word.replace("MNIST", str(mnist_root)) for word in words] + [f"device.fast={str(fast).lower()}"]
     ours, our_weights = train_with_dlrun(words, tmp_path / "run")
     losses, weights = train_by_hand(words, make_optimizer, forward)

@@ -70,6 +70,7 @@ def test_the_readme_is_short_and_every_page_it_names_is_there() -> None:
         assert (ROOT / link).is_file(), link
 
 
+@pytest.mark.figures
 def test_the_tree_of_a_run_is_what_a_run_leaves(tmp_path: Path) -> None:
     import dlrun
 

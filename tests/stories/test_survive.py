@@ -125,8 +125,7 @@ def signalled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunDir]:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"),
-    [(signal.SIGINT, 130), *(pytest.param(n, 143, marks=pytest.mark.slow) for n in (signal.SIGUSR1, signal.SIGTERM))],
+    ("number", "code"), slow_where(bool, [(signal.SIGINT, 130), (signal.SIGUSR1, 143), (signal.SIGTERM, 143)])
 )
 def test_a_signal_saves_the_step_and_the_run_goes_on_exactly(
     number: int, code: int, signalled: tuple[Path, RunDir]

@@ -27,7 +27,6 @@ LINE = ("model=linear", "dataset=line", "loss=mse", "optimizer=sgd", "trainer.ba
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("dlrun.run.closing.draw", lambda *_: None)  # no figures: they take most of the time
 
 
 class Witness(nn.Module):

@@ -26,7 +26,6 @@ NAMES = ("model=gru", "model.hidden_size=4", "dataset=names", "dataset.val_fract
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("dlrun.run.closing.draw", lambda *_: None)  # no figures: they take most of the time
 
 
 def names(train_rows: list[tuple[str, str]], test_rows: list[tuple[str, str]]) -> list[str]:

@@ -20,7 +20,6 @@ NORMED = ("model=mlp", "model.hidden=[8]", "model.batch_norm=true", "dataset=iri
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("dlrun.run.closing.draw", lambda *_: None)  # no figures: they take most of the time
 
 
 def test_t28_weights_have_names_and_a_bias_is_no_w() -> None:

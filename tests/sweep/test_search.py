@@ -23,6 +23,7 @@ from dlrun.sweep.samplers.results import signed
 from dlrun.sweep.samplers.search import Pruned
 from dlrun.sweep.state import Record
 from dlrun.sweep.task import Task, asking, next_question
+from tests.helpers.cases import slow_where
 from tests.helpers.sweep_fakes import FakeSweep, states
 
 LR = "optimizer.lr=tag(log,interval(1e-4,1e-1))"
@@ -191,7 +192,7 @@ def test_trials_whose_job_was_never_frozen_are_told_as_failed(sweep: FakeSweep) 
     assert [trial.state.name for trial in load(sweep).trials] == ["COMPLETE", "COMPLETE", "FAIL", "COMPLETE"]
 
 
-DAMAGES = ["gone", "cut", *(pytest.param(damage, marks=pytest.mark.slow) for damage in ("no state", "empty", "text"))]
+DAMAGES = slow_where(lambda damage: damage != "cut", ["cut", "gone", "no state", "empty", "text"])
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -270,7 +271,7 @@ def test_another_space_needs_another_name(sweep: FakeSweep) -> None:
         sweep(["optimizer=sgd,rmsprop", "device=cpu", "sweep.search=random", "sweep.name=s"])
 
 
-@pytest.mark.parametrize("search", ["gp", "random", "cmaes"])
+@pytest.mark.parametrize("search", slow_where(lambda name: name == "random", ["gp", "random", "cmaes"]))
 def test_other_samplers_and_pruners_work(search: str, sweep: FakeSweep) -> None:
     words = [
         LR,
@@ -312,7 +313,9 @@ def test_the_median_rule_ends_a_grid_job_that_lags_behind(sweep: FakeSweep) -> N
     assert source.next() is None
 
 
-@pytest.mark.parametrize("words", [["seed=range(3)"], [LR, "sweep.search=tpe", "sweep.trials=3"]])
+@pytest.mark.parametrize(
+    "words", slow_where(lambda words: LR in words, [["seed=range(3)"], [LR, "sweep.search=tpe", "sweep.trials=3"]])
+)
 def test_a_pruned_sweep_can_be_repeated_and_refreshed(
     words: list[str], sweep: FakeSweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -268,11 +268,11 @@ def all_keys(schema: Schema) -> list[str]:
 def fingerprint(dirs: tuple[Path, ...]) -> tuple[tuple[str, int, int], ...]:
     """Path, modification time and size of each YAML file in some folders, which change when a file does."""
     found = []
-    for folder in dirs:
-        paths = [*folder.glob("*.yaml"), *(path for group in GROUPS for path in (folder / group).rglob("*.yaml"))]
-        for path in sorted(paths):
-            stat = path.stat()
-            found.append((str(path), stat.st_mtime_ns, stat.st_size))
+    for place in (place for folder in dirs for place in (folder, *(folder / group for group in GROUPS))):
+        for above, below, names in os.walk(place):  # half of a composition would be spent in Path.rglob
+            below[:] = [] if place in dirs else sorted(below)
+            paths = (f"{above}/{name}" for name in sorted(names) if name.endswith(".yaml"))
+            found += [(path, (stat := os.stat(path)).st_mtime_ns, stat.st_size) for path in paths]
     return tuple(found)
 
 
