@@ -22,7 +22,7 @@ MOVED_MODULES = {
 MOVED_NAMES = {  # of modules that still exist: each of them calls `keep_old_names(__name__)`
     "dlrun.config.schema.Config": "dlrun.config.config.Config",
     "dlrun.data.base.Part": "dlrun.data.base.Split",
-    "dlrun.objectives.metrics.Together": "dlrun.objectives.metrics.MetricCollection",
+    "dlrun.objectives.metrics.Together": "dlrun.objectives.collection.MetricCollection",
 }
 
 

@@ -30,9 +30,10 @@ from dlrun.data.transforms import Preparation
 from dlrun.engine.device import seed_everything, set_up
 from dlrun.engine.evaluation import eval_mode
 from dlrun.errors import ConfigError, Problem, first_line
+from dlrun.objectives.collection import MetricCollection
 from dlrun.objectives.loss import CallableLoss, Loss
 from dlrun.objectives.losses import loss_for
-from dlrun.objectives.metrics import MetricCollection, metric_for
+from dlrun.objectives.metrics import metric_for
 from dlrun.plain import Values
 from dlrun.spec import Batch, DataSpec, TaskMetric
 

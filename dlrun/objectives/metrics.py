@@ -20,14 +20,14 @@ All counts stay on the device of the output; nothing in them waits for it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from dlrun.errors import ConfigError, Problem
 from dlrun.moved import keep_old_names
-from dlrun.spec import IGNORE_INDEX, DataSpec, Loss, TaskMetric
+from dlrun.spec import IGNORE_INDEX, DataSpec, Loss
 
 keep_old_names(__name__)
 
@@ -184,7 +184,7 @@ class Regression:
         """(1 + 4 K,): samples, and by output the sums of |error| and error^2, the mean of the target, and the sum of
         squares about it. Of reconstructions (2,): numbers and the sum of |error|.
         """
-        dtype = _float_type(output)
+        dtype = float_type(output)
         output, target = output.flatten(1).to(dtype), target.flatten(1).to(dtype)
         errors = output - target
         if self.reconstruction:
@@ -235,52 +235,7 @@ class Regression:
         return None
 
 
-class MetricCollection:
-    """The metric of the task and those of a user, evaluated side by side; training counts the first alone."""
-
-    def __init__(self, main: TaskMetric, users: Sequence[Any]) -> None:
-        self.metrics = (main, *users)
-        self.names = tuple(name for metric in self.metrics for name in metric.names)
-        twice = sorted({name for name in self.names if ("loss", *self.names).count(name) > 1})
-        if twice:
-            raise ConfigError(Problem("metric", f"two metrics are named {twice[0]!r}."))
-        self.better = {name: way for metric in self.metrics for name, way in directions(metric).items()}
-        del self.better["loss"]
-        self.countable, self.train_names = main.countable, main.train_names
-        self.train_counts, self.train_result = main.train_counts, main.train_result
-        self.train_merge = getattr(main, "train_merge", add)
-        self.sizes: list[int] = []
-
-    def counts(self, output: Tensor, target: Tensor) -> Tensor:
-        """All counts in one row, in float64, which holds integers exactly up to 2^53."""
-        rows = [metric.counts(output, target).flatten() for metric in self.metrics]
-        self.sizes = [row.numel() for row in rows]
-        return torch.cat([row.to(_float_type(row)) for row in rows])
-
-    def result(self, counts: Tensor) -> dict[str, float]:
-        """The results of all metrics by name."""
-        parts = zip(self.metrics, counts.split(self.sizes), strict=True)
-        return {name: float(value) for metric, part in parts for name, value in metric.result(part).items()}
-
-    def merge(self, some: Sequence[float], more: Sequence[float]) -> list[float]:
-        """Merge the counts of all metrics, each in its own way."""
-        total: list[float] = []
-        for metric, size in zip(self.metrics, self.sizes, strict=True):
-            part = slice(len(total), len(total) + size)
-            total += getattr(metric, "merge", add)(some[part], more[part])
-        return total
-
-    def confusion(self, counts: Tensor) -> list[list[int]] | None:
-        """The confusion matrix of the task's metric."""
-        return self.metrics[0].confusion(counts[: self.sizes[0]].long())
-
-
-def add(some: Sequence[float], more: Sequence[float]) -> list[float]:
-    """Merge counts that are sums."""
-    return [a + b for a, b in zip(some, more, strict=True)]
-
-
-def _float_type(tensor: Tensor) -> torch.dtype:
+def float_type(tensor: Tensor) -> torch.dtype:
     """The widest floats of the tensor's device."""
     return torch.float32 if tensor.device.type == "mps" else torch.float64
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from dlrun.components.registry import METRICS
 from dlrun.engine.evaluation import total_of
 from dlrun.errors import ConfigError
+from dlrun.objectives.collection import MetricCollection
 from dlrun.objectives.losses import bce, bce_with_logits, cross_entropy
-from dlrun.objectives.metrics import Classification, MetricCollection, Multilabel, Regression, metric_for
+from dlrun.objectives.metrics import Classification, Multilabel, Regression, metric_for
 from dlrun.spec import IGNORE_INDEX, DataSpec
 
 N, C, K, T = 23, 5, 3, 6
