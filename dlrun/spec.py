@@ -103,10 +103,12 @@ class Batch(NamedTuple):
 
     inputs: tuple[Tensor, ...]
     target: Tensor
+    weight: Tensor | None = None  # (N,) by which rows count in loss and metrics; None: all alike
 
     def first(self, rows: int) -> Batch:
         """The batch of its first rows."""
-        return Batch(tuple(x[:rows] for x in self.inputs), self.target[:rows])
+        weight = None if self.weight is None else self.weight[:rows]
+        return Batch(tuple(x[:rows] for x in self.inputs), self.target[:rows], weight)
 
 
 class BatchSource(Protocol):
@@ -115,6 +117,7 @@ class BatchSource(Protocol):
     batch_size: int
     samples: int  # rows in all batches of an epoch
     resident: bool  # whether the rows are in memory
+    weighted: bool  # whether batches have row weights
 
     def __len__(self) -> int: ...
 
@@ -163,13 +166,16 @@ class TaskMetric(Metric, Protocol):
     train_names: tuple[str, ...]  # of the numbers in `train_result`
     countable: bool  # whether training counts are integers that may be computed for several batches at once
 
-    def train_counts(self, output: Tensor, target: Tensor) -> Tensor:
+    def counts(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The counts of a batch in evaluation, in which each row counts by its weight (N,)."""
+
+    def train_counts(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The counts of a batch in training, which are cheaper than `counts`."""
 
     def train_result(self, counts: Tensor) -> dict[str, float]:
         """The metrics that the sum of training counts gives."""
 
-    def confusion(self, counts: Tensor) -> list[list[int]] | None:
+    def confusion(self, counts: Tensor) -> list[list[float]] | None:
         """The confusion matrix, with true classes as rows; None if there are no classes."""
 
 

@@ -67,6 +67,7 @@ def assemble(config: Config) -> Assembly:
         data = fit_to_loss(data, loss_name)
         check_targets(data, getattr(loss, "ignore_index", None))  # a user's loss may have none
         example = first_rows(data)
+        data = check_weights(data, loss_name, loss)
         model = build_model(config, data.spec)
         materialize(config, model, example)
         metric = build_metric(data.spec, loss)
@@ -101,7 +102,7 @@ def build_data(config: Config) -> Data:
     return data
 
 
-def build_loss(config: Config, spec: DataSpec, counts: list[int] | None) -> tuple[str, Loss]:
+def build_loss(config: Config, spec: DataSpec, counts: list[float] | None) -> tuple[str, Loss]:
     """Build the loss of that name, or for `auto` that of the task. Returns its name and the loss.
 
     `counts` are the rows of each class in the training part.
@@ -128,12 +129,25 @@ def a_type(value: object) -> str:
     return "None" if value is None else f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
-def class_counts(data: Data) -> list[int] | None:
-    """The number of rows of each class in the training part, or None if there are no classes."""
+def check_weights(data: Data, loss_name: str, loss: Loss) -> Data:
+    """The data, with a note on metrics that ignore its row weights. Raises `ConfigError` for a loss without `each`."""
+    if all(part.weight is None for part in data.parts().values()):
+        return data
+    if not loss.takes_weights:
+        what = f"the loss {loss_name} cannot weigh rows."
+        hint = "Use one of dlrun's own, or a dlrun.Loss with a method each(output, target) -> (N,)."
+        raise ConfigError(Problem("dataset.weight", what, hint))
+    if not METRICS.plugins:
+        return data
+    return replace(data, notes=(*data.notes, f"row weights are not used by {', '.join(sorted(METRICS.plugins))}"))
+
+
+def class_counts(data: Data) -> list[float] | None:
+    """The number of rows of each class in the training part, or the sum of their weights; None without classes."""
     target = data.train.target
     if data.spec.task != "classification" or target.is_floating_point():
         return None
-    return torch.bincount(target.long(), minlength=len(data.spec.labels)).tolist()
+    return torch.bincount(target.long(), data.train.weight, minlength=len(data.spec.labels)).tolist()
 
 
 def fit_to_loss(data: Data, loss_name: str) -> Data:
@@ -226,13 +240,13 @@ class InOwnUnits:
             self.home = output.device
         return self.preparation.restore_target(output), self.preparation.restore_target(target)
 
-    def counts(self, output: Tensor, target: Tensor) -> Tensor:
+    def counts(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The counts of a batch in evaluation."""
-        return self.inner.counts(*self.restored(output, target))
+        return self.inner.counts(*self.restored(output, target), weight)
 
-    def train_counts(self, output: Tensor, target: Tensor) -> Tensor:
+    def train_counts(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The counts of a batch in training."""
-        return self.inner.train_counts(*self.restored(output, target))
+        return self.inner.train_counts(*self.restored(output, target), weight)
 
 
 def build_metric(spec: DataSpec, loss: Loss) -> TaskMetric:

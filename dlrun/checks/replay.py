@@ -12,10 +12,12 @@ from dlrun.engine.state import TrainState
 from dlrun.engine.step import autocast
 from dlrun.errors import RunError, in_words
 from dlrun.generators import load_rng_state
+from dlrun.objectives.loss import loss_of
 from dlrun.plain import say
 from dlrun.run.build import build
 from dlrun.run.capsule import CAPSULE
 from dlrun.run.resume import stored_config
+from dlrun.spec import Batch
 from dlrun.store import checkpoint as files
 from dlrun.store.contents import CRASH_FILE
 from dlrun.store.find import find_run
@@ -69,12 +71,15 @@ def repeat(state: TrainState, capsule: dict[str, Any], precision: str) -> list[s
     weights = [name for name, p in state.model.named_parameters() if not bool(torch.isfinite(p).all())]
     lines = [f"  weights that are not finite before the step: {', '.join(weights[:5])}"] if weights else []
     state.train_mode()
-    inputs = [x.to(state.device) for x in capsule["inputs"]]
+    inputs = tuple(x.to(state.device) for x in capsule["inputs"])
+    weight = capsule.get("weight")  # an older capsule has none
+    weight = None if weight is None else weight.to(state.device)
+    batch = Batch(inputs, capsule["target"].to(state.device), weight)
     try:
         with warnings.catch_warnings(), torch.autograd.set_detect_anomaly(True):
             warnings.simplefilter("ignore")  # anomaly mode warns that it is slow, and prints its own traceback
             with autocast(state.device.type, precision):
-                loss = state.loss(state.model(*inputs), capsule["target"].to(state.device))
+                loss = loss_of(state.loss, state.model(*inputs), batch)
             lines.append(f"  loss: {float(loss)}")
             loss.backward()
     except Exception as error:

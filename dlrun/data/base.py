@@ -34,13 +34,15 @@ class Split:
     Rows that stay on disk come from `dataset`, map-style, whose items are `(input, ..., target)` as stored;
     then `inputs` is empty and `target` (N, ...) holds what is known of the targets without reading a row. A
     dataset whose rows are the same each time says so by an attribute `fixed = True`, and may be kept in
-    memory. `augment` changes the first input of a row at random, as stored, each time it is used.
+    memory. `augment` changes the first input of a row at random, as stored, each time it is used. `weight` (N,),
+    floats of 0 and more, says how much each row counts in loss and metrics (None: all alike).
     """
 
     inputs: tuple[Tensor, ...]
     target: Tensor
     dataset: Dataset[Any] | None = None
     augment: Callable[[Tensor], Tensor] | None = None
+    weight: Tensor | None = None
 
     @property
     def samples(self) -> int:
@@ -57,13 +59,16 @@ class Split:
         if self.dataset is not None:
             raise TypeError("the rows of this part are on disk: split their paths instead")
         index = torch.as_tensor(rows, dtype=torch.int64)
-        return Split(tuple(tensor[index] for tensor in self.inputs), self.target[index], augment=self.augment)
+        weight = None if self.weight is None else self.weight[index]
+        inputs = tuple(tensor[index] for tensor in self.inputs)
+        return replace(self, inputs=inputs, target=self.target[index], weight=weight)
 
     def first(self, count: int) -> Split:
         """The first rows, in memory or on disk."""
-        if self.dataset is None:
-            return replace(self, inputs=tuple(tensor[:count] for tensor in self.inputs), target=self.target[:count])
-        return replace(self, target=self.target[:count], dataset=Subset(self.dataset, range(count)))
+        weight = None if self.weight is None else self.weight[:count]
+        inputs = tuple(tensor[:count] for tensor in self.inputs)
+        dataset = None if self.dataset is None else Subset(self.dataset, range(count))
+        return replace(self, inputs=inputs, target=self.target[:count], dataset=dataset, weight=weight)
 
 
 @dataclass(frozen=True)
@@ -177,9 +182,14 @@ def check_part(spec: DataSpec, name: str, part: Split) -> None:
     """Raise `DataError` for what would fail later: no rows, unequal counts, bad numbers, unknown targets."""
     if part.samples == 0:
         raise DataError(f"dataset {spec.name}: the {name} part is empty.")
-    counts = {tensor.shape[0] for tensor in (*part.inputs, part.target)}
+    weight = () if part.weight is None else (part.weight,)
+    counts = {tensor.shape[0] for tensor in (*part.inputs, part.target, *weight)}
     if len(counts) > 1:
         raise DataError(f"dataset {spec.name}: inputs and targets of {name} have {sorted(counts)} rows.")
+    for values in weight:
+        if not bool((torch.isfinite(values) & (values >= 0)).all()) or not bool(values.any()):
+            what = f"the row weights of {name} must be numbers of 0 and more, not all of them 0."
+            raise DataError(f"dataset {spec.name}: {what}")
     for tensor in part.inputs:
         _check_finite(tensor, f"dataset {spec.name}: {name} inputs", spec.feature_names)
     _check_finite(part.target, f"dataset {spec.name}: {name} targets", spec.target_names)

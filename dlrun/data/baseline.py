@@ -20,8 +20,8 @@ def baseline(data: Data, ignore_index: int | None = None, used: Mapping[str, int
 
     `accuracy` where there are classes or tags; `mae`, `mse` and, for regression, `r2` (mean over the
     targets), in the units in which the model is trained. Targets equal to the loss's `ignore_index` (-100 where it
-    names none) count nothing, as in the metric. Where fewer rows of a part are `used` than it has, the first ones
-    count. Empty when the rows would have to be read from disk.
+    names none) count nothing, rows their weights, as in the metric. Where fewer rows of a part are `used` than it
+    has, the first ones count. Empty when the rows would have to be read from disk.
     """
     name = "test" if data.test is not None else "val" if data.val is not None else "train"
     part = data.parts()[name]
@@ -31,50 +31,66 @@ def baseline(data: Data, ignore_index: int | None = None, used: Mapping[str, int
     else:
         prepare = Preparation(data.spec).prepare_target
         train, wanted = prepare(data.train.target), prepare(part.target)
+        weights = tuple(each_weight(split, target) for split, target in ((data.train, train), (part, wanted)))
         if data.spec.task == "regression":
             undo = Preparation(data.spec).restore_target if data.spec.preprocessing.get("own_units") else None
-            numbers = _regression(train, wanted, undo)
+            numbers = _regression(train, wanted, undo, *weights)
         elif data.spec.task == "multilabel":
-            numbers = _tags(train, wanted)
+            numbers = _tags(train, wanted, *weights)
         else:
             ignored = IGNORE_INDEX if ignore_index is None else ignore_index
-            numbers = _majority(train, wanted, data.spec.labels, ignored)
+            numbers = _majority(train, wanted, data.spec.labels, ignored, *weights)
     return {"part": name, **numbers} if numbers else {}
 
 
-def _share(right: Tensor) -> float:
-    return right.to(torch.float64).mean().item()
+def each_weight(part: Split, target: Tensor) -> Tensor:
+    """What each number of a prepared target counts: the weight of its row, or 1."""
+    rows = torch.ones(len(target), dtype=torch.float64) if part.weight is None else part.weight.double()
+    return rows.reshape(-1, *[1] * (target.ndim - 1)).expand_as(target)
 
 
-def _majority(train: Tensor, wanted: Tensor, labels: tuple[str, ...], ignored: int) -> dict[str, Any]:
+def _share(right: Tensor, weight: Tensor) -> float:
+    return _mean(right.to(torch.float64), weight).item()
+
+
+def _mean(values: Tensor, weight: Tensor, *dims: int) -> Tensor:
+    return (values * weight).sum(*dims) / weight.sum(*dims)
+
+
+def _majority(
+    train: Tensor, wanted: Tensor, labels: tuple[str, ...], ignored: int, learned: Tensor, weight: Tensor
+) -> dict[str, Any]:
     """The majority class, also of labels by position; positions that are ignored do not count."""
     counted = train[train != ignored].flatten().to(torch.int64)
     if not len(counted):
         return {}
-    usual = int(counted.bincount().argmax())
+    usual = int(counted.bincount(learned[train != ignored].flatten()).argmax())
     label = labels[usual] if usual < len(labels) else str(usual)
-    return {"of": f"majority class ({label})", "accuracy": _share(wanted[wanted != ignored] == usual)}
+    used = wanted != ignored
+    return {"of": f"majority class ({label})", "accuracy": _share(wanted[used] == usual, weight[used])}
 
 
-def _tags(train: Tensor, wanted: Tensor) -> dict[str, Any]:
+def _tags(train: Tensor, wanted: Tensor, learned: Tensor, weight: Tensor) -> dict[str, Any]:
     """The majority answer to each tag; tags that are unknown (NaN or below 0) do not count, as in the metric."""
-    known = train >= 0
-    usual = 2 * (train.where(known, 0.0) > 0.5).sum(0) > known.sum(0)
-    right = (wanted > 0.5) == usual
-    return {"of": "majority of each tag", "accuracy": _share(right[wanted >= 0])}
+    known = (train >= 0) * learned
+    usual = 2 * ((train > 0.5) * learned).sum(0) > known.sum(0)
+    right, used = (wanted > 0.5) == usual, wanted >= 0
+    return {"of": "majority of each tag", "accuracy": _share(right[used], weight[used])}
 
 
-def _regression(train: Tensor, wanted: Tensor, undo: Callable[[Tensor], Tensor] | None) -> dict[str, Any]:
+def _regression(
+    train: Tensor, wanted: Tensor, undo: Callable[[Tensor], Tensor] | None, learned: Tensor, weight: Tensor
+) -> dict[str, Any]:
     """The mean value as the answer; R2 is that of scikit-learn for a constant guess, averaged over the targets."""
-    mean = train.double().mean(0)
-    square = (wanted.double() - mean).square().mean().item()  # the loss, in the units of training
+    mean = _mean(train.double(), learned, 0)
+    square = _mean((wanted.double() - mean).square(), weight).item()  # the loss, in the units of training
     if undo is not None:
         wanted, mean = undo(wanted.double()), undo(mean[None])[0]
     error = wanted.double() - mean
-    spread = (wanted.double() - wanted.double().mean(0)).square().mean(0)
-    numbers = {"of": "mean value", "mae": error.abs().mean().item(), "mse": square}
+    spread = _mean((wanted.double() - _mean(wanted.double(), weight, 0)).square(), weight, 0)
+    numbers = {"of": "mean value", "mae": _mean(error.abs(), weight).item(), "mse": square}
     if len(wanted) > 1 and bool((spread > 0).all()):
-        numbers["r2"] = (1 - error.square().mean(0) / spread).mean().item()
+        numbers["r2"] = (1 - _mean(error.square(), weight, 0) / spread).mean().item()
     return numbers
 
 

@@ -42,6 +42,7 @@ class ResidentBatches(Batches):
             self.note = f"{size}: {part.samples} rows stay on the host and are sent batch by batch"
         self.inputs = tuple(tensor.to(home) for tensor in part.inputs)
         self.target = part.target.to(home)
+        self.weight = None if self.weight is None else self.weight.to(home)
         numbers = sum(tensor.numel() for tensor in (*part.inputs, part.target))
         self.once = home == self.device and 4 * numbers <= PREPARE_ONCE_BYTES
         if self.once:
@@ -56,7 +57,8 @@ class ResidentBatches(Batches):
             begin = first * self.batch_size
             end = min((first + GATHER) * self.batch_size, self.samples)
             inputs, target = self._gather(order, begin, end)
-            yield from self._sliced(inputs, target, shared=order is None or target is inputs[0])
+            batches = self._sliced(inputs, target, shared=order is None or target is inputs[0])
+            yield from batches if self.weight is None else self._weighed(batches, self.weight, order, begin, end)
 
     def _gather(self, order: Tensor | None, begin: int, end: int) -> tuple[tuple[Tensor, ...], Tensor]:
         """Rows `begin` to `end` of the epoch, prepared, on the device."""
@@ -84,10 +86,19 @@ class ResidentBatches(Batches):
                 batch = trimmed(batch)
             yield copied(batch) if shared else batch
 
+    def _weighed(
+        self, batches: Iterator[Batch], weight: Tensor, order: Tensor | None, begin: int, end: int
+    ) -> Iterator[Batch]:
+        """The batches of rows `begin` to `end` of the epoch, with the weights of their rows."""
+        rows = weight[begin:end] if order is None else weight.index_select(0, order[begin:end])
+        rows = rows if rows.device == self.device else _sent(rows, self.device)
+        for batch, own in zip(batches, rows.split(self.batch_size), strict=True):
+            yield batch._replace(weight=own)
+
 
 def copied(batch: Batch) -> Batch:
     """A batch of tensors that nobody else holds."""
-    return Batch(tuple(x.clone() for x in batch.inputs), batch.target.clone())
+    return Batch(tuple(x.clone() for x in batch.inputs), batch.target.clone(), batch.weight)
 
 
 def _sent(tensor: Tensor, device: torch.device) -> Tensor:

@@ -13,6 +13,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, Unpack
 
@@ -191,12 +192,13 @@ class LoaderBatches(Batches):
             self._open.append((open_loader(self.source, keys, self.workers, self.device.type == "cuda"), keys))
         self._running = token = object()
         loader, keys = self._open[0]
-        keys.keys = self._keys(epoch, start)
+        keys.keys = order = self._keys(epoch, start)
         try:
             source = stream(loader)
             del loader
-            for batch in source:
-                yield self._ready(batch)
+            for batch, rows in zip(source, order, strict=True):
+                weight = None if self.weight is None else self.weight[[row for _, row in rows]]
+                yield self._ready(batch._replace(weight=weight))
         except BaseException:
             if self._running is token:
                 self.close()
@@ -221,7 +223,8 @@ class LoaderBatches(Batches):
         def send(tensor: Tensor) -> Tensor:
             return tensor.to(self.device, non_blocking=True)
 
-        ready = Batch(*self.preparation(tuple(send(tensor) for tensor in batch.inputs), send(batch.target)))
+        inputs, target = self.preparation(tuple(send(tensor) for tensor in batch.inputs), send(batch.target))
+        ready = Batch(inputs, target, None if batch.weight is None else send(batch.weight))
         return trimmed(ready) if self.text else ready
 
 
@@ -253,4 +256,4 @@ def read_all(part: Split, workers: int = 0) -> Split:
     plain = SeededRows(Split((), part.target, part.dataset), 0)
     batches = list(stream(open_loader(plain, keys, workers, pin=False)))
     inputs = tuple(torch.cat(column) for column in zip(*(batch.inputs for batch in batches), strict=True))
-    return Split(inputs, torch.cat([batch.target for batch in batches]), None, part.augment)
+    return replace(part, inputs=inputs, target=torch.cat([batch.target for batch in batches]), dataset=None)

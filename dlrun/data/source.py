@@ -41,6 +41,8 @@ class Batches:
         max_batches: int | None = None,
     ) -> None:
         self.rows, self.batch_size = part.samples, batch_size
+        self.weight = None if part.weight is None else part.weight.float()
+        self.weighted = self.weight is not None
         self.shuffle, self.seed = shuffle, seed
         self.device = torch.device(device)
         self.count = math.ceil(self.rows / batch_size)
@@ -70,4 +72,4 @@ def trimmed(batch: Batch) -> Batch:
     target = batch.target
     if target.ndim == 2 and target.shape[1] == codes.shape[1] and not target.is_floating_point():  # by position
         target = target[:, :longest]
-    return Batch((codes[:, :longest], lengths, *batch.inputs[2:]), target)
+    return Batch((codes[:, :longest], lengths, *batch.inputs[2:]), target, batch.weight)

@@ -16,9 +16,13 @@ def choose_step(
     if needs_closure(state.optimizer):
         refuse_with_closure(options, compile)
         return ClosureStep(clip_norm=options.clip_norm), ["closure"]
+    weighted = options.batches.weighted
+    if compile and weighted:
+        message = "a step with row weights is not compiled."
+        raise ConfigError(Problem("device.compile", message, "Use device.compile=false."))
     if compile:
         return compiled_step(state, options, fast=fast)
-    if fast and state.scaler is None:
+    if fast and state.scaler is None and not weighted:  # no fast step takes row weights
         return fast_step(state, options)
     plain = PlainStep(clip_norm=options.clip_norm, precision=options.precision, device_type=state.device.type)
     return plain, ["plain"]

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from dlrun.engine.state import Plan, TrainState
 from dlrun.errors import Diverged
+from dlrun.objectives.loss import denominator_of
+from dlrun.spec import Batch
 
 GROUP = 32  # batches whose outputs are counted at once
 GROUP_ELEMENTS = 4_000_000  # but no more numbers than these are held back
@@ -38,21 +40,23 @@ class Chunk:
         self.facts: list[tuple[float, float, bool, int | Tensor, int]] = []  # lr, scale, update, denominator, samples
         self.outputs: list[Tensor] = []
         self.targets: list[Tensor] = []
+        self.weights: list[Tensor | None] = []
         self.held = 0
         self.borrowed = False  # outputs are views of what the next step changes
         self.counts: Tensor | None = None  # of the whole epoch so far
         self.unmerged: list[Tensor] = []  # counts of batches that do not simply add up
 
-    def add(self, loss: Tensor, output: Tensor, target: Tensor, lr: float, scale: float, update: bool) -> None:
+    def add(self, loss: Tensor, output: Tensor, batch: Batch, lr: float, scale: float, update: bool) -> None:
         """Remember one step; nothing is read from the device."""
         if not self.losses:
             self.borrowed = shares_memory(output, self.state.model)
         if self.borrowed:
             output = output.clone()
         self.losses.append(loss)
-        self.facts.append((lr, scale, update, self.state.loss.denominator(target), target.shape[0]))
+        self.facts.append((lr, scale, update, denominator_of(self.state.loss, batch), batch.target.shape[0]))
         self.outputs.append(output)
-        self.targets.append(target)
+        self.targets.append(batch.target)
+        self.weights.append(batch.weight)
         self.held += output.numel()
         if len(self.outputs) == GROUP or self.held > GROUP_ELEMENTS:
             self.count()
@@ -62,10 +66,11 @@ class Chunk:
         metric = self.state.metric
         if not self.outputs:
             return
-        if metric.countable and len(self.outputs) > 1:  # integers: their sum does not depend on how they are cut
-            self.outputs, self.targets = [torch.cat(self.outputs)], [torch.cat(self.targets)]
-        for output, target in zip(self.outputs, self.targets, strict=True):
-            counts = metric.train_counts(output, target)
+        integers = metric.countable and self.weights[0] is None  # whose sum does not depend on how they are cut
+        if integers and len(self.outputs) > 1:
+            self.outputs, self.targets, self.weights = [torch.cat(self.outputs)], [torch.cat(self.targets)], [None]
+        for output, target, weight in zip(self.outputs, self.targets, self.weights, strict=True):
+            counts = metric.train_counts(output, *counted(target, weight))
             if hasattr(metric, "train_merge"):
                 self.unmerged.append(counts)
                 continue
@@ -73,7 +78,7 @@ class Chunk:
                 before = torch.tensor(self.state.sums.counts, dtype=counts.dtype, device=counts.device)
                 self.counts = before.reshape(counts.shape)
             self.counts = counts if self.counts is None else self.counts + counts
-        self.outputs, self.targets, self.held = [], [], 0
+        self.outputs, self.targets, self.weights, self.held = [], [], [], 0
 
     def is_due(self, plan: Plan, update: bool) -> bool:
         """Has half a second passed, is a checkpoint due at this step, or was a stop asked for?"""
@@ -107,6 +112,11 @@ class Chunk:
         sums.seconds += perf_counter() - self.started
         sums.waited += self.waited
         return rows
+
+
+def counted(target: Tensor, weight: Tensor | None) -> tuple[Tensor, ...]:
+    """What a metric is handed beside the output: the row weights only where there are some."""
+    return (target,) if weight is None else (target, weight)
 
 
 def merged(

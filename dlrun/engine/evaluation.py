@@ -1,4 +1,4 @@
-"""Loss and metrics over one part, in eval mode, each sample weighing the same."""
+"""Loss and metrics over one part, in eval mode, each sample weighing the same, or by its row weight."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from dlrun.engine.chunk import merged, read_all
+from dlrun.engine.chunk import counted, merged, read_all
 from dlrun.engine.state import Plan
+from dlrun.objectives.loss import denominator_of, loss_of
 from dlrun.spec import Batch, BatchSource, Loss, Metric
 
 
@@ -38,7 +39,7 @@ class Evaluated(Protocol):
 def evaluate(
     state: Evaluated, batches: BatchSource, plan: Plan | None = None, *each: Callable[[Batch, Tensor], None]
 ) -> Evaluation | None:
-    """Loss and metrics over one part, each sample weighing the same; None if a stop was asked for meanwhile.
+    """Loss and metrics over one part; None if a stop was asked for meanwhile.
 
     Each of `each` is called with every batch and the model's output for it.
     Runs in eval mode (trap T14) without gradients (T04), and leaves every module's mode as it was.
@@ -49,9 +50,9 @@ def evaluate(
             if plan is not None and plan.stop():
                 return None
             output = state.model(*batch.inputs)
-            losses.append(state.loss(output, batch.target))
-            weights.append(state.loss.denominator(batch.target))
-            counts.append(state.metric.counts(output, batch.target))
+            losses.append(loss_of(state.loss, output, batch))
+            weights.append(denominator_of(state.loss, batch))
+            counts.append(state.metric.counts(output, *counted(batch.target, batch.weight)))
             for keep in each:
                 keep(batch, output)
     total = total_of(state.metric, counts)

@@ -19,6 +19,7 @@ from torch import Tensor
 from dlrun.engine.chunk import Chunk, StepRow, mean, read_all
 from dlrun.engine.evaluation import evaluate
 from dlrun.engine.state import Best, EpochTotals, Plan, TrainState, better
+from dlrun.objectives.loss import denominator_of
 from dlrun.spec import Batch, BatchSource
 
 
@@ -89,7 +90,7 @@ def train_epoch(state: TrainState, batches: BatchSource, plan: Plan) -> Iterator
 
         lr = state.optimizer.param_groups[0]["lr"]
         loss, output = plan.step(state, batch, scale, update)
-        chunk.add(loss, output, batch.target, lr, scale, update)
+        chunk.add(loss, output, batch, lr, scale, update)
 
         state.cursor += 1
         if update:
@@ -119,7 +120,7 @@ def accumulated_batches(
     """`shared_batches` where several batches make one optimizer step: that of the larger batch of them all.
 
     The share of a batch is its part of what the larger batch's loss is divided by. Where that is not the number of
-    samples (class weights, ignored targets), all batches of a step are fetched, and it is read back, before the first.
+    samples (weights, ignored targets), all batches of a step are fetched, and it is read back, before the first.
     """
     done = state.cursor % accumulate  # batches of the step that was begun
     begin = state.cursor - done
@@ -129,10 +130,10 @@ def accumulated_batches(
         window = islice(source, len(sizes))
         fetched = [next(window)]
         weights: Sequence[float] = sizes
-        denominator = state.loss.denominator(fetched[0].target)
+        denominator = denominator_of(state.loss, fetched[0])
         if state.loss.reduction == "mean" and (isinstance(denominator, Tensor) or denominator != sizes[0]):
             fetched += window
-            weights = read_all([state.loss.denominator(batch.target) for batch in fetched])
+            weights = read_all([denominator_of(state.loss, batch) for batch in fetched])
         total = sum(weights)
         for i, batch in enumerate(chain(fetched, window)):
             share = 1.0 if state.loss.reduction == "sum" else weights[i] / total if total else 0.0

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dlrun.engine.state import StepResult, TrainState
+from dlrun.objectives.loss import loss_of
 from dlrun.objectives.without_dynamo import step_optimizer, zero_grad  # without importing the compiler
 from dlrun.spec import Batch
 
@@ -38,7 +39,7 @@ class PlainStep:
         """
         with autocast(self.device_type, self.precision):
             output = state.model(*batch.inputs)
-            loss = state.loss(output, batch.target)
+            loss = loss_of(state.loss, output, batch)
         scaled = loss if scale == 1.0 else loss * scale
         if state.scaler is not None:
             scaled = state.scaler.scale(scaled)
@@ -75,7 +76,7 @@ class ClosureStep:
         def closure() -> Tensor:
             clear(state)
             output = state.model(*batch.inputs)
-            loss = state.loss(output, batch.target)
+            loss = loss_of(state.loss, output, batch)
             loss.backward()
             clip(state.optimizer, self.clip_norm)
             if not first:

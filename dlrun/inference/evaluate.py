@@ -31,6 +31,7 @@ class Answered:
     targets: np.ndarray  # class numbers (N, ...), tags or values in the units of the data (N, K)
     errors: np.ndarray  # of reconstructions: the mean square of each row
     words: list[tuple[list[int], list[int]]]  # of texts that are labelled: the true and the predicted numbers
+    weight: np.ndarray | None = field(default=None, kw_only=True)  # (N,) by which rows count
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Collected:
     targets: list[Tensor] = field(default_factory=list)
     errors: list[Tensor] = field(default_factory=list)
     words: list[tuple[list[int], list[int]]] = field(default_factory=list)
+    weights: list[Tensor] = field(default_factory=list)
     numbers: int = 0
 
     def __call__(self, batch: Batch, output: Tensor) -> None:
@@ -70,6 +72,8 @@ class Collected:
             target = batch.target.float() if spec.task == "regression" else batch.target
             target = Preparation(spec, target.device).restore_target(target) if spec.task == "regression" else target
             self.targets.append(target.cpu())
+            if batch.weight is not None:
+                self.weights.append(batch.weight.double().cpu())
 
     def answered(self) -> Answered:
         """All batches in one; empty where not all were kept."""
@@ -77,7 +81,8 @@ class Collected:
         if self.spec.task == "classification" and targets.ndim == 2:
             targets = targets[:, 0].astype(np.int64)
         errors = torch.cat(self.errors).numpy() if self.errors else np.empty((0,))
-        return Answered(self.joined(self.answers), targets, errors, self.words)
+        weight = self.joined(self.weights) if self.weights else None
+        return Answered(self.joined(self.answers), targets, errors, self.words, weight=weight)
 
     def joined(self, parts: list[Tensor]) -> np.ndarray:
         """All batches in one array; empty where not all were kept."""
@@ -106,25 +111,27 @@ def report_of(measured: Measured, threshold: float | None, on_validation: Measur
     spec, names = measured.trained.spec, list(class_names(measured.trained.spec))
     found: Values = {"metrics": dict(measured.metrics)}
     if spec.task == "classification" and len(measured.answers):
-        chances, target = measured.answers, measured.targets
-        counted = (target >= 0) & (target < len(names))
-        found["calibration"] = measures.calibration(chances[counted], target[counted])
+        chances, target, weight = measured.answers, measured.targets, measured.weight
+        counted = (target >= 0) & (target < len(names)) & (True if weight is None else weight > 0)
+        weight = None if weight is None else weight[counted]
+        found["calibration"] = measures.calibration(chances[counted], target[counted], weight)
         found["classes"] = measures.by_class(confusion_at(measured, threshold), names)
         if len(names) == 2:
-            found["two_classes"] = measures.two_classes(chances[counted, 1], target[counted])
+            found["two_classes"] = measures.two_classes(chances[counted, 1], target[counted], weight)
         if len(names) == 2 and on_validation is not None:
-            known = on_validation.targets >= 0
-            best = measures.best_threshold(on_validation.answers[known, 1], on_validation.targets[known])
+            known, own = on_validation.targets >= 0, on_validation.weight
+            own = None if own is None else own[known]
+            best = measures.best_threshold(on_validation.answers[known, 1], on_validation.targets[known], own)
             found["threshold"] = None if best is None else {**best, "on": on_validation.part, "of": names[1]}
         if threshold is not None and len(names) == 2:
             found["at_threshold"] = at_threshold(confusion_at(measured, threshold), threshold)
     elif measured.confusion is not None:
         found["classes"] = measures.by_class(measured.confusion, names)
     if spec.task == "multilabel" and len(measured.answers):
-        found["classes"] = measures.by_tag(measured.answers, measured.targets, names, threshold or 0.5)
+        found["classes"] = measures.by_tag(measured.answers, measured.targets, names, threshold or 0.5, measured.weight)
     if spec.task == "regression" and len(measured.answers):
         targets = list(spec.target_names) or [f"target {i + 1}" for i in range(spec.num_outputs)]
-        found["targets"] = measures.regression(measured.answers, measured.targets, targets)
+        found["targets"] = measures.regression(measured.answers, measured.targets, targets, measured.weight)
     return found
 
 
@@ -133,13 +140,14 @@ def confusion_at(measured: Measured, threshold: float | None) -> np.ndarray:
     assert measured.confusion is not None
     if threshold is None or len(measured.confusion) != 2:
         return measured.confusion
-    said, target = measured.answers[:, 1] >= threshold, measured.targets
-    return np.array([[int(((target == t) & (said == p)).sum()) for p in (False, True)] for t in (0, 1)])
+    known = measured.targets >= 0
+    weight = None if measured.weight is None else measured.weight[known]
+    return measures.two_by_two(measured.targets[known] == 1, measured.answers[known, 1] >= threshold, weight)
 
 
 def at_threshold(matrix: np.ndarray, threshold: float) -> Values:
     """The accuracy at a threshold."""
-    return {"threshold": threshold, "accuracy": float(matrix.trace() / max(1, matrix.sum()))}
+    return {"threshold": threshold, "accuracy": float(matrix.trace() / (matrix.sum() or 1))}
 
 
 def baseline_of(measured: Measured, rows: Rows) -> Values:
@@ -151,8 +159,9 @@ def baseline_of(measured: Measured, rows: Rows) -> Values:
     if train is None:
         return {}
     if spec.task == "regression" and spec.num_outputs == 1 and len(measured.targets):
-        mean = np.full_like(measured.targets, train.target.double().mean().item())
-        return {"of": "mean value", **measures.regression(mean, measured.targets, [""])[0]}
+        weight = None if train.weight is None else train.weight.numpy()
+        mean = np.full_like(measured.targets, np.average(train.target.double().numpy().reshape(-1), weights=weight))
+        return {"of": "mean value", **measures.regression(mean, measured.targets, [""], measured.weight)[0]}
     ignored = getattr(measured.trained.loss, "ignore_index", None)
     found = baseline(Data(spec, train, test=rows.parts[rows.part]), ignored)
     return {key: value for key, value in found.items() if key != "part"}

@@ -29,9 +29,11 @@ class MetricCollection:
         self.train_merge = getattr(main, "train_merge", add)
         self.sizes: list[int] = []
 
-    def counts(self, output: Tensor, target: Tensor) -> Tensor:
-        """All counts in one row, in float64, which holds integers exactly up to 2^53."""
-        rows = [metric.counts(output, target).flatten() for metric in self.metrics]
+    def counts(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """All counts in one row, in float64, which holds integers exactly up to 2^53; row weights are the first's."""
+        main, *users = self.metrics
+        counts = main.counts(output, target) if weight is None else main.counts(output, target, weight)
+        rows = [counts.flatten(), *(metric.counts(output, target).flatten() for metric in users)]
         self.sizes = [row.numel() for row in rows]
         return torch.cat([row.to(float_type(row)) for row in rows])
 
@@ -48,9 +50,10 @@ class MetricCollection:
             total += getattr(metric, "merge", add)(some[part], more[part])
         return total
 
-    def confusion(self, counts: Tensor) -> list[list[int]] | None:
+    def confusion(self, counts: Tensor) -> list[list[float]] | None:
         """The confusion matrix of the task's metric."""
-        return self.metrics[0].confusion(counts[: self.sizes[0]].long())
+        own = counts[: self.sizes[0]]
+        return self.metrics[0].confusion(own.long() if bool((own == own.round()).all()) else own)
 
 
 def add(some: Sequence[float], more: Sequence[float]) -> list[float]:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from dlrun.errors import ConfigError, Problem, did_you_mean
+from dlrun.spec import Batch
+from dlrun.spec import Loss as AnyLoss
 
 REDUCTIONS = ("mean", "sum")
 
@@ -34,6 +36,20 @@ class Loss(nn.Module):
     def denominator(self, target: Tensor) -> int | Tensor:
         """What the mean of this batch is divided by, up to a factor that is the same for every batch."""
         return target.shape[0]
+
+    def each(self, output: Tensor, target: Tensor) -> Tensor:
+        """What each row (N,) adds to the sum of which the loss is the mean; a loss without it takes no row weights."""
+        raise NotImplementedError
+
+    def each_denominator(self, target: Tensor) -> Tensor:
+        """What each row (N,) adds to what the mean is divided by."""
+        return torch.ones(target.shape[:1], device=target.device)
+
+    @property
+    def takes_weights(self) -> bool:
+        """Is `each` that of the class whose `forward` is used?"""
+        own = next(kind for kind in type(self).__mro__ if {"each", "forward"} & vars(kind).keys())
+        return own is not Loss and "each" in vars(own)
 
     def check(self, output: Tensor, target: Tensor) -> None:
         """Raise `ConfigError` unless output and target fit this loss: nothing broadcasts silently."""
@@ -80,6 +96,32 @@ class CallableLoss(Loss):
         own = getattr(self.inner, "check", None)
         if own is not None:
             own(output, target)
+
+
+def loss_of(loss: AnyLoss, output: Tensor, batch: Batch) -> Tensor:
+    """The loss of a batch, 0-d: with row weights sum(weight * loss) / sum(weight), class weights multiplied in."""
+    if batch.weight is None:
+        return loss(output, batch.target)
+    assert isinstance(loss, Loss), "others are refused when a run is assembled"
+    total = (batch.weight * loss.each(output, batch.target)).sum()
+    return total if loss.reduction == "sum" else divide(total, _weighed(loss, batch.target, batch.weight))
+
+
+def denominator_of(loss: AnyLoss, batch: Batch) -> int | Tensor:
+    """What the mean of a batch was divided by: with row weights their sum."""
+    if batch.weight is None:
+        return loss.denominator(batch.target)
+    assert isinstance(loss, Loss), "others are refused when a run is assembled"
+    return _weighed(loss, batch.target, batch.weight)
+
+
+def _weighed(loss: Loss, target: Tensor, weight: Tensor) -> Tensor:
+    return (weight * loss.each_denominator(target)).sum()
+
+
+def by_row(values: Tensor) -> Tensor:
+    """The numbers of each row in one dimension (N, K)."""
+    return values.reshape(values.shape[0], -1)
 
 
 def _hint_for(target: Tensor) -> str:

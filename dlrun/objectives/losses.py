@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dlrun.objectives.balance import balanced_pos_weight, balanced_weight
-from dlrun.objectives.loss import Loss, divide, weights_tensor
+from dlrun.objectives.loss import Loss, by_row, divide, weights_tensor
 from dlrun.spec import AUTO_LOSS, IGNORE_INDEX, DataSpec
 
 Reduction = Literal["mean", "sum"]
@@ -42,6 +42,10 @@ class Elementwise(Loss):
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         return self.function(output, target, reduction=self.reduction, **self.options)
+
+    def each(self, output: Tensor, target: Tensor) -> Tensor:
+        numbers = by_row(self.function(output, target, reduction="none", **self.options))
+        return numbers.sum(1) if self.reduction == "sum" else numbers.mean(1)
 
     def check(self, output: Tensor, target: Tensor) -> None:
         self.check_same_shape(output, target)
@@ -85,10 +89,21 @@ class ClassLoss(Loss):
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         if self.counts_samples(target):
             return self.function(output, target, reduction=self.reduction, **self.options)
+        total = self._reduced(output, target, "sum")
+        return total if self.reduction == "sum" else divide(total, self._positions(target).sum())
+
+    def _reduced(self, output: Tensor, target: Tensor, reduction: str) -> Tensor:
         ignore = IGNORE_INDEX if self.ignore_index is None else self.ignore_index
-        rules = {"weight": self.weight, "ignore_index": ignore, "reduction": "sum"}
-        total = self.function(output, target, **rules, **self.options)
-        return total if self.reduction == "sum" else divide(total, self._weighed(target))
+        rules = {"weight": self.weight, "ignore_index": ignore, "reduction": reduction}
+        return self.function(output, target, **rules, **self.options)
+
+    def each(self, output: Tensor, target: Tensor) -> Tensor:
+        return by_row(self._reduced(output, target, "none")).sum(1)
+
+    def each_denominator(self, target: Tensor) -> Tensor:
+        if self.reduction == "sum" or self.counts_samples(target):
+            return super().each_denominator(target)
+        return by_row(self._positions(target)).sum(1)
 
     def counts_samples(self, target: Tensor) -> bool:
         """Does every sample count 1, as in classification without weights? Then no tensor needs to be read."""
@@ -98,13 +113,12 @@ class ClassLoss(Loss):
         """The number of samples, or the sum of the class weights of all positions that are not ignored."""
         if self.reduction == "sum" or self.counts_samples(target):
             return target.shape[0]
-        return self._weighed(target)
+        return self._positions(target).sum()
 
-    def _weighed(self, target: Tensor) -> Tensor:
+    def _positions(self, target: Tensor) -> Tensor:
+        """What each position counts: the weight of its class, or 0 where it is ignored."""
         valid = target != (IGNORE_INDEX if self.ignore_index is None else self.ignore_index)
-        if self.weight is None:
-            return valid.sum()
-        return (self.weight[torch.where(valid, target, 0)] * valid).sum()
+        return valid if self.weight is None else self.weight[torch.where(valid, target, 0)] * valid
 
     def check(self, output: Tensor, target: Tensor) -> None:
         classes = output.shape[1] if output.ndim > 1 else 1
@@ -188,9 +202,23 @@ class BinaryLoss(Loss):
         if not self.masked:
             return self._each(output, target, self.reduction)
         known = target >= 0  # false for NaN too
-        each = self._each(output, torch.where(known, target, 0.0), "none")
-        total = torch.where(known, each, 0.0).sum()
+        total = self._masked(output, target, known).sum()
         return total if self.reduction == "sum" else divide(total, known.sum())
+
+    def _masked(self, output: Tensor, target: Tensor, known: Tensor) -> Tensor:
+        each = self._each(output, torch.where(known, target, 0.0), "none")
+        return torch.where(known, each, 0.0)
+
+    def each(self, output: Tensor, target: Tensor) -> Tensor:
+        if self.masked:
+            return by_row(self._masked(output, target, target >= 0)).sum(1)
+        numbers = by_row(self._each(output, target, "none"))
+        return numbers.sum(1) if self.reduction == "sum" else numbers.mean(1)
+
+    def each_denominator(self, target: Tensor) -> Tensor:
+        if self.masked and self.reduction == "mean":
+            return by_row(target >= 0).sum(1)
+        return super().each_denominator(target)
 
     def _each(self, output: Tensor, target: Tensor, reduction: str) -> Tensor:
         if self.probabilities:

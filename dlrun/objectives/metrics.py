@@ -14,6 +14,7 @@ A metric is made from `(spec, loss)` and has
                     `train_merge` is the same of training counts
     confusion       (their sum) -> rows of true classes by columns of predicted ones, or None
 
+The counts of a task's metric take row weights (N,) as a third argument: what is counted is then their sum, in floats.
 All counts stay on the device of the output; nothing in them waits for it.
 """
 
@@ -27,6 +28,7 @@ from torch import Tensor
 
 from dlrun.errors import ConfigError, Problem
 from dlrun.moved import keep_old_names
+from dlrun.objectives.loss import divide
 from dlrun.spec import IGNORE_INDEX, DataSpec, Loss
 
 keep_old_names(__name__)
@@ -80,25 +82,26 @@ class Classification:
         # What argmax finds; on a CPU `max` is up to three times as fast.
         return (output >= self.threshold).long() if self.binary else output.max(1).indices
 
-    def train_counts(self, output: Tensor, target: Tensor) -> Tensor:
+    def train_counts(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """(2,) int64: correct positions, positions."""
         valid = target != self.ignore_index
         right = (self.predict(output) == target) & valid
-        return torch.stack([right.sum(), valid.sum()])
+        return torch.stack([_sum(right, weight), _sum(valid, weight)])
 
     def train_result(self, counts: Tensor) -> dict[str, float]:
         """The accuracy in training."""
         right, positions = counts.tolist()
         return {"accuracy": _ratio(right, positions)}
 
-    def counts(self, output: Tensor, target: Tensor) -> Tensor:
+    def counts(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """(C x C,) int64: positions of true class t and predicted class p, at t x C + p."""
+        each = torch.ones_like(target, dtype=torch.int64).flatten() if weight is None else _spread(weight, target)
         predicted, target = self.predict(output).flatten(), target.flatten().long()
         size = self.classes * self.classes
         # Ignored positions fall into one more bin: selecting the others would have to wait for the device.
         bins = torch.where(target != self.ignore_index, target * self.classes + predicted, size)
-        zeros = torch.zeros(size + 1, dtype=torch.int64, device=output.device)
-        return zeros.index_add_(0, bins, torch.ones_like(bins))[:size]
+        zeros = torch.zeros(size + 1, dtype=each.dtype, device=output.device)
+        return zeros.index_add_(0, bins, each)[:size]
 
     def result(self, counts: Tensor) -> dict[str, float]:
         """Accuracy, and F1 averaged over the classes that occur or were predicted (as in scikit-learn)."""
@@ -107,7 +110,7 @@ class Classification:
         accuracy = _ratio(true_positives.sum().item(), matrix.sum().item())
         return {"accuracy": accuracy, "macro_f1": _macro_f1(true_positives, rows, columns)}
 
-    def confusion(self, counts: Tensor) -> list[list[int]]:
+    def confusion(self, counts: Tensor) -> list[list[float]]:
         """C rows of true classes by C columns of predicted ones."""
         return counts.reshape(self.classes, self.classes).tolist()
 
@@ -128,26 +131,26 @@ class Multilabel:
         self.labels = spec.num_outputs
         self.threshold = 0.5 if getattr(loss, "probabilities", False) else 0.0
 
-    def train_counts(self, output: Tensor, target: Tensor) -> Tensor:
+    def train_counts(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """(2,) int64: labels that are right, labels that are known."""
         known = target >= 0  # false for NaN too
         right = ((output >= self.threshold) == (target > 0.5)) & known
-        return torch.stack([right.sum(), known.sum()])
+        return torch.stack([_sum(right, weight), _sum(known, weight)])
 
     def train_result(self, counts: Tensor) -> dict[str, float]:
         """The accuracy over labels."""
         right, labels = counts.tolist()
         return {"accuracy": _ratio(right, labels)}
 
-    def counts(self, output: Tensor, target: Tensor) -> Tensor:
+    def counts(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """(4 K + 3,) int64: K each of true positives, positives, predicted positives and right labels; then
         known labels, samples with every known label right, and samples."""
         known = target >= 0
         true, predicted = (target > 0.5) & known, (output >= self.threshold) & known
         right = true == predicted  # unknown ones are right, so they spoil no sample
-        samples = torch.full_like(right[:, 0].sum(), right.shape[0])
-        by_label = [(true & predicted).sum(0), true.sum(0), predicted.sum(0), (right & known).sum(0)]
-        return torch.cat([*by_label, known.sum().reshape(1), right.all(1).sum().reshape(1), samples.reshape(1)])
+        by_label = [_sum(each, weight, 0) for each in (true & predicted, true, predicted, right & known)]
+        whole = _sum(known, weight), _sum(right.all(1), weight), _samples(by_label[0][0], target, weight)
+        return torch.cat([*by_label, *(number.reshape(1) for number in whole)])
 
     def result(self, counts: Tensor) -> dict[str, float]:
         """Accuracy, subset accuracy and macro F1."""
@@ -159,7 +162,7 @@ class Multilabel:
             "macro_f1": _macro_f1(true_positives, positives, predicted),
         }
 
-    def confusion(self, counts: Tensor) -> list[list[int]] | None:
+    def confusion(self, counts: Tensor) -> list[list[float]] | None:
         """Return None, since labels that do not exclude each other have no one matrix."""
         return None
 
@@ -180,7 +183,7 @@ class Regression:
         self.better = {"mae": "min"} if self.reconstruction else {"mae": "min", "r2": "max"}
         self.train_names = self.names
 
-    def counts(self, output: Tensor, target: Tensor) -> Tensor:
+    def counts(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """(1 + 4 K,): samples, and by output the sums of |error| and error^2, the mean of the target, and the sum of
         squares about it. Of reconstructions (2,): numbers and the sum of |error|.
         """
@@ -188,12 +191,14 @@ class Regression:
         output, target = output.flatten(1).to(dtype), target.flatten(1).to(dtype)
         errors = output - target
         if self.reconstruction:
-            return torch.stack([torch.full_like(errors[0, 0], errors.numel()), errors.abs().sum()])
-        mean = target.mean(0)
+            numbers = _samples(errors[0, 0], target, weight) * errors.shape[1]
+            return torch.stack([numbers, _sum(errors.abs(), weight)])
+        samples = _samples(errors[0, 0], target, weight)
+        mean = target.mean(0) if weight is None else divide(_sum(target, weight, 0), samples)
         about = target - mean
-        sums = torch.stack([errors.abs(), errors * errors, about * about]).sum(1)
-        rows = torch.cat([sums[:2].flatten(), mean, sums[2]])
-        return torch.cat([torch.full_like(rows[:1], len(target)), rows])
+        each = torch.stack([errors.abs(), errors * errors, about * about])
+        sums = (each if weight is None else each * weight[:, None]).sum(1)
+        return torch.cat([samples[None], sums[:2].flatten(), mean, sums[2]])
 
     def merge(self, some: Sequence[float], more: Sequence[float]) -> list[float]:
         """Merge the counts of two sets of samples."""
@@ -216,21 +221,21 @@ class Regression:
             return {"mae": _ratio(sums.item(), n)}
         absolute, squared, mean, spread = sums.reshape(4, -1)
         mae = _ratio(absolute.mean().item(), n)
-        if n < 2:
+        if n < 2 and not bool(spread.any()):
             return {"mae": mae, "r2": NAN}
         constant = spread <= n * (1e-12 * mean) ** 2  # nothing but rounding is left
         r2 = torch.where(constant, (squared == 0).double(), 1 - squared / torch.where(constant, 1.0, spread))
         return {"mae": mae, "r2": r2.mean().item()}
 
-    def train_counts(self, output: Tensor, target: Tensor) -> Tensor:
+    def train_counts(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The same sums as `counts`."""
-        return self.counts(output, target)
+        return self.counts(output, target, weight)
 
     def train_result(self, counts: Tensor) -> dict[str, float]:
         """The same metrics as `result`."""
         return self.result(counts)
 
-    def confusion(self, counts: Tensor) -> list[list[int]] | None:
+    def confusion(self, counts: Tensor) -> list[list[float]] | None:
         """Return None, since there are no classes."""
         return None
 
@@ -238,6 +243,22 @@ class Regression:
 def float_type(tensor: Tensor) -> torch.dtype:
     """The widest floats of the tensor's device."""
     return torch.float32 if tensor.device.type == "mps" else torch.float64
+
+
+def _spread(weight: Tensor, target: Tensor) -> Tensor:
+    """The weight of its row for each position of a target, in one dimension and the widest floats."""
+    each = weight.to(float_type(weight)).reshape(-1, *[1] * (target.ndim - 1))
+    return each.expand_as(target).flatten()
+
+
+def _sum(values: Tensor, weight: Tensor | None, *dims: int) -> Tensor:
+    """The sum over all numbers or some dimensions, in which rows count by their weights."""
+    return values.sum(*dims) if weight is None else (values * _spread(weight, values).view_as(values)).sum(*dims)
+
+
+def _samples(like: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+    """The number of rows or the sum of their weights, 0-d, of the type of `like`."""
+    return torch.full_like(like, len(target)) if weight is None else weight.to(like.dtype).sum()
 
 
 def _ratio(part: float, whole: float) -> float:

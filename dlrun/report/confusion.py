@@ -33,7 +33,9 @@ def write_confusion(run_dir: Path | str, matrix: object, labels: Sequence[str] =
     """
     import numpy as np
 
-    counts = np.asarray(matrix).astype(np.int64)
+    counts = np.asarray(matrix)
+    if (counts == counts.round()).all():  # else they are sums of row weights
+        counts = counts.astype(np.int64)
     names = [str(label) for label in labels] or [str(i) for i in range(len(counts))]
     folder = Path(run_dir)
     write_atomic(folder / "confusion.csv", _as_csv(counts, names).encode())
@@ -92,7 +94,7 @@ def _write_counts(axes: Axes, counts: np.ndarray) -> None:
     size = 10 if len(counts) <= 12 else 8 if len(counts) <= 20 else 6.5
     for (row, column), count in _nonzero(counts):
         color = "white" if dark[row, column] else style.INK
-        axes.text(column, row, f"{count}", ha="center", va="center", fontsize=size, color=color)
+        axes.text(column, row, said(count), ha="center", va="center", fontsize=size, color=color)
 
 
 def _rule(axes: Axes, classes: int) -> None:
@@ -102,19 +104,28 @@ def _rule(axes: Axes, classes: int) -> None:
         axes.axvline(edge - 0.5, color=style.GRID, linewidth=0.6)
 
 
-def _nonzero(counts: np.ndarray) -> list[tuple[tuple[int, int], int]]:
+def _nonzero(counts: np.ndarray) -> list[tuple[tuple[int, int], float]]:
     import numpy as np
 
-    return [((int(r), int(c)), int(counts[r, c])) for r, c in np.argwhere(counts)]
+    return [((int(r), int(c)), counts[r, c].item()) for r, c in np.argwhere(counts)]
+
+
+def said(count: float, separator: str = "") -> str:
+    """A count, or a sum of row weights in few digits."""
+    return f"{count:.4g}" if isinstance(count, float) and count < 1000 else f"{count:{separator}.0f}"
+
+
+def times(count: float) -> str:
+    """How often, or with which weight, something occurs."""
+    return count_of(count, "time") if isinstance(count, int) else f"weight {said(count)}"
 
 
 def _verdict(counts: np.ndarray, short: Sequence[str]) -> str:
     """The title: how many are right, and which two classes are confused most often."""
-    total = int(counts.sum())
-    right = int(counts.trace())
-    words = f"{right} of {total} right ({right / total:.1%})" if total else "no samples"
+    total, right = counts.sum().item(), counts.trace().item()
+    words = f"{said(right)} of {said(total)} right ({right / total:.1%})" if total else "no samples"
     wrong = sorted(((n, r, c) for (r, c), n in _nonzero(counts) if r != c), reverse=True)
     if wrong and len(short) > 2:
         count, row, column = wrong[0]
-        words += f"; {short[row]} -> {short[column]}: {count_of(count, 'time')}"
+        words += f"; {short[row]} -> {short[column]}: {times(count)}"
     return words

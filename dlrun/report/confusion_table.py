@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlrun.errors import count_of
+from dlrun.report.confusion import said, times
 from dlrun.store.reading import MOST_TABLE, try_read_text
 
 MOST_CLASSES = 120  # of a table; with more, a page would hold more than 14,400 cells
@@ -22,7 +22,7 @@ class Confusion:
     """Counts of true classes (rows) by predicted ones."""
 
     names: Sequence[str]
-    counts: Sequence[Sequence[int]]
+    counts: Sequence[Sequence[float]]
 
     @property
     def shown(self) -> bool:
@@ -32,16 +32,16 @@ class Confusion:
     def verdict(self) -> str:
         """How many rows are right."""
         total, right = sum(map(sum, self.counts)), sum(row[i] for i, row in enumerate(self.counts))
-        return f"{right:,} of {total:,} right ({right / total:.1%})" if total else "no samples"
+        return f"{said(right, ',')} of {said(total, ',')} right ({right / total:.1%})" if total else "no samples"
 
-    def rows(self) -> list[tuple[str, list[tuple[int, int]], int, str]]:
+    def rows(self) -> list[tuple[str, list[tuple[str, int]], str, str]]:
         """Each true class: its name, (count, shade) by predicted class, the number of its rows, its recall."""
         found = []
         for i, (name, counts) in enumerate(zip(self.names, self.counts, strict=True)):
             total = sum(counts)
             # The root of the share makes rare confusions visible.
-            shaded = [(n, math.ceil(math.sqrt(n / total) * SHADES) if n else 0) for n in counts]
-            found.append((name, shaded, total, _share(counts[i], total)))
+            shaded = [(said(n) if n else "", math.ceil(math.sqrt(n / total) * SHADES) if n else 0) for n in counts]
+            found.append((name, shaded, said(total), _share(counts[i], total)))
         return found
 
     def precisions(self) -> list[str]:
@@ -52,8 +52,7 @@ class Confusion:
         """The most frequent confusions: `8 -> 5: 79 times (8.1 % of 8)`."""
         wrong = [(-n, i, j) for i, row in enumerate(self.counts) for j, n in enumerate(row) if n and i != j]
         return [
-            f"{self.names[i]} -> {self.names[j]}: {count_of(-n, 'time')}"
-            f" ({-n / sum(self.counts[i]):.1%} of {self.names[i]})"
+            f"{self.names[i]} -> {self.names[j]}: {times(-n)} ({-n / sum(self.counts[i]):.1%} of {self.names[i]})"
             for n, i, j in sorted(wrong)[:WORST]
         ]
 
@@ -62,12 +61,20 @@ def read_confusion(path: Path) -> Confusion | None:
     """The matrix in a confusion.csv; None if there is none, or it is damaged."""
     try:
         head, *body = csv.reader(io.StringIO(try_read_text(path, MOST_TABLE) or "", newline=""))
-        names, counts = head[1:], [[int(cell) for cell in row[1:]] for row in body]
+        names, counts = head[1:], [[_number(cell) for cell in row[1:]] for row in body]
     except (csv.Error, ValueError):
         return None
     whole = len(counts) == len(names) > 0 and all(len(row) == len(names) for row in counts)
     return Confusion(names, counts) if whole and min(map(min, counts)) >= 0 else None
 
 
-def _share(part: int, whole: int) -> str:
+def _number(cell: str) -> float:
+    """A count, or a sum of row weights."""
+    value = int(cell) if cell.isdecimal() else float(cell)
+    if not math.isfinite(value):
+        raise ValueError(cell)
+    return value
+
+
+def _share(part: float, whole: float) -> str:
     return f"{part / whole:.1%}" if whole else ""

@@ -65,7 +65,7 @@ class WatchedStep(PlainStep):
             self.update(state)
             reason = f"the step leaves {lost[0]} not finite" if (lost := state.not_finite()) else ""
         if reason:
-            tensors = {"inputs": list(batch.inputs), "target": batch.target}
+            tensors = {"inputs": list(batch.inputs), "target": batch.target, "weight": batch.weight}
             facts = {"reason": reason, "step": state.step + 1, "epoch": state.epoch + 1}
             raise SearchEnded(facts | tensors | {"model": before, "rng": random, "scale": scale})
         return loss, output

@@ -89,6 +89,7 @@ OPTIONAL: dict[str, Check] = {  # keys that some kinds of files, and those of ol
     "engine": lambda value: isinstance(value, list) and all(map(is_text, value)),
     "loss": is_dict,
     "seconds": has({"train": is_number, "eval": is_number}),
+    "weight": lambda value: value is None or is_tensor(value),  # of the rows of a batch that failed
 }
 
 

@@ -139,7 +139,7 @@ def test_outputs_that_the_next_step_changes_are_counted_as_they_were() -> None:
     for batch in batches_of(TABLE, 3):
         loss, output = PlainStep()(state, batch)
         before = output.clone()
-        chunk.add(loss, output, batch.target, 1.0, 1.0, True)
+        chunk.add(loss, output, batch, 1.0, 1.0, True)
         with torch.no_grad():
             state.model.scores.add_(1.0)
         assert torch.equal(chunk.outputs[-1], before)

@@ -30,6 +30,8 @@ KERNELS = ("sgd", "adam", "adamw", "adagrad")
 class Rows:
     """As much of a source of batches as the choice of a step asks for."""
 
+    weighted = False
+
     def __init__(self, batches: list[Batch]) -> None:
         self.batches = batches
 

@@ -71,6 +71,7 @@ def store(folder: Path, data: Data) -> None:
         "remarks": list(data.remarks),
         "files": dict(data.files),
         "parts": list(data.parts()),
+        "weighted": data.train.weight is not None,
         "test_rows": list(data.test_rows),
     }
     try:
@@ -82,6 +83,8 @@ def store(folder: Path, data: Data) -> None:
         for name, part in data.parts().items():
             np.save(fresh / f"{name}-inputs.npy", part.inputs[0].numpy())
             np.save(fresh / f"{name}-target.npy", part.target.numpy())
+            if part.weight is not None:
+                np.save(fresh / f"{name}-weight.npy", part.weight.numpy())
         (fresh / READY).write_text(json.dumps(values), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(fresh, folder)
@@ -97,7 +100,10 @@ def load(folder: Path) -> Data:
         inputs, target = (np.load(folder / f"{name}-{what}.npy", allow_pickle=False) for what in ("inputs", "target"))
         if len(inputs) != len(target):
             raise ValueError(f"{folder}: rows are missing")
-        parts[name] = Split((torch.from_numpy(inputs),), torch.from_numpy(target))
+        weight = None
+        if values["weighted"]:
+            weight = torch.from_numpy(np.load(folder / f"{name}-weight.npy", allow_pickle=False))
+        parts[name] = Split((torch.from_numpy(inputs),), torch.from_numpy(target), weight=weight)
     notes = (*values["notes"], f"read from the cache {folder.name[:8]} (dlrun cache clear empties it)")
     spec = DataSpec.from_dict(values["spec"])
     return Data(spec, **parts, notes=notes, remarks=tuple(values["remarks"]), files=values["files"],

@@ -17,7 +17,7 @@ from dlrun.data.table.kept import kept
 from dlrun.data.table.read import Reading, Table, joined, read_table
 from dlrun.data.table.schema import as_yaml, read_schema
 from dlrun.data.table.splits import Rows, Splitting, split_table
-from dlrun.data.table.target import Target, read_target, some, target_steps
+from dlrun.data.table.target import Target, read_target, read_weights, some, target_steps
 from dlrun.data.table.trees import boosted_trees
 from dlrun.data.table.types import Typed, left_out, type_all
 from dlrun.data.transforms import Standardize, Transform, write_steps
@@ -38,6 +38,7 @@ def table(
     drop: Sequence[str] = (),
     features: Sequence[str] | None = None,
     id: Sequence[str] = (),
+    weight: str | None = None,
     positive: str | None = None,
     target_transform: str = "none",
     standardize: bool = True,
@@ -59,6 +60,8 @@ def table(
 ) -> Data:
     """Rows of a table (N, F) as floats, with a class (N,) or numbers (N, K) to predict.
 
+    Rows count by `weight` in loss, metrics and baselines; the split, the encoding and the scaling ignore it.
+
     Raises `ConfigError` for keys that exclude each other and columns that are not there, `DataError` for what is wrong
     with the files, by column and line.
     """
@@ -75,17 +78,19 @@ def table(
             hint = f"Columns: {some(whole.names)}."
             raise ConfigError(Problem("dataset.target", "says which column to predict.", hint))
         check_names(whole, {"dataset.target": targets, "dataset.drop": drop, "dataset.features": features or [],
-                            "dataset.id": id, "dataset.types": list(types or {})})  # fmt: skip
+                            "dataset.id": id, "dataset.types": list(types or {}),
+                            "dataset.weight": [weight] if weight else []})  # fmt: skip
         wanted = read_target(whole, targets, task, types or {}, positive, target_transform)
         known, dropped = read_schema(schema) if schema is not None else ({}, [])
         rows, notes = choose_rows(whole, parts, wanted, how)
         roles = {name for name in (split_column, group, time) if name}
-        outside = {*targets, *drop, *dropped, *id, *(roles - set(features or []))}
+        outside = {*targets, *drop, *dropped, *id, *([weight] if weight else []), *(roles - set(features or []))}
         inside = whole.names if features is None else features
         chosen = [column for column in whole.columns if column.name in inside and column.name not in outside]
         train_rows = np.sort(rows[0])  # in order, which is faster to gather
         found = type_all(chosen, types or {}, train_rows, known)
-        made = Parts(whole, TableEncoder.fit(chosen, found, train_rows, id), wanted, rows)
+        weights = None if weight is None else read_weights(whole, weight, wanted.known)
+        made = Parts(whole, TableEncoder.fit(chosen, found, train_rows, id), wanted, rows, weights)
         data = made.data(made.preprocessing(standardize, target_transform), found, notes)
         test_rows = () if folds is None else tuple(rows[2].tolist())
         told = {"schema.yaml": as_yaml(found, sorted(outside - set(targets)))}
@@ -176,6 +181,7 @@ class Parts:
     encoder: TableEncoder
     wanted: Target
     rows: Rows
+    weights: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         columns = {column.name: column for column in self.whole.columns}
@@ -221,7 +227,7 @@ class Parts:
     def splits(self) -> tuple[Split, Split | None, Split | None]:
         """Train, validation and test."""
         made = [
-            None if matrix is None else Split((torch.from_numpy(matrix),), self.target(rows))
+            None if matrix is None else Split((torch.from_numpy(matrix),), self.target(rows), weight=self.weight(rows))
             for matrix, rows in zip(self.matrices, self.rows, strict=True)
         ]
         assert made[0] is not None, "train has rows"
@@ -232,9 +238,17 @@ class Parts:
         values = self.wanted.values[rows]
         return torch.from_numpy(values) if self.wanted.task == "classification" else to_tensor(values).float()
 
+    def weight(self, rows: np.ndarray) -> Tensor | None:
+        """The weights of some rows."""
+        return None if self.weights is None else torch.from_numpy(self.weights[rows].astype(np.float32))
+
     def notes(self) -> list[str]:
-        """How many columns became how many features."""
-        return [f"{len(self.encoder.columns)} columns are {len(self.encoder.features)} features"]
+        """How many columns became how many features, and between what the weights are."""
+        lines = [f"{len(self.encoder.columns)} columns are {len(self.encoder.features)} features"]
+        if self.weights is not None:
+            used = self.weights[np.concatenate(self.rows)]
+            lines.append(f"rows have weights from {used.min():g} to {used.max():g}, in loss and metrics")
+        return lines
 
     def remarks(self) -> list[str]:
         """Cells of validation and test that training did not prepare for."""

@@ -1,4 +1,4 @@
-"""What a table is to predict: classes, tags or numbers, typed on all rows, and what is done to numbers."""
+"""What a table is to predict: classes, tags or numbers, typed on all rows, what is done to numbers, and row weights."""
 
 from __future__ import annotations
 
@@ -100,6 +100,23 @@ def several_tags(columns: Sequence[Column], kinds: Sequence[Typed]) -> Target:
     known = ~np.isnan(values).all(1)
     names = tuple(column.name for column in columns)
     return Target("multilabel", np.where(np.isnan(values), -1.0, values), names, names, known, tuple(kinds))
+
+
+def read_weights(whole: Table, name: str, known: np.ndarray) -> np.ndarray:
+    """The row weights (N,). Raises `DataError` for one that is missing or below 0 in a row that has a target."""
+    column = whole.column(name, "dataset.weight")
+    try:
+        values = values_of(column, typed(column, "number"))[:, 0]
+    except DataError as error:
+        raise DataError(f"dataset.weight: {error}") from error
+    wrong = known & ~(values >= 0)
+    if wrong.any():
+        row = int(wrong.argmax())
+        what = f"is {values[row]:g} in row {row + 1}" if values[row] < 0 else f"has no number in row {row + 1}"
+        raise DataError(f"dataset.weight: column {name!r} {what}. A weight is a number of 0 or more.")
+    if not values[known].any():
+        raise DataError(f"dataset.weight: column {name!r} is 0 in every row: nothing would count.")
+    return values
 
 
 def target_steps(train: Tensor, wanted: Target, transform: str) -> list[Transform]:

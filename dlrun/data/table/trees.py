@@ -33,18 +33,18 @@ def boosted_trees(data: Data) -> Values:
     if data.spec.task not in ("classification", "regression") or train.target[0].numel() > 1:
         return {}
     inputs, wanted = part.inputs[0].numpy(), part.target.numpy().reshape(-1)
-    model = fitted(train.inputs[0].numpy(), train.target.numpy().reshape(-1), data.spec.task)
+    weight, own = (None if split.weight is None else split.weight.double().numpy() for split in (part, train))
+    model = fitted(train.inputs[0].numpy(), train.target.numpy().reshape(-1), own, data.spec.task)
     said = model.predict(inputs)
     found: Values = {"of": NAME, "part": name}
     if data.spec.task == "classification":
-        return found | {"accuracy": float((said == wanted).mean())}
-    error, about = said - wanted, wanted - wanted.mean()
-    spread = float((about**2).sum())
-    numbers = {"mae": float(abs(error).mean()), "r2": 1 - float((error**2).sum()) / spread if spread else float("nan")}
-    return found | numbers
+        return found | {"accuracy": float(np.average(said == wanted, weights=weight))}
+    error, about = said - wanted, wanted - np.average(wanted, weights=weight)
+    absolute, squared, spread = (float(np.average(each, weights=weight)) for each in (abs(error), error**2, about**2))
+    return found | {"mae": absolute, "r2": 1 - squared / spread if spread else float("nan")}
 
 
-def fitted(inputs: np.ndarray, target: np.ndarray, task: str) -> Predicts:
+def fitted(inputs: np.ndarray, target: np.ndarray, weight: np.ndarray | None, task: str) -> Predicts:
     """Trees fitted in steps, so that the time can be kept."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
@@ -53,7 +53,7 @@ def fitted(inputs: np.ndarray, target: np.ndarray, task: str) -> Predicts:
     end = time.monotonic() + SECONDS
     while True:
         begun = time.monotonic()
-        model.fit(inputs, target)
+        model.fit(inputs, target, weight)
         took = time.monotonic() - begun
         if model.max_iter >= MOST or time.monotonic() + took > end:
             return model
