@@ -14,6 +14,7 @@ from torch import Tensor
 from dlrun.components.registry import MODELS
 from dlrun.errors import ConfigError
 from dlrun.spec import DataSpec
+from tests.helpers.cases import slow_where
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 N, T, K = 4, 5, 3
@@ -149,7 +150,12 @@ def test_tasks_that_a_model_cannot_serve_are_refused() -> None:
         MODELS.get("autoencoder")(SPECS["image"])
 
 
-@pytest.mark.parametrize(("model", "spec_name", "kwargs"), CASES, ids=lambda v: str(v))
+DEEP = ("vgg", "inception", "googlenet", "resnet", "torchvision")
+
+
+@pytest.mark.parametrize(
+    ("model", "spec_name", "kwargs"), slow_where(lambda case: case[0] in DEEP, CASES), ids=lambda v: str(v)
+)
 def test_building_is_repeatable_and_needs_no_statistics(model: str, spec_name: str, kwargs: dict[str, Any]) -> None:
     spec = SPECS[spec_name]
     first = build(model, spec, kwargs)

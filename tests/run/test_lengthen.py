@@ -14,6 +14,7 @@ from dlrun.run.screen import Screen
 from dlrun.store.reader import StoredRun
 from dlrun.store.reading import read_columns
 from dlrun.store.rundir import RunDir
+from tests.helpers.cases import slow_where
 from tests.helpers.quick_runs import QUICK, interrupt, run
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -32,7 +33,7 @@ def whole(epochs: int, *words: str) -> list[float]:
     return rates(f"whole{epochs}")
 
 
-@pytest.mark.parametrize("name", ["onecycle", "cosine", "polynomial", "warmup_cosine", "linear"])
+@pytest.mark.parametrize("name", ["onecycle", "cosine", *slow_where(bool, ["polynomial", "warmup_cosine", "linear"])])
 def test_a_finished_run_of_2_epochs_is_stretched_to_4_or_begins_again(name: str) -> None:
     words = [*MOMENTUM, f"scheduler={name}"]
     full, short = whole(4, *words), whole(2, *words)

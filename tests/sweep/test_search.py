@@ -123,7 +123,7 @@ def test_a_search_that_finds_nothing_new_says_so(
     assert "the search ends after 1 jobs: all further values were tried before" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("search", ["random", "tpe"])
+@pytest.mark.parametrize("search", ["random", pytest.param("tpe", marks=pytest.mark.slow)])
 def test_stale_trials_are_named_and_run_again_if_asked(
     search: str, sweep: FakeSweep, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
