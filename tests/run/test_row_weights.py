@@ -168,6 +168,7 @@ def metrics_of(run: dlrun.api.Run) -> list[dict[str, float]]:
     return [{key: float(row[key]) for key in told} for row in rows]
 
 
+@pytest.mark.figures
 @pytest.mark.parametrize("twice", [2, 0])
 def test_a_run_with_weights_is_that_of_a_table_with_rows_twice_or_without_them(twice: int, tmp_path: Path) -> None:
     train, test = shops(), shops(40, seed=1)
@@ -201,6 +202,7 @@ def test_accumulated_batches_are_one_batch_and_an_epoch_loss_is_exact(tmp_path: 
         assert ours == pytest.approx(theirs, abs=1e-5)
 
 
+@pytest.mark.figures
 def test_weights_that_are_no_whole_numbers_are_told_on_the_page_and_in_evaluations(tmp_path: Path) -> None:
     test = shops(40, seed=1).assign(w=np.linspace(0.1, 1.3, 40))
     frames = shops().assign(w=0.5), test
@@ -317,6 +319,7 @@ def test_what_cannot_weigh_rows_refuses_them(tmp_path: Path, monkeypatch: pytest
         dlrun.train([*options, f"plugins=[{tmp_path / 'own.py'}]", "loss=own"])
 
 
+@pytest.mark.figures
 def test_a_metric_of_a_users_is_handed_no_weights_and_that_is_said(tmp_path: Path) -> None:
     frames = shops().assign(w=0.5), shops(40, seed=1).assign(w=np.arange(40) / 3)
     (tmp_path / "rows.py").write_text(
