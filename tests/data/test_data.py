@@ -17,7 +17,7 @@ from dlrun.data import sklearn_sets
 from dlrun.data.arrays import from_arrays
 from dlrun.data.base import Data, Split, from_parts
 from dlrun.data.baseline import baseline
-from dlrun.data.leaks import overlap, overlap_notes
+from dlrun.data.leaks import is_in, overlap, overlap_notes
 from dlrun.data.paths import data_root
 from dlrun.data.seeds import derive, permutation
 from dlrun.data.splits import file_order, split
@@ -179,6 +179,13 @@ def test_images_are_prepared_bit_equal_to_torchvision() -> None:
     assert torch.equal(ours[0], torch.stack([theirs(image.numpy()) for image in images]))
     assert torch.equal(stored, before)
     assert target.dtype == torch.int64
+
+
+def test_keys_among_others_are_those_that_numpy_finds() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(30):
+        keys, others = (random.integers(0, 40, random.integers(0, 25)) for _ in range(2))
+        assert np.array_equal(is_in(keys, others), np.isin(keys, others))
 
 
 def test_a_constant_column_is_not_divided_by_zero() -> None:
