@@ -39,7 +39,7 @@ def inspect_table(
     Raises `DataError` for a column that is asked for and is not there, or that cannot be of the type that was told.
     """
     known, dropped = read_schema(keys["schema"]) if keys["schema"] else ({}, [])
-    columns, remarks, told = type_columns(table, keys["types"], known)
+    columns, remarks, told = type_columns(table, keys["types"] or {}, known)
     exact, normal = duplicate_counts(columns)
     goal = target_of(table, columns, target)
     found = [describe(cells) for cells in columns]
@@ -64,7 +64,7 @@ def inspect_table(
         return Findings(facts, table.notes, shown, [*remarks, f"nothing can be learned from it: {hindrance}"], [])
     path = list(paths) if len(paths) > 1 else paths[0]
     command = ["dataset=table", f"dataset.path={as_text(path)}", f"dataset.target={as_text(goal.name)}", *words]
-    command += [f"dataset.types={as_text({**keys['types'], **told})}"] if told else []
+    command += [f"dataset.types={as_text({**(keys['types'] or {}), **told})}"] if told else []
     return Findings(facts, table.notes, shown, remarks, command)
 
 
