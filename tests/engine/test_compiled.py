@@ -17,6 +17,7 @@ from dlrun.engine.fast.rules import StepOptions
 from dlrun.engine.step import PlainStep
 from dlrun.errors import ConfigError
 from dlrun.models.recurrent import gru
+from tests.helpers.cases import slow_where
 from tests.helpers.steps import (
     IMAGE,
     SETTINGS,
@@ -37,7 +38,9 @@ from tests.helpers.steps import (
 
 
 @pytest.mark.usefixtures("interpreted")
-@pytest.mark.parametrize(("name", "settings"), [*SETTINGS[:6], ("sgd", {}), ("rmsprop", {})])
+@pytest.mark.parametrize(
+    ("name", "settings"), slow_where(SETTINGS[1:5].__contains__, [*SETTINGS[:6], ("sgd", {}), ("rmsprop", {})])
+)
 def test_traced_step_equals_plain(name: str, settings: dict[str, Any]) -> None:
     state, plain = (state_of(optimizer=name, **settings) for _ in range(2))
     batches = batches_of(TABLE)
