@@ -161,10 +161,13 @@ def at_random(count: int, classes: np.ndarray | None, how: Splitting) -> Rows:
         test = everyone[fold_of(count, classes, how.folds, how.seed) == how.fold]
     else:
         test = drawn(everyone, classes, how.test_fraction, derive(how.seed, "split:test"))
-    rest = np.setdiff1d(everyone, test)
+    left = np.ones(count, bool)
+    left[test] = False
+    rest = np.flatnonzero(left)
     stream = "split:val" if how.folds is None else f"split:val:{how.fold}"
     val = drawn(rest, classes, how.val_fraction, derive(how.seed, stream))
-    train = np.setdiff1d(rest, val)
+    left[val] = False
+    train = np.flatnonzero(left)
     shuffled = np.random.default_rng(derive(how.seed, "split:train")).permutation(train)
     return shuffled, val, test
 
