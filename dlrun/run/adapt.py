@@ -54,7 +54,8 @@ def differences(run: RunDir, values: Values, components: Components) -> list[str
 def fitted(spec: DataSpec) -> Values:
     """What was fitted on the training part, in one form for checkpoints of every age."""
     text = {"characters": list(spec.vocabulary), **Vocabulary.of(spec).state()} if spec.input_kind == "text" else {}
-    return Preparation(spec).state() | text
+    table = {"table": spec.preprocessing["table"]} if "table" in spec.preprocessing else {}
+    return Preparation(spec).state() | text | table
 
 
 def adapt(

@@ -176,3 +176,25 @@ def test_a_net_is_as_good_as_that_of_scikit_learn(task: str, tmp_path: Path) -> 
     assert np.mean(differences) - half < bound
     assert np.mean(differences) + half > -bound
     assert abs(np.mean(differences)) < bound
+
+
+def test_a_table_with_other_levels_is_said_when_a_run_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = houses().assign(stars="1").drop(columns="stars")
+    path = write(tmp_path, frame)
+    words = [
+        *QUICK[:3],
+        "trainer.epochs=2",
+        "device=cpu",
+        "dataset=table",
+        f"dataset.path={path}",
+        "dataset.target=price",
+    ]
+    dlrun.train([*words, f"run.dir={tmp_path / 'run'}"])
+    changed = "what was fitted on them, are not what they were when the run began"
+    assert cli.main(["resume", str(tmp_path / "run"), "trainer.epochs=3"]) == 0
+    assert changed not in capsys.readouterr().out
+    write(tmp_path, frame.replace({"town": {"Bern": "Zug"}}))
+    assert cli.main(["resume", str(tmp_path / "run"), "trainer.epochs=4"]) == 0
+    assert changed in capsys.readouterr().out
