@@ -64,9 +64,9 @@ class Run:
     @property
     def spec(self) -> DataSpec:
         """What the inputs and outputs of the model mean: shapes, labels, vocabulary, preprocessing."""
-        from dlrun.inference.trained import load_trained
+        from dlrun.inference.trained import load_spec
 
-        return load_trained(self.path, self.checkpoint).spec
+        return load_spec(self.path, self.checkpoint)
 
     @property
     def checkpoint(self) -> str:
@@ -93,11 +93,11 @@ class Run:
             threshold: the probability from which the second of two classes, or a tag, is the answer; or best.
             name: of the folder.
         """
-        from dlrun.inference.evaluate_command import Asked, evaluate_run
+        from dlrun.inference.evaluate_command import EvaluateRequest, evaluate_run
         from dlrun.store.rundir import RunDir
 
         words = [overrides] if isinstance(overrides, str) else overrides
-        asked = Asked(split, str(checkpoint), None if threshold is None else str(threshold), name)
+        asked = EvaluateRequest(split, str(checkpoint), None if threshold is None else str(threshold), name)
         folder, found = evaluate_run(RunDir(self.path), words, asked)
         return {**found, "folder": folder}
 

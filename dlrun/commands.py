@@ -190,10 +190,10 @@ def _runs(line: CommandLine) -> int:
 
 
 def _evaluate(line: CommandLine) -> int:
-    from dlrun.inference.evaluate_command import Asked, evaluate_command
+    from dlrun.inference.evaluate_command import EvaluateRequest, evaluate_command
 
     _plugins(line)
-    asked = Asked(
+    asked = EvaluateRequest(
         line.value("--split"), line.value("--checkpoint") or "best", line.value("--threshold"), line.value("--name"),
         "--json" in line.flags,
     )  # fmt: skip
@@ -201,10 +201,10 @@ def _evaluate(line: CommandLine) -> int:
 
 
 def _predict(line: CommandLine) -> int:
-    from dlrun.inference.predict_command import Asked, predict_command
+    from dlrun.inference.predict_command import PredictRequest, predict_command
 
     _plugins(line)
-    asked = Asked(
+    asked = PredictRequest(
         line.value("--checkpoint") or "best", line.value("--output"), "--json" in line.flags,
         "--invert" in line.flags, line.number("--top", 3), line.number("--batch-size", 256),
         line.value("--images"), line.value("--threshold"),

@@ -14,7 +14,7 @@ from dlrun.inference.answers import class_names
 from dlrun.inference.each_row import predictions
 from dlrun.inference.evaluate import Measured, baseline_of, measure, report_of
 from dlrun.inference.labelled import Rows, find_rows
-from dlrun.inference.trained import Trained, load_trained, threshold_for
+from dlrun.inference.trained import Trained, load_trained, split_off_device, threshold_for
 from dlrun.inference.which import best_run
 from dlrun.plain import Values, json_line, say
 from dlrun.report.evaluation import draw_evaluation, evaluation_tables
@@ -27,7 +27,7 @@ LONGEST = 100  # characters of a folder's name
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvaluateRequest:
     """What the command line asks of `evaluate` besides the run."""
 
     split: str | None = None
@@ -37,7 +37,7 @@ class Asked:
     json: bool = False
 
 
-def evaluate_command(word: str, overrides: Sequence[str], asked: Asked) -> int:
+def evaluate_command(word: str, overrides: Sequence[str], asked: EvaluateRequest) -> int:
     """Evaluate, write, print. Raises as `evaluate_run` does."""
     run, note = best_run(word)
     if note:
@@ -54,7 +54,7 @@ def evaluate_command(word: str, overrides: Sequence[str], asked: Asked) -> int:
     return 0
 
 
-def evaluate_run(run: RunDir, overrides: Sequence[str], asked: Asked) -> tuple[Path, Values]:
+def evaluate_run(run: RunDir, overrides: Sequence[str], asked: EvaluateRequest) -> tuple[Path, Values]:
     """The folder of a new evaluation, and what stands in its evaluation.json.
 
     Raises `RunError` for a run or checkpoint that cannot be used, `ConfigError` and `DataError` for data that are not
@@ -103,13 +103,6 @@ def fill(folder: Path, measured: Measured, threshold: float | None, found: Value
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-def split_off_device(overrides: Sequence[str]) -> tuple[str, list[str]]:
-    """The device that `device=NAME` asks for, and the other overrides."""
-    named = [word.partition("=")[2] for word in overrides if word.partition("=")[0] in ("device", "device.name")]
-    others = [word for word in overrides if word.partition("=")[0] not in ("device", "device.name")]
-    return (named or ["cpu"])[-1], others
 
 
 def name_of(rows: Rows, trained: Trained) -> str:

@@ -12,7 +12,7 @@ from dlrun.inference import told
 from dlrun.inference.encode import Encoder
 from dlrun.inference.predict import BATCH, Answer, options_for, predict
 from dlrun.inference.rows import Given
-from dlrun.inference.trained import load_trained
+from dlrun.inference.trained import load_trained, split_off_device
 from dlrun.inference.which import best_run
 from dlrun.plain import say
 from dlrun.store.files import write_atomic
@@ -23,7 +23,7 @@ NAMED = 10  # of them that are said
 
 
 @dataclass(frozen=True)
-class Asked:
+class PredictRequest:
     """What the command line asks of `predict` besides the run and its inputs."""
 
     checkpoint: str = "best"
@@ -36,7 +36,7 @@ class Asked:
     threshold: str | None = None  # a probability, or `best`
 
 
-def predict_command(word: str, inputs: Sequence[str], overrides: Sequence[str], asked: Asked) -> int:
+def predict_command(word: str, inputs: Sequence[str], overrides: Sequence[str], asked: PredictRequest) -> int:
     """Print or write the answers. Returns 3 where some of the inputs could not be used, else 0.
 
     Raises `RunError` for a run that cannot be used, `DataError` for a file that cannot be read, `ConfigError` for an
@@ -69,7 +69,7 @@ def complaints(bad: Sequence[Answer]) -> list[str]:
     return [*lines, *([f"and {len(bad) - NAMED} more"] if len(bad) > NAMED else [])]
 
 
-def write(answers: Sequence[Answer], asked: Asked) -> None:
+def write(answers: Sequence[Answer], asked: PredictRequest) -> None:
     """Write the file that was asked for, or print."""
     if asked.output is None:
         for line in told.as_json_lines(answers).rstrip("\n").split("\n") if asked.json else told.as_lines(answers):
@@ -85,11 +85,9 @@ def write(answers: Sequence[Answer], asked: Asked) -> None:
 
 def device_of(overrides: Sequence[str]) -> str:
     """The device that `device=NAME` asks for; the CPU where nothing does. Raises `ConfigError` for anything else."""
-    device = "cpu"
-    for override in overrides:
-        key, _, value = override.partition("=")
-        if key not in ("device", "device.name"):
-            hint = did_you_mean(key, ["device"]) or "Only device=cpu, cuda, cuda:N or mps can be chosen here."
-            raise ConfigError(Problem(key, "does not change how a trained model predicts.", hint))
-        device = value
+    device, others = split_off_device(overrides)
+    if others:
+        key = others[0].partition("=")[0]
+        hint = did_you_mean(key, ["device"]) or "Only device=cpu, cuda, cuda:N or mps can be chosen here."
+        raise ConfigError(Problem(key, "does not change how a trained model predicts.", hint))
     return device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +85,12 @@ def load_trained(path: Path, checkpoint: str = "best", device: str = "cpu") -> T
     return Trained(run, config, spec, model.to(home).eval(), name, loss.to(home), metric, output_kind(name, loss), file)
 
 
+def load_spec(path: Path, checkpoint: str = "best") -> DataSpec:
+    """What the inputs and outputs of a run's model mean, without building it. Raises as `load_trained` does."""
+    values = files.read_checkpoint(checkpoint_file(RunDir(path), checkpoint), fields=WEIGHTS)
+    return DataSpec.from_dict(values["spec"])
+
+
 def checkpoint_file(run: RunDir, checkpoint: str) -> Path:
     """The file of a checkpoint by its name or path. Raises `RunError`."""
     summary = read_json(run.summary)
@@ -131,3 +138,10 @@ def own_config(run: RunDir) -> Config:
             raise
         flags = " ".join(f"--plugin {p.get('name')}" for p in needed)
         raise RunError(f"{run.path} was trained with components of your own: give {flags}\n\n{error}") from error
+
+
+def split_off_device(overrides: Sequence[str]) -> tuple[str, list[str]]:
+    """The device that `device=NAME` asks for, and the other overrides."""
+    named = [word.partition("=")[2] for word in overrides if word.partition("=")[0] in ("device", "device.name")]
+    others = [word for word in overrides if word.partition("=")[0] not in ("device", "device.name")]
+    return (named or ["cpu"])[-1], others
