@@ -61,6 +61,7 @@ def _as_csv(counts: np.ndarray, names: Sequence[str]) -> str:
 def _draw(path: Path, counts: np.ndarray, names: Sequence[str]) -> Path:
     import matplotlib
     import matplotlib.colors
+    import numpy as np
 
     classes = len(names)
     short = style.told_apart(names, 16)
@@ -70,12 +71,12 @@ def _draw(path: Path, counts: np.ndarray, names: Sequence[str]) -> Path:
     margin = 0.6 + (0.009 * size * max(len(name) for name in short) if long else 0.1)  # room for names
     plot = max(3.4, cell * classes)
     title = textwrap.wrap(_verdict(counts, short), int(LETTERS_PER_INCH * plot))
-    figure = style.new_figure(margin + plot + 0.3, margin + plot + 0.2 + 0.2 * len(title), layout=None)
+    figure = style.new_figure(margin + plot + 0.3, margin + plot + 0.2 + 0.2 * len(title))
     width, height = figure.get_size_inches()
     axes = figure.add_axes((margin / width, margin / height, plot / width, plot / height))
     colors = matplotlib.colormaps["Blues"].with_extremes(bad="#eeeeee")
     norm = matplotlib.colors.PowerNorm(0.5, 0, 1)  # makes rare confusions visible
-    axes.imshow(shares(counts), cmap=colors, norm=norm, interpolation="nearest")
+    axes.imshow(colors(norm(np.ma.masked_invalid(shares(counts)))), interpolation="nearest")  # colored cell by cell
     style.dress(axes, "", "predicted", "true")
     axes.set_title("\n".join(title), loc="left", fontsize=10, color=style.INK)
     axes.grid(False)

@@ -12,7 +12,7 @@ from dlrun.report import style
 if TYPE_CHECKING:
     import numpy as np
 
-TILE_INCHES = 1.4
+TILE_INCHES = 1.4  # the width of an image
 GAP = 0.06  # between images, as a share of a tile
 LINE_HEIGHT = 0.14  # of a caption, as a share of a tile
 FONT_SIZE = 8.0
@@ -30,27 +30,43 @@ def draw_tiles(
         columns: how many images stand side by side.
         title: a line above all of them.
     """
+    import numpy as np
+
     rows = math.ceil(len(images) / columns)
     above = LINE_HEIGHT * max(caption.count("\n") + 1 if caption else 0 for caption in captions)
     step = above + max(image.shape[0] / image.shape[1] for image in images) + GAP
     across, down = columns * (1 + GAP) + GAP, rows * step + GAP  # in tiles
     title_inches = 0.3 if title else 0.0
     width, height = max(TILE_INCHES * across, 0.09 * len(title)), TILE_INCHES * down + title_inches
-    figure = style.new_figure(width, height, layout=None)
-    # All images share one pair of axes: a pair for each would take a second for twenty-five.
-    axes = figure.add_axes((0, 0, TILE_INCHES * across / width, TILE_INCHES * down / height))
-    axes.set_axis_off()
+    figure = style.new_figure(width, height)
+    # All images are one: matplotlib takes two milliseconds for each.
+    sheet = np.full((*figure.canvas.get_width_height()[::-1], 3), 255, np.uint8)
     for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
-        left, top = index % columns * (1 + GAP), index // columns * step + above
-        bottom = top + image.shape[0] / image.shape[1]
-        axes.imshow(image, extent=(left, left + 1, bottom, top), interpolation="nearest")
-        text = axes.text(left + 0.5, top - 0.02, caption, ha="center", va="bottom", fontsize=FONT_SIZE, color=style.INK)
+        left = TILE_INCHES * (GAP + index % columns * (1 + GAP))
+        top = title_inches + TILE_INCHES * (GAP + index // columns * step + above)
+        paste(sheet, image, round(style.DPI * left), round(style.DPI * top))
+        place = (left + TILE_INCHES / 2) / width, 1 - (top - 0.02 * TILE_INCHES) / height
+        text = figure.text(*place, caption, ha="center", va="bottom", fontsize=FONT_SIZE, color=style.INK)
         text.set_fontsize(FONT_SIZE * min(1.0, TILE_INCHES * style.DPI / max(1.0, text.get_window_extent().width)))
-    axes.set_xlim(-GAP, across - GAP)
-    axes.set_ylim(down - GAP, -GAP)
+    figure.figimage(sheet)
     if title:
         figure.text(0.06 / width, 1 - 0.08 / height, title, va="top", fontsize=10, color=style.INK)
     return style.save(figure, path)
+
+
+def paste(sheet: np.ndarray, image: np.ndarray, left: int, top: int) -> None:
+    """Put an image into a sheet (H, W, 3) of uint8, as wide as a tile: each pixel of the sheet is the nearest one."""
+    import numpy as np
+
+    wide = round(style.DPI * TILE_INCHES)
+    tall = max(1, round(wide * image.shape[0] / image.shape[1]))
+    rows, columns = (
+        ((np.arange(size) + 0.5) * old / size).astype(int)
+        for size, old in zip((tall, wide), image.shape[:2], strict=True)
+    )
+    shown = (255 * image[rows][:, columns]).round().astype(np.uint8)
+    place = sheet[top : top + tall, left : left + wide]
+    place[...] = shown[: place.shape[0], : place.shape[1]]
 
 
 def to_pixels(images: np.ndarray, largest: float | None = None) -> np.ndarray:

@@ -16,6 +16,7 @@ from dlrun.cli import main
 from dlrun.config.compose import compose
 from dlrun.data.base import Data, Split
 from dlrun.errors import ConfigError
+from dlrun.report import style
 from dlrun.spec import DataSpec
 
 
@@ -68,20 +69,22 @@ def test_the_first_six_are_two_by_three_with_their_labels(mnist_root: Path) -> N
 def test_each_image_stands_under_its_caption(
     count: int, columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from matplotlib.figure import Figure
-
-    drawn: list[Figure] = []
-    save = Figure.savefig
-    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (drawn.append(self), save(self, *a, **k))[1])
+    drawn: list[Any] = []
+    save = style.save
+    monkeypatch.setattr(style, "save", lambda figure, path: (drawn.append(figure), save(figure, path))[1])
     spec = DataSpec("d", "classification", "image", (1, 4, 4), 2, labels=("cat", "dog"))
     images, target = torch.zeros(count, 1, 4, 4, dtype=torch.uint8), torch.arange(count) % 2
     draw_rows(tmp_path / "b.png", spec, ShownRows(Split((images,), target), count))
-    (axes,) = drawn[0].axes
-    assert [text.get_text() for text in axes.texts][:2] == ["Ground Truth: cat", "Ground Truth: dog"][:count]
-    assert len({image.get_extent()[0] for image in axes.images}) == columns
-    tops = [image.get_extent()[3] for image in axes.images]
-    assert all(text.get_position()[1] < top for text, top in zip(axes.texts, tops, strict=True))
-    assert not axes.axison
+    texts = [text for text in drawn[0].texts if text.get_text().startswith("Ground Truth")]
+    assert [text.get_text() for text in texts][:2] == ["Ground Truth: cat", "Ground Truth: dog"][:count]
+    boxes = [text.get_window_extent() for text in texts]
+    assert len(texts) == count
+    assert len({round(box.x0 + box.x1) for box in boxes}) == columns
+    sheet = drawn[0].images[0].get_array()[::-1]  # from below, as the boxes are measured
+    for box in boxes:
+        middle = round((box.x0 + box.x1) / 2)
+        assert not sheet[round(box.y0) - 10, middle].any(), "the image, which is black"
+        assert sheet[round(box.y0) + 2 : round(box.y1), middle].all(), "nothing under the caption"
 
 
 def test_several_inputs_and_a_map_of_classes_are_side_by_side() -> None:

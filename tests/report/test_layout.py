@@ -14,8 +14,9 @@ from dlrun.report.compare import compare
 from dlrun.report.confusion import write_confusion
 from dlrun.report.curves import draw_curves
 from dlrun.report.fits import draw_fit
+from dlrun.report.layout import lay_out
 from dlrun.report.mistakes import draw_mistakes
-from tests.helpers.runs_by_hand import make_config, make_run, make_sweep
+from tests.helpers.runs_by_hand import make_config, make_run, make_sweep, write_csv
 
 LONG = [f"Very long class name number {number} of the twenty" for number in range(20)]
 
@@ -79,6 +80,7 @@ def test_nothing_is_cut_hidden_or_empty(
     monkeypatch.setattr(style, "save", lambda figure, path: (seen.append(figure), path)[1])
     draw(tmp_path)
     figure = seen[-1]
+    lay_out(figure)
     figure.draw_without_rendering()
     frame = figure.bbox
     for text in texts(figure):
@@ -118,7 +120,7 @@ def test_captions_do_not_run_into_each_other(tmp_path: Path, monkeypatch: pytest
     seen: list[Any] = []
     monkeypatch.setattr(style, "save", lambda figure, path: (seen.append(figure), path)[1])
     mistakes_of_wide_names(tmp_path)
-    first, second, *_ = (text.get_window_extent() for text in seen[0].axes[0].texts)
+    first, second, *_ = (text.get_window_extent() for text in seen[0].texts)
     assert first.x1 < second.x0
 
 
@@ -136,3 +138,15 @@ def test_a_swept_list_is_labelled_with_its_key(tmp_path: Path) -> None:
         make_run(tmp_path / "runs" / str(len(widths)), make_config(model__hidden=widths), overrides=words)
     comparison = compare([tmp_path / "runs"])
     assert {comparison.label(group) for group in comparison.groups} == {"hidden=[8,8]", "hidden=[16]"}
+
+
+def test_a_title_stands_above_the_power_of_ten_of_an_axis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(style, "save", lambda figure, path: (seen.append(figure), path)[1])
+    write_csv(tmp_path / "metrics.csv", [{"epoch": n, "train_loss": 3e9 / n, "lr": 0.1} for n in range(1, 6)])
+    draw_curves(tmp_path)
+    lay_out(seen[0])
+    seen[0].draw_without_rendering()
+    power, title = seen[0].axes[0].yaxis.get_offset_text(), seen[0].axes[0]._left_title
+    assert power.get_text() == "1e9"
+    assert not power.get_window_extent().overlaps(title.get_window_extent())
