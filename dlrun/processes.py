@@ -123,3 +123,8 @@ def keep_imported() -> None:
     if gc.get_threshold()[0] == RARELY:
         gc.freeze()
         gc.set_threshold(*USUALLY)
+
+
+def processors() -> int:
+    """The number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from importlib import import_module
 from typing import Any, TypeAlias
 
@@ -144,6 +144,33 @@ def backward_engine() -> Callable[[Tensor, Tensor], None]:
 
 def _public_backward(loss: Tensor, gradient: Tensor) -> None:
     torch.autograd.backward(loss, gradient)
+
+
+def watched(seen: Callable[[str, Tensor, Sequence[Tensor]], None]) -> AbstractContextManager[object]:
+    """A context manager in which `seen(name, output, arguments)` is called after each operation of torch (`aten.mm`).
+
+    Without the name: an exception.
+    """
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Watched(TorchDispatchMode):
+        @classmethod
+        def _should_skip_dynamo(cls) -> bool:
+            """No: to be skipped by the compiler, it would have to be imported, which takes seconds."""
+            return False
+
+        def __torch_dispatch__(
+            self,
+            func: torch._ops.OpOverload,
+            types: object,
+            args: tuple[Tensor, ...] = (),
+            kwargs: dict[str, object] | None = None,
+        ) -> object:
+            output = func(*args, **(kwargs or {}))
+            seen(str(func.overloadpacket), output, args)
+            return output
+
+    return Watched()
 
 
 def tracer(step: Graph, decompositions: dict[Any, Callable[..., Tensor]]) -> Callable[..., GraphModule]:

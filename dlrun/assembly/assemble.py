@@ -29,6 +29,7 @@ from dlrun.data.seeds import derive
 from dlrun.data.transforms import Preparation
 from dlrun.engine.device import seed_everything, set_up
 from dlrun.engine.evaluation import eval_mode
+from dlrun.engine.threads import threads_of
 from dlrun.errors import ConfigError, Problem, first_line
 from dlrun.objectives.collection import MetricCollection
 from dlrun.objectives.loss import CallableLoss, Loss
@@ -58,10 +59,11 @@ class Assembly:
 def assemble(config: Config) -> Assembly:
     """Build data, model, loss and metric.
 
+    This is done in one thread, so that data and weights do not depend on `device.threads` (null: as torch chooses).
     Raises `ConfigError` or `DataError`, and `TrainingFailed` for an exception in a user's component.
     """
-    with explained(config):
-        set_up(threads=config.device.threads, deterministic=config.device.deterministic)
+    with explained(config), threads_of(None if config.device.threads is None else 1):
+        set_up(deterministic=config.device.deterministic)
         data = build_data(config)
         loss_name, loss = build_loss(config, data.spec, class_counts(data))
         data = fit_to_loss(data, loss_name)

@@ -37,7 +37,7 @@ def replay(run: RunDir) -> list[str]:
     if not path.exists():
         raise RunError(f"{run.path} has no {CAPSULE}: no step of it failed, or the failure could not be repeated.")
     capsule = files.read_checkpoint(path, fields=CRASH_FILE)
-    built = build(stored_config(run))
+    built = build(stored_config(run), run.threads)
     state = built.state
     with files.loading(path):
         state.model.load_state_dict(capsule["model"])

@@ -1,4 +1,4 @@
-"""Where a run computes: the choice of device, seeds, threads, determinism."""
+"""Where a run computes: the choice of device, seeds, determinism."""
 
 from __future__ import annotations
 
@@ -61,10 +61,8 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def set_up(*, threads: int | None, deterministic: bool) -> None:
-    """Set the number of threads, and determinism, for this process (https://pytorch.org/docs/stable/notes/randomness.html)."""
-    if threads is not None:
-        torch.set_num_threads(threads)
+def set_up(*, deterministic: bool) -> None:
+    """Set determinism for this process (https://pytorch.org/docs/stable/notes/randomness.html)."""
     # Setting it imports the compiler, 0.9 s: only where it changes.
     if deterministic != torch.are_deterministic_algorithms_enabled():
         torch.use_deterministic_algorithms(deterministic)

@@ -13,6 +13,7 @@ from dlrun.data.baseline import baseline
 from dlrun.data.batches import batches_for
 from dlrun.data.transforms import Preparation
 from dlrun.engine.evaluation import evaluate
+from dlrun.engine.threads import threads_of
 from dlrun.inference import measures
 from dlrun.inference.answers import OutputKind, answers, class_names
 from dlrun.inference.labelled import Rows
@@ -90,13 +91,14 @@ class Collected:
 
 
 def measure(trained: Trained, part: Split, name: str, loading: Loading | None = None) -> Measured:
-    """Loss, metrics and answers of every row of a part."""
+    """Loss, metrics and answers of every row of a part, with as many threads as the run was trained with."""
     size = 256 if part.dataset is not None else min(1024, max(1, part.samples))
     device = next(trained.model.parameters(), torch.zeros(1)).device
     batches, _ = batches_for(part, trained.spec, batch_size=size, device=device, loading=loading)
     kept = Collected(trained.spec, trained.kind)
     try:
-        result = evaluate(trained, batches, None, kept)
+        with threads_of(trained.threads):
+            result = evaluate(trained, batches, None, kept)
     finally:
         batches.close()
     assert result is not None, "nobody asks it to stop"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dlrun.data.table.columns import column_of
 from dlrun.data.table.read import Table, json_text
+from dlrun.engine.threads import threads_of
 from dlrun.errors import DataError
 from dlrun.inference.arrays import stored_rows
 from dlrun.inference.encode import Encoder
@@ -31,7 +32,8 @@ def predict_frame(path: Path, inputs: object, checkpoint: str, device: str, aske
     """The predictions of a run's model, a row an input. Raises `DataError` for inputs that are of no known kind."""
     trained = load_trained(path, checkpoint, device)
     options, encoder = options_for(trained, *asked), Encoder(trained.spec, asked[-1])
-    answers = list(predict(trained.predictor(), python_rows(inputs, trained.spec), encoder, options))
+    with threads_of(trained.threads):
+        answers = list(predict(trained.predictor(), python_rows(inputs, trained.spec), encoder, options))
     return pandas.DataFrame(as_rows(answers))
 
 

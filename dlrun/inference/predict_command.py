@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dlrun.engine.threads import threads_of
 from dlrun.errors import ConfigError, DataError, Problem, RunError, cannot_write, count_of, did_you_mean
 from dlrun.inference import told
 from dlrun.inference.encode import Encoder
@@ -39,6 +40,7 @@ class PredictRequest:
 def predict_command(word: str, inputs: Sequence[str], overrides: Sequence[str], asked: PredictRequest) -> int:
     """Print or write the answers. Returns 3 where some of the inputs could not be used, else 0.
 
+    They are computed with as many threads as the run was trained with.
     Raises `RunError` for a run that cannot be used, `DataError` for a file that cannot be read, `ConfigError` for an
     override that is not the device's.
     """
@@ -49,7 +51,8 @@ def predict_command(word: str, inputs: Sequence[str], overrides: Sequence[str], 
         say(note, file=sys.stderr)
     given, encoder = Given(trained.spec, inputs), Encoder(trained.spec, asked.invert)
     options = options_for(trained, asked.top, asked.batch_size, asked.folder, asked.threshold, asked.invert)
-    answers = list(predict(trained.predictor(), given.rows(), encoder, options))
+    with threads_of(trained.threads):
+        answers = list(predict(trained.predictor(), given.rows(), encoder, options))
     bad = [answer for answer in answers if answer.error]
     if len(bad) == len(answers):
         raise DataError("\n".join(["no input can be used.", *complaints(bad)]) if bad else "no input is given.")

@@ -59,6 +59,12 @@ class Trained:
     kind: OutputKind
     checkpoint: Path  # the file that the weights are from
 
+    @property
+    def threads(self) -> int | None:
+        """The number of threads with which the run was trained, for equal bits; None on a GPU, or if it is unknown."""
+        on_cpu = all(p.device.type == "cpu" for p in self.model.parameters())
+        return self.run.threads if on_cpu else None
+
     def predictor(self) -> Predictor:
         """The model with its preparation before it and its answers behind it."""
         return Predictor(self.model, self.spec, self.kind).eval()

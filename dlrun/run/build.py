@@ -20,6 +20,7 @@ from dlrun.engine.choose import choose_step
 from dlrun.engine.device import choose_device, make_current, seed_everything
 from dlrun.engine.fast.rules import StepOptions
 from dlrun.engine.state import TrainState
+from dlrun.engine.threads import auto_threads
 from dlrun.errors import ConfigError, Problem
 from dlrun.objectives.groups import Trainable
 from dlrun.objectives.schedule import Schedule, Span
@@ -30,10 +31,12 @@ from dlrun.run.preflight import check_run
 from dlrun.spec import BatchSource
 
 
-def build(config: Config) -> Components:
+def build(config: Config, threads: int | None = None) -> Components:
     """Build data, model, loss, optimizer, schedule, step and plan, and check them.
 
-    Raises `ConfigError` or `DataError`, and `TrainingFailed` for an exception in a user's component.
+    Torch's number of threads is set; for `device.threads=auto` it is `threads`, that of a run which is repeated or
+    resumed, or else chosen. Raises `ConfigError` or `DataError`, and `TrainingFailed` for an exception in a user's
+    component.
     """
     with explained(config):
         device = choose_device(config.device.name)
@@ -42,12 +45,14 @@ def build(config: Config) -> Components:
         batches, notes = build_batches(config, assembly.data, device)
         test = batches.pop("test", None) if "val" in batches else None
         check_run(assembly, batches)
+        auto: Values = {"device": str(device), "loss": assembly.loss_name}
+        if device.type == "cpu":
+            auto["device.threads"] = set_threads(assembly, batches["train"].batch_size, threads)
         state = build_state(assembly, device, len(batches["train"]))
         trainer = config.trainer
         options = StepOptions(batches["train"], trainer.clip_norm, config.device.precision, trainer.accumulate)
         fast = config.device.fast and not trainer.detect_anomaly
         step, engine = choose_step(state, options, fast=fast, compile=config.device.compile)
-        auto: Values = {"device": str(device), "loss": assembly.loss_name}
         plan = build_plan(config, state, batches, step, auto)
         if state.schedule is not None:
             state.schedule.set_mode(plan.mode)
@@ -55,6 +60,16 @@ def build(config: Config) -> Components:
         kind = "resident" if batches["train"].resident else "dataloader"
         notes = [*assembly.data.notes, *notes, *untrained(assembly)]
         return Components(config, assembly.data, state, plan, batches, test, [kind, *engine], auto, notes)
+
+
+def set_threads(assembly: Assembly, batch_size: int, chosen: int | None) -> int:
+    """Set torch's number of threads as configured, `auto` being the `chosen` one or the rule's. Returns the number."""
+    threads = assembly.config.device.threads
+    if threads == "auto":
+        threads = chosen or auto_threads(assembly.model, assembly.example.inputs, batch_size)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return torch.get_num_threads()
 
 
 def untrained(assembly: Assembly) -> list[str]:

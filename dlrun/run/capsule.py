@@ -101,7 +101,7 @@ def capture(context: RunContext, load_initial: LoadInitial) -> Path | None:
     """Save the capsule and return its path. None if the step did not fail again, or a signal ended the search."""
     components = None
     try:
-        components = build(context.config)
+        components = build(context.config, context.components.auto.get("device.threads"))
         search(context, components, load_initial)
     except SearchEnded as ended:
         if "model" in ended.capsule:

@@ -14,6 +14,7 @@ from torch import nn
 from dlrun.engine.loop import EpochRecord
 from dlrun.report.tables import format_seconds
 from dlrun.run.context import RunContext
+from dlrun.run.waiting import MUCH, ThreadTimes
 
 LONG = 300.0  # seconds of training that repay the time of compiling several times
 WASTE = 0.4  # share of the training time spent on waiting for batches above which advice is given
@@ -28,9 +29,31 @@ class Doctor:
         self.context = context
         self.first = True
         self.asked: subprocess.Popen[str] | None = None
+        self.threads: ThreadTimes | None = ThreadTimes()
+        self.seconds = 0.0  # of training
 
     def after(self, record: EpochRecord) -> list[str]:
-        """Advice after the first epoch. That on an idle GPU follows as soon as nvidia-smi has answered."""
+        """Advice after an epoch.
+
+        Most is given after the first. That on threads waits until training has taken a while, that on an idle GPU
+        until nvidia-smi has answered.
+        """
+        return [*self.on_threads(record), *self.on_the_rest(record)]
+
+    def on_threads(self, record: EpochRecord) -> list[str]:
+        """Advice, once, on threads that wait for processors which other processes keep busy."""
+        self.seconds += record.seconds["train"]
+        if self.threads is None or self.seconds < LITTLE:
+            return []
+        share, self.threads = self.threads.waiting(), None
+        threads = torch.get_num_threads()
+        if threads == 1 or share < MUCH or self.context.state.device.type != "cpu":
+            return []
+        waits = f"the {threads} threads wait {share:.0%} of their time for busy processors"
+        return [f"{waits}: device.threads=1 is faster on a machine as busy as this"]
+
+    def on_the_rest(self, record: EpochRecord) -> list[str]:
+        """Advice after the first epoch, or from nvidia-smi."""
         if self.first:
             self.first = False
             said = advice(record, self.context)

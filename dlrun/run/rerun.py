@@ -14,6 +14,7 @@ from dlrun.run.runner import train
 from dlrun.run.screen import Screen
 from dlrun.store.find import find_run, user_path
 from dlrun.store.reader import StoredRun
+from dlrun.store.rundir import RunDir
 
 NEW_PLACE = {"dir": None, "name": None, "overwrite": False}
 
@@ -24,8 +25,11 @@ def rerun_command(word: str, overrides: Sequence[str], *, argv: Sequence[str], q
     run = None if os.path.isfile(path) else find_run(word)
     own, folder = (Config.from_yaml(path), path.parent) if run is None else (stored_config(run), run.path)
     config = overlay(elsewhere(own), overrides)
+    # Equal bits need an equal number of threads.
+    threads = RunDir(folder).threads if config.identity == own.identity else None
     before = repeating_overrides(StoredRun(folder).words or (), text_schema())
-    return train(config, overrides=[*before, *overrides], argv=argv, screen=Screen(quiet=quiet)).exit_code
+    words, screen = [*before, *overrides], Screen(quiet=quiet)
+    return train(config, overrides=words, argv=argv, screen=screen, threads=threads).exit_code
 
 
 def elsewhere(config: Config) -> Config:

@@ -68,21 +68,23 @@ def resume(
         return Outcome(run, summary=read_json(run.summary))
     with Signals() as signals:
         try:
+            from dlrun.engine.threads import threads_of
             from dlrun.run import build, context, initial, session
 
             run.lock()
             refuse_to_lose(run)
-            components = build.build(config)
-            values = starting_point(run, own, config, components, screen, asked)
-            words = asked.words or [f"{each.key}={format_value(each.new)}" for each in changes(own, config)]
-            overrides = read_lines(run.file("overrides.txt")) or []
-            if values is None:
-                initial.check_initial(config, components.state)
-                overrides += [word for word in words if "=" in word or word.startswith("~")]
-            elif words and (line := resumed_line(values, words)) not in overrides:
-                overrides.append(line)
-            shared = context.RunContext(run, components, screen, signals, overrides, argv)
-            return session.Session(shared, partial(initial.load_initial, train=train), on_epoch).go(values)
+            with threads_of(None):
+                components = build.build(config, run.threads)
+                values = starting_point(run, own, config, components, screen, asked)
+                words = asked.words or [f"{each.key}={format_value(each.new)}" for each in changes(own, config)]
+                overrides = read_lines(run.file("overrides.txt")) or []
+                if values is None:
+                    initial.check_initial(config, components.state)
+                    overrides += [word for word in words if "=" in word or word.startswith("~")]
+                elif words and (line := resumed_line(values, words)) not in overrides:
+                    overrides.append(line)
+                shared = context.RunContext(run, components, screen, signals, overrides, argv)
+                return session.Session(shared, partial(initial.load_initial, train=train), on_epoch).go(values)
         except Interrupted as interrupted:
             return before_it_began(interrupted, screen, run)
         finally:

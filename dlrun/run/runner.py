@@ -52,6 +52,7 @@ def train(
     argv: Sequence[str] = (),
     screen: Screen | None = None,
     on_epoch: Callable[[dict[str, float]], bool] | None = None,
+    threads: int | None = None,
 ) -> Outcome:
     """Train one configuration.
 
@@ -61,6 +62,7 @@ def train(
         argv: the whole command, for environment.json.
         screen: where to print; None prints nothing.
         on_epoch: called with every row of metrics.csv; if it returns True, the run ends there (pruning).
+        threads: what `device.threads=auto` is to be, if this run repeats another one.
 
     Raises `DlrunError` for errors of the user's input before training. Later failures are part of the `Outcome`.
     """
@@ -71,13 +73,15 @@ def train(
         )
     with Signals() as signals:
         try:
+            from dlrun.engine.threads import threads_of
             from dlrun.run import build, context, initial, session
 
             keep_imported()
-            components = build.build(config)
-            initial.check_initial(config, components.state)
-            shared = context.RunContext(open_run(config), components, screen, signals, overrides, argv)
-            return session.Session(shared, partial(initial.load_initial, train=train), on_epoch).go()
+            with threads_of(None):
+                components = build.build(config, threads)
+                initial.check_initial(config, components.state)
+                shared = context.RunContext(open_run(config), components, screen, signals, overrides, argv)
+                return session.Session(shared, partial(initial.load_initial, train=train), on_epoch).go()
         except Interrupted as interrupted:
             return before_it_began(interrupted, screen)
 

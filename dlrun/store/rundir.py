@@ -18,6 +18,7 @@ from dlrun.store.lock import LOCK, Lock, is_free, refuse_links
 from dlrun.store.marks import ASIDE, MARK, MOVING, folders_of, has_checkpoint, is_folder, is_set_aside
 from dlrun.store.reading import read_json
 
+MOST_THREADS = 1024  # that a run's file can ask for
 DISCARDED = ".discarded"  # holds a replaced run while its files are removed
 BEGINNING = ("status.json", "overrides.txt", "environment.json", "plugins")  # are written before config.yaml
 FOLDERS = ("checkpoints", "init", ASIDE, MOVING, DISCARDED)
@@ -102,6 +103,12 @@ class RunDir:
     def read_status(self) -> Values:
         """The values of status.json, or an empty dict if it is missing or damaged."""
         return read_json(self.status)
+
+    @property
+    def threads(self) -> int | None:
+        """The number of threads that the run computes with on the CPU, if it is known."""
+        number = (read_json(self.environment).get("auto") or {}).get("device.threads")
+        return number if type(number) is int and 0 < number <= MOST_THREADS else None
 
     def write_status(self, **changes: object) -> None:
         """Set some fields of status.json."""

@@ -210,9 +210,9 @@ class Drive:
         job = running.job
         seconds = time.monotonic() - running.started if ended.seconds is None else ended.seconds
         old = self.records[job.slug]
-        record = replace(old, seconds=seconds, memory_mib=ended.memory_mib, handle="")
-        result = task_result(self.sweep.state, job.slug)
-        status = self.sweep.run(job.slug).read_status()
+        result, run = task_result(self.sweep.state, job.slug), self.sweep.run(job.slug)
+        record = replace(old, seconds=seconds, memory_mib=ended.memory_mib, handle="", threads=run.threads or 0)
+        status = run.read_status()
         if status.get("state") in DONE:
             self.finish(job, replace(record, state=status["state"]))
         elif self.signals.stop() and result.get("exit_code") in (None, *EXIT_CODES.values()):

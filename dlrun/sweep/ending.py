@@ -20,7 +20,7 @@ def conclude(sweep: SweepDir, jobs: Sequence[FrozenJob], records: Mapping[str, R
     """Write results.csv, comparison.png and report.html, and print the results. Returns the exit code."""
     known = [(job, records[job.slug]) for job in jobs]
     rows = [
-        SweepEntry(sweep.run(job.slug).path, job.swept, record.state, record.failure, alone(job))
+        SweepEntry(sweep.run(job.slug).path, job.swept, record.state, record.failure, alone(job, record))
         for job, record in known
     ]
     comparison = write_results(sweep.path, rows, sweep.settings.get("target"))
@@ -46,7 +46,7 @@ def print_failures(jobs: Sequence[FrozenJob], records: Mapping[str, Record]) -> 
             say(f"  {line}")
         if record.last_line and record.last_line not in message:
             say(f"  last line: {record.last_line}")
-        say(f"  alone: {alone(job)}")
+        say(f"  alone: {alone(job, record)}")
 
 
 def print_last_line(sweep: SweepDir, jobs: Sequence[FrozenJob], records: Mapping[str, Record]) -> None:

@@ -40,7 +40,7 @@ def status_command(path: str) -> int:
     say(f"\n{len(rows)} jobs: {words or 'none'}; {runner}.")
     for job in sweep.jobs.values():
         if records[job.slug].state == "failed":
-            say(f"alone: {alone(job)}")
+            say(f"alone: {alone(job, records[job.slug])}")
     return 0
 
 

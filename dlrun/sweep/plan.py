@@ -13,10 +13,11 @@ from typing import Any
 
 from dlrun.errors import ConfigError, Problem
 from dlrun.plain import say
+from dlrun.processes import processors
 from dlrun.report.stats import numeric
 from dlrun.report.tables import Table, format_number, format_seconds, print_table
 from dlrun.store.failure import Failure, read_failure
-from dlrun.sweep.executors.base import Ended, process_failure, processors
+from dlrun.sweep.executors.base import Ended, process_failure
 from dlrun.sweep.executors.local import LocalExecutor
 from dlrun.sweep.folder import FrozenJob
 from dlrun.sweep.task import Task, task_result

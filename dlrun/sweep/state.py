@@ -41,6 +41,7 @@ class Record:
     attempts: int = 0
     seconds: float = 0.0  # of the last attempt
     memory_mib: float = 0.0  # peak of its process
+    threads: int = 0  # that the run computed with on the CPU, if it began
     code: str = ""  # hash of the code that it ran with; `A then B` if that changed between attempts
     handle: str = ""  # by which an executor whose jobs outlive the sweep finds it again
 
@@ -96,9 +97,12 @@ def last_line(path: Path) -> str:
     return lines[-1].strip()[:300]
 
 
-def alone(job: FrozenJob) -> str:
-    """The command that runs this job outside the sweep, in a directory of its own."""
-    return shlex.join(["dlrun", *job.flags, *repeating_overrides(job.overrides, text_schema())])
+def alone(job: FrozenJob, record: Record) -> str:
+    """The command that runs this job outside the sweep, in a directory of its own, with as many threads as here."""
+    words = repeating_overrides(job.overrides, text_schema())
+    if record.threads and job.values.get("device", {}).get("threads") == "auto":
+        words = [*words, f"device.threads={record.threads}"]
+    return shlex.join(["dlrun", *job.flags, *words])
 
 
 def retry_command_of(sweep: SweepDir) -> str:
@@ -150,4 +154,4 @@ def _line(job: FrozenJob, record: Record) -> dict[str, Any]:
         "seconds": round(record.seconds, 2) or None,
         "memory_mib": round(record.memory_mib) or None,
     }
-    return swept | facts | why | numbers | {"command": alone(job)}
+    return swept | facts | why | numbers | {"command": alone(job, record)}

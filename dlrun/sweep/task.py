@@ -45,7 +45,7 @@ class Task:
     argv: list[str] = field(default_factory=list)
     plugins: list[str] = field(default_factory=list)
     folder: str = "."  # the working folder of the command
-    threads: int | None = None
+    threads: int | None = None  # its share of the processors, the most that `device.threads=auto` takes
     timeout: float | None = None  # seconds
     prune: bool = False  # whether to ask the sweep about pruning after epochs
     check: str = ""  # instead of training: `build` builds the run, `batch` also tries one batch
@@ -151,13 +151,13 @@ def check_job(task: Task) -> dict[str, Any]:
 
 
 def load_job(task: Task) -> Config:
-    """The frozen configuration, after its plug-ins are imported and torch's number of threads is set."""
+    """The frozen configuration, after its plug-ins are imported and torch's threads are limited to the job's share."""
     import torch
 
     plugins.load_plugins(task.plugins)
     config = Config.stored(task.config, current_schema())
-    if task.threads is not None and config.device.threads is None:
-        torch.set_num_threads(task.threads)
+    if task.threads is not None:
+        torch.set_num_threads(min(task.threads, torch.get_num_threads()))
     return config
 
 

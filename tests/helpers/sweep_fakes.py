@@ -58,7 +58,7 @@ class FakeExecutor:
             return ""
         if not os.path.isdir(task.path):
             path = make_run(Path(task.path), task.config, epochs=3, floor=floor, overrides=task.overrides)
-            facts = {"auto": {"checkpoint.monitor": "val_loss", "checkpoint.mode": "min"}}
+            facts = {"auto": {"checkpoint.monitor": "val_loss", "checkpoint.mode": "min", "device.threads": 2}}
             (path / "environment.json").write_text(json.dumps(facts))
         write_json(Path(f"{task.stem}.result.json"), {"exit_code": 0})
         self.ended.append(Ended(task.slug, 0, memory_mib=100.0))

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from dlrun.engine.loop import EpochRecord
-from dlrun.run import doctor
+from dlrun.run import doctor, waiting
 from dlrun.run.doctor import Doctor, advice, answer, ask_gpu, gpu_id
 
 
@@ -180,3 +180,47 @@ def test_a_gpu_says_how_busy_it_is() -> None:
         assert busy in range(101)
     else:
         assert busy is None
+
+
+@pytest.mark.parametrize(
+    ("threads", "waited", "device", "told"),
+    [(2, 900, "cpu", True), (2, 10, "cpu", False), (1, 900, "cpu", False), (2, 900, "cuda:1", False)],
+)
+def test_threads_that_wait_for_processors_are_told_once(
+    threads: int, waited: int, device: str, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With files in place of Linux's: nanoseconds of computing and of waiting, of each thread."""
+    monkeypatch.setattr(waiting, "TASKS", tmp_path)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    note(tmp_path, "1", 5_000, 9_000_000)  # before training
+    watched = Doctor(session(device=device))
+    assert watched.on_threads(record(0.6, 0.0, 0.1)) == []  # too little has been trained to tell
+    note(tmp_path, "1", 5_000 + 100, 9_000_000 + waited)
+    note(tmp_path, "2", 100, waited)
+    share = f"{waited / (waited + 100):.0%}"
+    line = f"the 2 threads wait {share} of their time for busy processors: device.threads=1 is faster on a machine as "
+    assert watched.on_threads(record(0.6, 0.0, 0.1, epoch=2)) == ([f"{line}busy as this"] if told else [])
+    assert watched.on_threads(record(0.6, 0.0, 0.1, epoch=3)) == []
+
+
+def test_nothing_is_told_of_threads_where_the_system_does_not_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "7").mkdir()
+    (tmp_path / "8").mkdir()
+    (tmp_path / "8" / "schedstat").write_text("nothing\n")
+    for folder in (tmp_path / "none", tmp_path):
+        monkeypatch.setattr(waiting, "TASKS", folder)
+        assert waiting.ThreadTimes().waiting() == 0.0
+
+
+@pytest.mark.skipif(not waiting.scheduled(), reason="the system does not say")
+def test_the_system_tells_how_long_threads_compute() -> None:
+    times = waiting.scheduled()
+    sum(range(10**6))
+    assert sum(on for on, _ in waiting.scheduled().values()) > sum(on for on, _ in times.values()) > 0
+
+
+def note(folder: Path, thread: str, computed: int, waited: int) -> None:
+    (folder / thread).mkdir(exist_ok=True)
+    (folder / thread / "schedstat").write_text(f"{computed} {waited} 1\n")

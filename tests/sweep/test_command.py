@@ -132,7 +132,7 @@ def test_a_sweep_leaves_the_promised_folder(tmp_path: Path, monkeypatch: pytest.
     with open(folder.path / "status.csv", newline="") as file:
         (row, *_) = list(csv.DictReader(file))
     assert (row["job"], row["state"], row["optimizer"]) == ("sgd-seed0", "finished", "sgd")
-    assert row["command"] == "dlrun device=cpu optimizer=sgd seed=0"
+    assert row["command"] == "dlrun device=cpu optimizer=sgd seed=0 device.threads=2"
 
 
 def test_sweep_yaml_holds_the_whole_configuration_of_every_job(sweep: FakeSweep) -> None:
@@ -287,6 +287,25 @@ def test_every_failure_is_listed_with_its_cause_and_how_to_run_it_alone(
     assert "  last line: its last words\n" in printed
     assert "  alone: dlrun device=cpu optimizer=adam seed=0\n" in printed
     assert "4 jobs: 1 finished, 3 failed." in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "told"), [([], " device.threads=2"), (["device.threads=1"], ""), (["device.threads=null"], "")]
+)
+def test_a_job_that_runs_alone_is_given_the_threads_that_it_had(
+    sweep: FakeSweep, words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The number in the sweep is limited by the job's share of the processors, and the last bits depend on it."""
+    assert sweep(["seed=0", "optimizer=sgd,adam", "device=cpu", *words]) == 0
+    (path,) = Path("outputs/sweeps").iterdir()
+    command = " ".join(["dlrun", "seed=0", "device=cpu", *words, "optimizer=adam"]) + told
+    for name in ("status.csv", "results.csv"):
+        with open(path / name) as file:
+            assert command in [row["command"] for row in csv.DictReader(file)]
+    run = read_sweep(path).run("adam")
+    run.write_status(state="failed", error="no luck", kind="component", exit_code=4)
+    assert cli.main(["sweep", "status", str(path)]) == 0
+    assert f"alone: {command}\n" in capsys.readouterr().out
 
 
 def test_a_frozen_job_keeps_its_configuration_and_is_called_stale(

@@ -17,13 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import dlrun
 from dlrun import cli
 from dlrun.assembly import blame
 from dlrun.config.config import Config
 from dlrun.config.expand import expand
+from dlrun.engine import threads
 from dlrun.errors import ComponentError, ConfigError
+from dlrun.run.build import build
 from dlrun.store.failure import Failure
 from dlrun.store.files import write_json
 from dlrun.store.reading import read_json
@@ -33,7 +36,7 @@ from dlrun.sweep.executors.base import Ended
 from dlrun.sweep.executors.local import LocalExecutor
 from dlrun.sweep.folder import FrozenJob
 from dlrun.sweep.plan import DryRunResult, kind_of
-from dlrun.sweep.task import Task, check_job
+from dlrun.sweep.task import Task, check_job, load_job
 from dlrun.sweep.trial import CLOSING_SECONDS, try_one_batch
 from dlrun.workers.client import Child, Server, ServerDied
 from tests.helpers.deadline import deadline, wait_for
@@ -407,6 +410,21 @@ def test_processors_are_divided_fairly(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [task["threads"] for task in server.tasks] == [2, 2, 2]
     assert [task["environment"] for task in server.tasks] == [{}, {}, {}]
     assert executor(monkeypatch, ["device=cpu"])[0].slots == 8
+
+
+@pytest.mark.parametrize(
+    ("share", "words", "number"),
+    [(1, [], 1), (2, [], 2), (8, [], 3), (None, [], 3), (2, ["device.threads=4"], 4), (2, ["device.threads=null"], 2)],
+)
+def test_a_job_computes_with_its_share_unless_it_is_told_a_number(
+    share: int | None, words: list[str], number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model is large enough for several threads: 64 rows times 64 pixels times 1300."""
+    config = dlrun.compose(["device=cpu", "model.hidden=[1300]", "trainer.batch_size=64", *words])
+    monkeypatch.setattr(threads, "processors", lambda: 3)
+    torch.set_num_threads(3)
+    build(load_job(Task("a", "", "", config.to_dict(), threads=share)))
+    assert torch.get_num_threads() == number
 
 
 def test_gpus_are_taken_in_turn_among_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ A contract is a list of alternatives, joined by ` or ` or ` | `. An alternative 
 `str`, `path`, `dict`, `any`, `list`, `list[CONTRACT]`) with constraints joined by commas (`> 0`, `<= 1`), or a
 literal word (`null`, `auto`, `relu`). Further facts about the key follow, each after a semicolon:
 
-    threads: null     # CPU threads (int >= 1 or null; speed)           what the key changes: see `effects`
+    threads: auto     # CPU threads (auto | int >= 1; speed)            what the key changes: see `effects`
     standardize: true # mean 0 and deviation 1 (bool; was standardise)  a former name of the key
     lr: 0.01          # learning rate (float > 0; tune 1e-4 to 1, log)  the range in which it is tuned
 

@@ -71,11 +71,6 @@ def uses_gpu(config: Config) -> bool:
     return str(config.device.name).split(":")[0] in ("auto", "cuda")
 
 
-def processors() -> int:
-    """The number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def process_failure(ended: Ended, timeout: float | None, log: Path) -> Failure:
     """The reason for which a process ended without writing a result."""
     if timeout is not None and (ended.timed_out or hung(log)):

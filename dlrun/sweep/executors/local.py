@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 
 from dlrun.config.config import Config
 from dlrun.plain import Values
+from dlrun.processes import processors
 from dlrun.run.preload import modules
-from dlrun.sweep.executors.base import Ended, processors, uses_gpu
+from dlrun.sweep.executors.base import Ended, uses_gpu
 from dlrun.sweep.task import Task
 from dlrun.workers.client import Child, Server, ServerDied
 
