@@ -233,3 +233,20 @@ def test_a_large_file_is_typed_by_the_same_rule(tmp_path: Path, monkeypatch: pyt
     assert large.spec.feature_names == plain.spec.feature_names
     assert torch.equal(large.train.inputs[0], plain.train.inputs[0])
     assert any("code (" in note or "late" in str(large.spec.preprocessing) for note in large.notes)
+
+
+@pytest.mark.parametrize("cell", ["inf", "-Infinity", "1e999", "-", "--", "n/a", "007", "-03", "9007199254740993", "ü"])
+@pytest.mark.parametrize("count", [1, 60])
+def test_a_late_cell_is_read_by_the_same_rule_in_a_large_file(
+    cell: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = pandas.DataFrame({name: np.random.default_rng(i).normal(size=400) for i, name in enumerate(["x", "price"])})
+    frame["x"] = [str(i % 9 - 4) if i < 300 else cell if i < 300 + count else "5" for i in range(400)]
+    path = write(tmp_path, frame[["x", "price"]].assign(word=["ä", "b"] * 200))
+    plain = load(path)
+    monkeypatch.setattr("dlrun.data.table.read.LARGE", 0)
+    monkeypatch.setattr("dlrun.data.table.large.HEAD_ROWS", 100)
+    monkeypatch.setattr("dlrun.data.table.layout.BLOCK", 64)
+    large = load(path)
+    assert (large.notes, large.spec.feature_names) == (plain.notes, plain.spec.feature_names)
+    assert torch.equal(large.train.inputs[0], plain.train.inputs[0])

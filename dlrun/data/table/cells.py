@@ -36,6 +36,7 @@ TIMES = ("", "T%H:%M:%S", " %H:%M:%S", " %H:%M", "T%H:%M", "T%H:%M:%S.%f", " %H:
 DATE_SHARE = 0.99  # of the cells that one format must read
 TRIED = 5  # cells, one of which a format must read before all are looked at
 ANY_DIGIT = re.compile(r"\d")
+DATE_DIGITS = re.compile(r"(?:\d\D*){4}")  # no date has fewer than 1.1.99
 
 
 def is_missing(text: str) -> bool:
@@ -133,6 +134,8 @@ def date_formats(texts: Sequence[str], counts: Sequence[int], order: str = "auto
     """The formats that read `DATE_SHARE` of the cells at least; an `order` (dmy, mdy, ymd, ym) allows only its own."""
     sample = [(text.strip(), count) for text, count in zip(texts, counts, strict=True)]
     if not sample or not ANY_DIGIT.search(sample[0][0]):
+        return []
+    if not any(DATE_DIGITS.search(text) for text, _ in sample[:TRIED]):
         return []
     total = sum(count for _, count in sample)
     found = []

@@ -75,6 +75,12 @@ def filled(column: Column) -> Filled:
     return Filled(texts, counts, empty, words)
 
 
+def are_whole(values: np.ndarray) -> bool:
+    """Whether all numbers are whole; NaN is left out, and an infinite one is not whole."""
+    parts = (values[:1000], values)  # most columns that are not are told by their first rows
+    return all(bool(((np.floor(part) == part) | np.isnan(part)).all()) for part in parts) and not np.isinf(values).any()
+
+
 def column_of(name: str, cells: Sequence[str] | np.ndarray) -> Column:
     """A column out of the text of each row."""
     import pandas

