@@ -21,8 +21,8 @@ start, begun = time.perf_counter(), time.process_time()
 data = table(seed=0, path=sys.argv[1], target="target")
 seconds, busy = time.perf_counter() - start, time.process_time() - begun
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(f"{data.train.samples:,} training rows of {data.spec.input_shape[0]} features: {seconds:.2f} s ({busy:.2f} s of CPU), "
-      f"{peak / 2**10:,.0f} MiB at most ({before / 2**10:,.0f} after the imports)")
+print(f"{data.train.samples:,} training rows of {data.spec.input_shape[0]} features: {seconds:.2f} s "
+      f"({busy:.2f} s of CPU), {peak / 2**10:,.0f} MiB at most ({before / 2**10:,.0f} after the imports)")
 """
 
 
