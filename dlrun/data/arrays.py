@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dlrun.data.base import Data, Split, check_part, from_parts
 from dlrun.data.leaks import overlap_notes
-from dlrun.data.splits import split
+from dlrun.data.splits import split_off
 from dlrun.data.transforms import Scale, Standardize, write_steps
 from dlrun.spec import DataSpec
 
@@ -24,6 +24,7 @@ def from_arrays(
     target: np.ndarray | Tensor,
     *,
     seed: int,
+    split_seed: int | None = None,
     val_fraction: float = 0.0,
     test_fraction: float = 0.0,
     rows: tuple[Tensor, Tensor, Tensor] | None = None,
@@ -37,20 +38,17 @@ def from_arrays(
 ) -> Data:
     """`Data` from inputs (N, ...) and target (N,) of class numbers or (N, K).
 
-    Test is drawn from all rows and val from the rest, stratified for classification; `rows` gives the row
-    numbers of (train, val, test) instead. `standardize` fits mean and deviation of each feature on train;
-    `scale` divides stored uint8 values. Raises `DataError` for NaN, empty parts and classes that cannot be
-    split.
+    Test is drawn from all rows by `split_seed` (None: `seed`) and val from the rest by `seed`, stratified for
+    classification; `rows` gives the row numbers of (train, val, test) instead. `standardize` fits mean and deviation
+    of each feature on train; `scale` divides stored uint8 values. Raises `DataError` for NaN, empty parts and classes
+    that cannot be split.
     """
     whole = Split((to_tensor(inputs),), to_tensor(target))
     spec = DataSpec(name, task, kind, tuple(whole.inputs[0].shape[1:]), 1, feature_names=tuple(feature_names))
     check_part(spec, "all", whole)  # before a NaN gets into the means
     classes = whole.target if task == "classification" else None
     if rows is None:
-        rest, test = split(whole.samples, test_fraction, seed, "test", classes, labels)
-        left = None if classes is None else classes[rest]
-        train, val = (rest[part] for part in split(len(rest), val_fraction, seed, "val", left, labels))
-        rows = train, val, test
+        rows = split_off(whole.samples, (val_fraction, test_fraction), seed, split_seed, classes, labels)
     parts = [whole.take(part) if len(part) else None for part in rows]
     assert parts[0] is not None, "split leaves rows in train"
     return from_parts(

@@ -19,7 +19,7 @@ from dlrun.data.base import Data, Loading, Split, from_parts
 from dlrun.data.image_files import ImageFiles, file_leaks, part_folders, scan
 from dlrun.data.images import decode
 from dlrun.data.paths import resolve
-from dlrun.data.splits import split
+from dlrun.data.splits import seed_of_test, split
 from dlrun.data.transforms import Scale, Standardize, Transform, write_steps
 from dlrun.data.vocabulary import LabelMap
 from dlrun.errors import ConfigError, DataError, Problem, did_you_mean
@@ -43,6 +43,7 @@ def image_folder(
     std: float | Sequence[float] = 0.5,
     test_fraction: float = 0.2,
     val_fraction: float = 0.2,
+    split_seed: int | None = None,
     in_memory: bool | str = "auto",
     workers: int | str = "auto",
 ) -> Data:
@@ -64,9 +65,10 @@ def image_folder(
     notes = [note for each in (found, *images.values()) for note in each.notes]
     remarks = [remark for each in (found, *images.values()) for remark in each.remarks]
     rows, target = torch.arange(len(found.files)), torch.tensor(found.numbers)
+    drawn_by = {"test": seed_of_test(seed, split_seed), "val": seed}
     for name, fraction in (("test", test_fraction), ("val", val_fraction)):
         if name not in images:
-            left, taken = split(len(rows), fraction, seed, name, target[rows], found.classes)
+            left, taken = split(len(rows), fraction, drawn_by[name], name, target[rows], found.classes)
             rows, images[name] = rows[left], _chosen(found, rows[taken])
     images["train"] = _chosen(found, rows)
     remarks += file_leaks(

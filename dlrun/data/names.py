@@ -18,7 +18,7 @@ from dlrun.data.base import Data, Split, from_parts
 from dlrun.data.download import fetch
 from dlrun.data.name_files import NameRow
 from dlrun.data.paths import resolve
-from dlrun.data.splits import check_class_count, split
+from dlrun.data.splits import check_class_count, seed_of_test, split
 from dlrun.data.vocabulary import PADDING, UNKNOWN, LabelMap, Vocabulary
 from dlrun.errors import ConfigError, DataError, Problem, did_you_mean
 from dlrun.spec import DataSpec
@@ -35,6 +35,7 @@ def names(
     test_path: str | None = None,
     test_fraction: float = 0.2,
     val_fraction: float = 0.1,
+    split_seed: int | None = None,
     ascii: bool = True,
     vocabulary: str = "train",
     header: bool | str = "auto",
@@ -50,7 +51,7 @@ def names(
     check_class_count(len({row.country for row in found.train}), len(found.train), f"dataset names: {origin}")
     train, test = _folded(found.train, ascii), _folded(found.test, ascii)
     if not test and test_fraction:
-        train, test = _cut(train, test_fraction, seed, "test", origin)
+        train, test = _cut(train, test_fraction, seed_of_test(seed, split_seed), "test", origin)
     train, val = _cut(train, val_fraction, seed, "val", origin) if val_fraction else (train, [])
 
     labels = LabelMap.fit(row.country for row in train)

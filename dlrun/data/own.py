@@ -32,6 +32,7 @@ def from_arrays(
     target: Sequence[object] | np.ndarray | Tensor,
     *,
     seed: int = 0,
+    split_seed: int | None = None,
     task: str = "auto",
     kind: str = "auto",
     val_fraction: float = 0.2,
@@ -47,6 +48,8 @@ def from_arrays(
         inputs: (N, F) numbers, (N, T, F) sequences or (N, C, H, W) images; uint8 images are divided by 255 instead.
         target: (N,) class names or whole numbers from 0 (classification), or (N,) or (N, K) floats (regression).
         seed: draws the parts; a data set function is handed it.
+        split_seed: draws the test part; None: `seed` does. A comparison of several seeds holds it fixed where a data
+            set function has it as a keyword argument and hands it on.
         task: `classification` or `regression`; auto: by the target, of which floats are regression.
         labels: names of the classes in the order of their numbers.
         kind: of `spec.KINDS`; auto: by the number of dimensions.
@@ -73,6 +76,7 @@ def from_arrays(
         features if pixels else features.float(),
         values,
         seed=seed,
+        split_seed=split_seed,
         val_fraction=val_fraction,
         test_fraction=test_fraction,
         standardize=standardize and not pixels,
@@ -123,6 +127,7 @@ def from_frame(
     target: str | Sequence[str],
     *,
     seed: int = 0,
+    split_seed: int | None = None,
     task: str = "auto",
     val_fraction: float = 0.2,
     test_fraction: float = 0.2,
@@ -148,6 +153,7 @@ def from_frame(
         features.to_numpy(dtype=np.float32),
         frame[names[0]].to_numpy() if len(names) == 1 else frame[names].to_numpy(dtype=np.float32),
         seed=seed,
+        split_seed=split_seed,
         task=task,
         val_fraction=val_fraction,
         test_fraction=test_fraction,

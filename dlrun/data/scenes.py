@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dlrun.data.base import Data, Split, from_parts
 from dlrun.data.seeds import derive
-from dlrun.data.splits import split
+from dlrun.data.splits import seed_of_test, split_off
 from dlrun.data.transforms import Scale, Standardize, write_steps
 
 FAR = 10.0  # depth of the background, in the units of the depth map
@@ -28,17 +28,19 @@ def scenes(
     size: int = 16,
     test_fraction: float = 0.2,
     val_fraction: float = 0.2,
+    split_seed: int | None = None,
 ) -> Data:
     """Images (N, 1, S, S) uint8 and depths (N, 1, S, S) float.
 
     With `task="labelling"` the target is the mask (N, S, S) of background 0, box 1, disc 2; with
     `task="classification"` it is which of the two is nearer, box 0 or disc 1. `size` is at least 8.
     """
-    images, depths, masks, nearer = _draw(np.random.default_rng(derive(seed, "data")), samples, size)
+    images, depths, masks, nearer = _draw(
+        np.random.default_rng(derive(seed_of_test(seed, split_seed), "data")), samples, size
+    )
     labels = ["background", "box", "disc"] if task == "labelling" else ["box", "disc"]
     whole = Split((images, depths), masks if task == "labelling" else nearer)
-    rest, test = split(samples, test_fraction, seed, "test", nearer, labels)
-    train, val = (rest[part] for part in split(len(rest), val_fraction, seed, "val", nearer[rest], labels))
+    train, val, test = split_off(samples, (val_fraction, test_fraction), seed, split_seed, nearer, labels)
     fitted = Standardize.fit(depths[train].reshape(-1, 1))
     return from_parts(
         "scenes",

@@ -14,7 +14,9 @@ from dlrun.data.splits import file_order
 from dlrun.errors import ConfigError, Problem
 
 
-def digits(*, seed: int, root: Path, test_fraction: float = 0.2, val_fraction: float = 0.2) -> Data:
+def digits(
+    *, seed: int, root: Path, test_fraction: float = 0.2, val_fraction: float = 0.2, split_seed: int | None = None
+) -> Data:
     """1,797 handwritten digits (N, 1, 8, 8), uint8 from 0 to 16 scaled to [0, 1] (Alpaydin and Kaynak 1998)."""
     images, targets = read_digits()
     return from_arrays(
@@ -24,6 +26,7 @@ def digits(*, seed: int, root: Path, test_fraction: float = 0.2, val_fraction: f
         images[:, None],
         targets,
         seed=seed,
+        split_seed=split_seed,
         test_fraction=test_fraction,
         val_fraction=val_fraction,
         scale=16.0,
@@ -56,6 +59,7 @@ def breast_cancer(
     split: str = "stratified",
     test_fraction: float = 0.2,
     val_fraction: float = 0.25,
+    split_seed: int | None = None,
 ) -> Data:
     """569 tumours by 30 features of their cell nuclei: malignant 0, benign 1 (Street, Wolberg and Mangasarian 1993).
 
@@ -68,25 +72,37 @@ def breast_cancer(
     if split not in ("stratified", "file_order"):
         raise ConfigError(Problem("dataset.split", f"{split!r} is not known.", "Allowed: stratified, file_order."))
     rows = file_order(len(bunch.target), val_fraction, test_fraction) if split == "file_order" else None
-    return _table(bunch, "breast_cancer", seed, standardize, test_fraction, val_fraction, rows=rows)
+    return _table(bunch, "breast_cancer", (seed, split_seed), standardize, test_fraction, val_fraction, rows=rows)
 
 
 def iris(
-    *, seed: int, root: Path, standardize: bool = True, test_fraction: float = 0.2, val_fraction: float = 0.2
+    *,
+    seed: int,
+    root: Path,
+    standardize: bool = True,
+    test_fraction: float = 0.2,
+    val_fraction: float = 0.2,
+    split_seed: int | None = None,
 ) -> Data:
     """150 iris flowers of three species, 4 features (Fisher 1936)."""
     from sklearn.datasets import load_iris
 
-    return _table(load_iris(), "iris", seed, standardize, test_fraction, val_fraction)
+    return _table(load_iris(), "iris", (seed, split_seed), standardize, test_fraction, val_fraction)
 
 
 def wine(
-    *, seed: int, root: Path, standardize: bool = True, test_fraction: float = 0.2, val_fraction: float = 0.2
+    *,
+    seed: int,
+    root: Path,
+    standardize: bool = True,
+    test_fraction: float = 0.2,
+    val_fraction: float = 0.2,
+    split_seed: int | None = None,
 ) -> Data:
     """178 wines of three growers, 13 features of a chemical analysis (Aeberhard, Coomans and de Vel 1992)."""
     from sklearn.datasets import load_wine
 
-    return _table(load_wine(), "wine", seed, standardize, test_fraction, val_fraction)
+    return _table(load_wine(), "wine", (seed, split_seed), standardize, test_fraction, val_fraction)
 
 
 def diabetes(
@@ -97,6 +113,7 @@ def diabetes(
     standardize_target: bool = True,
     test_fraction: float = 0.2,
     val_fraction: float = 0.2,
+    split_seed: int | None = None,
 ) -> Data:
     """442 patients, 10 features; the target (N, 1) is the progress of the disease after a year, 25 to 346
     (Efron, Hastie, Johnstone and Tibshirani 2004).
@@ -113,6 +130,7 @@ def diabetes(
         bunch.data,
         bunch.target[:, None],
         seed=seed,
+        split_seed=split_seed,
         test_fraction=test_fraction,
         val_fraction=val_fraction,
         standardize=standardize,
@@ -123,15 +141,18 @@ def diabetes(
     )
 
 
-def _table(bunch: Any, name: str, seed: int, standardize: bool, test: float, val: float, **options: Any) -> Data:
-    """A table of numbers with a class to each row."""
+def _table(
+    bunch: Any, name: str, seeds: tuple[int, int | None], standardize: bool, test: float, val: float, **options: Any
+) -> Data:
+    """A table of numbers with a class to each row. `seeds` are the seed and `split_seed`."""
     return from_arrays(
         name,
         "classification",
         "tabular",
         bunch.data,
         bunch.target.astype(np.int64),
-        seed=seed,
+        seed=seeds[0],
+        split_seed=seeds[1],
         test_fraction=test,
         val_fraction=val,
         standardize=standardize,

@@ -16,6 +16,38 @@ from dlrun.errors import DataError
 MOST_CLASSES = 4096  # a confusion matrix of them takes 128 MiB
 
 
+def split_off(
+    count: int,
+    fractions: tuple[float, float],
+    seed: int,
+    split_seed: int | None,
+    target: Tensor | None = None,
+    names: Sequence[str] = (),
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Row numbers of train, val and test: test is drawn from all rows by `split_seed`, val from the rest by `seed`.
+
+    With one `split_seed` for several seeds, no row that one of them is tested on was trained on by another.
+
+    Args:
+        count: the number of rows.
+        fractions: of val, a share of the rows that are not test rows, and of test, a share of all rows.
+        seed: draws val.
+        split_seed: draws test; None: `seed` does.
+        target: (count,) class numbers to stratify by, see `split`.
+        names: of the classes, for messages.
+    """
+    val_fraction, test_fraction = fractions
+    rest, test = split(count, test_fraction, seed_of_test(seed, split_seed), "test", target, names)
+    left = None if target is None else target[rest]
+    train, val = (rest[part] for part in split(len(rest), val_fraction, seed, "val", left, names))
+    return train, val, test
+
+
+def seed_of_test(seed: int, split_seed: int | None) -> int:
+    """The seed that draws the test part (and made-up data): `dataset.split_seed`, or the seed of the run."""
+    return seed if split_seed is None else split_seed
+
+
 def split(
     count: int, fraction: float, seed: int, stream: str, target: Tensor | None = None, names: Sequence[str] = ()
 ) -> tuple[Tensor, Tensor]:

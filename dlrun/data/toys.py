@@ -11,6 +11,7 @@ import torch
 from dlrun.data.arrays import from_arrays
 from dlrun.data.base import Data, Split, from_parts
 from dlrun.data.seeds import derive
+from dlrun.data.splits import seed_of_test
 
 
 def moons(
@@ -21,6 +22,7 @@ def moons(
     noise: float = 0.1,
     test_fraction: float = 0.2,
     val_fraction: float = 0.2,
+    split_seed: int | None = None,
 ) -> Data:
     """Two interleaved half circles (N, 2), with Gaussian noise of that standard deviation."""
     half = samples // 2
@@ -28,7 +30,7 @@ def moons(
     lower = np.arange(samples) >= samples - half
     points = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     points[lower] = [1.0, 0.5] - points[lower]
-    return _plane("moons", points, lower, seed, noise, test_fraction, val_fraction)
+    return _plane("moons", points, lower, (seed, split_seed), noise, test_fraction, val_fraction)
 
 
 def circles(
@@ -40,6 +42,7 @@ def circles(
     factor: float = 0.5,
     test_fraction: float = 0.2,
     val_fraction: float = 0.2,
+    split_seed: int | None = None,
 ) -> Data:
     """A circle inside another (N, 2): `factor` is the inner radius, the outer one is 1."""
     half = samples // 2
@@ -47,19 +50,28 @@ def circles(
     angle = np.concatenate([np.arange(samples - half) / (samples - half), np.arange(half) / half]) * 2 * np.pi
     points = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     points[inner] *= factor
-    return _plane("circles", points, inner, seed, noise, test_fraction, val_fraction)
+    return _plane("circles", points, inner, (seed, split_seed), noise, test_fraction, val_fraction)
 
 
-def _plane(name: str, points: np.ndarray, second: np.ndarray, seed: int, noise: float, test: float, val: float) -> Data:
-    """Two classes of points in the plane, with noise."""
-    points = points + noise * _random(seed).standard_normal(points.shape)
+def _plane(
+    name: str,
+    points: np.ndarray,
+    second: np.ndarray,
+    seeds: tuple[int, int | None],
+    noise: float,
+    test: float,
+    val: float,
+) -> Data:
+    """Two classes of points in the plane, with noise. `seeds` are the seed and `split_seed`."""
+    points = points + noise * _random(*seeds).standard_normal(points.shape)
     return from_arrays(
         name,
         "classification",
         "tabular",
         points,
         second.astype(np.int64),
-        seed=seed,
+        seed=seeds[0],
+        split_seed=seeds[1],
         test_fraction=test,
         val_fraction=val,
         labels=["outer", "inner"] if name == "circles" else ["upper", "lower"],
@@ -75,27 +87,29 @@ def parabola(
     noise: float = 0.1,
     test_fraction: float = 0.0,
     val_fraction: float = 0.0,
+    split_seed: int | None = None,
 ) -> Data:
     """y = x^2 + noise N(0, 1) at `samples` points from -1 to 1, all of them for training."""
     x = np.linspace(-1, 1, samples)[:, None]
-    y = x**2 + noise * _random(seed).standard_normal(x.shape)
-    return _curve("parabola", x, y, seed, test_fraction, val_fraction)
+    y = x**2 + noise * _random(seed, split_seed).standard_normal(x.shape)
+    return _curve("parabola", x, y, (seed, split_seed), test_fraction, val_fraction)
 
 
 def line(*, seed: int, root: Path) -> Data:
     """y = 2 x at x = 1, 2, 3: three points, all of them for training."""
     x = np.array([[1.0], [2.0], [3.0]])
-    return _drawn(_curve("line", x, 2 * x, seed, 0.0, 0.0), 0.0, 5.0)  # so that f(4) is in it
+    return _drawn(_curve("line", x, 2 * x, (seed, None), 0.0, 0.0), 0.0, 5.0)  # so that f(4) is in it
 
 
-def _curve(name: str, x: np.ndarray, y: np.ndarray, seed: int, test: float, val: float) -> Data:
+def _curve(name: str, x: np.ndarray, y: np.ndarray, seeds: tuple[int, int | None], test: float, val: float) -> Data:
     return from_arrays(
         name,
         "regression",
         "tabular",
         x,
         y,
-        seed=seed,
+        seed=seeds[0],
+        split_seed=seeds[1],
         test_fraction=test,
         val_fraction=val,
         feature_names=["x"],
@@ -138,13 +152,14 @@ def tags(
     noise: float = 0.3,
     test_fraction: float = 0.2,
     val_fraction: float = 0.2,
+    split_seed: int | None = None,
 ) -> Data:
     """Rows (N, 10) that are the sum of the patterns of their tags, and noise; the target (N, 5) says which tags.
 
     Each tag is there with probability 0.4, whatever the others are.
     """
     names = ["red", "round", "heavy", "sweet", "ripe"]
-    random = _random(seed)
+    random = _random(seed, split_seed)
     patterns = random.standard_normal((len(names), 10))
     there = random.random((samples, len(names))) < 0.4
     rows = there @ patterns + noise * random.standard_normal((samples, 10))
@@ -155,6 +170,7 @@ def tags(
         rows,
         there.astype(np.float32),
         seed=seed,
+        split_seed=split_seed,
         test_fraction=test_fraction,
         val_fraction=val_fraction,
         labels=names,
@@ -162,5 +178,5 @@ def tags(
     )
 
 
-def _random(seed: int) -> np.random.Generator:
-    return np.random.default_rng(derive(seed, "data"))
+def _random(seed: int, split_seed: int | None) -> np.random.Generator:
+    return np.random.default_rng(derive(seed_of_test(seed, split_seed), "data"))

@@ -92,6 +92,22 @@ def test_an_ordinary_split_is_within_one_row_of_each_class_share() -> None:
     assert torch.bincount(labels[taken]).tolist() in ([42, 72], [43, 71])  # 42.4 and 71.4
 
 
+@pytest.mark.parametrize("name", ["digits", "wine", "moons", "tags", "scenes", "names"])
+def test_a_split_seed_holds_the_test_part_while_validation_follows_the_seed(name: str) -> None:
+    held = [load(name, seed, split_seed=7) for seed in (0, 1)]
+    own = load(name, 7)
+    for data in held:
+        assert data.test is not None
+        assert data.val is not None
+        assert own.test is not None
+        assert data.test.target.equal(own.test.target), "the test part is that of the seed 7"
+        assert all(a.equal(b) for a, b in zip(data.test.inputs, own.test.inputs, strict=True))
+    assert held[0].val is not None
+    assert held[1].val is not None
+    assert not held[0].val.target.equal(held[1].val.target)
+    assert held[0].train.samples + held[0].val.samples == held[1].train.samples + held[1].val.samples
+
+
 def test_a_split_depends_on_seed_and_stream_only() -> None:
     torch.manual_seed(5)
     first = split(100, 0.3, 0, "test")

@@ -62,11 +62,13 @@ WAYS: dict[str, dict[str, Any]] = {
 @given(count=st.integers(40, 120), seed=st.integers(0, 99))
 def test_parts_are_disjoint_complete_and_drawn_by_their_seed(way: str, count: int, seed: int) -> None:
     whole, label = made(count, seed)
-    rows, _ = split_table(whole, label, Splitting(**WAYS[way], seed=seed))
+    rows, _ = split_table(whole, label, Splitting(**WAYS[way], seed=seed, val_seed=seed))
     disjoint_and_complete(rows, count)
-    again, _ = split_table(whole, label, Splitting(**WAYS[way], seed=seed))
+    again, _ = split_table(whole, label, Splitting(**WAYS[way], seed=seed, val_seed=seed))
     assert all((a == b).all() for a, b in zip(rows, again, strict=True))
-    others = [split_table(whole, label, Splitting(**WAYS[way], seed=seed + 1 + i))[0] for i in range(3)]
+    others = [
+        split_table(whole, label, Splitting(**WAYS[way], seed=seed + 1 + i, val_seed=seed + 1 + i))[0] for i in range(3)
+    ]
     same = [parts_of(rows) == parts_of(other) for other in others]
     if "group" not in way:  # the largest groups come first: the seed decides between groups of one size
         assert all(same) if way in ("column", "time") else not all(same)
@@ -79,7 +81,7 @@ def test_parts_are_disjoint_complete_and_drawn_by_their_seed(way: str, count: in
 )  # fmt: skip
 def test_every_class_has_its_share_of_every_part(count: int, classes: int, test: float, val: float, seed: int) -> None:
     whole, label = made(count, seed, classes)
-    rows, _ = split_table(whole, label, Splitting(test_fraction=test, val_fraction=val, seed=seed))
+    rows, _ = split_table(whole, label, Splitting(test_fraction=test, val_fraction=val, seed=seed, val_seed=seed))
     share = {0: (1 - test) * (1 - val), 1: (1 - test) * val, 2: test}
     for number, part in enumerate(rows):
         for name, total in Counter(label.tolist()).items():
@@ -93,8 +95,8 @@ def test_every_class_has_its_share_of_every_part(count: int, classes: int, test:
 def test_no_group_is_on_two_sides(count: int, groups: int, seed: int, folds: bool) -> None:
     whole, label = made(count, seed, groups=groups)
     patient = np.array(whole.column("patient", "").cells())
-    cuts = [Splitting(group="patient", folds=3, fold=k, seed=seed) for k in range(3)] if folds else []
-    for how in cuts or [Splitting(group="patient", seed=seed)]:
+    cuts = [Splitting(group="patient", folds=3, fold=k, seed=seed, val_seed=seed) for k in range(3)] if folds else []
+    for how in cuts or [Splitting(group="patient", seed=seed, val_seed=seed)]:
         rows, _ = split_table(whole, label, how)
         sides = [set(patient[part].tolist()) for part in rows]
         assert all(sides), "no part is empty"
@@ -147,7 +149,7 @@ def test_time_is_never_shuffled_and_its_folds_are_scikit_learns_expanding_window
 @given(count=st.integers(20, 80), more=st.integers(1, 60), seed=st.integers(0, 9))
 def test_a_row_stays_in_its_part_when_rows_are_added_or_moved(count: int, more: int, seed: int) -> None:
     whole, label = made(count + more, seed)
-    how = Splitting(how="hash", seed=seed)
+    how = Splitting(how="hash", seed=seed, val_seed=seed)
     order = np.random.default_rng(seed).permutation(count + more)
     before, _ = split_table(whole.take(np.arange(count)), label[:count], how)
     after, _ = split_table(whole.take(order), label[order], how)
@@ -259,7 +261,9 @@ def test_folds_do_not_depend_on_the_seed(file: Path) -> None:
     assert second.test is not None
     assert other.test is not None
     assert first.test.inputs[0].equal(second.test.inputs[0])
-    assert first.train.inputs[0].equal(second.train.inputs[0])
+    assert first.val is not None
+    assert second.val is not None
+    assert not first.val.inputs[0].equal(second.val.inputs[0]), "validation is drawn by the seed"
     assert not first.test.inputs[0].equal(other.test.inputs[0])
     plain = [read_with(seed=seed).test for seed in (1, 2)]
     assert plain[0] is not None

@@ -1,6 +1,7 @@
 """Which rows of a table train, validate and test: stratified, by a column, by groups, by time, by a hash, in folds.
 
-All that is random comes from the split's own seed. No row is in two parts, and no group is on two sides.
+The test part and the folds are drawn by `dataset.split_seed`, validation by the seed of the run. No row is in two
+parts, and no group is on two sides.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Splitting:
     val_fraction: float = 0.2
     folds: int | None = None
     fold: int = 0
-    seed: int = 0
+    seed: int = 0  # draws the test part, or the folds
+    val_seed: int = 0  # draws the validation part
 
     def check(self) -> None:
         """Raise `ConfigError` for keys that exclude each other, by their names."""
@@ -165,10 +167,10 @@ def at_random(count: int, classes: np.ndarray | None, how: Splitting) -> Rows:
     left[test] = False
     rest = np.flatnonzero(left)
     stream = "split:val" if how.folds is None else f"split:val:{how.fold}"
-    val = drawn(rest, classes, how.val_fraction, derive(how.seed, stream))
+    val = drawn(rest, classes, how.val_fraction, derive(how.val_seed, stream))
     left[val] = False
     train = np.flatnonzero(left)
-    shuffled = np.random.default_rng(derive(how.seed, "split:train")).permutation(train)
+    shuffled = np.random.default_rng(derive(how.val_seed, "split:train")).permutation(train)
     return shuffled, val, test
 
 
@@ -230,7 +232,7 @@ def by_group(
         raise DataError(
             f"column {column.name!r}: its {len(names)} groups are too few for the parts that are asked for."
         )
-    inner = assign(table[rest], [how.val_fraction, 1 - how.val_fraction], derive(how.seed, "split:val"))
+    inner = assign(table[rest], [how.val_fraction, 1 - how.val_fraction], derive(how.val_seed, "split:val"))
     validating = np.isin(np.arange(len(names)), rest[inner == 0])
     test, val = tested[groups], validating[groups]
     fractions["validation"] *= 1 - fractions["test"]

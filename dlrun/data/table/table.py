@@ -69,7 +69,7 @@ def table(
     given = dict(locals())
     targets = [target] if isinstance(target, str) else list(target or [])
     own_seed = split_seed if split_seed is not None else 0 if folds is not None else seed
-    how = Splitting(split, split_column, group, time, test_fraction, val_fraction, folds, fold, own_seed)
+    how = Splitting(split, split_column, group, time, test_fraction, val_fraction, folds, fold, own_seed, seed)
     how.check()
 
     def make() -> Data:
@@ -169,7 +169,8 @@ def choose_rows(whole: Table, parts: Mapping[str, int], wanted: Target, how: Spl
     for name, fraction in (("test", how.test_fraction), ("val", how.val_fraction)):
         if name in own:
             continue
-        cut = Splitting(how.how, None, how.group, how.time, fraction, 0.0, seed=how.seed)
+        seed = how.seed if name == "test" else how.val_seed
+        cut = Splitting(how.how, None, how.group, how.time, fraction, 0.0, seed=seed, val_seed=seed)
         rows, more = split_table(whole.take(train), None if strata is None else strata[train], cut, wanted.labels)
         own[name], train, notes = train[rows[2]], train[rows[0]], [*notes, *more]
     return (train, own["val"], own["test"]), notes
