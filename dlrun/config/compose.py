@@ -10,6 +10,7 @@ and reported at once.
 from __future__ import annotations
 
 import copy
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from dlrun.config.checks import check_values, nearest_key
 from dlrun.config.config import Config, current_schema
 from dlrun.config.overrides.grammar import Override, read_overrides
 from dlrun.config.overrides.interpolate import hide, resolve_interpolations, show
-from dlrun.config.overrides.values import needs_quotes, read_value
+from dlrun.config.overrides.values import Zipped, needs_quotes, read_value
 from dlrun.config.schema.contract import format_yaml
 from dlrun.config.schema.schema import GROUPS, Schema, config_dirs, settings_files
 from dlrun.config.schema.words import key_of
@@ -189,10 +190,15 @@ def layers_of(schema: Schema, chosen: dict[str, str | None]) -> list[Any]:
     from dlrun.config.hydra.layers import merge, stack
 
     layers = stack(chosen, schema)
-    sweep = merge(layers).get("sweep")
-    params = sweep.get("params") if isinstance(sweep, dict) else None
-    swept = frozenset(params or ()) & frozenset(chosen) if isinstance(params, dict) else frozenset()
+    swept = frozenset(key for grid in grids_in(merge(layers)) for key in grid) & frozenset(chosen)
     return stack(chosen, schema, swept) if swept else layers
+
+
+def grids_in(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """The grids in `sweep.params`: a dict is one, a list holds several."""
+    section = values.get("sweep")
+    found = section.get("params") if isinstance(section, dict) else None
+    return [grid for grid in (found if isinstance(found, list) else [found]) if isinstance(grid, dict) and grid]
 
 
 def put(values: dict[str, Any], word: Override, schema: Schema) -> Problem | None:
@@ -222,7 +228,7 @@ def put(values: dict[str, Any], word: Override, schema: Schema) -> Problem | Non
 
 def _several(word: Override, schema: Schema) -> Problem:
     """The problem of several values without -m: the user means a sweep, a list, or a text with a comma in it."""
-    hint = f"To run each of them: dlrun -m {word.text}"
+    hint = f"To run each of them: dlrun -m {shlex.quote(word.text) if isinstance(word.value, Zipped) else word.text}"
     contract = schema.contract(word.key)
     if contract and contract.takes_text:
         hint += f"  To mean the text: {word.key}={needs_quotes(word.raw)}"

@@ -8,29 +8,32 @@ Files are read once for each choice of options; 200 jobs are composed, checked a
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Unpack
 
-from dlrun.config.compose import Draft, Sources, open_draft, read_draft
+from dlrun.config.compose import Draft, Sources, grids_in, open_draft, read_draft
 from dlrun.config.config import Config
 from dlrun.config.job import Job, Rows, Space, make_job, without_params
 from dlrun.config.overrides.grammar import read_word
-from dlrun.config.overrides.values import LARGEST_SWEEP, Choices, Distribution, as_text
+from dlrun.config.overrides.values import LARGEST_SWEEP, Choices, Distribution, Zipped, as_text
 from dlrun.config.schema.schema import Schema
 from dlrun.config.search_space import (
+    check_ranges,
     impossible_values,
     name_problems,
     no_grid,
     refuse_mixed,
     some_jobs,
-    try_the_tops,
     typed_space,
     without_values,
 )
 from dlrun.errors import ConfigError, Problem
+
+Grid = dict[str, Choices | Distribution]  # the values that are tried of some keys, in all combinations
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Expansion:
         schema: the schema that the overrides belong to.
         left_out: the values that no valid job of a search can have, as overrides.
         repeated: the values that were given more than once for a key, as overrides.
+        spaces: of a search, the grids whose values go together: one, or several with spaces of their own.
     """
 
     overrides: tuple[str, ...]
@@ -54,6 +58,7 @@ class Expansion:
     schema: Schema = field(repr=False)
     left_out: tuple[str, ...] = ()
     repeated: tuple[str, ...] = ()
+    spaces: tuple[dict[str, Space], ...] = ()
 
     def job(self, values: Mapping[str, Any]) -> Job:
         """The job with these plain values of the swept keys."""
@@ -74,83 +79,161 @@ def plan(overrides: Sequence[str], *, multirun: bool = False, **sources: Unpack[
     return without_params(draft.single().config())
 
 
-def params(draft: Draft) -> dict[str, Any]:
-    """The `sweep.params` of the chosen experiment."""
+def params(draft: Draft) -> list[dict[str, Any]]:
+    """The grids in `sweep.params` of the chosen experiment, or as the command line gives them."""
     try:
         values = draft.single().values()
     except ConfigError:
-        return {}
-    section = values.get("sweep")
-    found = section.get("params") if isinstance(section, dict) else None
-    return {draft.schema.today(key): value for key, value in found.items()} if isinstance(found, dict) else {}
+        return []
+    return [{draft.schema.today(key): value for key, value in grid.items()} for grid in grids_in(values)]
 
 
 def _sweeps_itself(draft: Draft) -> bool:
     """Whether the experiment has `sweep.params` of which not all are fixed to one value by overrides."""
     several = {word.key: word.is_sweep for word in draft.words}  # the last override of a key counts
-    found = params(draft)
-    return bool(found) and (any(several.values()) or not set(found) <= set(several))
+    found = {key for grid in params(draft) for key in grid}
+    return bool(found) and (any(several.values()) or not found <= set(several))
 
 
 def expand_draft(draft: Draft) -> Expansion:
     """The sweep that a draft describes. Raises `ConfigError` for problems that all of its jobs have."""
     fixed, own = _own(draft)
     if draft.problems:
-        first = tuple(f"{key}={v.texts[0] if isinstance(v, Choices) else as_text(v.low)}" for key, v in own)
+        first = _lowest(own[0])
         raise ConfigError(list(dict.fromkeys([*draft.problems, *make_job(draft.schema, fixed, first, {}).problems])))
-    grids = [(key, value) for key, value in own if isinstance(value, Choices)]
-    space: dict[str, Any] = {key: _space(value) for key, value in own}
-    rows: Rows = {}
-    repeated = dict.fromkeys(_repeated(own))
-    spaces: list[tuple[tuple[str, ...], dict[str, Space]]] = []  # what the experiment of each row sweeps
-    for texts, values in _product(grids):
-        inner = _inner(draft, fixed, texts)
-        repeated |= dict.fromkeys(_repeated(inner))
-        spaces.append((texts, {key: _space(value) for key, value in inner}))
-        for key, value in inner:
-            space[key] = _joined(space.get(key), _space(value))
-        for more, row in _product([(key, value) for key, value in inner if isinstance(value, Choices)]):
-            rows[(*texts, *more)] = {**values, **row}
-    ranges = {key: v for key, v in space.items() if isinstance(v, Distribution)}
-    sample = tuple(f"{key}={as_text(v.low)}" for key, v in ranges.items())
-    if not sample:
-        jobs = [make_job(draft.schema, fixed, texts, values) for texts, values in rows.items()]
+    found = _combinations(draft, fixed, own)
+    ranged = any(found.ranges.values())
+    if ranged:
+        jobs = some_jobs(draft.schema, fixed, found.rows)
+        check_ranges(draft, fixed, found.rows, jobs, found.ranges)
     else:
-        jobs = some_jobs(draft.schema, fixed, rows, sample)
-        try_the_tops(draft, fixed, rows, jobs, ranges)
+        jobs = [make_job(draft.schema, fixed, texts, values) for texts, values in found.rows.items()]
     config = next((job.config for job in jobs if job.config), None)
     if config is None:
         raise ConfigError(list(dict.fromkeys(problem for job in jobs for problem in job.problems)))
-    if config.sweep.search == "grid" and sample:
-        raise ConfigError([no_grid(key) for key, value in space.items() if isinstance(value, Distribution)])
-    refuse_mixed(jobs, spaces if sample or config.sweep.search != "grid" else [])
-    space = {key: typed_space(key, value, jobs, draft.schema) for key, value in space.items()}
-    if config.sweep.search == "grid":
-        return Expansion(fixed, space, jobs, config, draft.schema, repeated=tuple(repeated))
+    searching = config.sweep.search != "grid"
+    if ranged and not searching:
+        raise ConfigError([no_grid(key) for key in dict.fromkeys(k for one in found.ranges.values() for k in one)])
+    refuse_mixed(jobs, found.inner if ranged or searching else [])
+    spaces = [{key: typed_space(key, v, jobs, draft.schema) for key, v in grid.items()} for grid in found.spaces]
+    repeated = tuple(found.repeated)
+    if not searching:
+        return Expansion(fixed, union(spaces), jobs, config, draft.schema, repeated=repeated)
     bad = impossible_values(jobs)
     if bad and not config.sweep.skip_invalid:
         raise ConfigError(name_problems(bad, jobs))
-    space = {key: without_values(bad, key, value) for key, value in space.items()}
+    spaces = [{key: without_values(bad, key, value) for key, value in grid.items()} for grid in spaces]
+    spaces = [grid for grid in spaces if all(value != [] for value in grid.values())]
     left_out = tuple(f"{key}={text}" for key, text in bad)
-    return Expansion(fixed, space, [], config, draft.schema, left_out, tuple(repeated))
+    return Expansion(fixed, union(spaces), [], config, draft.schema, left_out, repeated, tuple(spaces))
 
 
-def _own(draft: Draft) -> tuple[tuple[str, ...], list[tuple[str, Choices | Distribution]]]:
-    """The overrides that all jobs share, as typed, and the swept keys. The last override of a key counts."""
-    last = {word.key: word for word in draft.words}
+@dataclass
+class Combinations:
+    """What a sweep tries.
+
+    Args:
+        rows: combinations of values, as overrides and by key; a range is there as its lower end, among the overrides.
+        ranges: the ranges of each row.
+        spaces: the values of each grid.
+        inner: for each choice of experiment, the values that it sweeps itself.
+        repeated: values that were given more than once, as overrides.
+    """
+
+    rows: Rows = field(default_factory=dict)
+    ranges: dict[tuple[str, ...], dict[str, Distribution]] = field(default_factory=dict)
+    spaces: list[dict[str, Space]] = field(default_factory=list)
+    inner: list[tuple[tuple[str, ...], list[dict[str, Space]]]] = field(default_factory=list)
+    repeated: dict[str, None] = field(default_factory=dict)
+
+    def add(self, texts: tuple[str, ...], values: dict[str, Any], ranges: dict[str, Distribution]) -> None:
+        """Add a combination, with the ranges that are tried beside it."""
+        words = (*texts, *(f"{key}={as_text(one.low)}" for key, one in ranges.items()))
+        self.rows[words] = values
+        self.ranges[words] = ranges
+
+
+def _combinations(draft: Draft, fixed: tuple[str, ...], own: list[Grid]) -> Combinations:
+    """All combinations of the grids of the command line, with those of the experiments that these choose."""
+    found = Combinations()
+    for grid in own:
+        found.repeated |= dict.fromkeys(_repeated(grid))
+        mine = {key: value for key, value in grid.items() if isinstance(value, Distribution)}
+        for texts, values in _product(grid):
+            grids = _inner(draft, fixed, texts) or [{}]
+            spaces = [{key: _space(value) for key, value in one.items()} for one in grids]
+            found.inner.append((texts, spaces))
+            for space in spaces:
+                found.spaces = joined(found.spaces, {**{key: _space(v) for key, v in grid.items()}, **space})
+            for one in grids:
+                found.repeated |= dict.fromkeys(_repeated(one))
+                theirs = {key: value for key, value in one.items() if isinstance(value, Distribution)}
+                for more, row in _product(one):
+                    found.add((*texts, *more), {**values, **row}, mine | theirs)
+    return found
+
+
+def joined(spaces: list[dict[str, Space]], new: dict[str, Space]) -> list[dict[str, Space]]:
+    """The spaces with another one, which is merged into one that differs from it in the list of one key alone."""
+    for i, one in enumerate(spaces):
+        differ = [key for key in one if one[key] != new.get(key)]
+        if one.keys() != new.keys() or len(differ) > 1:
+            continue
+        if all(isinstance(space[key], list) for key in differ for space in (one, new)):
+            merged = {key: _joined(one[key], new[key]) for key in differ}
+            return [*spaces[:i], {**one, **merged}, *spaces[i + 1 :]]
+    return [*spaces, new]
+
+
+def union(spaces: Sequence[dict[str, Space]]) -> dict[str, Space]:
+    """The values of every key in any of the grids. Of several ranges, the widest ends count."""
+    found: dict[str, Space] = {}
+    for grid in spaces:
+        for key, value in grid.items():
+            found[key] = _joined(found.get(key), value)
+    return found
+
+
+def _own(draft: Draft) -> tuple[tuple[str, ...], list[Grid]]:
+    """The overrides that all jobs share, as typed, and the grids of swept keys. The last override of a key counts."""
+    last = {word.text if isinstance(word.value, Zipped) else word.key: word for word in draft.words}
     swept = {key: word for key, word in last.items() if word.is_sweep}
-    for key in swept:
-        if key == "plugins" or key.startswith("sweep."):
-            draft.problems.append(Problem(key, "cannot be swept: it holds for the whole sweep."))
+    grids: list[Grid] = [{}]
+    for word in swept.values():
+        pairs: list[Grid] = word.value.rows() if isinstance(word.value, Zipped) else [{word.key: word.value}]
+        for key in pairs[0]:
+            if key == "plugins" or key.startswith("sweep."):
+                draft.problems.append(Problem(key, "cannot be swept: it holds for the whole sweep."))
+            if key in grids[0] or (isinstance(word.value, Zipped) and key in last):
+                draft.problems.append(Problem(key, "is given in zip(...) and again beside it.", "Give it once."))
+        grids = [{**grid, **pair} for grid in grids for pair in pairs]
     fixed = dict.fromkeys(word.text for word in draft.words if not word.is_sweep and word.key not in swept)
-    return tuple(fixed), [(key, word.value) for key, word in swept.items()]
+    return tuple(fixed), grids
 
 
-def _inner(draft: Draft, fixed: tuple[str, ...], texts: tuple[str, ...]) -> list[tuple[str, Choices | Distribution]]:
-    """The `sweep.params` of the experiment that these overrides choose: `-m experiment=a,b` may choose two."""
-    found = params(read_draft((*fixed, *texts), draft.schema))
-    given = {word.key for word in draft.words}
-    return [(key, read_param(key, value, draft.schema)) for key, value in found.items() if key not in given]
+def _lowest(grid: Grid) -> tuple[str, ...]:
+    """The first value of each key, and the lower end of each range, as overrides."""
+    return tuple(f"{key}={v.texts[0] if isinstance(v, Choices) else as_text(v.low)}" for key, v in grid.items())
+
+
+def _inner(draft: Draft, fixed: tuple[str, ...], texts: tuple[str, ...]) -> list[Grid]:
+    """The `sweep.params` of the experiment that these overrides choose: `-m experiment=a,b` may choose two.
+
+    A key that the command line gives is not swept; grids that do not have the given value are left out, if one has it.
+    """
+    chosen = read_draft((*fixed, *texts), draft.schema)
+    given = {word.key: word.value for word in [*draft.words, *chosen.words] if not word.is_sweep}
+    swept = {key for word in draft.words for key in (word.value.keys if isinstance(word.value, Zipped) else [word.key])}
+    grids = [{key: read_param(key, v, draft.schema) for key, v in grid.items()} for grid in params(chosen)]
+    for key, value in given.items():
+        grids = [grid for grid in grids if _has(grid, key, value)] or grids
+    return [{key: value for key, value in grid.items() if key not in swept} for grid in grids]
+
+
+def _has(grid: Grid, key: str, value: object) -> bool:
+    """Whether a grid tries a value of a key."""
+    tried = grid.get(key)
+    return isinstance(tried, Choices) and value in tried.values
 
 
 def read_param(key: str, value: object, schema: Schema) -> Choices | Distribution:
@@ -167,21 +250,20 @@ def read_param(key: str, value: object, schema: Schema) -> Choices | Distributio
     return word.value if word.is_sweep else Choices((word.value,), (as_text(word.value),))
 
 
-def _product(keys: list[tuple[str, Choices]]) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
-    """All combinations, as overrides and as values by key. The last key varies fastest."""
-    size = 1
-    for _, choices in keys:
-        size *= len(choices.values)
+def _product(grid: Grid) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """All combinations of the listed values, as overrides and as values by key. The last key varies fastest."""
+    listed = [(key, choices) for key, choices in grid.items() if isinstance(choices, Choices)]
+    size = math.prod(len(choices.values) for _, choices in listed)
     if size > LARGEST_SWEEP:
-        raise ConfigError(Problem(keys[0][0], f"these are {size} jobs; {LARGEST_SWEEP} is the most."))
-    pairs = [[(key, v, t) for v, t in zip(c.values, c.texts, strict=True)] for key, c in keys]
+        raise ConfigError(Problem(listed[0][0], f"these are {size} jobs; {LARGEST_SWEEP} is the most."))
+    pairs = [[(key, v, t) for v, t in zip(c.values, c.texts, strict=True)] for key, c in listed]
     for row in product(*pairs):
         yield tuple(f"{key}={text}" for key, _, text in row), {key: value for key, value, _ in row}
 
 
-def _repeated(keys: list[tuple[str, Choices | Distribution]]) -> list[str]:
+def _repeated(grid: Grid) -> list[str]:
     """Values that are given more than once for a key, as overrides: `seed=0` of `seed=0,0,0`."""
-    counted = {key: Counter(value.texts) for key, value in keys if isinstance(value, Choices)}
+    counted = {key: Counter(value.texts) for key, value in grid.items() if isinstance(value, Choices)}
     return [f"{key}={text}" for key, texts in counted.items() for text, count in texts.items() if count > 1]
 
 
@@ -193,7 +275,9 @@ def _space(value: Choices | Distribution) -> Space:
 
 
 def _joined(known: Space | None, new: Space) -> Space:
-    """The union of the values that two experiments give a key. Of ranges, the later one counts."""
+    """The union of the values that two grids give a key. Of two ranges, the ends that are farther out count."""
     if isinstance(known, list) and isinstance(new, list):
         return [*known, *(item for item in new if item not in known)]
+    if isinstance(known, Distribution) and isinstance(new, Distribution):
+        return replace(new, low=min(known.low, new.low), high=max(known.high, new.high))
     return new

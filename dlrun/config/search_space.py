@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from dlrun.config.compose import Draft
@@ -16,7 +16,7 @@ TRIED = 300  # jobs that are composed to find invalid values, which takes a seco
 SHARED_SETTINGS = ("search", "trials", "pruner", "target", "executor", "workers", "name")  # keys of the sweep section
 
 
-def some_jobs(schema: Schema, fixed: tuple[str, ...], rows: Rows, sample: tuple[str, ...]) -> list[Job]:
+def some_jobs(schema: Schema, fixed: tuple[str, ...], rows: Rows) -> list[Job]:
     """Jobs of a search such that each value that is valid in any job is in a valid one of these.
 
     The first valid job is looked for, then for each value the jobs that differ least from that one; at most `TRIED`
@@ -29,7 +29,7 @@ def some_jobs(schema: Schema, fixed: tuple[str, ...], rows: Rows, sample: tuple[
         texts = order.popleft()
         if jobs and good.issuperset(texts):
             continue
-        jobs.append(make_job(schema, fixed, (*texts, *sample), rows[texts]))
+        jobs.append(make_job(schema, fixed, texts, rows[texts]))
         if jobs[-1].config and not good:
             order = deque(_nearest(order, texts))
         good.update(texts if jobs[-1].config else ())
@@ -81,20 +81,33 @@ def typed_space(key: str, value: Space, jobs: list[Job], schema: Schema) -> Spac
     return value
 
 
-def try_the_tops(
-    draft: Draft, fixed: tuple[str, ...], rows: Rows, jobs: list[Job], ranges: dict[str, Distribution]
+def check_ranges(
+    draft: Draft,
+    fixed: tuple[str, ...],
+    rows: Rows,
+    jobs: list[Job],
+    ranges: Mapping[tuple[str, ...], Mapping[str, Distribution]],
 ) -> None:
-    """Raise `ConfigError` if the upper ends of the ranges are not valid where their lower ends are."""
-    good = next((job for job in jobs if job.config), None)
-    if good is None:
-        return
-    tops = tuple(f"{key}={as_text(value.high)}" for key, value in ranges.items())
-    words = good.overrides[len(fixed) : len(good.overrides) - len(tops)]
-    if problems := make_job(draft.schema, fixed, (*words, *tops), rows[words]).problems:
-        raise ConfigError(problems)
+    """Raise `ConfigError` if ranges are valid in no job, or their upper ends are not where their lower ends are.
+
+    `ranges` are those of each combination in `rows`, whose last overrides are the lower ends.
+    """
+    by_ranges: dict[str, list[Job]] = {}
+    for job in jobs:
+        by_ranges.setdefault(repr(ranges[job.overrides[len(fixed) :]]), []).append(job)
+    for alike in by_ranges.values():
+        good = next((job for job in alike if job.config), None)
+        if good is None:
+            raise ConfigError(list(dict.fromkeys(problem for job in alike for problem in job.problems)))
+        words = good.overrides[len(fixed) :]
+        own = ranges[words]
+        tops = tuple(f"{key}={as_text(value.high)}" for key, value in own.items())
+        values = (*words[: len(words) - len(tops)], *tops)
+        if problems := make_job(draft.schema, fixed, values, rows[words]).problems:
+            raise ConfigError(problems)
 
 
-def refuse_mixed(jobs: list[Job], spaces: list[tuple[tuple[str, ...], dict[str, Space]]]) -> None:
+def refuse_mixed(jobs: list[Job], spaces: list[tuple[tuple[str, ...], list[dict[str, Space]]]]) -> None:
     """Raise `ConfigError` for experiments that differ in what they sweep, or in settings that a sweep has once."""
     differing = [words for words, space in spaces if space != spaces[0][1]]
     if differing:

@@ -121,7 +121,7 @@ def dry_run(expansion: Expansion, settings: dict[str, Any]) -> int:
     print_notes(expansion, frozen, settings)
     tried = plan.try_jobs(list(frozen.jobs.values()), settings, plugin_files())
     searching = expansion.jobs != jobs
-    plan.print_plan(tried, settings, int(min(settings["trials"], size(expansion.swept))) if searching else None)
+    plan.print_plan(tried, settings, int(min(settings["trials"], size(expansion.spaces))) if searching else None)
     if any(one.impossible for one in tried) and not settings["skip_invalid"]:
         return 2
     return EXIT_FAILED if any(one.failure and not one.impossible for one in tried) else 0
@@ -256,19 +256,19 @@ def check_first(executor: Executor, jobs: list[FrozenJob], screen: SweepScreen) 
 
 def some_job(expansion: Expansion) -> Job:
     """A job of a search, at the first choice of each list and the low end of each range."""
-    return expansion.job({key: s[0] if isinstance(s, list) else s.low for key, s in expansion.swept.items()})
+    return expansion.job({key: s[0] if isinstance(s, list) else s.low for key, s in expansion.spaces[0].items()})
 
 
 def make_source(sweep: SweepDir, expansion: Expansion | None, todo: list[FrozenJob]) -> Source:
     """The source of the jobs: a list, a list with pruning, or a search."""
     settings = sweep.settings
     if settings["search"] == "grid" and settings["pruner"] != "none" and todo:
-        return Pruned(sweep, todo, make_sampler(settings, {}, todo[0].config.seed, sweep))
+        return Pruned(sweep, todo, make_sampler(settings, [{}], todo[0].config.seed, sweep))
     if expansion is None or settings["search"] == "grid":
         return Jobs(todo)
     if expansion.left_out:
         say(f"note: left out of the search, being impossible: {', '.join(expansion.left_out)}", file=sys.stderr)
-    sampler = make_sampler(settings, expansion.swept, expansion.config.seed, sweep)
+    sampler = make_sampler(settings, expansion.spaces, expansion.config.seed, sweep)
     return Search(sweep, expansion, sampler, retry_failed=settings["retry_failed"])
 
 

@@ -146,8 +146,12 @@ class SweepDir:
         self.today = name_today(values, self.path.name, text_schema())
         self.commands = values.get("commands", [])
         self.settings, self.search = values["settings"], values["search"]
-        if space := self.search.get("space"):
-            self.search["space"] = {text_schema().today(key): value for key, value in space.items()}
+        if found := self.search.get("space"):
+            spaces = [
+                {text_schema().today(key): value for key, value in space.items()}
+                for space in (found if isinstance(found, list) else [found])
+            ]
+            self.search["space"] = spaces[0] if len(spaces) == 1 else spaces
         jobs = (job_from_entry(slug, entry, values["base"]) for slug, entry in values["jobs"].items())
         self.jobs = {job.slug: job for job in jobs}
 

@@ -68,7 +68,7 @@ def print_trials_left(sweep: SweepDir) -> None:
     if sweep.settings["search"] == "grid":
         return
     begun = sum(job.trial is not None for job in sweep.jobs.values())
-    total = min(sweep.settings["trials"], size(sweep.search["space"]))
+    total = min(sweep.settings["trials"], size(space if isinstance(space := sweep.search["space"], list) else [space]))
     if begun < total:
         with ignore_closed_stdout():
             say(f"{begun} of {total} trials were begun; the others:  {command_to_continue(sweep)}")

@@ -36,7 +36,9 @@ def is_command(value: object) -> bool:
 
 
 def is_spaces(value: object) -> bool:
-    """Whether it maps keys to lists of values or to ranges, which are text."""
+    """Whether it maps keys to lists of values or to ranges, which are text; or a list of such."""
+    if isinstance(value, list):
+        return all(isinstance(each, dict) and is_spaces(each) for each in value)
     return (
         isinstance(value, dict) and is_section(value) and all(isinstance(each, list | str) for each in value.values())
     )

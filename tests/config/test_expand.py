@@ -326,3 +326,97 @@ def test_a_range_in_steps(word: str) -> None:
 def test_a_step_that_is_none_is_refused(word: str) -> None:
     with pytest.raises(ConfigError, match="no step"):
         expand([f"trainer.batch_size={word}", "sweep.search=random"])
+
+
+def test_zip_pairs_values() -> None:
+    found = expand(["zip(optimizer=sgd,adam; optimizer.lr=0.1,0.001)", "seed=0,1"])
+    assert [(job.swept["optimizer"], job.swept["optimizer.lr"], job.swept["seed"]) for job in found.jobs] == [
+        ("sgd", 0.1, 0),
+        ("sgd", 0.1, 1),
+        ("adam", 0.001, 0),
+        ("adam", 0.001, 1),
+    ]
+    assert found.swept == {"optimizer": ["sgd", "adam"], "optimizer.lr": [0.1, 0.001], "seed": [0, 1]}
+    assert words(found)[2] == ("optimizer=adam", "optimizer.lr=0.001", "seed=0")
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["zip(optimizer=sgd,adam; optimizer.lr=0.1,0.2,0.3)"], "optimizer has 2, optimizer.lr has 3"),
+        (["zip(optimizer=sgd,adam)"], "pairs the values of two keys or more"),
+        (["zip(optimizer=sgd; seed=1,2)"], "zip: optimizer: sgd is one value"),
+        (["zip(optimizer=sgd,adm; seed=1,2)"], "Did you mean"),
+        (["zip(seed=0,1; seed=1,2)"], "zip: seed: is given twice"),
+        (["zip(seed=0,1; optimizer.lr=1,2)", "seed=4"], "seed: is given in zip(...) and again beside it"),
+        (["zip(seed=0,1; optimizer.lr=1,2)", "seed=4,5"], "seed: is given in zip(...) and again beside it"),
+        (["zip(seed=0,1; sweep.name=a,b)"], "sweep.name: cannot be swept"),
+        (["zip()"], "pairs the values of two keys or more"),
+    ],
+)
+def test_a_zip_that_does_not_fit_is_refused_by_name(texts: list[str], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        expand(texts)
+    assert said in str(caught.value)
+
+
+def test_zip_without_m_is_told_how_to_run_it() -> None:
+    with pytest.raises(ConfigError, match=r"dlrun -m 'zip\(seed=0,1; optimizer\.lr=1,2\)'"):
+        compose(["zip(seed=0,1; optimizer.lr=1,2)"])
+
+
+GRIDS = """\
+# dlrun experiment=grids
+# Each optimizer with values of its own.
+sweep:
+  params:
+    - optimizer: sgd
+      optimizer.lr: [0.1, 0.01]
+    - optimizer: adam
+      optimizer.betas: [[0.9, 0.99]]
+      seed: range(2)
+"""
+
+
+def test_a_list_of_grids_gives_each_option_values_of_its_own(conf: Path) -> None:
+    (conf / "experiment" / "grids.yaml").write_text(GRIDS)
+    found = expand(["experiment=grids"], config_dir=conf)
+    assert [job.swept for job in found.jobs] == [
+        {"optimizer": "sgd", "optimizer.lr": 0.1},
+        {"optimizer": "sgd", "optimizer.lr": 0.01},
+        {"optimizer": "adam", "optimizer.betas": [0.9, 0.99], "seed": 0},
+        {"optimizer": "adam", "optimizer.betas": [0.9, 0.99], "seed": 1},
+    ]
+    assert not any(job.problems for job in found.jobs)
+    assert isinstance(plan(["experiment=grids"], config_dir=conf), Expansion), "it needs no -m"
+    fixed = expand(["experiment=grids", "optimizer=sgd", "trainer.epochs=1,2"], config_dir=conf)
+    assert [job.swept for job in fixed.jobs] == [
+        {"trainer.epochs": epochs, "optimizer.lr": lr} for epochs in (1, 2) for lr in (0.1, 0.01)
+    ], "the grids of other optimizers are left out"
+
+
+def test_a_list_of_grids_on_the_command_line() -> None:
+    found = expand(
+        ["sweep.params=[{optimizer: sgd, optimizer.lr: [0.1,0.01]},{optimizer: adam, optimizer.betas: [[0.9,0.99]]}]"]
+    )
+    assert [job.swept for job in found.jobs] == [
+        {"optimizer": "sgd", "optimizer.lr": 0.1},
+        {"optimizer": "sgd", "optimizer.lr": 0.01},
+        {"optimizer": "adam", "optimizer.betas": [0.9, 0.99]},
+    ]
+
+
+def test_grids_of_a_search_keep_their_own_ranges() -> None:
+    grids = "[{optimizer: sgd, optimizer.lr: 'interval(0.1,1)'},{optimizer: adam, optimizer.lr: 'interval(1e-4,1e-2)'}]"
+    found = expand([f"sweep.params={grids}", "sweep.search=random", "model.dropout=0.0,0.1"])
+    assert found.spaces == (
+        {"model.dropout": [0.0, 0.1], "optimizer": ["sgd"], "optimizer.lr": Distribution(0.1, 1)},
+        {"model.dropout": [0.0, 0.1], "optimizer": ["adam"], "optimizer.lr": Distribution(1e-4, 1e-2)},
+    )
+    with pytest.raises(ConfigError, match=r"optimizer\.lr"):
+        expand(
+            [
+                "sweep.params=[{optimizer.lr: 'interval(0.1,1)'},{optimizer.lrr: 'interval(0.1,1)'}]",
+                "sweep.search=random",
+            ]
+        )

@@ -75,8 +75,8 @@ def test_random_draws_stay_in_range_on_the_right_scale() -> None:
 
 def test_a_trial_is_decided_by_seed_and_number_alone() -> None:
     space: dict[str, Any] = {"a": Distribution(0.0, 1.0), "b": [1, 2, 3]}
-    assert RandomSampler(space, 0).ask(5) == RandomSampler(space, 0).ask(5)
-    assert RandomSampler(space, 0).ask(5) != RandomSampler(space, 1).ask(5)
+    assert RandomSampler([space], 0).ask(5) == RandomSampler([space], 0).ask(5)
+    assert RandomSampler([space], 0).ask(5) != RandomSampler([space], 1).ask(5)
 
 
 def test_a_random_search_needs_no_optuna(sweep: FakeSweep, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,7 +297,7 @@ def test_cmaes_says_what_it_needs(sweep: FakeSweep, monkeypatch: pytest.MonkeyPa
 def test_the_median_rule_ends_a_grid_job_that_lags_behind(sweep: FakeSweep) -> None:
     sweep(["seed=range(7)", "device=cpu"])
     folder = sweep.folder
-    source = Pruned(folder, folder.jobs.values(), OptunaSampler("grid", "median", {}, 0, folder))
+    source = Pruned(folder, folder.jobs.values(), OptunaSampler("grid", "median", [{}], 0, folder))
     for _ in range(6):
         job = source.next()
         assert job is not None
@@ -344,11 +344,11 @@ def _fail_once(yes: bool) -> float:
 def test_what_a_killed_sweep_was_told_is_not_told_again(sweep: FakeSweep, recwarn: pytest.WarningsRecorder) -> None:
     sweep(["seed=0,1", "device=cpu"])
     folder = sweep.folder
-    first = OptunaSampler("grid", "median", {}, 0, folder)
+    first = OptunaSampler("grid", "median", [{}], 0, folder)
     trial, _ = first.ask(0)
     first.epoch(trial, 1, 0.5)
     folder.jobs["seed0"] = replace(folder.jobs["seed0"], trial=trial)
-    second = OptunaSampler("grid", "median", {}, 0, folder)
+    second = OptunaSampler("grid", "median", [{}], 0, folder)
     assert second.again(trial) == trial
     for epoch in (1, 2, 2):
         second.epoch(trial, epoch, 0.4)
@@ -393,3 +393,31 @@ def test_of_many_little_epochs_only_some_are_asked_about(tmp_path: Path) -> None
 def test_less_is_better_whatever_the_metric() -> None:
     assert signed(0.9, "max") < signed(0.8, "max")
     assert signed(0.1, "min") < signed(0.2, "min")
+
+
+GRIDS = (
+    "sweep.params=[{optimizer: sgd, optimizer.lr: 'interval(0.1,1)'},"
+    "{optimizer: adam, optimizer.lr: 'tag(log,interval(1e-4,1e-2))', optimizer.amsgrad: [true,false]}]"
+)
+
+
+@pytest.mark.parametrize("search", ["random", "tpe"])
+def test_a_search_over_grids_draws_each_value_from_its_own(search: str, sweep: FakeSweep) -> None:
+    sweep.loss = lambda config: config["optimizer"]["lr"]
+    words = [GRIDS, "device=cpu", f"sweep.search={search}"]
+    assert sweep([*words, "sweep.trials=4"]) == 0
+    assert sweep([*words, "sweep.trials=8"]) == 0
+    drawn = [job.swept for job in sweep.folder.jobs.values()]
+    assert len(drawn) == 8
+    assert {one["optimizer"] for one in drawn} == {"sgd", "adam"}
+    for one in drawn:
+        low, high = (0.1, 1) if one["optimizer"] == "sgd" else (1e-4, 1e-2)
+        assert low <= one["optimizer.lr"] <= high
+        assert ("optimizer.amsgrad" in one) == (one["optimizer"] == "adam")
+    if search == "tpe":
+        (sweep.folder.state / "optuna.db").unlink()
+        assert sweep([*words, "sweep.trials=9"]) == 0, "the study is put back"
+        assert [trial.state.name for trial in load(sweep).trials] == ["COMPLETE"] * 9
+    else:
+        with pytest.raises(ConfigError, match="needs one space"):
+            sweep([GRIDS, "device=cpu", "sweep.search=cmaes", "sweep.trials=2"])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.config.overrides.other_tools import option_hint
-from dlrun.config.overrides.values import Choices, Distribution, Globbed, read_value
+from dlrun.config.overrides.values import Choices, Distribution, Globbed, Zipped, read_value, split_items
 from dlrun.config.schema.contract import format_yaml, is_unicode
 from dlrun.config.schema.schema import COMPONENTS, GROUPS, Schema
 from dlrun.errors import ConfigError, Problem, an, did_you_mean
@@ -41,7 +41,7 @@ class Override:
         text: the override as it was typed, with the key's present spelling.
         key: a group or a dotted key.
         value: the option of the group (None for none) or the value of the key: plain values, or `Choices` or a
-            `Distribution` for a sweep.
+            `Distribution` for a sweep; `Zipped` for several keys at once, whose key is `zip`.
         raw: the value as it was typed.
         appends: whether the value is added to the list that the key holds (`key+=[...]`).
     """
@@ -60,7 +60,7 @@ class Override:
     @property
     def is_sweep(self) -> bool:
         """Whether the override gives several values."""
-        return isinstance(self.value, (Choices, Distribution))
+        return isinstance(self.value, (Choices, Distribution, Zipped))
 
 
 def read_overrides(texts: list[str], schema: Schema) -> tuple[list[Override], list[Problem]]:
@@ -77,6 +77,8 @@ def read_overrides(texts: list[str], schema: Schema) -> tuple[list[Override], li
 
 def read_word(text: str, schema: Schema) -> list[Override]:
     """Parse one override, which may stand for two: `device=cuda:1`. Raises `ConfigError`."""
+    if zipped := re.fullmatch(r"\s*zip\s*\((.*)\)\s*", text, re.DOTALL):
+        return [_zipped(text, zipped[1], schema)]
     if appended := re.fullmatch(r"\s*([A-Za-z_][\w.-]*)\+(=.*)", text, re.DOTALL):
         return _appended(text, *read_word("".join(appended.groups()), schema))
     sign, key, raw = _split(text)
@@ -99,6 +101,26 @@ def read_word(text: str, schema: Schema) -> list[Override]:
     if isinstance(value, Globbed):
         raise ConfigError(Problem(key, "glob(...) picks options of a group; this is a key.", "List its values."))
     return [Override(text, key, value, raw)]
+
+
+def _zipped(text: str, inner: str, schema: Schema) -> Override:
+    """Parse `zip(KEY=A,B; KEY=C,D)`. Raises `ConfigError` unless all keys have as many values."""
+    example = "It is written like 'zip(optimizer=sgd,adam; optimizer.lr=0.1,0.001)'."
+    parts = [part for part in split_items(inner, ";") or [] if part]
+    if len(parts) < 2:
+        raise ConfigError(Problem(text, "pairs the values of two keys or more.", example))
+    words = [word for part in parts for word in read_word(part, schema)]
+    for word in words:
+        if not isinstance(word.value, Choices):
+            raise ConfigError(Problem(f"zip: {word.key}", f"{word.raw} is one value, not a list to pair.", example))
+    keys = tuple(word.key for word in words)
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise ConfigError(Problem(f"zip: {twice}", "is given twice.", example))
+    counts = {word.key: len(word.value.values) for word in words}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{key} has {count}" for key, count in counts.items())
+        raise ConfigError(Problem("zip", f"pairs values, so each key needs as many: {told}.", example))
+    return Override(text, "zip", Zipped(keys, tuple(word.value for word in words)), inner)
 
 
 def _appended(text: str, word: Override, *more: Override) -> list[Override]:

@@ -61,6 +61,19 @@ class Distribution:
 
 
 @dataclass(frozen=True)
+class Zipped:
+    """Values that are tried in pairs: `zip(optimizer=sgd,adam; optimizer.lr=0.1,0.001)`."""
+
+    keys: tuple[str, ...]
+    choices: tuple[Choices, ...]  # of one length
+
+    def rows(self) -> list[dict[str, Choices | Distribution]]:
+        """The pairs: for each key the one value that it has in it."""
+        pairs = [[Choices((v,), (t,)) for v, t in zip(c.values, c.texts, strict=True)] for c in self.choices]
+        return [dict(zip(self.keys, row, strict=True)) for row in zip(*pairs, strict=True)]
+
+
+@dataclass(frozen=True)
 class Globbed:
     """Patterns of a group's options: `glob(res*)`."""
 
@@ -182,7 +195,7 @@ def _quoted_items(raw: str) -> str:
     """Quote the items of a list or a comma-separated sweep that cannot be parsed: `[^conv, 3]` -> `["^conv",3]`."""
     text = raw.strip()
     inner, left, right = (text[1:-1], "[", "]") if text[:1] == "[" and text[-1:] == "]" else (text, "", "")
-    items = _split_items(inner)
+    items = split_items(inner)
     if items is None or "" in items or (len(items) == 1 and not left):
         return quote(raw)
     return left + ",".join(item if _readable(item) else quote(item) for item in items) + right
@@ -199,8 +212,8 @@ def _readable(item: str) -> bool:
     return bool(item)
 
 
-def _split_items(text: str) -> list[str] | None:
-    """Split at the commas outside of brackets and quotes. Returns None if these are not balanced."""
+def split_items(text: str, at: str = ",") -> list[str] | None:
+    """Split at the commas (or at `at`) outside of brackets and quotes. Returns None if these are not balanced."""
     items, depth, quoted, start = [], 0, "", 0
     for i, char in enumerate(text):
         if quoted:
@@ -211,7 +224,7 @@ def _split_items(text: str) -> list[str] | None:
             depth += 1
         elif char in ")]}":
             depth -= 1
-        elif char == "," and depth == 0:
+        elif char == at and depth == 0:
             items.append(text[start:i].strip())
             start = i + 1
         if depth < 0:

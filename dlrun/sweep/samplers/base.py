@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any, Protocol
 
@@ -32,15 +32,19 @@ class Sampler(Protocol):
 
 
 class RandomSampler:
-    """Random search. The values depend on (seed, number) alone, so that a search can be continued."""
+    """Random search. The values depend on (seed, number) alone, so that a search can be continued.
 
-    def __init__(self, space: Mapping[str, Space], seed: int) -> None:
-        self.space, self.seed = space, seed
+    Of several grids, each is drawn equally often.
+    """
+
+    def __init__(self, spaces: Sequence[Mapping[str, Space]], seed: int) -> None:
+        self.spaces, self.seed = spaces, seed
 
     def ask(self, number: int) -> tuple[int, Values]:
         digest = hashlib.sha256(f"{self.seed} {number}".encode()).digest()
         draw = Random(int.from_bytes(digest, "big"))
-        return number, {key: drawn(choices, draw) for key, choices in self.space.items()}
+        space = self.spaces[0] if len(self.spaces) == 1 else draw.choice(self.spaces)
+        return number, {key: drawn(choices, draw) for key, choices in space.items()}
 
     def again(self, trial: int) -> int:
         return trial

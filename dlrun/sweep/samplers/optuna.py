@@ -42,14 +42,20 @@ STUDY = "sweep"
 class OptunaSampler:
     """An Optuna study that is stored on disk (see `base.Sampler`).
 
-    The study of a grid is for pruning alone: its trials have no parameters.
+    The study of a grid is for pruning alone: its trials have no parameters. Where the search has several spaces, a
+    trial has the number of its space as the parameter `grid`, and `KEY@NUMBER` for each key of that space.
     """
 
-    def __init__(self, search: str, pruner: str, space: Mapping[str, Space], seed: int, sweep: SweepDir) -> None:
+    def __init__(
+        self, search: str, pruner: str, spaces: Sequence[Mapping[str, Space]], seed: int, sweep: SweepDir
+    ) -> None:
         optuna = import_optuna(search)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.optuna, self.states = optuna, optuna.trial.TrialState
-        self.space = dict(space) if search != "grid" else {}
+        self.spaces = [dict(space) for space in spaces] if search != "grid" else [{}]
+        if len(self.spaces) > 1 and search in ("gp", "cmaes"):
+            what = f"{search} needs one space, and the {len(self.spaces)} grids of this search have their own."
+            raise ConfigError(Problem("sweep.search", what, "Choose tpe or random, or search each grid by itself."))
         file = (sweep.state / "optuna.db").absolute()
         set_aside_damaged(file)
         self.study = optuna.create_study(
@@ -60,7 +66,11 @@ class OptunaSampler:
             sampler=optuna_sampler(optuna, search, seed, sweep),
             pruner=optuna_pruner(optuna, pruner),
         )
-        self.distributions = {key: distribution(optuna, choices) for key, choices in self.space.items()}
+        self.distributions = [
+            {self.parameter(key, i): distribution(optuna, choices) for key, choices in space.items()}
+            for i, space in enumerate(self.spaces)
+        ]
+        self.grids = optuna.distributions.CategoricalDistribution(range(len(self.spaces)))
         self.asked: dict[int, Trial] = {}
         self.reported: defaultdict[int, set[int]] = defaultdict(set)  # epochs by trial
         self.restore(sweep)
@@ -85,16 +95,50 @@ class OptunaSampler:
         if job.trial is None or job.trial >= len(trials):
             return False
         old, wanted = trials[job.trial].params, self.params_of(job)
-        return old.keys() == wanted.keys() and all(
-            as_text(self.plain(key, old[key])) == as_text(job.swept[key]) for key in wanted
-        )
+        if old.keys() != wanted.keys():
+            return False
+        found = self.values_of(old) if old else {}
+        return all(as_text(value) == as_text(job.swept[key]) for key, value in found.items())
+
+    def parameter(self, key: str, grid: int) -> str:
+        """The name of a key in the study."""
+        return key if len(self.spaces) == 1 else f"{key}@{grid}"
+
+    def grid_of(self, values: Values) -> int | None:
+        """The number of the first space that holds a job's values; None if none does."""
+        for i, space in enumerate(self.spaces):
+            if all(key in values and allows(choices, values[key]) for key, choices in space.items()):
+                return i
+        return None
 
     def params_of(self, job: FrozenJob) -> Values:
-        """A job's values as the study stores them; empty for a job outside of the space, as of an earlier grid."""
-        if not all(key in job.swept and allows(self.space[key], job.swept[key]) for key in self.space):
+        """A job's values as the study stores them; empty for a job outside of the space."""
+        grid = self.grid_of(job.swept)
+        if grid is None:
             return {}
-        ranges = {key for key, choices in self.space.items() if isinstance(choices, Distribution)}
-        return {key: job.swept[key] if key in ranges else as_text(job.swept[key]) for key in self.space}
+        space = self.spaces[grid]
+        ranges = {key for key, choices in space.items() if isinstance(choices, Distribution)}
+        values = {key: job.swept[key] if key in ranges else as_text(job.swept[key]) for key in space}
+        named = {self.parameter(key, grid): value for key, value in values.items()}
+        return named if len(self.spaces) == 1 else {"grid": grid, **named}
+
+    def distributions_of(self, params: Values) -> dict[str, BaseDistribution]:
+        """The distributions of a trial's parameters."""
+        if "grid" not in params:
+            return {name: self.distributions[0][name] for name in params}
+        return {"grid": self.grids, **self.distributions[params["grid"]]}
+
+    def values_of(self, params: Values) -> Values:
+        """A trial's parameters as values by key: the study stores choices as text."""
+        grid = params.get("grid", 0) if len(self.spaces) > 1 else 0
+        found = {}
+        for key, choices in self.spaces[grid].items():
+            stored = params[self.parameter(key, grid)]
+            if isinstance(choices, Distribution):
+                found[key] = rounded(float(stored), choices)
+            else:
+                found[key] = next(item for item in choices if as_text(item) == stored)
+        return found
 
     def add(self, job: FrozenJob, state: str, value: float | None, epochs: Mapping[int, float]) -> int:
         """Add a trial for a job that was begun. Returns its number."""
@@ -104,7 +148,7 @@ class OptunaSampler:
             state=trial_state,
             value=value if trial_state == self.states.COMPLETE else None,
             params=params,
-            distributions={key: self.distributions[key] for key in params},
+            distributions=self.distributions_of(params),
             intermediate_values=dict(epochs),
         )
 
@@ -130,17 +174,14 @@ class OptunaSampler:
 
     def ask(self, number: int) -> tuple[int, Values]:
         """A new trial of the study: its number and its values."""
-        trial = self.study.ask(self.distributions)
+        if len(self.spaces) == 1:
+            trial = self.study.ask(self.distributions[0])
+        else:
+            trial = self.study.ask()
+            for name, one in self.distributions[trial.suggest_categorical("grid", self.grids.choices)].items():
+                suggest(trial, name, one)
         self.asked[trial.number] = trial
-        values = {key: self.plain(key, value) for key, value in trial.params.items()}
-        return trial.number, {key: values[key] for key in self.space}
-
-    def plain(self, key: str, value: float | str) -> Any:
-        """A value of the study as a value of the space: the study stores choices as text."""
-        choices = self.space[key]
-        if isinstance(choices, Distribution):
-            return rounded(float(value), choices)
-        return next(item for item in choices if as_text(item) == value)
+        return trial.number, self.values_of(trial.params)
 
     def trial(self, number: int) -> Trial:
         """The trial of that number as an object that can be reported to, also one of an earlier process."""
@@ -175,6 +216,16 @@ class OptunaSampler:
         elif old.state == self.states.FAIL and complete and not added:
             facts = {"params": old.params, "distributions": old.distributions}
             self.create_trial(value=value, user_attrs={"again": trial}, **facts)
+
+
+def suggest(trial: Trial, name: str, one: BaseDistribution) -> None:
+    """Let the study's sampler propose a value for a parameter."""
+    kind = type(one).__name__
+    if kind == "CategoricalDistribution":
+        trial.suggest_categorical(name, one.choices)  # type: ignore[attr-defined]
+    else:
+        propose = trial.suggest_int if kind == "IntDistribution" else trial.suggest_float
+        propose(name, one.low, one.high, log=one.log, step=one.step)  # type: ignore[attr-defined]
 
 
 def open_storage(optuna: ModuleType, file: Path) -> RDBStorage:

@@ -7,7 +7,7 @@ begun, and then begins new trials up to `sweep.trials`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from dlrun.config.expand import Expansion, Space
@@ -27,11 +27,11 @@ from dlrun.sweep.state import DONE, Record, state_of_job
 REDRAWS = 100  # draws in search of values that were not tried yet
 
 
-def make_sampler(settings: Values, space: Mapping[str, Space], seed: int, sweep: SweepDir) -> Sampler:
+def make_sampler(settings: Values, spaces: Sequence[Mapping[str, Space]], seed: int, sweep: SweepDir) -> Sampler:
     """The sampler that `sweep.search` and `sweep.pruner` ask for. Raises `ConfigError` without Optuna."""
     if settings["search"] == "random" and settings["pruner"] == "none":
-        return RandomSampler(space, seed)
-    return OptunaSampler(settings["search"], settings["pruner"], space, seed, sweep)
+        return RandomSampler(spaces, seed)
+    return OptunaSampler(settings["search"], settings["pruner"], spaces, seed, sweep)
 
 
 class SamplerSource:
@@ -94,7 +94,7 @@ class Search(SamplerSource):
         super().__init__(sweep, sampler)
         self.expansion = expansion
         self.jobs = [job for job in sweep.jobs.values() if job.trial is not None]
-        trials, combinations = int(sweep.settings["trials"]), size(expansion.swept)
+        trials, combinations = int(sweep.settings["trials"]), size(expansion.spaces)
         self.total = max(int(min(trials, combinations)), len(self.jobs))
         self.all_of_them = combinations < trials
         self.again: list[FrozenJob] = []
@@ -141,9 +141,10 @@ class Search(SamplerSource):
         return frozen
 
 
-def size(space: Mapping[str, Space | str]) -> float:
-    """The number of combinations of a space, infinite if it has a range (which may be text, as in sweep.yaml)."""
-    return math.prod(len(choices) if isinstance(choices, list) else math.inf for choices in space.values())
+def size(spaces: Sequence[Mapping[str, Space | str]]) -> float:
+    """The number of combinations, infinite where there is a range (which may be text, as in sweep.yaml)."""
+    counts = [[len(c) if isinstance(c, list) else math.inf for c in space.values()] for space in spaces]
+    return sum(map(math.prod, counts))
 
 
 def set_search(sweep: SweepDir, expansion: Expansion, settings: Values) -> None:
@@ -154,8 +155,11 @@ def set_search(sweep: SweepDir, expansion: Expansion, settings: Values) -> None:
     if not expansion.swept:
         hint = "Give a key several values or a range: optimizer.lr='tag(log,interval(1e-4,1e-1))'."
         raise ConfigError(Problem("sweep.search", "there is nothing to search: no key is swept.", hint))
-    space = {key: str(s) if isinstance(s, Distribution) else list(s) for key, s in expansion.swept.items()}
-    now = {"search": settings["search"], "space": space}
+    spaces = [
+        {key: str(s) if isinstance(s, Distribution) else list(s) for key, s in space.items()}
+        for space in expansion.spaces
+    ]
+    now = {"search": settings["search"], "space": spaces[0] if len(spaces) == 1 else spaces}
     if sweep.search and sweep.search != now:
         raise RunError(
             f"{sweep.path} holds another search ({sweep.search['search']} over {sweep.search['space']}). "
