@@ -100,11 +100,15 @@ def literal_plugins(overrides: Iterable[str]) -> list[str]:
 
 @dataclass
 class Draft:
-    """Parsed overrides with the schema that they belong to, and the problems found so far."""
+    """Parsed overrides with the schema that they belong to, and the problems found so far.
+
+    `is_one_run` says that they describe one run, though the experiment has `sweep.params`.
+    """
 
     schema: Schema
     words: list[Override]
     problems: list[Problem] = field(default_factory=list)
+    is_one_run: bool = False
 
     @property
     def wrong(self) -> frozenset[str]:

@@ -74,9 +74,20 @@ def expand(overrides: Sequence[str], **sources: Unpack[Sources]) -> Expansion:
 def plan(overrides: Sequence[str], *, multirun: bool = False, **sources: Unpack[Sources]) -> Config | Expansion:
     """The run that a command line describes, or the sweep (`-m`, or an experiment with `sweep.params`)."""
     draft = open_draft(overrides, **sources)
-    if multirun or (not draft.problems and _sweeps_itself(draft)):
+    if multirun:
         return expand_draft(draft)
-    return without_params(draft.single().config())
+    draft = settled(draft)
+    return expand_draft(draft) if _sweeps_itself(draft) else without_params(draft.single().config())
+
+
+def settled(draft: Draft) -> Draft:
+    """The draft, where a swept key of its experiment that is fixed leaves one job, with the overrides of that job."""
+    if not _sweeps_itself(draft) or any(word.is_sweep for word in draft.words):
+        return draft
+    if not any(word.key in grid for word in draft.words for grid in params(draft)):
+        return draft
+    jobs = expand_draft(draft).jobs
+    return replace(read_draft(jobs[0].overrides, draft.schema), is_one_run=True) if len(jobs) == 1 else draft
 
 
 def params(draft: Draft) -> list[dict[str, Any]]:
@@ -91,7 +102,7 @@ def params(draft: Draft) -> list[dict[str, Any]]:
 def _sweeps_itself(draft: Draft) -> bool:
     """Whether the experiment has `sweep.params` of which not all are fixed to one value by overrides."""
     several = {word.key: word.is_sweep for word in draft.words}  # the last override of a key counts
-    found = {key for grid in params(draft) for key in grid}
+    found = set() if draft.problems or draft.is_one_run else {key for grid in params(draft) for key in grid}
     return bool(found) and (any(several.values()) or not found <= set(several))
 
 

@@ -68,7 +68,7 @@ def test_every_combination_in_order() -> None:
         ("seed=sort(3,1)", [1, 3]),
         ("optimizer.lr=range(0.1,0.4,0.1)", [0.1, 0.2, 0.3]),
         ("model.hidden=[8],[8,8]", [[8], [8, 8]]),
-        ("optimizer=glob([adam*],exclude=*short)", ["adam", "adamax", "adamw"]),
+        ("optimizer=glob([adam*],exclude=*w)", ["adam", "adamax"]),
         ("device=cpu,cuda:1", ["cpu", "cuda:1"]),
         ("scheduler=null,step", ["none", "step"]),
         ("run.name=a b,c=d,^x", ["a b", "c=d", "^x"]),

@@ -164,7 +164,7 @@ def test_help_names_every_group_option_and_common_key() -> None:
 )
 def test_completion(line: str, found: list[str]) -> None:
     words = complete("zsh", line, read_schema(config_dirs()), ["list", "verify-resume"], ["--version", "--quiet"])
-    assert sorted(words) == sorted(w for w in [*found, *(["optimizer=adam_short"] if line.endswith("=ada") else [])])
+    assert sorted(words) == sorted(found)
 
 
 def test_completion_for_bash_replaces_what_follows_the_last_break() -> None:

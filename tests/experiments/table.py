@@ -128,8 +128,8 @@ CASES = (
         (
             parabola("sgd", "0.061", 0.025, 0.09),
             parabola("momentum", "0.0129", 0.009, 0.025),
-            parabola("rmsprop_short", "0.0116", 0.009, 0.025),
-            parabola("adam_short", "0.0110", 0.009, 0.025),
+            parabola("rmsprop-alpha0.9", "0.0116", 0.009, 0.025),
+            parabola("adam-betas0.9_0.99", "0.0110", 0.009, 0.025),
         ),
         plots=("comparison.png",),
     ),

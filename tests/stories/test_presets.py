@@ -29,7 +29,7 @@ PROMISED = re.findall(
 )
 SWEEPS = {
     "linear_regression": ["sgd", "adagrad", "adam", "adamax", "asgd", "lbfgs", "rmsprop", "rprop"],
-    "optimizer_comparison": ["sgd", "momentum", "rmsprop_short", "adam_short"],
+    "optimizer_comparison": ["sgd", "momentum", "rmsprop", "adam"],
 }
 
 
@@ -75,7 +75,8 @@ def test_a_preset_composes_and_states_differences_only(name: str) -> None:
         usual = (choices.full(option).keys if option else choices.primary)[key if option else dotted].default
         if dotted == "trainer.epochs":
             continue  # every preset says its own length, whatever the default is today
-        swept = group in own_values(name).get("sweep.params", {})
+        params = own_values(name).get("sweep.params", {})
+        swept = any(group in grid for grid in (params if isinstance(params, list) else [params]))
         assert swept or yamls.loads(usual, dotted) != value, f"{dotted} is {value} without this line, too"
 
 
@@ -83,7 +84,7 @@ def test_a_preset_composes_and_states_differences_only(name: str) -> None:
 def test_a_preset_of_several_runs(name: str) -> None:
     expansion = plan([f"experiment={name}"], search_cwd=False)
     assert isinstance(expansion, Expansion)
-    assert expansion.swept == {"optimizer": SWEEPS[name]}
+    assert expansion.swept["optimizer"] == SWEEPS[name]
     assert [job.problems for job in expansion.jobs] == [[] for _ in SWEEPS[name]]
     assert {job.config.optimizer.lr for job in expansion.jobs if job.config} == {0.01}
     fixed = plan([f"experiment={name}", f"optimizer={SWEEPS[name][-1]}"], search_cwd=False)
