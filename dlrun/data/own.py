@@ -62,11 +62,9 @@ def from_arrays(
     Raises `DataError` for rows that do not fit, NaN, and classes that cannot be split.
     """
     features = arrays.to_tensor(inputs if isinstance(inputs, Tensor) else np.asarray(inputs))
-    if kind == "auto":
-        kind = KIND_OF.get(features.ndim, "")
+    kind = KIND_OF.get(features.ndim, "") if kind == "auto" else kind
     if kind not in KINDS:
-        shape = tuple(features.shape)
-        raise DataError(f"{name}: inputs of shape {shape} are no rows: give (N, F), (N, T, F) or images.")
+        raise DataError(f"{name}: inputs {tuple(features.shape)} are no rows: give (N, F), (N, T, F) or images.")
     task, values, labels = _read_target(target, task, labels)
     pixels = features.dtype == torch.uint8
     return arrays.from_arrays(

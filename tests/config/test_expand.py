@@ -18,7 +18,7 @@ from dlrun.config.overrides.values import Distribution, as_text, read_value
 from dlrun.errors import ConfigError
 from dlrun.spec import DataSpec
 from dlrun.sweep.samplers.base import drawn
-from dlrun.sweep.samplers.optuna import distribution
+from dlrun.sweep.samplers.study import distribution
 
 MANY = """\
 # dlrun experiment=many

@@ -18,9 +18,10 @@ from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
 from dlrun.sweep.folder import FrozenJob
 from dlrun.sweep.samplers.base import RandomSampler, drawn, rounded
-from dlrun.sweep.samplers.optuna import OptunaSampler, open_storage
+from dlrun.sweep.samplers.optuna import OptunaSampler
 from dlrun.sweep.samplers.results import signed
 from dlrun.sweep.samplers.search import Pruned
+from dlrun.sweep.samplers.study import open_storage
 from dlrun.sweep.state import Record
 from dlrun.sweep.task import Task, asking, next_question
 from tests.helpers.cases import slow_where
