@@ -253,15 +253,14 @@ def _runs() -> list[str]:
 
 def _print_config(line: CommandLine) -> int:
     """`--cfg job`: check the configuration and print it as YAML."""
-    from dlrun.config.compose import open_draft
-    from dlrun.config.expand import settled
+    from dlrun.config.expand import open_settled
     from dlrun.config.schema.yamls import dumps
 
     if line.value("--cfg") != "job":
         raise ConfigError(
             Problem("--cfg", f"prints the job's configuration, not {line.value('--cfg')!r}.", "Write --cfg job.")
         )
-    draft = settled(open_draft(line.overrides, **line.options)).single()
+    draft = open_settled(line.overrides, **line.options).single()
     config = draft.config()
     print(config.to_yaml() if "--resolve" in line.flags else dumps(draft.values()), end="")
     return 0

@@ -73,15 +73,15 @@ def expand(overrides: Sequence[str], **sources: Unpack[Sources]) -> Expansion:
 
 def plan(overrides: Sequence[str], *, multirun: bool = False, **sources: Unpack[Sources]) -> Config | Expansion:
     """The run that a command line describes, or the sweep (`-m`, or an experiment with `sweep.params`)."""
-    draft = open_draft(overrides, **sources)
     if multirun:
-        return expand_draft(draft)
-    draft = settled(draft)
+        return expand(overrides, **sources)
+    draft = open_settled(overrides, **sources)
     return expand_draft(draft) if _sweeps_itself(draft) else without_params(draft.single().config())
 
 
-def settled(draft: Draft) -> Draft:
-    """The draft, where a swept key of its experiment that is fixed leaves one job, with the overrides of that job."""
+def open_settled(overrides: Sequence[str], **sources: Unpack[Sources]) -> Draft:
+    """The draft of overrides; where one fixes a swept key of the experiment and so leaves one job, that of the job."""
+    draft = open_draft(overrides, **sources)
     if not _sweeps_itself(draft) or any(word.is_sweep for word in draft.words):
         return draft
     if not any(word.key in grid for word in draft.words for grid in params(draft)):
