@@ -34,6 +34,12 @@ def number(value: object) -> float:
         return math.nan
 
 
+def four_digits(value: float) -> str:
+    """A number with four significant digits, in thousands below a billion: 0.1235, 123.5, 25,140, 1.235e+09."""
+    rounded = float(f"{value:.4g}")  # 9999.7 is 10,000
+    return f"{rounded:,.0f}" if 1e4 <= abs(rounded) < 1e9 else f"{value:.4g}"
+
+
 def finite(values: Iterable[float]) -> list[float]:
     """The values without NaN and infinities."""
     return [value for value in values if math.isfinite(value)]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlrun.errors import ConfigError, Problem
-from dlrun.plain import say
+from dlrun.plain import four_digits, say
 from dlrun.report.tables import Table, shorten
 from dlrun.report.tiles import draw_tiles, to_pixels
 
@@ -157,7 +157,7 @@ def listing(spec: DataSpec, rows: ShownRows) -> list[str]:
     head = [shorten(name, 16) for name in names[:LISTED_FEATURES]] + ([f"({more} more)"] if more > 0 else [])
     table = []
     for i in range(rows.count):
-        cells = [f"{float(value):.4g}" for value in features[i, :LISTED_FEATURES]] + ([""] if more > 0 else [])
+        cells = [four_digits(float(value)) for value in features[i, :LISTED_FEATURES]] + ([""] if more > 0 else [])
         table.append([*cells, _target(spec, rows.target[i])])
     target = ", ".join(spec.target_names) if spec.task == "regression" and spec.target_names else "target"
     return _lines([*head, target], table)
@@ -203,7 +203,7 @@ def _spread(spec: DataSpec, target: Tensor) -> list[str]:
     values = target.double()
     names = spec.target_names or tuple(f"y{k}" for k in range(values.shape[1]))
     columns = [values.mean(0), values.std(0, correction=0), values.amin(0), values.amax(0)]
-    rows = [[name, *(f"{column[k]:.4g}" for column in columns)] for k, name in enumerate(names)]
+    rows = [[name, *(four_digits(float(column[k])) for column in columns)] for k, name in enumerate(names)]
     return _lines(["target in train", "mean", "std", "min", "max"], rows)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dlrun.errors import ConfigError, Problem
 from dlrun.inference.predict import Answer
-from dlrun.plain import Values, json_line, one_line
+from dlrun.plain import Values, four_digits, json_line, one_line
 
 WIDEST = 40  # of an input on the screen
 FORMATS = (".csv", ".jsonl")
@@ -94,7 +94,9 @@ def words(answer: Answer) -> list[str]:
     if "predictions" in fields:
         chances = list(fields.get("probabilities", {}).values())
         told = [joined(fields["predictions"]) or "none", " ".join(f"{chance:.0%}" for chance in chances)]
-        return [word for word in [*told, *([f"error {fields['error']:.4g}"] if "error" in fields else [])] if word]
+        return [
+            word for word in [*told, *([f"error {four_digits(fields['error'])}"] if "error" in fields else [])] if word
+        ]
     if "probability" in fields:
         others = [(k, v) for k, v in fields["probabilities"].items() if k != fields["prediction"]]
         return [
@@ -103,7 +105,7 @@ def words(answer: Answer) -> list[str]:
             ", ".join(f"{one_line(label)} {chance:.1%}" for label, chance in others),
         ]
     return [
-        (f"{name} {value:.4g}" if name != "prediction" else f"{value:.4g}") if isinstance(value, float) else str(value)
+        ("" if name == "prediction" else f"{name} ") + four_digits(value) if isinstance(value, float) else str(value)
         for name, value in fields.items()
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dlrun.errors import RunError
+from dlrun.plain import four_digits
 from dlrun.store.find import find_place, find_runs
 from dlrun.store.marks import is_run
 from dlrun.store.reader import StoredRun
@@ -28,7 +29,7 @@ def best_run(word: str) -> tuple[RunDir, str]:
     measured = [(run, value) for run, value in jobs if run.monitor == first.monitor]
     best, value = (max if first.mode == "max" else min)(measured, key=lambda pair: pair[1])
     name = best.path.relative_to(place) if best.path.is_relative_to(place) else Path(best.path)
-    return RunDir(best.path), f"best of {len(measured)} runs by {first.monitor} ({value:.4g}): {name}"
+    return RunDir(best.path), f"best of {len(measured)} runs by {first.monitor} ({four_digits(value)}): {name}"
 
 
 def reached(run: StoredRun) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlrun.plain import Values, finite
+from dlrun.plain import Values, finite, four_digits
 from dlrun.report import style
 from dlrun.report.confusion import write_confusion
 from dlrun.report.tables import Table, format_number
@@ -142,7 +142,7 @@ def draw_predicted(path: Path, table: Path, numbers: Values) -> Path | None:
         return None
     figure = style.new_figure(SIZE + 1.2, SIZE + 1.2)
     axes = figure.subplots()
-    words = f"RMSE {numbers['rmse']:.4g}, MAE {numbers['mae']:.4g}, R2 {_nan(numbers['r2']):.3f}"
+    words = f"RMSE {four_digits(numbers['rmse'])}, MAE {four_digits(numbers['mae'])}, R2 {_nan(numbers['r2']):.3f}"
     style.dress(axes, f"{numbers['target']}: {words}", "true", "predicted")
     low, high = min(values), max(values)
     axes.plot([low, high], [low, high], color=style.FAINT, linewidth=1, linestyle="--")

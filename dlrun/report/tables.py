@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dlrun.errors import count_of
-from dlrun.plain import numbers, one_line, printable, say
+from dlrun.plain import four_digits, numbers, one_line, printable, say
 
 STATUS_STYLES = {
     "finished": "green", "running": "cyan", "failed": "red", "dead": "red", "interrupted": "yellow",
@@ -213,12 +212,10 @@ def _is_numeric(cell: str) -> bool:
 
 
 def format_number(value: float | None) -> str:
-    """A number with four significant digits, without an exponent where possible; empty for None."""
+    """A number as `four_digits` writes it, and with four decimals from 0.001 to 10; empty for None."""
     if value is None:
         return ""
-    if math.isfinite(value) and 1e-3 <= abs(value) < 1e4:
-        return f"{value:.4f}" if abs(value) < 10 else f"{value:.4g}"
-    return f"{value:.4g}"
+    return f"{value:.4f}" if 1e-3 <= abs(float(f"{value:.4g}")) < 10 else four_digits(value)
 
 
 def format_seconds(seconds: float | None) -> str:

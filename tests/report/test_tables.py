@@ -113,8 +113,10 @@ def test_a_summary_with_nothing_in_it(summary: dict[str, object]) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.5, "0.5000"), (0.123456, "0.1235"), (123.456, "123.5"), (1e-5, "1e-05"), (0.0, "0"), (123456.0, "1.235e+05"),
-     (None, ""), (float("nan"), "nan")],
+    [(0.5, "0.5000"), (0.123456, "0.1235"), (123.456, "123.5"), (1e-5, "1e-05"), (0.0, "0"), (123456.0, "123,500"),
+     (25143.7, "25,140"), (-25143.7, "-25,140"), (9999.7, "10,000"), (9999.2, "9999"), (9.99996, "10"),
+     (123456789, "123,500,000"), (1.23456e9, "1.235e+09"), (None, ""), (float("nan"), "nan"),
+     (float("inf"), "inf")],
 )  # fmt: skip
 def test_numbers(value: float | None, text: str) -> None:
     assert format_number(value) == text

@@ -306,7 +306,7 @@ def test_a_remark_has_four_significant_digits() -> None:
     Path("far.py").write_text(FAR)
     run = dlrun.train(["plugins=[far.py]", "dataset=far", "model=linear", "device=cpu", "trainer.epochs=1"])
     remark = next(remark for remark in run.summary["remarks"] if "baseline: mae" in remark)
-    assert remark.startswith("no better than the baseline: mae 1e+07 against 1.")
+    assert remark.startswith("no better than the baseline: mae 10,000,000 against 1.")
 
 
 VIEW = """
