@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import marshal
 import re
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from dlrun.config.combinations import combinations
 from dlrun.config.overrides.other_tools import keys_meant, value_hint
@@ -13,7 +15,9 @@ from dlrun.config.schema import yamls
 from dlrun.config.schema.contract import Mismatch, format_yaml
 from dlrun.config.schema.schema import COMPONENTS, GROUPS, Key, Option, Schema, all_keys
 from dlrun.config.schema.words import respelled
+from dlrun.config.section import Section
 from dlrun.errors import ConfigError, Problem, allowed_words, did_you_mean
+from dlrun.plain import Values
 
 NEEDED = [group for group in GROUPS if group != "experiment"]
 TYPED = re.compile(r"\s*(true|false|null|[-+.\d][-+.\de]*|\[.*\])\s*", re.IGNORECASE | re.DOTALL)
@@ -32,9 +36,8 @@ def check_values(
         skip: groups that are known to be wrong already, which are not checked.
 
     Returns:
-        The clean values, and every problem.
+        The clean values, whose sections are shared with those of equal ones, and every problem.
     """
-    values = respelled(values, schema)
     sections, problems = _sections(values, schema, skip)
     clean: dict[str, Any] = {}
     for group, option in sections.items():
@@ -42,15 +45,41 @@ def check_values(
         if not isinstance(section, dict):
             problems.append(Problem(group, f"is a section with keys, not {format_yaml(section)}."))
             continue
-        checked = _Section(option.keys, f"{group}.", raws or {}, schema)
-        clean[group] = checked.check(section)
-        problems += checked.problems
+        clean[group], wrong = _checked(group, option.keys, section, raws or {}, schema)
+        problems += wrong
     rest = {key: value for key, value in values.items() if key not in GROUPS}
-    top = _Section(schema.primary, "", raws or {}, schema)
-    clean |= top.check(rest)
-    problems += top.problems
+    top, wrong = _checked("", schema.primary, rest, raws or {}, schema)
+    clean |= top
+    problems += wrong
     problems += combinations(clean, sections, {problem.key for problem in problems})
     return clean, problems
+
+
+Checked = tuple[Section, list[Problem]]
+_KNOWN: WeakKeyDictionary[Schema, dict[object, Checked]] = WeakKeyDictionary()
+MOST_KNOWN = 20_000  # sections whose check is remembered: the jobs of a sweep differ in few
+
+
+def _checked(group: str, keys: dict[str, Key], section: Values, raws: dict[str, str], schema: Schema) -> Checked:
+    """The clean section, and its problems. Equal sections, as the jobs of a sweep have, are checked once."""
+    prefix = f"{group}." if group else ""
+    mine = ((key, key.partition(".")[0]) for key in raws)
+    raws = {key: raws[key] for key, first in mine if first == group or (not group and first not in GROUPS)}
+    known = _KNOWN.setdefault(schema, {})
+    try:
+        facts = group, marshal.dumps((section, raws), 2)  # version 2 writes equal values equally
+    except ValueError:  # values that are not plain
+        facts = None
+    if facts is None or facts not in known:
+        one = _Section(keys, prefix, raws, schema)
+        named = respelled({group: section}, schema)[group] if group else respelled(section, schema)
+        checked = Section(one.check(named)), one.problems
+        if facts is None:
+            return checked
+        if len(known) >= MOST_KNOWN:
+            known.clear()
+        known[facts] = checked
+    return known[facts]
 
 
 def _sections(values: dict[str, Any], schema: Schema, skip: frozenset[str]) -> tuple[dict[str, Option], list[Problem]]:

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from dlrun.components.registry import LOSSES
 from dlrun.config.schema.comments import Option
 from dlrun.config.schema.contract import format_yaml
 from dlrun.errors import Problem, did_you_mean
-from dlrun.plain import flatten
 from dlrun.spec import AUTO_LOSS
+
+READ = ("model", "dataset", "loss", "device", "checkpoint", "run")  # the sections that contradict each other
 
 
 def combinations(values: Mapping[str, Any], sections: Mapping[str, Option], wrong: set[str]) -> list[Problem]:
     """All contradictions, each with the key to change. Keys whose value is `wrong` by itself are left out."""
-    facts = {key: value for key, value in flatten(values).items() if key not in wrong}
+    facts = {f"{name}.{key}": value for name in READ for key, value in _items(values.get(name))}
+    facts = {key: value for key, value in (facts | {"resume": values.get("resume")}).items() if key not in wrong}
     headers = {group: option.headers for group, option in sections.items()}
     kind, task = _gives(facts, headers)
     problems = [*_kinds(facts, headers, kind), *_tasks(facts, headers, task), *_outputs(facts, task)]
     return [*problems, *_device(facts), *_selection(facts), *_overwriting(facts)]
+
+
+def _items(section: object) -> Iterable[tuple[str, Any]]:
+    """The keys and values of a section; nothing for anything else."""
+    return section.items() if isinstance(section, Mapping) else ()
 
 
 def _kinds(facts: dict[str, Any], headers: dict[str, dict[str, str]], kind: str) -> Iterator[Problem]:

@@ -127,12 +127,17 @@ class Draft:
         return Draft(self.schema, rest, [*self.problems, *(_several(word, self.schema) for word in several)])
 
     def values(self) -> dict[str, Any]:
-        """Merge files and overrides; interpolations are kept. Raises `ConfigError` for errors in the files."""
-        values = copy.deepcopy(merged_files(self.schema, tuple(self.choices.items())))
-        for word in self.words:
-            if not word.is_group and not word.is_sweep:
-                problem = put(values, word, self.schema)
-                self.problems += [problem] if problem else []
+        """Merge files and overrides; interpolations are kept. Raises `ConfigError` for errors in the files.
+
+        Sections that no override changes are those of `merged_files`: copy before changing.
+        """
+        words = [word for word in self.words if not word.is_group and not word.is_sweep]
+        changed = {word.key.partition(".")[0] for word in words}
+        merged = merged_files(self.schema, tuple(self.choices.items()))
+        values = {key: copy.deepcopy(value) if key in changed else value for key, value in merged.items()}
+        for word in words:
+            problem = put(values, word, self.schema)
+            self.problems += [problem] if problem else []
         return values
 
     def checked(

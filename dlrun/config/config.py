@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,52 +12,8 @@ from dlrun.components.signature import signature_options
 from dlrun.config.checks import check_values
 from dlrun.config.schema import yamls
 from dlrun.config.schema.schema import COMPONENTS, Schema, config_dirs, read_schema
+from dlrun.config.section import Section, derived, flat, plain, thaw
 from dlrun.errors import ConfigError, Problem
-from dlrun.plain import flatten
-
-
-class Section(Mapping[str, Any]):
-    """An immutable mapping with attribute access: `section.lr`, `section["lr"]`, `**section`.
-
-    Lists are stored as tuples and dictionaries as sections.
-    """
-
-    __slots__ = ("_values",)
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        object.__setattr__(self, "_values", {key: _freeze(value) for key, value in values.items()})
-
-    def __getattr__(self, name: str) -> Any:
-        if name in self._values:
-            return self._values[name]
-        raise AttributeError(f"the configuration has no key {name!r} here; it has: {', '.join(map(str, self._values))}")
-
-    def __getitem__(self, key: str) -> Any:
-        return self._values[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"a configuration is frozen: {name} cannot be set")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"a configuration is frozen: {name} cannot be deleted")
-
-    def __hash__(self) -> int:
-        return hash(json.dumps(thaw(self), sort_keys=True, default=str))
-
-    def __eq__(self, other: object) -> bool:
-        return thaw(self) == thaw(other) if isinstance(other, Mapping) else NotImplemented
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({thaw(self)!r})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (thaw(self),)
 
 
 class Config(Section):
@@ -92,7 +48,21 @@ class Config(Section):
 
     def flat(self) -> dict[str, Any]:
         """All values by dotted key, in order. An empty section counts as a value."""
-        return flatten(thaw(self))
+        found: dict[str, Any] = {}
+        for name, value in self._values.items():
+            if isinstance(value, Section) and value:
+                found |= {f"{name}.{key}": thaw(item) for key, item in flat(value).items()}
+            else:
+                found[name] = thaw(value)
+        return found
+
+    def shared(self) -> dict[str, Any]:
+        """As `to_dict`, but equal sections of several configurations are one object: do not change them."""
+        return {key: plain(item) if isinstance(item, Section) else thaw(item) for key, item in self._values.items()}
+
+    def with_section(self, name: str, **values: object) -> Config:
+        """The same configuration with other values in a section."""
+        return Config({**self._values, name: {**self._values[name], **values}})
 
     @property
     def identity(self) -> str:
@@ -105,7 +75,7 @@ class Config(Section):
 
         Values that do not pass the check, because a plug-in is not loaded for instance, are kept as they are.
         """
-        clean, problems = check_values(thaw(values), schema)
+        clean, problems = check_values(dict(values), schema)
         return cls(values if problems else clean)
 
     @classmethod
@@ -135,9 +105,27 @@ class Config(Section):
 
 
 def identity_of(config: Config, schema: Schema) -> str:
-    """`Config.identity` for a given schema, which saves looking up the current one for each of many configurations."""
-    values = {key: value for key, value in config.flat().items() if schema.effect(key, config).changes_result}
-    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+    """`Config.identity` for a given schema, which saves looking up the current one for each of many configurations.
+
+    It is the hash of one JSON object of dotted keys, sorted. Sections that configurations share are written once.
+    """
+    parts = {f"{name}." if isinstance(value, Section) else name: (name, value) for name, value in config.items()}
+    texts = [_identity_part(*parts[key], schema) for key in sorted(parts)]
+    return hashlib.sha256(f"{{{', '.join(filter(None, texts))}}}".encode()).hexdigest()
+
+
+def _identity_part(name: str, value: object, schema: Schema) -> str:
+    """What one section, or value of no section, adds to the text that `identity_of` hashes."""
+
+    def text(section: Section) -> str:
+        one = Config({name: section})
+        values = {key: item for key, item in one.flat().items() if schema.effect(key, one).changes_result}
+        return json.dumps(values, sort_keys=True, default=str)[1:-1]
+
+    if isinstance(value, Section):
+        return str(derived(value, (schema, name), text))
+    changes = schema.effect(name).changes_result
+    return json.dumps({name: thaw(value)}, default=str)[1:-1] if changes else ""
 
 
 def current_schema(dirs: tuple[Path, ...] | None = None) -> Schema:
@@ -156,24 +144,3 @@ def not_registered(values: Mapping[str, Any], schema: Schema) -> list[Problem]:
             message = f"the {group} {name!r} is not one of dlrun's; it came from a plug-in.{known}"
             problems.append(Problem(f"{group}.name", message, "Give the file that defines it: --plugin FILE."))
     return problems
-
-
-def thaw(value: object) -> Any:
-    """A plain copy (dicts, lists and scalars) of a section or of nested values."""
-    if isinstance(value, Section):
-        return {key: thaw(item) for key, item in value._values.items()}
-    if isinstance(value, Mapping):
-        return {key: thaw(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [thaw(item) for item in value]
-    return value
-
-
-def _freeze(value: object) -> Any:
-    if isinstance(value, Section):
-        return value
-    if isinstance(value, Mapping):
-        return Section(value)
-    if isinstance(value, (list, tuple)):
-        return tuple(_freeze(item) for item in value)
-    return value

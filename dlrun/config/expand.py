@@ -12,15 +12,17 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import product
 from typing import Any, Unpack
 
-from dlrun.config.compose import Draft, Sources, grids_in, open_draft, read_draft
+from dlrun.config.compose import Draft, Sources, grids_in, open_draft
 from dlrun.config.config import Config
-from dlrun.config.job import Job, Rows, Space, make_job, without_params
+from dlrun.config.job import Job, JobComposer, Rows, Space, without_params
 from dlrun.config.overrides.grammar import read_word
 from dlrun.config.overrides.values import LARGEST_SWEEP, Choices, Distribution, Zipped, as_text
-from dlrun.config.schema.schema import Schema
+from dlrun.config.schema.schema import GROUPS, Schema
+from dlrun.config.schema.words import key_of
 from dlrun.config.search_space import (
     check_ranges,
     impossible_values,
@@ -60,10 +62,14 @@ class Expansion:
     repeated: tuple[str, ...] = ()
     spaces: tuple[dict[str, Space], ...] = ()
 
+    @cached_property
+    def composer(self) -> JobComposer:
+        return JobComposer(self.schema, self.overrides)
+
     def job(self, values: Mapping[str, Any]) -> Job:
         """The job with these plain values of the swept keys."""
         words = tuple(f"{key}={as_text(value)}" for key, value in values.items())
-        return make_job(self.schema, self.overrides, words, dict(values))
+        return self.composer.make(words, dict(values))
 
 
 def expand(overrides: Sequence[str], **sources: Unpack[Sources]) -> Expansion:
@@ -109,16 +115,17 @@ def _sweeps_itself(draft: Draft) -> bool:
 def expand_draft(draft: Draft) -> Expansion:
     """The sweep that a draft describes. Raises `ConfigError` for problems that all of its jobs have."""
     fixed, own = _own(draft)
+    composer = JobComposer(draft.schema, fixed)
     if draft.problems:
         first = _lowest(own[0])
-        raise ConfigError(list(dict.fromkeys([*draft.problems, *make_job(draft.schema, fixed, first, {}).problems])))
-    found = _combinations(draft, fixed, own)
+        raise ConfigError(list(dict.fromkeys([*draft.problems, *composer.make(first, {}).problems])))
+    found = _combinations(draft, composer, own)
     ranged = any(found.ranges.values())
     if ranged:
-        jobs = some_jobs(draft.schema, fixed, found.rows)
-        check_ranges(draft, fixed, found.rows, jobs, found.ranges)
+        jobs = some_jobs(composer, found.rows)
+        check_ranges(composer, found.rows, jobs, found.ranges)
     else:
-        jobs = [make_job(draft.schema, fixed, texts, values) for texts, values in found.rows.items()]
+        jobs = [composer.make(texts, values) for texts, values in found.rows.items()]
     config = next((job.config for job in jobs if job.config), None)
     if config is None:
         raise ConfigError(list(dict.fromkeys(problem for job in jobs for problem in job.problems)))
@@ -164,18 +171,23 @@ class Combinations:
         self.ranges[words] = ranges
 
 
-def _combinations(draft: Draft, fixed: tuple[str, ...], own: list[Grid]) -> Combinations:
+def _combinations(draft: Draft, composer: JobComposer, own: list[Grid]) -> Combinations:
     """All combinations of the grids of the command line, with those of the experiments that these choose."""
     found = Combinations()
+    known: dict[tuple[str, ...], list[Grid]] = {}
     for grid in own:
         found.repeated |= dict.fromkeys(_repeated(grid))
+        whole = {key: _space(value) for key, value in grid.items()}
+        merged: list[list[dict[str, Space]]] = []
         mine = {key: value for key, value in grid.items() if isinstance(value, Distribution)}
         for texts, values in _product(grid):
-            grids = _inner(draft, fixed, texts) or [{}]
+            grids = _inner(draft, composer, texts, known) or [{}]
             spaces = [{key: _space(value) for key, value in one.items()} for one in grids]
             found.inner.append((texts, spaces))
-            for space in spaces:
-                found.spaces = joined(found.spaces, {**{key: _space(v) for key, v in grid.items()}, **space})
+            if spaces not in merged:  # most rows choose the same
+                merged.append(spaces)
+                for space in spaces:
+                    found.spaces = joined(found.spaces, {**whole, **space})
             for one in grids:
                 found.repeated |= dict.fromkeys(_repeated(one))
                 theirs = {key: value for key, value in one.items() if isinstance(value, Distribution)}
@@ -227,15 +239,24 @@ def _lowest(grid: Grid) -> tuple[str, ...]:
     return tuple(f"{key}={v.texts[0] if isinstance(v, Choices) else as_text(v.low)}" for key, v in grid.items())
 
 
-def _inner(draft: Draft, fixed: tuple[str, ...], texts: tuple[str, ...]) -> list[Grid]:
+def _inner(
+    draft: Draft, composer: JobComposer, texts: tuple[str, ...], known: dict[tuple[str, ...], list[Grid]]
+) -> list[Grid]:
     """The `sweep.params` of the experiment that these overrides choose: `-m experiment=a,b` may choose two.
 
     A key that the command line gives is not swept; grids that do not have the given value are left out, if one has it.
+    `known` are the grids by the options that were chosen before.
     """
-    chosen = read_draft((*fixed, *texts), draft.schema)
+    options = tuple(text for text in texts if key_of(text) in GROUPS)
+    if options not in known:
+        found = params(composer.draft(options))
+        known[options] = [{key: read_param(key, v, draft.schema) for key, v in grid.items()} for grid in found]
+    grids = known[options]
+    if not grids:
+        return []
+    chosen = composer.draft(texts)
     given = {word.key: word.value for word in [*draft.words, *chosen.words] if not word.is_sweep}
     swept = {key for word in draft.words for key in (word.value.keys if isinstance(word.value, Zipped) else [word.key])}
-    grids = [{key: read_param(key, v, draft.schema) for key, v in grid.items()} for grid in params(chosen)]
     for key, value in given.items():
         grids = [grid for grid in grids if _has(grid, key, value)] or grids
     return [{key: value for key, value in grid.items() if key not in swept} for grid in grids]

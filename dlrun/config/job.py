@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dlrun.config.compose import read_draft
+from dlrun.config.compose import Draft, read_draft
 from dlrun.config.config import Config
 from dlrun.config.overrides.values import Distribution
 from dlrun.config.schema.schema import Schema
@@ -37,16 +37,31 @@ class Job:
         return " ".join(self.overrides[len(fixed) :])
 
 
-def make_job(schema: Schema, fixed: tuple[str, ...], swept: tuple[str, ...], values: dict[str, Any]) -> Job:
-    """Compose and check one job."""
-    words = (*fixed, *swept)
-    clean, problems = read_draft(words, schema).checked()
-    config = None if problems else without_params(Config(clean))
-    return Job(words, values, config, problems)
+class JobComposer:
+    """Composes the jobs of a sweep, which share their `fixed` overrides. Each override is parsed once."""
+
+    def __init__(self, schema: Schema, fixed: tuple[str, ...]) -> None:
+        self.schema, self.fixed = schema, fixed
+        self.parsed: dict[str, Draft] = {}
+
+    def draft(self, swept: Iterable[str]) -> Draft:
+        """The parsed overrides of the job that these ones choose, beside the fixed ones."""
+        drafts = [self._read(word) for word in (*self.fixed, *swept)]
+        words = [word for draft in drafts for word in draft.words]
+        return Draft(self.schema, words, [problem for draft in drafts for problem in draft.problems])
+
+    def make(self, swept: tuple[str, ...], values: dict[str, Any]) -> Job:
+        """Compose and check one job."""
+        clean, problems = self.draft(swept).checked()
+        config = None if problems else without_params(Config(clean))
+        return Job((*self.fixed, *swept), values, config, problems)
+
+    def _read(self, word: str) -> Draft:
+        if word not in self.parsed:
+            self.parsed[word] = read_draft([word], self.schema)
+        return self.parsed[word]
 
 
 def without_params(config: Config) -> Config:
     """The same configuration with empty `sweep.params`, as that of a single run."""
-    values = config.to_dict()
-    values["sweep"]["params"] = {}
-    return Config(values)
+    return config.with_section("sweep", params={}) if config.sweep.params else config

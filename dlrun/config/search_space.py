@@ -6,8 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from dlrun.config.compose import Draft
-from dlrun.config.job import Job, Rows, Space, make_job
+from dlrun.config.job import Job, JobComposer, Rows, Space
 from dlrun.config.overrides.values import Distribution, as_text
 from dlrun.config.schema.schema import GROUPS, Schema
 from dlrun.errors import ConfigError, Problem
@@ -16,7 +15,7 @@ TRIED = 300  # jobs that are composed to find invalid values, which takes a seco
 SHARED_SETTINGS = ("search", "trials", "pruner", "target", "executor", "workers", "name")  # keys of the sweep section
 
 
-def some_jobs(schema: Schema, fixed: tuple[str, ...], rows: Rows) -> list[Job]:
+def some_jobs(composer: JobComposer, rows: Rows) -> list[Job]:
     """Jobs of a search such that each value that is valid in any job is in a valid one of these.
 
     The first valid job is looked for, then for each value the jobs that differ least from that one; at most `TRIED`
@@ -29,7 +28,7 @@ def some_jobs(schema: Schema, fixed: tuple[str, ...], rows: Rows) -> list[Job]:
         texts = order.popleft()
         if jobs and good.issuperset(texts):
             continue
-        jobs.append(make_job(schema, fixed, texts, rows[texts]))
+        jobs.append(composer.make(texts, rows[texts]))
         if jobs[-1].config and not good:
             order = deque(_nearest(order, texts))
         good.update(texts if jobs[-1].config else ())
@@ -82,8 +81,7 @@ def typed_space(key: str, value: Space, jobs: list[Job], schema: Schema) -> Spac
 
 
 def check_ranges(
-    draft: Draft,
-    fixed: tuple[str, ...],
+    composer: JobComposer,
     rows: Rows,
     jobs: list[Job],
     ranges: Mapping[tuple[str, ...], Mapping[str, Distribution]],
@@ -94,16 +92,16 @@ def check_ranges(
     """
     by_ranges: dict[str, list[Job]] = {}
     for job in jobs:
-        by_ranges.setdefault(repr(ranges[job.overrides[len(fixed) :]]), []).append(job)
+        by_ranges.setdefault(repr(ranges[job.overrides[len(composer.fixed) :]]), []).append(job)
     for alike in by_ranges.values():
         good = next((job for job in alike if job.config), None)
         if good is None:
             raise ConfigError(list(dict.fromkeys(problem for job in alike for problem in job.problems)))
-        words = good.overrides[len(fixed) :]
+        words = good.overrides[len(composer.fixed) :]
         own = ranges[words]
         tops = tuple(f"{key}={as_text(value.high)}" for key, value in own.items())
         values = (*words[: len(words) - len(tops)], *tops)
-        if problems := make_job(draft.schema, fixed, values, rows[words]).problems:
+        if problems := composer.make(values, rows[words]).problems:
             raise ConfigError(problems)
 
 

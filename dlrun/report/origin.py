@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dlrun.config.schema import entries
+from dlrun.errors import ConfigError
 from dlrun.report.jobs import ComparedRun
 from dlrun.store.reader import sweep_of
-from dlrun.store.reading import read_json, read_yaml
+from dlrun.store.reading import read_json, try_read_text
 
 Facts = dict[tuple[str, str], str]  # (kind, name) to a hash or a version
 
@@ -52,6 +54,11 @@ def facts_of(job: ComparedRun, data: dict[Path, dict[str, str]]) -> Facts:
 
 def _data_of(sweep: Path) -> dict[str, str]:
     """The hashes of the jobs' data files in a sweep.yaml."""
-    jobs = read_yaml(sweep / "sweep.yaml").get("jobs")
+    text = try_read_text(sweep / "sweep.yaml") or ""
+    try:
+        values = entries.loads(text, "sweep.yaml")
+    except ConfigError:
+        values = None
+    jobs = values.get("jobs") if isinstance(values, dict) else None
     found = jobs.items() if isinstance(jobs, dict) else ()
     return {str(slug): str(job["data"]) for slug, job in found if isinstance(job, dict) and job.get("data")}

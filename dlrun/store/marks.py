@@ -58,19 +58,19 @@ def folders_of(run: Path) -> tuple[Path, ...]:
     if is_set_aside(run):
         new = has_checkpoint(run) or not lock.is_free(run)
         return (run,) if new else (run / ASIDE,)
-    return (run / MOVING, run) if is_folder(run / MOVING) else (run,)
+    return (run / MOVING, run) if is_folder(f"{run}/{MOVING}") else (run,)
 
 
 def is_set_aside(run: Path) -> bool:
     """Whether the folder holds a run that is being replaced."""
-    return is_folder(run / ASIDE) and _marks_in(run / ASIDE) == 2
+    return is_folder(f"{run}/{ASIDE}") and _marks_in(run / ASIDE) == 2
 
 
 def has_checkpoint(run: Path) -> bool:
     """Whether the folder holds a checkpoint to resume from."""
-    return any(os.path.isfile(run / "checkpoints" / name) for name in ("last.pt", "last.new.pt"))
+    return any(os.path.isfile(f"{run}/checkpoints/{name}") for name in ("last.pt", "last.new.pt"))
 
 
-def is_folder(path: Path) -> bool:
+def is_folder(path: Path | str) -> bool:
     """Whether a path is a folder, and not a link to one."""
     return os.path.isdir(path) and not os.path.islink(path)

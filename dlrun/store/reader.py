@@ -36,8 +36,8 @@ class StoredRun:
 
     def file(self, name: str) -> Path:
         """The path of a file of the run, also while the run is being replaced."""
-        places = [folder / name for folder in folders_of(self.path)]
-        return next((place for place in places if os.path.lexists(place)), places[-1])
+        *first, last = (folder / name for folder in folders_of(self.path))
+        return next((place for place in first if os.path.lexists(place)), last)
 
     @cached_property
     def config(self) -> Values:

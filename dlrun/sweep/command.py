@@ -30,7 +30,7 @@ from dlrun.sweep.places import folder_of
 from dlrun.sweep.samplers.search import Pruned, Search, make_sampler, set_search, size
 from dlrun.sweep.screen import SweepScreen, ignore_closed_stdout
 from dlrun.sweep.source import Jobs, Source
-from dlrun.sweep.state import DONE, Record, command_to_continue, counts, state_of_job, states_of_jobs, write_status
+from dlrun.sweep.state import DONE, Record, command_to_continue, counts, states_of_jobs, write_status
 
 MOST_EQUAL_JOBS = 5  # jobs that a note names as equal to another
 INSTEAD = {"run.dir": "sweep.dir", "run.name": "sweep.name", "run.overwrite": "sweep.refresh=true"}
@@ -173,12 +173,10 @@ def trials_today(sweep: SweepDir, expansion: Expansion) -> list[Job]:
 
 def todo_of(sweep: SweepDir, jobs: Iterable[FrozenJob], *, retry_failed: bool) -> list[FrozenJob]:
     """The jobs that are valid and not done yet; failed ones only with `retry_failed`."""
-    todo = []
-    for job in jobs:
-        state = state_of_job(sweep, job).state
-        if not job.invalid and state not in DONE and (retry_failed or state != "failed"):
-            todo.append(job)
-    return todo
+    jobs = list(jobs)
+    records = states_of_jobs(sweep, jobs)
+    skipped = DONE if retry_failed else (*DONE, "failed")
+    return [job for job in jobs if not job.invalid and records[job.slug].state not in skipped]
 
 
 def run_jobs(

@@ -23,12 +23,23 @@ from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.identity import code_hash
 from dlrun.sweep.screen import SweepScreen
 from dlrun.sweep.source import Source
-from dlrun.sweep.state import DONE, Record, last_line, read_record, state_of_job, write_record, write_status
+from dlrun.sweep.state import (
+    DONE,
+    WAITING,
+    Record,
+    StatusTable,
+    last_line,
+    read_record,
+    state_of_job,
+    states_of_jobs,
+    write_record,
+)  # fmt: skip
 from dlrun.sweep.task import Task, task_result
 
 POLL_SECONDS = 0.1  # seconds between looks at the running jobs
 POLL_PRUNING = 0.01  # seconds, where jobs wait for an answer after each epoch
-STATUS_SECONDS = 1.0  # between rewritings of status.csv
+STATUS_SECONDS = 1.0  # between rewritings of status.csv, at least
+STATUS_SHARE = 0.01  # of the time that they may take
 STOP_SECONDS = 60.0  # how long jobs that were asked to stop may take before they are killed
 DYING = 5.0  # seconds that the jobs of a killed sweep may take to end
 
@@ -59,14 +70,15 @@ class Drive:
         self.sweep, self.executor, self.source, self.screen = sweep, executor, source, screen
         self.argv, self.plugins, self.prune = list(argv), list(plugins), prune
         self.timeout: float | None = sweep.settings["job_timeout"]
-        self.records = {slug: read_record(sweep, slug) for slug in sweep.jobs}
+        self.records = states_of_jobs(sweep)  # by slug, kept as jobs change
+        self.status = StatusTable(sweep)
         self.running: dict[str, Running] = {}
         self.waiting: list[FrozenJob] = []  # jobs that another process still runs
         self.signals = Signals(held=True, again=self.hurry)
         self.hurried = False  # whether a second Ctrl-C asked to end at once
         self.asked_at: float | None = None  # when the jobs were asked to stop
         self.killed = False
-        self.written = 0.0  # when status.csv was last written
+        self.write_at = 0.0  # when status.csv is written next
         self.code = code_hash()
 
     def run(self) -> int | None:
@@ -83,7 +95,7 @@ class Drive:
                 raise
             finally:
                 self.executor.close()
-        write_status(self.sweep, self.all_records())
+        self.status.write(self.all_records())
         return self.signals.number
 
     def hurry(self) -> None:
@@ -108,7 +120,7 @@ class Drive:
 
     def begin(self, job: FrozenJob) -> None:
         """Start a job, or take it over from the executor's queue, or put it off while another process runs it."""
-        old = self.records.get(job.slug, Record())
+        old = read_record(self.sweep, job.slug)
         record = state_of_job(self.sweep, job, old)
         if old.handle and old.state == "running" and self.executor.adopt(job.slug, old.handle):
             self.running[job.slug] = Running(job, time.monotonic())
@@ -169,9 +181,11 @@ class Drive:
             self.take_over(job)
         self.pass_on_signals()
         self.screen.update(self.sweep, [running.job for running in self.running.values()], self.executor.slots)
-        if time.monotonic() - self.written > STATUS_SECONDS:
-            write_status(self.sweep, self.all_records())
-            self.written = time.monotonic()
+        if time.monotonic() > self.write_at:
+            began = time.monotonic()
+            self.status.write(self.all_records())
+            took = time.monotonic() - began
+            self.write_at = began + max(STATUS_SECONDS, took / STATUS_SHARE)
 
     def take_over(self, job: FrozenJob) -> None:
         """Finish or begin a job that another process no longer runs."""
@@ -242,6 +256,7 @@ class Drive:
         write_record(self.sweep, job.slug, record)
 
     def all_records(self) -> dict[str, Record]:
-        """The present records of all jobs in the folder."""
-        jobs = self.sweep.jobs.values()
-        return {job.slug: state_of_job(self.sweep, job, self.records.get(job.slug, Record())) for job in jobs}
+        """The present records of all jobs in the folder. Those of running jobs are read again."""
+        changing = [*(running.job for running in self.running.values()), *self.waiting]
+        now = {job.slug: state_of_job(self.sweep, job, self.records.get(job.slug, Record())) for job in changing}
+        return {slug: now.get(slug) or self.records.get(slug, WAITING) for slug in self.sweep.jobs}

@@ -13,24 +13,24 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dlrun.config.config import Config, current_schema
-from dlrun.config.schema import yamls
-from dlrun.config.schema.schema import text_schema
-from dlrun.config.schema.words import respelled_word
+from dlrun.config.schema import entries
+from dlrun.config.schema.schema import Schema, text_schema
+from dlrun.config.schema.words import key_of, respelled_word
 from dlrun.errors import ConfigError, InUse, Problem, RunError, cannot_write
-from dlrun.store.files import write_atomic
+from dlrun.plain import Values
+from dlrun.store.files import open_append, write_atomic
 from dlrun.store.find import user_path
 from dlrun.store.lock import Lock, owner, refuse_links
 from dlrun.store.rundir import RunDir
 from dlrun.sweep.names import name_today
 from dlrun.sweep.stored import SWEEP_FORMAT, read_stored
 
+ABSENT = object()
 PATIENCE = 0.5  # seconds in which another process may release the folder
 
 
@@ -73,6 +73,7 @@ class SweepDir:
         self.flags: tuple[str, ...] = ()  # of the present command
         self.folder = str(Path.cwd())  # of the present command
         self.renewed: set[str] = set()  # slugs of jobs that were frozen again: their old runs are void
+        self.base: Values = {}  # the configuration that entries of sweep.yaml differ from, once it was written
         self.made = False  # whether `open` has made the folder
         self.today = ""  # today's name of a folder that was named by dlrun 0.1
         self._lock = Lock(self.path)
@@ -91,7 +92,11 @@ class SweepDir:
 
     def run(self, slug: str) -> RunDir:
         """The run directory of a job, which need not exist."""
-        return RunDir(self.path / "jobs" / slug)
+        return RunDir(self.place(slug))
+
+    def place(self, slug: str) -> Path:
+        """The path of a job's run directory."""
+        return self.path / "jobs" / slug
 
     def log(self, slug: str) -> Path:
         """The output of a job's process."""
@@ -116,7 +121,7 @@ class SweepDir:
             raise RunError(cannot_write(self.path, error)) from error
         try:
             self.read()
-            refuse_links([*self.state.iterdir(), *(self.run(slug).path for slug in self.jobs)])
+            refuse_links([*self.state.iterdir(), *map(self.place, self.jobs)])
         except BaseException:
             self.close()
             raise
@@ -157,17 +162,26 @@ class SweepDir:
 
     def write(self) -> None:
         """Write sweep.yaml. Each job has only the sections that differ from `base`."""
-        base = next((job.values for job in self.jobs.values() if job.values), {})
-        values = {
+        self.base = next((job.values for job in self.jobs.values() if job.values), {})
+        head = {
             "format": SWEEP_FORMAT,
             **({"name": {"today": self.today, "folder": self.path.name}} if self.today else {}),
             "commands": self.commands,
             "settings": self.settings,
             "search": self.search,
-            "base": base,
-            "jobs": {slug: entry_of(job, base) for slug, job in self.jobs.items()},
+            "base": self.base,
         }
-        write_atomic(self.file, dumps_fast(values).encode())
+        text = entries.dumps(head, {slug: entry_of(job, self.base) for slug, job in self.jobs.items()})
+        write_atomic(self.file, text.encode())
+
+    def append(self, job: FrozenJob) -> None:
+        """Add a new job, also to a sweep.yaml that `write` wrote: writing all of it anew takes longer with each job."""
+        self.jobs[job.slug] = job
+        if not self.base:
+            self.write()
+            return
+        with open_append(self.file) as file:
+            file.write(entries.line_of(job.slug, entry_of(job, self.base)))
 
 
 def expect_sweep(path: str) -> SweepDir:
@@ -184,7 +198,8 @@ def expect_sweep(path: str) -> SweepDir:
 
 def entry_of(job: FrozenJob, base: Mapping[str, Any]) -> dict[str, Any]:
     """The entry of a job in sweep.yaml, without empty values."""
-    frozen = {key: value for key, value in job.values.items() if key not in base or base[key] != value}
+    frozen = {key: value for key, value in job.values.items() if value is not base.get(key, ABSENT)}
+    frozen = {key: value for key, value in frozen.items() if key not in base or base[key] != value}
     entry = {
         "fixed": list(job.fixed),
         "swept": job.swept,
@@ -205,7 +220,8 @@ def job_from_entry(slug: str, entry: Mapping[str, Any], base: Mapping[str, Any])
     invalid, schema = str(entry.get("invalid") or ""), text_schema()
     values = {} if invalid else {**base, **(entry.get("frozen") or {})}
     fixed, overrides = (
-        tuple(respelled_word(word, schema, values) for word in entry.get(key) or ()) for key in ("fixed", "overrides")
+        tuple(_word_today(word, component_of(word, values), schema) for word in entry.get(key) or ())
+        for key in ("fixed", "overrides")
     )
     return FrozenJob(
         slug,
@@ -222,20 +238,15 @@ def job_from_entry(slug: str, entry: Mapping[str, Any], base: Mapping[str, Any])
     )
 
 
-class FastDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-    """`yamls.Dumper` in C, ten times as fast, for sweeps of many jobs. It escapes emoji."""
-
-    yaml_implicit_resolvers = yamls.Dumper.yaml_implicit_resolvers
-    yaml_representers = yamls.Dumper.yaml_representers
-
-    def ignore_aliases(self, data: object) -> bool:
-        """Write shared lists in full instead of as aliases."""
-        return True
+def component_of(word: str, values: Mapping[str, Any]) -> str:
+    """The component that the configuration has in the group of an override's key, on which the key's name depends."""
+    section = values.get(key_of(word).partition(".")[0])
+    return str(section.get("name", "")) if isinstance(section, Mapping) else ""
 
 
-def dumps_fast(values: dict[str, Any]) -> str:
-    """YAML text from which `yamls.load_file` reads equal values."""
-    return str(yaml.dump(values, Dumper=FastDumper, sort_keys=False, allow_unicode=True, width=10**6))
+@lru_cache(maxsize=8192)
+def _word_today(word: str, component: str, schema: Schema) -> str:
+    return respelled_word(word, schema, {key_of(word).partition(".")[0]: {"name": component}})
 
 
 def refuse_other_files(path: Path) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from dlrun.config.config import Config, identity_of
 from dlrun.config.expand import Expansion, Job
 from dlrun.config.schema.schema import Schema
+from dlrun.config.section import Section, flat, thaw
 from dlrun.store.marks import is_run
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.identity import code_hash, data_hash
 from dlrun.sweep.names import job_slug, job_words, last_words
 from dlrun.sweep.state import DONE, read_record, state_of_job
+
+ABSENT = object()
 
 
 @dataclass
@@ -54,11 +57,12 @@ class KnownJobs:
         for job in sweep.jobs.values():
             self.add(job)
 
-    def add(self, job: FrozenJob) -> None:
-        """Add a job, or the new overrides of a known one."""
+    def add(self, job: FrozenJob, config: Config | None = None) -> None:
+        """Add a job, or the new overrides of a known one. Its configuration is read unless it is given."""
         self.by_words[job_words(job.fixed, job.swept, self.schema)] = job
         if not job.invalid:
-            self.results[job.slug] = self.result(Config.stored(job.values, self.schema), job.swept)
+            known = config or Config.stored(job.values, self.schema)
+            self.results[job.slug] = self.result(known, job.swept)
             self.by_result.setdefault(self.results[job.slug], job)
 
     def find(self, fixed: Sequence[str], job: Job) -> FrozenJob | None:
@@ -77,23 +81,32 @@ class KnownJobs:
 
         The latter are included so that a sweep over such a key (`device.threads=1,2`) has a job for each value.
         """
-        apart = {
-            key: value
-            for key, value in config.flat().items()
-            if any(key == name or key.startswith(f"{name}.") for name in swept)
-            and not self.schema.effect(key, config).changes_result
-        }
-        return identity_of(config, self.schema), repr(sorted(apart.items()))
+        apart = [pair for name in swept for pair in self.apart(config, name)]
+        return identity_of(config, self.schema), repr(sorted(dict(apart).items()))
+
+    def apart(self, config: Config, name: str) -> list[tuple[str, object]]:
+        """The values of a swept key or section that do not change results, by dotted key."""
+
+        def chosen(values: Mapping[str, object]) -> list[tuple[str, object]]:
+            effect = self.schema.effect
+            return [(key, item) for key, item in values.items() if not effect(key, config).changes_result]
+
+        value = config.get(name, ABSENT)
+        if not isinstance(value, Section) or not value:
+            return [] if value is ABSENT else chosen({name: thaw(value)})
+        found = {f"{name}.{key}": item for key, item in flat(value).items()}
+        return chosen(found)
 
 
 def freeze_jobs(sweep: SweepDir, expansion: Expansion, jobs: Iterable[Job]) -> Frozen:
     """Find or freeze each job, in order, and list stale ones. New jobs are added to `sweep.jobs`."""
     known = KnownJobs(sweep, expansion.schema)
     keys, fixed = list(expansion.swept), expansion.overrides
+    taken = {slug.lower() for slug in sweep.jobs}
     frozen = Frozen()
-    data: dict[str, str] = {}  # hashes by dataset section: most jobs share one
+    data: dict[int, str] = {}  # hashes by dataset section, which the jobs share
     for job in jobs:
-        section = repr(sorted(job.config.dataset.items(), key=str)) if job.config else ""
+        section = id(job.config.dataset) if job.config else 0
         if section not in data:
             data[section] = data_of(job)
         found = known.find(fixed, job)
@@ -101,12 +114,13 @@ def freeze_jobs(sweep: SweepDir, expansion: Expansion, jobs: Iterable[Job]) -> F
             frozen.same[job.label(fixed)] = frozen.today[found.slug].label(fixed)
             continue
         if found is None or (found.invalid and job.config):
-            slug = found.slug if found else job_slug(job.swept, keys, sweep.jobs)
+            slug = found.slug if found else job_slug(job.swept, keys, taken)
+            taken.add(slug.lower())
             found = new_job(sweep, slug, expansion, job, data[section])
-            known.add(found)
+            known.add(found, job.config)
         elif is_reworded(sweep, known, found, job):
             found = new_job(sweep, found.slug, expansion, job, data[section], found.trial)
-            known.add(found)
+            known.add(found, job.config)
         elif reasons := stale_reasons(sweep, known, found, job, data[section]):
             frozen.stale.jobs[found.slug] = reasons
         sweep.jobs[found.slug] = frozen.jobs[found.slug] = found
@@ -123,7 +137,7 @@ def new_job(
     sweep: SweepDir, slug: str, expansion: Expansion, job: Job, data: str, trial: int | None = None
 ) -> FrozenJob:
     """Freeze a job as it is composed now, with the flags and the folder of the present command."""
-    values = job.config.to_dict() if job.config else {}
+    values = job.config.shared() if job.config else {}
     identity = identity_of(job.config, expansion.schema) if job.config else ""
     invalid = "; ".join(str(problem) for problem in job.problems) if not job.config else ""
     return FrozenJob(

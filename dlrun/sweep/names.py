@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from dlrun.config.overrides.values import as_text
@@ -36,9 +37,14 @@ def result_words(fixed: Iterable[str], schema: Schema) -> list[str]:
 
 def job_words(fixed: Iterable[str], swept: Mapping[str, Any], schema: Schema) -> tuple[str, ...]:
     """The overrides that identify a job: its swept values and the fixed ones that change the result; sorted."""
-    last = last_words(result_words(fixed, schema))
+    last = dict(_last_result_words(tuple(fixed), schema))
     last |= {key: f"{key}={as_text(value)}" for key, value in swept.items()}
     return tuple(sorted(last.values()))
+
+
+@lru_cache(maxsize=512)
+def _last_result_words(fixed: tuple[str, ...], schema: Schema) -> dict[str, str]:
+    return last_words(result_words(fixed, schema))
 
 
 def sweep_name(words: Iterable[str], keys: Iterable[str], search: str) -> str:
@@ -88,20 +94,24 @@ def in_short(word: str) -> str:
     return value if "." not in key and not value.isdigit() else key.rsplit(".", 1)[-1] + value
 
 
-def job_slug(swept: Mapping[str, Any], keys: Sequence[str], taken: Iterable[str]) -> str:
+def job_slug(swept: Mapping[str, Any], keys: Sequence[str], taken: Container[str]) -> str:
     """A short name of a job among the others in its folder: `adam-lr0.1-seed0`.
 
-    `keys` are all keys that the sweep varies; `taken` are the slugs of its other jobs. File systems that ignore case
-    tell the names apart, too.
+    `keys` are all keys that the sweep varies; `taken` are the slugs of its other jobs in lower case, since there are
+    file systems that ignore case.
     """
-    short = short_names(list(keys))
+    short = _short_names(tuple(keys))
     parts = []
     for key, value in swept.items():
         text = tidy(format_value(value))
         parts.append(text if "." not in key and isinstance(value, str) else f"{short.get(key, key)}{text}")
     slug = shortened("-".join(filter(None, parts)) or "job", dict(swept))
-    others = {name.lower() for name in taken}
-    return slug if slug.lower() not in others else shortened(slug, dict(swept), always=True)
+    return slug if slug.lower() not in taken else shortened(slug, dict(swept), always=True)
+
+
+@lru_cache(maxsize=64)
+def _short_names(keys: tuple[str, ...]) -> dict[str, str]:
+    return short_names(keys)
 
 
 def tidy(text: str) -> str:

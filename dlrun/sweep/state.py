@@ -12,7 +12,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +46,16 @@ class Record:
     handle: str = ""  # by which an executor whose jobs outlive the sweep finds it again
 
 
+WAITING = Record()  # of a job that has not begun
+KINDS = {field.name: type(field.default) for field in fields(Record) if field.name != "failure"}
+
+
 def read_record(sweep: SweepDir, slug: str) -> Record:
     """The stored record of a job, or a new one."""
     values = read_json(sweep.state / f"{slug}.json")
     failure = values.pop("failure", None)
-    kinds = {field.name: type(field.default) for field in fields(Record) if field.name != "failure"}
-    fitting: Values = {key: value for key, value in values.items() if type(value) is kinds.get(key)}
-    fitting |= {key: value for key, value in values.items() if type(value) is int and kinds.get(key) is float}
+    fitting: Values = {key: value for key, value in values.items() if type(value) is KINDS.get(key)}
+    fitting |= {key: value for key, value in values.items() if type(value) is int and KINDS.get(key) is float}
     known = failure if isinstance(failure, dict) else values  # older versions kept the message alone
     return Record(**fitting, failure=read_failure(known))
 
@@ -60,7 +63,7 @@ def read_record(sweep: SweepDir, slug: str) -> Record:
 def write_record(sweep: SweepDir, slug: str, record: Record) -> None:
     """Store the record of a job."""
     failure = record.failure.to_values() if record.failure else None
-    write_json(sweep.state / f"{slug}.json", asdict(record) | {"failure": failure})
+    write_json(sweep.state / f"{slug}.json", vars(record) | {"failure": failure})
 
 
 def state_of_job(sweep: SweepDir, job: FrozenJob, record: Record | None = None) -> Record:
@@ -70,7 +73,7 @@ def state_of_job(sweep: SweepDir, job: FrozenJob, record: Record | None = None) 
         return replace(record, state="failed", failure=Failure("input", job.invalid, exit_code=2), last_line="")
     if job.slug in sweep.renewed:
         return Record()
-    run = StoredRun(sweep.run(job.slug).path)
+    run = StoredRun(sweep.place(job.slug))
     state = run.state
     if state in DONE:
         return replace(record, state=state, failure=None, last_line="")
@@ -83,9 +86,22 @@ def state_of_job(sweep: SweepDir, job: FrozenJob, record: Record | None = None) 
     return replace(record, state="waiting")
 
 
-def states_of_jobs(sweep: SweepDir) -> dict[str, Record]:
-    """The present record of each job of a sweep, by its slug."""
-    return {job.slug: state_of_job(sweep, job) for job in sweep.jobs.values()}
+def states_of_jobs(sweep: SweepDir, jobs: Iterable[FrozenJob] | None = None) -> dict[str, Record]:
+    """The present record of each of these jobs (by default all) by its slug."""
+    begun = {name for folder in (sweep.path / "jobs", sweep.state) for name in names_in(folder)}
+    found = {}
+    for job in sweep.jobs.values() if jobs is None else jobs:
+        new = job.slug not in begun and f"{job.slug}.json" not in begun and not job.invalid
+        found[job.slug] = WAITING if new else state_of_job(sweep, job)
+    return found
+
+
+def names_in(folder: Path) -> list[str]:
+    """The names in a folder; none if it cannot be read."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
 
 
 def last_line(path: Path) -> str:
@@ -136,13 +152,36 @@ def counts(records: Iterable[Record]) -> dict[str, int]:
 
 def write_status(sweep: SweepDir, records: Mapping[str, Record]) -> None:
     """Write status.csv: one row for each job of the folder."""
-    keys = list(dict.fromkeys(key for job in sweep.jobs.values() for key in job.swept))
-    columns = ["job", *keys, "state", "kind", "error", "last_line", "attempts", "seconds", "memory_mib", "command"]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_line(job, records[slug]) for slug, job in sweep.jobs.items())
-    write_atomic(sweep.status, text.getvalue().encode())
+    StatusTable(sweep).write(records)
+
+
+class StatusTable:
+    """status.csv, which is written again and again: only the rows of records that have changed are made anew."""
+
+    def __init__(self, sweep: SweepDir) -> None:
+        self.sweep = sweep
+        self.columns: list[str] = []
+        self.rows: dict[str, tuple[Record, str]] = {}  # by slug: what a row shows, and its text
+
+    def write(self, records: Mapping[str, Record]) -> None:
+        """Write a row for each job of the folder."""
+        jobs = self.sweep.jobs
+        keys = dict.fromkeys(key for job in jobs.values() for key in job.swept)
+        columns = ["job", *keys, "state", "kind", "error", "last_line", "attempts", "seconds", "memory_mib", "command"]
+        if columns != self.columns:
+            self.columns, self.rows = columns, {}
+        for slug, job in jobs.items():
+            known = self.rows.get(slug)
+            if known is None or known[0] is not records[slug]:
+                self.rows[slug] = records[slug], self.row(_line(job, records[slug]))
+        head = self.row({name: name for name in columns})
+        write_atomic(self.sweep.status, "".join([head, *(self.rows[slug][1] for slug in jobs)]).encode())
+
+    def row(self, values: Mapping[str, object]) -> str:
+        """One line of CSV."""
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerow([values.get(name, "") for name in self.columns])
+        return text.getvalue()
 
 
 def _line(job: FrozenJob, record: Record) -> dict[str, Any]:

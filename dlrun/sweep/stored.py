@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from dlrun.config.schema import yamls
+from dlrun.config.schema import entries, yamls
 from dlrun.config.schema.contract import Mismatch
 from dlrun.config.schema.schema import GROUPS, Schema
 from dlrun.errors import RunError
@@ -74,7 +74,7 @@ JOB: dict[str, tuple[Check, str]] = {
 
 def read_stored(path: Path, schema: Schema) -> Values:
     """The checked values of a sweep.yaml. Raises `RunError` that names the first invalid key."""
-    values = yamls.load_file(path)
+    values = entries.loads(yamls.read_file(path), str(path))
     if not isinstance(values, dict) or values.get("format") != SWEEP_FORMAT:
         raise RunError(f"{path} is not a sweep that this dlrun can read. Give another sweep.dir.")
     found = fitting(path, "", values, FILE)
@@ -83,7 +83,8 @@ def read_stored(path: Path, schema: Schema) -> Values:
         raise damaged(path, "search", "needs a `search` and a `space`")
     found["settings"] = settings_of(path, found.get("settings", {}), schema)
     base = found.setdefault("base", {})
-    found["jobs"] = {slug: job_of(path, slug, entry, base) for slug, entry in found.get("jobs", {}).items()}
+    good = {name for name in GROUPS if is_section(base.get(name))}
+    found["jobs"] = {slug: job_of(path, slug, entry, base, good) for slug, entry in found.get("jobs", {}).items()}
     return found
 
 
@@ -112,17 +113,21 @@ def settings_of(path: Path, values: Values, schema: Schema) -> Values:
     return settings
 
 
-def job_of(path: Path, slug: str, entry: object, base: Values) -> Values:
-    """One job, checked. Its frozen configuration has the sections and keys that a sweep reads."""
+def job_of(path: Path, slug: str, entry: object, base: Values, good: set[str]) -> Values:
+    """One job, checked. Its frozen configuration has the sections and keys that a sweep reads.
+
+    `good` are the names of the sections of `base` that were checked.
+    """
     if not re.fullmatch(SLUG, slug):
         raise RunError(f"{path} names a job {slug!r}, which is no name of a folder in {path.parent}/jobs.")
     if not isinstance(entry, dict):
         raise damaged(path, f"jobs.{slug}", "must be a section")
     job = fitting(path, f"jobs.{slug}.", entry, JOB)
     if not job.get("invalid"):
-        frozen = {**base, **job.get("frozen", {})}
+        own = job.get("frozen", {})
+        frozen = {**base, **own}
         for name in GROUPS:
-            if name != "experiment" and not is_section(frozen.get(name)):
+            if name != "experiment" and (name in own or name not in good) and not is_section(frozen.get(name)):
                 raise damaged(path, f"jobs.{slug}.frozen.{name}", "must be a section")
         if not is_count(frozen.get("seed")):
             raise damaged(path, f"jobs.{slug}.frozen.seed", "must be a whole number")

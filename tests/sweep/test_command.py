@@ -22,6 +22,7 @@ import dlrun
 from dlrun import cli
 from dlrun.components.registry import MODELS
 from dlrun.config.expand import expand
+from dlrun.config.schema import entries, yamls
 from dlrun.config.schema.schema import text_schema
 from dlrun.errors import ConfigError, Problem, RunError
 from dlrun.report.compare import compare
@@ -29,7 +30,7 @@ from dlrun.run.signals import Signals
 from dlrun.store.failure import Failure
 from dlrun.store.rundir import RunDir
 from dlrun.sweep import command, manage, names
-from dlrun.sweep.folder import SweepDir, dumps_fast
+from dlrun.sweep.folder import SweepDir
 from dlrun.sweep.identity import data_hash
 from dlrun.sweep.names import job_slug
 from dlrun.sweep.screen import SweepScreen
@@ -153,10 +154,8 @@ def test_the_fast_dumper_writes_what_is_read_back_the_same(tmp_path: Path) -> No
         "d": {"e": None, "f": "${x}", "g": "no"},
         "h": "2020-01-01",
     }
-    (tmp_path / "a.yaml").write_text(dumps_fast(values))
-    from dlrun.config.schema import yamls
-
-    assert yamls.load_file(tmp_path / "a.yaml") == values
+    (tmp_path / "a.yaml").write_text(entries.dumps(values, {}))
+    assert yamls.load_file(tmp_path / "a.yaml") == {**values, "jobs": {}}
 
 
 def test_two_sweeps_of_one_folder_are_refused(sweep: FakeSweep, tmp_path: Path) -> None:

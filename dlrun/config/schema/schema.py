@@ -278,9 +278,11 @@ def fingerprint(dirs: tuple[Path, ...]) -> tuple[tuple[str, int, int], ...]:
 
 def text_schema() -> Schema:
     """The schema of the YAML files, read once, for help, completion and reports: they import no plug-ins."""
-    return _text_schema(config_dirs())
+    return _text_schema(_dirs_here(os.getcwd(), os.path.isfile(f"conf/{SETTINGS}"), tuple(_CONFIG_DIR)))
 
 
+# Looked up once for a working folder: reports ask for the schema several times for each run.
+_dirs_here = lru_cache(maxsize=8)(lambda folder, has_own, given: config_dirs())
 _text_schema = lru_cache(maxsize=8)(Schema)
 _CACHE: dict[object, Schema] = {}
 

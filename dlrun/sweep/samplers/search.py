@@ -98,6 +98,9 @@ class Search(SamplerSource):
         self.total = max(int(min(trials, combinations)), len(self.jobs))
         self.all_of_them = combinations < trials
         self.again: list[FrozenJob] = []
+        self.known = {repr(sorted(job.swept.items())) for job in self.jobs}  # the values of all trials
+        self.taken = {slug.lower() for slug in sweep.jobs}
+        self.number = max((job.trial or 0 for job in self.jobs), default=-1) + 1  # of the next trial
         for job in self.jobs:
             record = state_of_job(sweep, job)
             failed = record.state == "failed" and retry_failed and not job.invalid
@@ -123,21 +126,21 @@ class Search(SamplerSource):
 
     def new_trial(self) -> FrozenJob | None:
         """Freeze a job with values that the sampler proposes. None if it finds no values that are new."""
-        known = {repr(sorted(job.swept.items())) for job in self.jobs}
-        number = max((job.trial or 0 for job in self.jobs), default=-1) + 1
         for attempt in range(REDRAWS):
-            trial, values = self.sampler.ask(number + attempt)
-            if repr(sorted(values.items())) not in known:
+            trial, values = self.sampler.ask(self.number + attempt)
+            if repr(sorted(values.items())) not in self.known:
                 break
             self.sampler.tell(trial, "failed", None)
         else:
             return None
         job = self.expansion.job(values)
-        slug = job_slug(job.swept, list(self.expansion.swept), self.sweep.jobs)
+        slug = job_slug(job.swept, list(self.expansion.swept), self.taken)
         frozen = new_job(self.sweep, slug, self.expansion, job, data_of(job), trial)
-        self.sweep.jobs[slug] = frozen
-        self.sweep.write()
+        self.sweep.append(frozen)
         self.jobs.append(frozen)
+        self.known.add(repr(sorted(job.swept.items())))
+        self.taken.add(slug.lower())
+        self.number = max(self.number, trial + 1)
         return frozen
 
 
