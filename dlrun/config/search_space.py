@@ -81,10 +81,7 @@ def typed_space(key: str, value: Space, jobs: list[Job], schema: Schema) -> Spac
 
 
 def check_ranges(
-    composer: JobComposer,
-    rows: Rows,
-    jobs: list[Job],
-    ranges: Mapping[tuple[str, ...], Mapping[str, Distribution]],
+    composer: JobComposer, rows: Rows, jobs: list[Job], ranges: Mapping[tuple[str, ...], Mapping[str, Distribution]]
 ) -> None:
     """Raise `ConfigError` if ranges are valid in no job, or their upper ends are not where their lower ends are.
 

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from dlrun.components.plugins import loaded
-from dlrun.config.expand import Expansion, Job
+from dlrun.config.expand import Expansion
+from dlrun.config.job import Job
 from dlrun.config.schema.words import key_of
 from dlrun.errors import ConfigError, Problem, TrainingFailed, cannot_write
 from dlrun.plain import say

@@ -8,7 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from dlrun.config.config import Config, identity_of
-from dlrun.config.expand import Expansion, Job
+from dlrun.config.expand import Expansion
+from dlrun.config.job import Job
 from dlrun.config.schema.schema import Schema
 from dlrun.config.section import Section, flat, thaw
 from dlrun.store.marks import is_run

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any, Protocol
 
-from dlrun.config.expand import Space
+from dlrun.config.job import Space
 from dlrun.config.overrides.grammar import Distribution
 from dlrun.plain import Values
 

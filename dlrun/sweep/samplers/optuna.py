@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dlrun.config.expand import Space
+from dlrun.config.job import Space
 from dlrun.config.overrides.grammar import Distribution
 from dlrun.config.overrides.values import as_text
 from dlrun.errors import ConfigError, Problem

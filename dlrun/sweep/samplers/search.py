@@ -10,7 +10,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from dlrun.config.expand import Expansion, Space
+from dlrun.config.expand import Expansion
+from dlrun.config.job import Space
 from dlrun.config.overrides.grammar import Distribution
 from dlrun.errors import ConfigError, Problem, RunError
 from dlrun.plain import Values

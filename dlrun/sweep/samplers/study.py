@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from dlrun.config.expand import Space
+from dlrun.config.job import Space
 from dlrun.config.overrides.grammar import Distribution
 from dlrun.config.overrides.values import as_text
 from dlrun.errors import ConfigError, Problem, RunError
