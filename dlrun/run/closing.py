@@ -25,6 +25,7 @@ from dlrun.report.mistakes import draw_mistakes, draw_reconstructions
 from dlrun.report.tables import closing_table, format_number, some_of
 from dlrun.run.context import RunContext
 from dlrun.run.predicting import BestPredictions
+from dlrun.run.rival import rival_of
 from dlrun.run.samples import Samples, write_samples
 from dlrun.run.screen import shorter
 from dlrun.run.tested_rows import TestedRows
@@ -114,7 +115,7 @@ def summarize(context: RunContext, part: str, result: Evaluation, evaluating: fl
         },
     }
     if components.data.rival is not None and not context.pruned:
-        summary["rival"] = components.data.rival(components.data)
+        summary["rival"] = rival_of(components.data, context.run.path)
     if part == "test":
         summary["test"] = {"of": "last" if state.best is None else "best", **result.metrics}
     return summary
