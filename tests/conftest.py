@@ -47,7 +47,9 @@ def threads_are_put_back() -> Iterator[None]:
 def figures_where_they_are_asked_for(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures take most of the time of a short training: those of a test marked `figures` are drawn."""
     if "dlrun.run.closing" in sys.modules and request.node.get_closest_marker("figures") is None:
-        monkeypatch.setattr("dlrun.run.closing.draw", lambda *_: False)
+        monkeypatch.setattr("dlrun.run.closing.draw", lambda *_: None)
+    if "dlrun.sweep.ending" in sys.modules and request.node.get_closest_marker("figures") is None:
+        monkeypatch.setattr("dlrun.sweep.ending.draw_chosen", lambda *_: None)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -54,7 +54,9 @@ def interrupted_and_whole(
 ) -> tuple[int, list[str]]:
     """The number of interruptions of a run, and its differences from an uninterrupted one."""
     frozen = folder / "frozen.yaml"
-    frozen.write_text(config.to_yaml(), encoding="utf-8")
+    values = config.to_dict()
+    values["run"] |= {"figures": "none"}
+    frozen.write_text(Config.checked(values).to_yaml(), encoding="utf-8")
     whole, broken = RunDir(folder / "whole"), RunDir(folder / "broken")
     train_to_the_end(server, frozen, whole)
     summary = read_json(whole.summary)

@@ -21,15 +21,13 @@ LETTERS_PER_INCH = 12.0  # of the title
 COUNTS_UP_TO = 30  # classes; with more, cells are too small for numbers
 
 
-def write_confusion(run_dir: Path | str, matrix: object, labels: Sequence[str] = ()) -> Path:
-    """Write RUN/confusion.csv (counts) and RUN/confusion.png (colors are shares of the true class).
+def store_confusion(run_dir: Path | str, matrix: object, labels: Sequence[str] = ()) -> None:
+    """Write RUN/confusion.csv, from which `figures.draw_figures` draws confusion.png.
 
     Args:
         run_dir: the run directory.
         matrix: (K, K) counts, rows the true class, columns the predicted one (nested lists, numpy or torch).
         labels: K class names; their numbers when there are none.
-
-    Returns the path of the figure.
     """
     import numpy as np
 
@@ -37,9 +35,7 @@ def write_confusion(run_dir: Path | str, matrix: object, labels: Sequence[str] =
     if (counts == counts.round()).all():  # else they are sums of row weights
         counts = counts.astype(np.int64)
     names = [str(label) for label in labels] or [str(i) for i in range(len(counts))]
-    folder = Path(run_dir)
-    write_atomic(folder / "confusion.csv", _as_csv(counts, names).encode())
-    return _draw(folder / "confusion.png", counts, names)
+    write_atomic(Path(run_dir) / "confusion.csv", _as_csv(counts, names).encode())
 
 
 def shares(counts: np.ndarray) -> np.ndarray:
@@ -58,12 +54,19 @@ def _as_csv(counts: np.ndarray, names: Sequence[str]) -> str:
     return text.getvalue()
 
 
-def _draw(path: Path, counts: np.ndarray, names: Sequence[str]) -> Path:
+def draw_confusion(path: Path, matrix: Sequence[Sequence[float]], names: Sequence[str]) -> Path:
+    """Write a confusion matrix as PNG: colors are shares of the true class; returns the path.
+
+    Args:
+        path: the file to write.
+        matrix: (K, K) counts, rows the true class, columns the predicted one.
+        names: the K classes.
+    """
     import matplotlib
     import matplotlib.colors
     import numpy as np
 
-    classes = len(names)
+    counts, classes = np.asarray(matrix), len(names)
     short = style.told_apart(names, 16)
     long = max(len(name) for name in short) > 3 or classes > 20
     cell = 0.42 if classes <= COUNTS_UP_TO else 0.16  # inches

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlrun.report.confusion import said, times
+from dlrun.report.confusion import draw_confusion, said, times
 from dlrun.store.reading import MOST_TABLE, try_read_text
 
 MOST_CLASSES = 120  # of a table; with more, a page would hold more than 14,400 cells
@@ -78,3 +78,9 @@ def _number(cell: str) -> float:
 
 def _share(part: float, whole: float) -> str:
     return f"{part / whole:.1%}" if whole else ""
+
+
+def draw_stored(run_dir: Path | str) -> Path | None:
+    """Draw RUN/confusion.png from RUN/confusion.csv; returns its path, or None if that is missing or damaged."""
+    found = read_confusion(Path(run_dir) / "confusion.csv")
+    return draw_confusion(Path(run_dir) / "confusion.png", found.counts, found.names) if found else None

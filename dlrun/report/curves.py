@@ -42,6 +42,11 @@ def draw_curves(run_dir: Path | str) -> Path:
     return style.save(figure, run.path / "curves.png")
 
 
+def has_curves(run: StoredRun) -> bool:
+    """Whether a run has come so far that there is something to draw."""
+    return bool(run.metrics.get("epoch")) or len(run.steps.get("step", [])) > 2
+
+
 def metric_names(columns: Columns) -> list[str]:
     """The metrics that were evaluated besides the loss, those of `METRIC_ORDER` first."""
     found = [

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from dlrun.plain import Values, finite, four_digits
 from dlrun.report import style
-from dlrun.report.confusion import write_confusion
+from dlrun.report.confusion import store_confusion
+from dlrun.report.confusion_table import draw_stored
 from dlrun.report.tables import Table, format_number
 from dlrun.store.reading import read_columns, read_json
 
@@ -87,7 +88,8 @@ def draw_evaluation(folder: Path) -> None:
     """Write the figures that the task has: confusion.png (and .csv), scores.png, calibration.png, predicted.png."""
     found = read_json(folder / "evaluation.json")
     if found.get("confusion"):
-        write_confusion(folder, found["confusion"], found.get("labels") or [])
+        store_confusion(folder, found["confusion"], found.get("labels") or [])
+        draw_stored(folder)
     bins = _mapping(found.get("calibration")).get("bins")
     if bins:
         draw_calibration(folder / "calibration.png", bins, found["calibration"]["expected_calibration_error"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from dlrun.errors import RunError, cannot_write
@@ -9,6 +10,7 @@ from dlrun.plain import say
 from dlrun.report.card import CARD, model_card
 from dlrun.report.compare import compare
 from dlrun.report.comparison import Comparison
+from dlrun.report.figures import draw_evaluations, draw_figures, undrawn
 from dlrun.report.run_page import run_page
 from dlrun.report.sweep_page import sweep_page
 from dlrun.store.files import write_atomic
@@ -23,13 +25,15 @@ def write_report(folder: Path | str, comparison: Comparison | None = None) -> Pa
     """Write report.html into a run directory or a folder of runs (a sweep); returns its path.
 
     Args:
-        folder: a run directory or a folder of runs. A missing figure of a comparison is drawn.
+        folder: a run directory or a folder of runs. Figures of the run that are missing are drawn.
         comparison: what `compare.write_results` returned for this folder, if the caller has it.
 
     Raises `RunError` if the folder does not exist or holds no run.
     """
     folder = expect_folder(Path(folder))
     if is_run(folder):
+        draw_figures(folder)
+        draw_evaluations(folder)
         text = run_page(StoredRun(folder))
     else:
         text = sweep_page(folder, comparison or compare([folder], folder), REPORT)
@@ -61,5 +65,8 @@ def report_command(path: Path | str, card: bool = False) -> int:
         written = write_card(path) if card else write_report(path)
     except OSError as error:
         raise RunError(cannot_write(path, error)) from error
+    if not card and is_run(path):
+        for line in undrawn(StoredRun(path)):
+            say(f"note: {line}", file=sys.stderr)
     say(str(written))
     return 0

@@ -7,6 +7,7 @@ import json
 from dlrun.report import facts
 from dlrun.report.confusion_table import read_confusion
 from dlrun.report.evaluation import evaluation_tables
+from dlrun.report.figures import undrawn
 from dlrun.report.page import joined, picture, render
 from dlrun.report.rows import read_rows
 from dlrun.report.svg import panels
@@ -39,6 +40,7 @@ def run_page(run: StoredRun) -> str:
         panels=panels(run),
         confusion=confusion,
         figures=shown(run, figures),
+        undrawn=undrawn(run),
         rows=read_rows(run.file("mistakes.json")),
         evaluations=facts.evaluation_rows(run, run.path),
         details=evaluation_details(run),

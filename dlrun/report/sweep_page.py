@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 from dlrun.report.compare import FIGURE
 from dlrun.report.comparison import Comparison
+from dlrun.report.curves import has_curves
 from dlrun.report.grouped import grouped_table
 from dlrun.report.jobs import ComparedRun
 from dlrun.report.page import Cell, joined, link, number_cell, picture, render, text_cell
-from dlrun.report.run_page import NO_REASON, log_of
+from dlrun.report.run_page import NO_REASON, log_of, shown
 from dlrun.report.stats import numeric
 from dlrun.report.svg import panels
-from dlrun.report.tables import format_number, format_seconds, format_value, shorten
+from dlrun.report.tables import FIGURES, format_number, format_seconds, format_value, shorten
+from dlrun.store.reader import StoredRun
 
 POINTS = 60  # of a curve of one run among many
+MOST_FIGURES = 12  # runs whose figures are in the page, the best and the failed
 MOST_CURVES = 200  # the first runs, whose curves are in the page
 Rows = tuple[list[str], list[list[Cell]]]
+Images = list[tuple[str, str]]  # (address, description)
 
 
 def sweep_page(folder: Path, comparison: Comparison, report: str) -> str:
@@ -30,6 +35,7 @@ def sweep_page(folder: Path, comparison: Comparison, report: str) -> str:
     unfolded = {i: panels(job.run, POINTS, 2) for i, job in enumerate(jobs[:MOST_CURVES]) if i not in curves}
     drawn = [(i, _name(jobs[i], comparison), found) for i, found in unfolded.items() if found]
     leads = {i: link(path, folder) for i, path in curves.items()} | {i: f"#curves-{i}" for i, _, _ in drawn}
+    figures, other = _figures(comparison)
     repeats = "seed or fold" if any(group.folds for group in comparison.groups) else "the seed"
     return render(
         "sweep.html.j2",
@@ -41,6 +47,8 @@ def sweep_page(folder: Path, comparison: Comparison, report: str) -> str:
         remarks=comparison.remarks,
         figure=picture(folder / FIGURE),
         described=_describe(comparison),
+        figures=figures,
+        draw=shlex.join(["dlrun", "report", str(other.path)]) if other else "",
         failures=[_failure(job, comparison) for job in jobs if job.status in ("failed", "dead")],
         jobs=_jobs(comparison, folder, leads),
         curves=drawn,
@@ -96,6 +104,21 @@ def _name(job: ComparedRun, comparison: Comparison) -> str:
     short = comparison.short
     names = " ".join(f"{short[key]}={shorten(format_value(job.setting(key)))}" for key in comparison.keys)
     return names or job.run.name
+
+
+def _figures(comparison: Comparison) -> tuple[list[tuple[str, Images]], StoredRun | None]:
+    """The name and the figures of each run that has some, the best first, then the failed; and a run without any."""
+    ranked = [row.source for group in comparison.groups for row in group.rows]
+    failed = [job for job in comparison.jobs if job.status in ("failed", "dead")]
+    found: dict[Path, tuple[str, Images]] = {}
+    other = None
+    for job in [*ranked, *failed][:MOST_CURVES]:
+        images = shown(job.run, list(FIGURES)) if len(found) < MOST_FIGURES else []
+        if images:
+            found[job.run.path] = (_name(job, comparison), images)
+        elif other is None and has_curves(job.run):
+            other = job.run
+    return list(found.values()), other
 
 
 def _failure(job: ComparedRun, comparison: Comparison) -> tuple[str, str, str, str]:

@@ -1,4 +1,4 @@
-"""Close a run: evaluate the selected weights, write summary.json and the figures, print the closing table."""
+"""Close a run: evaluate the selected weights, write summary.json and figures, print the closing table."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from dlrun.inference.answers import answers, class_names, output_kind
 from dlrun.objectives.metrics import directions
 from dlrun.plain import Values
 from dlrun.processes import peak_mib
-from dlrun.report.confusion import write_confusion
-from dlrun.report.curves import draw_curves
-from dlrun.report.fits import draw_fit
-from dlrun.report.mistakes import draw_mistakes, draw_reconstructions
+from dlrun.report.confusion import store_confusion
+from dlrun.report.figures import draw_figures, forget_figures
+from dlrun.report.mistakes import store_mistakes, store_reconstructions
 from dlrun.report.tables import closing_table, format_number, some_of
 from dlrun.run.context import RunContext
 from dlrun.run.predicting import BestPredictions
 from dlrun.run.rival import rival_of
 from dlrun.run.samples import Samples, write_samples
-from dlrun.run.screen import shorter
+from dlrun.run.screen import shorter, words_for
 from dlrun.run.tested_rows import TestedRows
 from dlrun.spec import BatchSource, DataSpec
 from dlrun.store.files import write_atomic, write_json
+from dlrun.store.reader import sweep_of
 
 CONSTANT = 1e-4  # outputs with a smaller standard deviation over the samples are called constant
 
@@ -57,8 +57,9 @@ def close_run(context: RunContext) -> Values | None:
     summary["remarks"] = find_remarks(context, summary, part, samples.outputs)
     tested.write(samples)
     write_json(context.run.summary, summary)
-    mistakes = draw(context, result, samples)
+    mistakes = store_values(context, result, samples)
     write_samples(context, part, samples, mistakes)
+    draw(context)
     predicted = BestPredictions(context).at_the_end()
     context.state.model.load_state_dict(last)
     print_closing(context, summary, predicted)
@@ -161,31 +162,43 @@ def not_better(summary: Values, other: Values) -> list[tuple[str, float, float]]
     return found
 
 
-def draw(context: RunContext, result: Evaluation, samples: Samples) -> bool:
-    """Draw curves.png and the figures of the task: confusion matrix, fit, worst mistakes or reconstructions.
+def draw(context: RunContext) -> None:
+    """Draw the figures, if they are drawn now; else remove those of an earlier session, which show another state."""
+    forget_figures(context.run.path)
+    if draws_now(context):
+        draw_figures(context.run.path)
 
-    Returns whether the worst mistakes are drawn.
+
+def draws_now(context: RunContext) -> bool:
+    """Whether the run draws its figures: by `run.figures`, and if that is auto, unless it is a job of a sweep."""
+    asked = context.config.get("run.figures")
+    return asked == "all" or (asked != "none" and sweep_of(context.run.path) is None)
+
+
+def store_values(context: RunContext, result: Evaluation, samples: Samples) -> bool:
+    """Write what the figures of the task are drawn from: confusion matrix, fit, worst mistakes or reconstructions.
+
+    Returns whether the worst mistakes are among it.
     """
     state, run, spec = context.state, context.run, context.state.spec
-    draw_curves(run.path)
     matrix = state.metric.confusion(result.counts)
     if matrix is not None:
         labels = list(spec.labels) or [str(i) for i in range(len(matrix))]
-        write_confusion(run.path, matrix, labels)
+        store_confusion(run.path, matrix, labels)
     outputs = samples.outputs
     if spec.task == "reconstruction":
         inputs = samples.first_input()
-        draw_reconstructions(run.path, inputs.numpy(), outputs.reshape(inputs.shape).numpy())
+        store_reconstructions(run.path, inputs.numpy(), outputs.reshape(inputs.shape).numpy())
     elif spec.task == "classification" and spec.input_kind == "image" and outputs.shape[1] > 1:
         kind = output_kind(context.components.auto["loss"], state.loss)
         chances, predicted = answers(spec, kind, outputs).max(1)
-        draw_mistakes(
+        store_mistakes(
             run.path, samples.first_input().numpy(), samples.targets.numpy(), predicted.numpy(), chances.numpy(),
             list(spec.labels),
         )  # fmt: skip
         return True
     elif is_line(context, outputs):
-        draw_line(context)
+        write_line(context)
     return False
 
 
@@ -198,8 +211,8 @@ def is_line(context: RunContext, outputs: Tensor) -> bool:
     return context.state.spec.input_kind == "tabular" and context.state.spec.input_shape == (1,) and one_out
 
 
-def draw_line(context: RunContext) -> None:
-    """Write fit.csv and fit.png: the points of data with one feature, and the fitted curve."""
+def write_line(context: RunContext) -> None:
+    """Write fit.csv: the points of data with one feature, and the fitted curve."""
     state, part = context.state, context.components.data.train
     points = torch.sort(part.inputs[0].flatten().float())
     span = float(points.values[-1] - points.values[0]) or 1.0
@@ -217,7 +230,6 @@ def draw_line(context: RunContext) -> None:
     for x, y, prediction in zip(rows.flatten().tolist(), known, outputs.flatten().tolist(), strict=True):
         lines.append(f"{x!r},{'' if y is None else repr(y)},{prediction!r}")
     write_atomic(context.run.file("fit.csv"), ("\n".join(lines) + "\n").encode())
-    draw_fit(context.run.path)
 
 
 def print_closing(context: RunContext, summary: Values, predicted: Sequence[str]) -> None:
@@ -235,4 +247,6 @@ def print_closing(context: RunContext, summary: Values, predicted: Sequence[str]
         screen.line(line)
     for remark in summary["remarks"]:
         screen.line(f"  remark: {remark}", style="yellow")
+    if not draws_now(context):
+        screen.line(f"  figures    {words_for('report', context.run.path)}", style="dim")
     screen.line(f"Finished: {shorter(context.run.path)}", style="green", always=True)

@@ -9,7 +9,7 @@ from dlrun.config.config import Config
 
 TRAINING_MODULES = (
     "dlrun.run.runner", "dlrun.run.session", "dlrun.run.initial", "dlrun.run.adapt", "torch.optim.lr_scheduler",
-    "dlrun.report.style:warm_up", "hydra.core.override_parser.overrides_parser",
+    "hydra.core.override_parser.overrides_parser",
 )  # fmt: skip
 
 
@@ -20,6 +20,8 @@ def modules(configs: Iterable[Config]) -> list[str]:
         for kind, table in TABLES.items():
             known = table.known(config.get(f"{kind}.name"))
             found |= dict.fromkeys(filter(None, [known.module, *known.imports]))
+        if config.get("run.figures") == "all":  # else those of a few runs are drawn elsewhere
+            found["dlrun.report.style:warm_up"] = None
         if config.device.compile:
             found["dlrun.torch_private:load_compiler"] = None
     return list(found)

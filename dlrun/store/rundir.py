@@ -29,9 +29,9 @@ BEGUN = (  # files of a run before its first epoch, in an order of removal that 
 TEST_PREDICTIONS = "test_predictions.csv"  # of a fold: what is predicted for its rows, by their number in the table
 RESULT_FILES = (  # further files, of later training and of commands
     "summary.json", "curves.png", "confusion.csv", "confusion.png", "mistakes.png", "mistakes.json",
-    "reconstructions.png", "fit.csv", "fit.png", "profile.txt", "trace.json", "crash.pt", "report.html",
-    "model-card.md", "results.csv", "comparison.png", "evaluations", "predictions", "schema.yaml",
-    TEST_PREDICTIONS,
+    "mistakes.npz", "reconstructions.png", "reconstructions.npz", "fit.csv", "fit.png", "profile.txt", "trace.json",
+    "crash.pt", "report.html", "model-card.md", "results.csv", "comparison.png", "evaluations", "predictions",
+    "schema.yaml", TEST_PREDICTIONS,
 )  # fmt: skip
 
 

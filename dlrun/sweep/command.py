@@ -34,7 +34,12 @@ from dlrun.sweep.source import Jobs, Source
 from dlrun.sweep.state import DONE, Record, command_to_continue, counts, states_of_jobs, write_status
 
 MOST_EQUAL_JOBS = 5  # jobs that a note names as equal to another
-INSTEAD = {"run.dir": "sweep.dir", "run.name": "sweep.name", "run.overwrite": "sweep.refresh=true"}
+INSTEAD = {
+    "run.dir": "sweep.dir",
+    "run.name": "sweep.name",
+    "run.overwrite": "sweep.refresh=true",
+    "run.figures": "one value",
+}
 
 
 def sweep_command(
@@ -87,7 +92,7 @@ def refuse_useless(overrides: Sequence[str], swept: Iterable[str]) -> None:
     problems = [
         Problem(key, "is for one run: each job of a sweep has its folder.", f"For the sweep: {INSTEAD.get(key, '')}")
         for key in dict.fromkeys([*(key_of(word) for word in overrides), *swept])
-        if key.startswith("run.")
+        if key.startswith("run.") and (key != "run.figures" or key in swept)
     ]
     for key in sorted(given):
         if key.startswith("sweep.params.") and (other := key.removeprefix("sweep.params.")) in given:

@@ -9,6 +9,7 @@ from dlrun.plain import say
 from dlrun.report import html
 from dlrun.report.compare import print_comparison, write_results
 from dlrun.report.jobs import SweepEntry
+from dlrun.sweep.drawing import draw_chosen
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.screen import ignore_closed_stdout
 from dlrun.sweep.state import DONE, Record, alone, counts
@@ -17,13 +18,14 @@ EXIT_FAILED = 3
 
 
 def conclude(sweep: SweepDir, jobs: Sequence[FrozenJob], records: Mapping[str, Record], *, quiet: bool) -> int:
-    """Write results.csv, comparison.png and report.html, and print the results. Returns the exit code."""
+    """Write results.csv, figures and report.html, and print the results. Returns the exit code."""
     known = [(job, records[job.slug]) for job in jobs]
     rows = [
         SweepEntry(sweep.run(job.slug).path, job.swept, record.state, record.failure, alone(job, record))
         for job, record in known
     ]
     comparison = write_results(sweep.path, rows, sweep.settings.get("target"))
+    draw_chosen(comparison)
     html.write_report(sweep.path, comparison)
     with ignore_closed_stdout():
         if not quiet:

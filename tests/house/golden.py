@@ -132,7 +132,7 @@ def digest(weights: dict[str, Any]) -> str:
 # --- every command, in a process of its own ---------------------------------------------------------------------------
 
 RUN = ["device=cpu", "trainer.epochs=1", "trainer.max_batches=2"]
-SWEEP = ["-m", *RUN, "optimizer.lr=0.1,0.01", "sweep.workers=1", "sweep.dir=sweep"]
+SWEEP = ["-m", *RUN, "optimizer.lr=0.1,0.01", "sweep.workers=1", "sweep.dir=sweep", "run.figures=none"]
 COMMANDS: dict[str, tuple[int, list[str]]] = {  # the exit code and the words, where there is `sweep` with its jobs
     "--help": (0, ["--help"]),
     "list": (0, ["list"]),
@@ -141,6 +141,7 @@ COMMANDS: dict[str, tuple[int, list[str]]] = {  # the exit code and the words, w
     "runs": (0, ["runs", "--root", "sweep/jobs"]),
     "compare": (0, ["compare", "sweep"]),
     "report": (0, ["report", "sweep"]),
+    "report of a run": (0, ["report", "sweep/jobs/lr0.1"]),  # which draws its figures
     "sweep status": (0, ["sweep", "status", "sweep"]),
     "resume of a finished run": (0, ["resume", "sweep/jobs/lr0.1"]),
     "error": (2, ["optimizer.lr=x"]),

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from dlrun.report import style
-from dlrun.report.confusion import shares, write_confusion
+from dlrun.report.confusion import shares, store_confusion
+from dlrun.report.confusion_table import draw_stored
 from dlrun.report.curves import draw_curves, metric_names
 from dlrun.report.fits import boundaries, draw_fit
-from dlrun.report.mistakes import draw_mistakes, draw_reconstructions
+from dlrun.report.mistakes import draw_mistakes, draw_reconstructions, store_mistakes, store_reconstructions
 from dlrun.report.tiles import GAP, TILE_INCHES, to_pixels
 from tests.helpers.runs_by_hand import make_config, make_run, to_yaml, write_csv
 
@@ -152,7 +153,8 @@ def test_confusion_is_readable_for_any_number_of_classes(tmp_path: Path, figures
     matrix = np.eye(classes, dtype=int) * 7
     matrix[0, 1] = 3
     names = [f"class {i}" for i in range(classes)]
-    write_confusion(tmp_path, matrix, names)
+    store_confusion(tmp_path, matrix, names)
+    draw_stored(tmp_path)
     counts, labels = read_confusion(tmp_path)
     assert (counts == matrix).all()
     assert labels == names
@@ -177,7 +179,7 @@ def test_confusion_colours_are_shares_of_the_true_class() -> None:
 def test_confusion_takes_tensors_and_odd_names(tmp_path: Path) -> None:
     import torch
 
-    write_confusion(tmp_path, torch.tensor([[1, 0], [2, 3]]), ["a, b", "$x_{1}$ $"])
+    store_confusion(tmp_path, torch.tensor([[1, 0], [2, 3]]), ["a, b", "$x_{1}$ $"])
     counts, labels = read_confusion(tmp_path)
     assert counts.tolist() == [[1, 0], [2, 3]]
     assert labels == ["a, b", "$x_{1}$ $"]
@@ -213,7 +215,8 @@ def test_without_a_fit_nothing_is_drawn(tmp_path: Path, text: str | None) -> Non
 def test_the_surest_mistakes_come_first(tmp_path: Path, figures: list[Any]) -> None:
     images = np.zeros((5, 1, 8, 8), dtype=np.uint8)
     true, predicted = np.array([0, 1, 2, 0, 1]), np.array([0, 2, 1, 1, 0])
-    path = draw_mistakes(tmp_path, images, true, predicted, [0.99, 0.5, 0.9, 0.7, 0.6], ["cat", "dog", "$"], limit=3)
+    store_mistakes(tmp_path, images, true, predicted, [0.99, 0.5, 0.9, 0.7, 0.6], ["cat", "dog", "$"], limit=3)
+    path = draw_mistakes(tmp_path)
     assert path is not None
     said = [text.get_text() for text in figures[0].texts[:3]]
     assert said == ["said dog (90%)\nis \\$", "said dog (70%)\nis cat", "said cat (60%)\nis dog"]
@@ -223,13 +226,15 @@ def test_the_surest_mistakes_come_first(tmp_path: Path, figures: list[Any]) -> N
 
 def test_no_mistakes_leave_no_figure(tmp_path: Path) -> None:
     (tmp_path / "mistakes.png").write_bytes(b"of an earlier time")
-    assert draw_mistakes(tmp_path, np.zeros((2, 1, 4, 4)), [0, 1], [0, 1], [1.0, 1.0]) is None
+    assert not store_mistakes(tmp_path, np.zeros((2, 1, 4, 4)), [0, 1], [0, 1], [1.0, 1.0])
+    assert draw_mistakes(tmp_path) is None
     assert not (tmp_path / "mistakes.png").exists()
 
 
 def test_reconstructions_stand_below_their_inputs(tmp_path: Path, figures: list[Any]) -> None:
     inputs = np.stack([np.full((3, 4, 4), -1.0), np.full((3, 4, 4), 1.0)])
-    draw_reconstructions(tmp_path, inputs, inputs * 0.5)
+    store_reconstructions(tmp_path, inputs, inputs * 0.5)
+    draw_reconstructions(tmp_path)
     sheet = figures[0].images[0].get_array()
     size, step = style.DPI * TILE_INCHES, style.DPI * TILE_INCHES * (1 + GAP)
     first, top = step - size / 2, len(sheet) - 2 * step + size / 2  # the middle of the first tile

@@ -102,7 +102,15 @@ def test_a_sweeps_report_is_one_self_contained_file(sweep: Path) -> None:
 @pytest.mark.usefixtures("no_figures")
 def test_it_shows_groups_jobs_remarks_failures_and_commands(sweep: Path) -> None:
     shown = Page(write_report(sweep).read_text())
-    assert shown.of("h2") == ["Best first", "To bear in mind", "Figures", "Failures", "Every run", "Curves"]
+    assert shown.of("h2") == [
+        "Best first",
+        "To bear in mind",
+        "Figures",
+        "Figures of single runs",
+        "Failures",
+        "Every run",
+        "Curves",
+    ]
     assert "dlrun optimizer=adam optimizer.lr=0.01 seed=0" in shown.of("code")
     assert shown.of("p")[0].startswith("5 runs · 3 finished · 2 failed")
     assert any("1 of 5 diverged" in text for text in shown.of("li"))

@@ -11,11 +11,11 @@ import pytest
 
 from dlrun.report import style
 from dlrun.report.compare import compare
-from dlrun.report.confusion import write_confusion
+from dlrun.report.confusion import draw_confusion
 from dlrun.report.curves import draw_curves
 from dlrun.report.fits import draw_fit
 from dlrun.report.layout import lay_out
-from dlrun.report.mistakes import draw_mistakes
+from dlrun.report.mistakes import draw_mistakes, store_mistakes
 from tests.helpers.runs_by_hand import make_config, make_run, make_sweep, write_csv
 
 LONG = [f"Very long class name number {number} of the twenty" for number in range(20)]
@@ -54,16 +54,17 @@ def long_settings(place: Path) -> None:
 
 
 def five_long_classes(place: Path) -> None:
-    write_confusion(place, np.full((5, 5), 1000), LONG[:5])
+    draw_confusion(place / "confusion.png", np.full((5, 5), 1000).tolist(), LONG[:5])
 
 
 def twenty_long_classes(place: Path) -> None:
-    write_confusion(place, np.full((20, 20), 3), LONG)
+    draw_confusion(place / "confusion.png", np.full((20, 20), 3).tolist(), LONG)
 
 
 def mistakes_of_wide_names(place: Path) -> None:
     names = ["W" * 12, "M" * 12]
-    draw_mistakes(place, np.zeros((40, 1, 8, 8)), np.arange(40) % 2, (np.arange(40) + 1) % 2, np.ones(40), names)
+    store_mistakes(place, np.zeros((40, 1, 8, 8)), np.arange(40) % 2, (np.arange(40) + 1) % 2, np.ones(40), names)
+    draw_mistakes(place)
 
 
 FIGURES = (

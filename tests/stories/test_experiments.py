@@ -53,8 +53,7 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures take most of the time of a short run."""
-    for name in ("draw_curves", "write_confusion", "draw_fit", "draw_mistakes", "draw_reconstructions"):
-        monkeypatch.setattr(f"dlrun.run.closing.{name}", lambda *_, **__: None)
+    monkeypatch.setattr("dlrun.run.closing.draw_figures", lambda *_: None)
 
 
 def run_here(case: Case, place: Path) -> list[Path]:
