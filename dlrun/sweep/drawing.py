@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dlrun.plain import say
+from dlrun.processes import processors
 from dlrun.report.comparison import Comparison
 from dlrun.report.curves import has_curves
 from dlrun.report.jobs import ComparedRun
 from dlrun.report.stats import RunGroup
-from dlrun.sweep.executors.base import processors
 from dlrun.workers.client import Server, ServerDied
 
 LEADERS, MOST_FAILED = 3, 20
