@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import NoReturn
@@ -68,6 +68,12 @@ def peak_mib(usage: resource.struct_rusage | None = None) -> float:
     """The peak memory of this process, or of an ended one by its resource usage, in MiB."""
     most = (usage or resource.getrusage(resource.RUSAGE_SELF)).ru_maxrss
     return most / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def reset_peak() -> None:
+    """Let `peak_mib` begin anew from the present memory, on Linux. Elsewhere it stays the peak of the whole process."""
+    with suppress(OSError), open("/proc/self/clear_refs", "w") as file:  # proc(5): 5 resets the peak resident set size
+        file.write("5")
 
 
 def die_with(parent: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -43,12 +44,20 @@ def read_digits() -> tuple[np.ndarray, np.ndarray]:
     package = find_spec("sklearn")
     file = Path(package.origin).parent / "datasets/data/digits.csv.gz" if package and package.origin else None
     if file is not None and file.is_file():
-        table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
-        return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
+        table = read_numbers(file)
+        return table[:, :-1].reshape(-1, 8, 8).copy(), table[:, -1].astype(np.int64)
     from sklearn.datasets import load_digits
 
     bunch: Any = load_digits()
     return bunch.images.astype(np.uint8), bunch.target.astype(np.int64)
+
+
+@cache
+def read_numbers(file: Path) -> np.ndarray:
+    """The table of a file that scikit-learn ships, read once a process. Do not change it."""
+    table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
+    table.flags.writeable = False
+    return table
 
 
 def breast_cancer(

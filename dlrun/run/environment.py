@@ -14,13 +14,21 @@ from dlrun.plain import Values
 PACKAGES = ("dlrun", "torch", "torchvision", "hydra-core", "omegaconf", "numpy", "scikit-learn", "pandas")
 
 
+KEPT: Values = {}  # facts that are read once for all runs of a sweep
+
+
+def keep_facts() -> None:
+    """Read versions and git state now, for the runs of the processes that are forked from this one."""
+    KEPT.update({"versions": versions(), f"git of {os.getcwd()}": git_state()})
+
+
 def environment_facts(argv: Sequence[str]) -> Values:
     """Versions, git commit, host and command, as plain values."""
     return {
         "argv": list(argv),
         "python": platform.python_version(),
-        "versions": {name: found for name in PACKAGES if (found := package_version(name))},
-        "git": git_state(),
+        "versions": KEPT.get("versions") or versions(),
+        "git": KEPT[folder] if (folder := f"git of {os.getcwd()}") in KEPT else git_state(),
         "host": {
             "name": platform.node(),
             "system": f"{platform.system()} {platform.release()}",
@@ -31,6 +39,11 @@ def environment_facts(argv: Sequence[str]) -> Values:
         "executable": os.path.basename(sys.executable),
         "working_directory": os.getcwd(),
     }
+
+
+def versions() -> Values:
+    """The versions of the packages that matter most to a run."""
+    return {name: found for name in PACKAGES if (found := package_version(name))}
 
 
 def package_version(name: str) -> str | None:

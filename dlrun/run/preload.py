@@ -9,7 +9,7 @@ from dlrun.config.config import Config
 
 TRAINING_MODULES = (
     "dlrun.run.runner", "dlrun.run.session", "dlrun.run.initial", "dlrun.run.adapt", "torch.optim.lr_scheduler",
-    "hydra.core.override_parser.overrides_parser",
+    "dlrun.run.environment:keep_facts", "hydra.core.override_parser.overrides_parser",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""One frozen job in a process of its own. Every executor runs `run_task` on a `Task`.
+"""One frozen job in a process that runs no other at the time. Every executor runs `run_task` on a `Task`.
 
 Results are passed through files: the run directory, `.state/SLUG.result.json` (absent after a crash) and
 `.state/SLUG.log` (all output of the process, and its stack if it crashed or timed out).

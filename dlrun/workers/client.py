@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dlrun.errors import RunError
@@ -27,15 +27,19 @@ class ServerDied(RunError):
 
 @dataclass(eq=False)
 class Child:
-    """A process that the server has forked, or is about to."""
+    """A task in a process that the server has forked for it, or that has run other tasks before."""
 
     name: str
-    pid: int = 0  # 0 until the server has forked it
-    begun: float = 0.0  # when it was forked, by the monotonic clock
+    request: dict[str, Any] = field(default_factory=dict)  # what the server was asked
+    pid: int = 0  # of its process; 0 until the task has begun
+    begun: float = 0.0  # when it has begun, by the monotonic clock
     code: int | None = None  # the exit code, negative for a signal, once it has ended
     seconds: float = 0.0  # that it ran
     memory_mib: float = 0.0  # peak
-    awaiting: int = 0  # a signal to be sent once the process is forked
+    awaiting: int = 0  # a signal to be sent once the task has begun
+    forked: float = 0.0  # when its process was forked
+    number: int = 1  # of the task in its process, from 1
+    waits: bool = False  # whether the task has ended and its process waits for another
 
     def send(self, number: int) -> None:
         """Send a signal to the process alone."""
@@ -47,7 +51,9 @@ class Child:
 
     def kill(self) -> None:
         """Kill the process and all processes that it has started."""
-        if self.pid and self.code is None:
+        if not self.pid:
+            self.awaiting = signal.SIGKILL
+        elif self.code is None:
             with suppress(OSError):
                 os.killpg(self.pid, signal.SIGKILL)
 
@@ -69,6 +75,7 @@ class Server:
         assert self.process.stdout is not None
         self.requests, self.answers = self.process.stdin, self.process.stdout
         self.children: dict[str, Child] = {}
+        self.processes: dict[int, Child] = {}  # by process, the task that it has taken last, or will take
         self.served = False  # whether it has ever answered
         self.unread = b""
         self.request(load=list(modules))
@@ -79,11 +86,28 @@ class Server:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def start(self, name: str, task: str, arguments: Mapping[str, Any]) -> Child:
-        """Fork a child that runs `task`, a `module:function` whose result is the exit code."""
-        child = self.children[name] = Child(name)
-        self.request(start=name, task=task, arguments=arguments)
+    def start(
+        self, name: str, task: str, arguments: Mapping[str, Any], *, keep: str | None = None, after: Child | None = None
+    ) -> Child:
+        """Run `task`, a `module:function` whose result is the exit code, in a process of its own.
+
+        With `keep`, the process takes further tasks (see kept.py): `after` is a task whose process waits for another.
+        """
+        request = {"start": name, "task": task, "arguments": arguments} | ({"keep": keep} if keep else {})
+        child = self.children[name] = Child(name, request)
+        if after is None:
+            self.request(**request)
+        else:
+            after.waits = False
+            child.forked, child.number = after.forked, after.number + 1
+            self.processes[after.pid] = child
+            self.request(**request, process=after.pid)
         return child
+
+    def retire(self, child: Child) -> None:
+        """Let the process of a task that has ended exit."""
+        child.waits = False
+        self.request(retire=child.pid)
 
     def request(self, **request: Any) -> None:
         """Send a request. That a server has died is found when its answers end."""
@@ -104,17 +128,37 @@ class Server:
         return [child for child in ended if child is not None]
 
     def handle(self, answer: dict[str, Any]) -> Child | None:
-        """Update the child that an answer is about. Returns the child if it has ended."""
+        """Update the task that an answer is about. Returns it if it has ended."""
         if "started" in answer:
-            child = self.children[answer["started"]]
-            child.pid, child.begun = answer["pid"], time.monotonic()
-            if child.awaiting:
-                child.send(child.awaiting)
+            self.started(self.children[answer["started"]], answer["pid"])
         elif "ended" in answer:
-            child = self.children.pop(answer["ended"])
-            child.code, child.seconds, child.memory_mib = answer["code"], answer["seconds"], answer["memory_mib"]
-            return child
+            child = self.children[answer["ended"]]
+            child.waits = True
+            return self.conclude(child, answer)
+        elif "exited" in answer:
+            child = self.processes.pop(answer["exited"])
+            child.waits = False
+            if child.code is None and child.pid:
+                own = child.number == 1  # else the seconds are those of all tasks of the process
+                return self.conclude(child, answer if own else answer | {"seconds": time.monotonic() - child.begun})
+            if child.code is None:  # the process has ended before it took the task, which goes to another
+                child.number = 1
+                self.request(**child.request)
         return None
+
+    def started(self, child: Child, pid: int) -> None:
+        """Note that a task has begun, and send it the signal that came before."""
+        child.pid, child.begun = pid, time.monotonic()
+        child.forked = child.begun if child.number == 1 else child.forked
+        self.processes[pid] = child
+        if child.awaiting:
+            child.send(child.awaiting)
+
+    def conclude(self, child: Child, answer: Mapping[str, Any]) -> Child:
+        """Note how a task has ended."""
+        del self.children[child.name]
+        child.code, child.seconds, child.memory_mib = answer["code"], answer["seconds"], answer["memory_mib"]
+        return child
 
     def join(self, child: Child, seconds: float | None = None) -> bool:
         """Wait for the end of a child, at most `seconds`. Returns whether it has ended."""

@@ -6,7 +6,13 @@
     {"start": NAME, "task": "a.module:function", "arguments": {...}}
                                     fork a child that ends with what FUNCTION(**ARGUMENTS) returns as its exit code
                                                         -> {"started": NAME, "pid": 123}
-                                    later, when it has ended -> {"ended": NAME, "code": -9, ...}
+                                    later, when it has ended -> {"exited": 123, "code": -9, ...}
+    {"start": NAME, ..., "keep": "a.module:function"}
+                                    fork a child that takes further tasks (see kept.py), and says of each
+                                                        -> {"started": ...} and {"ended": NAME, "code": 0, ...}
+    {"start": NAME, ..., "process": 123}
+                                    hand a task to a child that waits for one
+    {"retire": 123}                 a child that waits for a task exits
 
 A child has its own process group, so that Ctrl-C at the terminal reaches the client alone, which passes it on. If the
 client is killed, standard input closes, the server ends, and its children are killed by the kernel (Linux) or by a
@@ -32,6 +38,7 @@ from typing import IO, Any
 
 from dlrun.package import PACKAGE
 from dlrun.processes import die_with, peak_mib, set_variables
+from dlrun.workers.kept import KeptChild, call
 
 NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"  # asking whether there is a GPU must not start CUDA here: children could not
 
@@ -71,7 +78,8 @@ class ForkServer:
     def __init__(self, answers: IO[str], variables: Mapping[str, str | None]) -> None:
         self.answers = answers
         self.variables = variables  # environment variables that children restore
-        self.children: dict[int, tuple[str, float]] = {}
+        self.children: dict[int, float] = {}  # when each was forked
+        self.handing: dict[int, int] = {}  # for each kept child, the descriptor to which its tasks are written
         self.woken, self.wake = os.pipe()
         for end in (self.woken, self.wake):
             os.set_blocking(end, False)
@@ -101,9 +109,23 @@ class ForkServer:
             request = json.loads(line)
             if "load" in request:
                 self.answer(loaded=import_names(request["load"]))
+            elif "retire" in request:
+                self.retire(request["retire"])
             else:
-                self.start(request["start"], request["task"], request["arguments"])
+                pid = request.get("process") or self.start(request)
+                self.hand(pid, line)
         return bool(data)
+
+    def hand(self, pid: int, line: bytes) -> None:
+        """Hand a task to a child that is kept. If it has ended, the client learns so from the answer about its end."""
+        if pid in self.handing:
+            with suppress(OSError):
+                os.write(self.handing[pid], line + b"\n")
+
+    def retire(self, pid: int) -> None:
+        """Let a kept child exit once it has done its task."""
+        if (handing := self.handing.pop(pid, None)) is not None:
+            os.close(handing)
 
     def answer(self, **values: str | float) -> None:
         """Send an answer; end the process if the client is gone."""
@@ -112,23 +134,31 @@ class ForkServer:
         except OSError:
             os._exit(1)
 
-    def start(self, name: str, task: str, arguments: Mapping[str, Any]) -> None:
-        """Fork a child for a task."""
-        server = os.getpid()
+    def start(self, request: Mapping[str, Any]) -> int:
+        """Fork a child for a task, which is handed to it if it is kept for further ones. Returns its number."""
+        server, keep = os.getpid(), request.get("keep")
         sys.stdout.flush()
         sys.stderr.flush()
+        requests, handing = os.pipe() if keep else (-1, -1)
         pid = os.fork()
         if pid == 0:
             signal.set_wakeup_fd(-1)
-            for descriptor in (self.answers.fileno(), self.woken, self.wake):
+            for descriptor in (self.woken, self.wake, *self.handing.values(), *([handing] if keep else [])):
                 os.close(descriptor)
-            os._exit(self.in_child(task, arguments, server))
+            kept = KeptChild(requests, self.answers, keep) if keep else None
+            if kept is None:
+                os.close(self.answers.fileno())
+            os._exit(self.in_child(kept, request, server))
         with suppress(OSError):
             os.setpgid(pid, pid)  # the child does so as well: either may come first
-        self.children[pid] = (name, time.monotonic())
-        self.answer(started=name, pid=pid)
+        self.children[pid] = time.monotonic()
+        if keep:
+            os.close(requests)
+            self.handing[pid] = handing
+        self.answer(started=request["start"], pid=pid)
+        return pid
 
-    def in_child(self, task: str, arguments: Mapping[str, Any], server: int) -> int:
+    def in_child(self, kept: KeptChild | None, request: Mapping[str, Any], server: int) -> int:
         """In the child: detach from the server and run the task. Returns the exit code; never raises."""
         try:
             with suppress(OSError):
@@ -138,8 +168,7 @@ class ForkServer:
             set_variables(self.variables)
             die_with(server)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            module, _, function = task.partition(":")
-            return int(getattr(import_module(module), function)(**arguments))
+            return call(request["task"], request["arguments"]) if kept is None else kept.serve()
         except BaseException:
             traceback.print_exc()
             return 1
@@ -152,9 +181,9 @@ class ForkServer:
             with suppress(OSError):
                 os.killpg(pid, signal.SIGKILL)
             _, status, usage = os.wait4(pid, 0)
-            name, started = self.children.pop(pid)
-            code = os.waitstatus_to_exitcode(status)
-            self.answer(ended=name, code=code, seconds=time.monotonic() - started, memory_mib=peak_mib(usage))
+            self.retire(pid)
+            code, seconds = os.waitstatus_to_exitcode(status), time.monotonic() - self.children.pop(pid)
+            self.answer(exited=pid, code=code, seconds=seconds, memory_mib=peak_mib(usage))
 
 
 def ignore(number: int, frame: FrameType | None) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -31,3 +33,30 @@ def go_on(folder: str) -> int:
         Path(folder, f"{os.getpid()}.child").touch()
     time.sleep(600)
     return 0
+
+
+def note_nothing() -> Callable[[], bool]:
+    """The `keep` of a process whose state need not be restored."""
+    return lambda: True
+
+
+def note_once() -> Callable[[], bool]:
+    """The `keep` of a process whose state cannot be restored."""
+    return lambda: False
+
+
+def note_and_end() -> Callable[[], bool]:
+    """The `keep` of a process that dies while it restores its state."""
+    return lambda: os._exit(3)
+
+
+def meet(number: int) -> int:
+    """Send this process a signal that Python handles."""
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+    os.kill(os.getpid(), number)
+    return 0
+
+
+def use_memory(mib: int) -> int:
+    """Use so much memory for a moment."""
+    return len(bytearray(mib << 20)) & 0

@@ -372,7 +372,7 @@ class FakeServer(Server):
     """Notes what it is asked for; its machine has four GPUs."""
 
     def __init__(self, modules: Sequence[str] = ()) -> None:
-        self.children, self.served = {}, True
+        self.children, self.processes, self.served = {}, {}, True
         self.tasks: list[dict[str, Any]] = []
 
     def request(self, **request: Any) -> None:
@@ -383,7 +383,7 @@ class FakeServer(Server):
 
     def end(self, name: str, code: int) -> Child:
         self.handle({"started": name, "pid": 1 << 30})
-        child = self.handle({"ended": name, "code": code, "memory_mib": 1.0, "seconds": 1.0})
+        child = self.handle({"exited": 1 << 30, "code": code, "memory_mib": 1.0, "seconds": 1.0})
         assert child is not None
         return child
 
@@ -398,9 +398,13 @@ def executor(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> tuple[LocalEx
     return LocalExecutor(config.section("sweep"), [config]), server
 
 
+def task(slug: str, device: str) -> Task:
+    return Task(slug=slug, path="", state="", config={"device": {"name": device}}, plugins=["mine.py"])
+
+
 def start(some: LocalExecutor, count: int, device: str = "auto") -> None:
     for number in range(count):
-        some.start(Task(slug=f"j{number}", path="", state="", config={"device": {"name": device}}))
+        some.start(task(f"j{number}", device))
 
 
 def test_processors_are_divided_fairly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -434,9 +438,9 @@ def test_gpus_are_taken_in_turn_among_those_that_are_visible(monkeypatch: pytest
     start(some, 6)
     assert [task["environment"]["CUDA_VISIBLE_DEVICES"] for task in server.tasks] == ["2", "3", "5"] * 2
     assert some.ending(server.end("j1", 0)) == Ended("j1", 0, 1.0, "", 1.0)
-    some.start(Task(slug="j6", path="", state="", config={"device": {"name": "cuda"}}))
+    some.start(task("j6", "cuda"))
     assert server.tasks[-1]["environment"] == {"CUDA_VISIBLE_DEVICES": "3"}
-    some.start(Task(slug="j7", path="", state="", config={"device": {"name": "cuda:1"}}))
+    some.start(task("j7", "cuda:1"))
     assert server.tasks[-1]["environment"] == {}  # it asked for a certain one
 
 
