@@ -10,6 +10,7 @@ import torch
 
 import dlrun
 from dlrun import cli
+from dlrun.assembly import assemble
 from dlrun.engine import threads
 from dlrun.inference import evaluate, predict_command
 from dlrun.run.build import build
@@ -60,13 +61,19 @@ def test_what_is_chosen_is_no_part_of_what_the_run_is() -> None:
     assert one.identity == two.identity
 
 
-def test_data_and_first_weights_do_not_depend_on_the_number() -> None:
-    seen = []
-    for words in (BIG, [*BIG, "device.threads=2"], [*BIG, "device.threads=1"]):
-        torch.set_num_threads(3)
-        built = build(dlrun.compose([*QUICK, *words]))
-        seen.append([*built.data.train.inputs, *built.state.model.parameters()])
-    assert all(torch.equal(a, b) for other in seen[1:] for a, b in zip(seen[0], other, strict=True))
+@pytest.mark.parametrize(("words", "number"), [([], 1), (["device.threads=2"], 1), (["device.threads=null"], 3)])
+def test_data_and_first_weights_are_computed_in_one_thread(
+    words: list[str], number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So they do not depend on the number, and a run that is told a number equals one that has chosen it."""
+    seen: list[int] = []
+    for name in ("build_data", "build_model"):
+        own = getattr(assemble, name)
+        monkeypatch.setattr(
+            assemble, name, lambda *given, own=own: [seen.append(torch.get_num_threads()), own(*given)][1]
+        )
+    build(dlrun.compose([*QUICK, *words]))
+    assert seen == [number, number]
 
 
 def test_a_resumed_run_keeps_its_number_until_it_is_told_another(monkeypatch: pytest.MonkeyPatch) -> None:
