@@ -15,9 +15,9 @@ from typing import Any, Unpack
 
 from dlrun.config.compose import Draft, Sources, open_draft, read_draft
 from dlrun.config.config import Config
-from dlrun.config.grids import combinations_of, lowest, own_grids, params, union
+from dlrun.config.grids import Combinations, combinations_of, lowest, own_grids, params, union
 from dlrun.config.job import Job, JobComposer, Space, without_params
-from dlrun.config.overrides.values import as_text
+from dlrun.config.overrides.values import Distribution, as_text
 from dlrun.config.schema.schema import Schema
 from dlrun.config.search_space import (
     check_ranges,
@@ -45,6 +45,7 @@ class Expansion:
         left_out: the values that no valid job of a search can have, as overrides.
         repeated: the values that were given more than once for a key, as overrides.
         spaces: of a search, the grids whose values go together: one, or several with spaces of their own.
+        ranges: of a comparison with equal chances, the ranges that are tuned of each job, which is an option.
     """
 
     overrides: tuple[str, ...]
@@ -55,6 +56,7 @@ class Expansion:
     left_out: tuple[str, ...] = ()
     repeated: tuple[str, ...] = ()
     spaces: tuple[dict[str, Space], ...] = ()
+    ranges: tuple[dict[str, Distribution], ...] = ()
 
     @cached_property
     def composer(self) -> JobComposer:
@@ -114,6 +116,8 @@ def expand_draft(draft: Draft) -> Expansion:
     config = next((job.config for job in jobs if job.config), None)
     if config is None:
         raise ConfigError(list(dict.fromkeys(problem for job in jobs for problem in job.problems)))
+    if config.sweep.budget is not None:
+        return options(composer, found, config)
     searching = config.sweep.search != "grid"
     if ranged and not searching:
         raise ConfigError([no_grid(key) for key in dict.fromkeys(k for one in found.ranges.values() for k in one)])
@@ -129,3 +133,19 @@ def expand_draft(draft: Draft) -> Expansion:
     spaces = [grid for grid in spaces if all(value != [] for value in grid.values())]
     left_out = tuple(f"{key}={text}" for key, text in bad)
     return Expansion(fixed, union(spaces), [], config, draft.schema, left_out, repeated, tuple(spaces))
+
+
+def options(composer: JobComposer, found: Combinations, config: Config) -> Expansion:
+    """The options that are compared with equal chances (`sweep.budget`), each with the ranges that are tuned of it."""
+    jobs, ranges = [], []
+    for words, values in found.rows.items():
+        own = found.ranges[words]
+        jobs.append(composer.make(words[: len(words) - len(own)], values))
+        typed = {key: typed_space(key, value, jobs[-1:], composer.schema) for key, value in own.items()}
+        ranges.append({key: value for key, value in typed.items() if isinstance(value, Distribution)})
+    listed: list[dict[str, Space]] = [
+        {key: value for key, value in grid.items() if isinstance(value, list)} for grid in found.spaces
+    ]
+    return Expansion(
+        composer.fixed, union(listed), jobs, config, composer.schema, (), tuple(found.repeated), ranges=tuple(ranges)
+    )

@@ -28,10 +28,12 @@ from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.freeze import Frozen, freeze_jobs, new_job, refresh, remove_renewed
 from dlrun.sweep.names import job_words
 from dlrun.sweep.places import folder_of
+from dlrun.sweep.protocol import Protocol
 from dlrun.sweep.samplers.search import Pruned, Search, make_sampler, set_search, size
 from dlrun.sweep.screen import SweepScreen, ignore_closed_stdout
 from dlrun.sweep.source import Jobs, Source
 from dlrun.sweep.state import DONE, Record, command_to_continue, counts, states_of_jobs, write_status
+from dlrun.sweep.tuned import write_tuning
 
 MOST_EQUAL_JOBS = 5  # jobs that a note names as equal to another
 INSTEAD = {
@@ -137,6 +139,8 @@ def prepare(
     sweep: SweepDir, expansion: Expansion, settings: dict[str, Any], *, quiet: bool
 ) -> tuple[list[FrozenJob], list[FrozenJob]]:
     """Freeze the jobs of this command. Returns all of them, and those that are still to be run."""
+    if settings["budget"]:
+        return [], []  # a protocol freezes its own
     if settings["search"] != "grid":
         set_search(sweep, expansion, settings)
         today = trials_today(sweep, expansion)
@@ -199,13 +203,16 @@ def run_jobs(
     source = make_source(sweep, expansion, todo)
     screen.note(f"sweep  {sweep.path}", style="bold")
     left = announce(screen, source, jobs, todo)
-    executor = ready_executor(sweep, expansion, todo, screen) if left else None
+    executor = ready_executor(sweep, expansion, source, todo, screen) if left else None
     remove_renewed(sweep)
     sweep.write()
     prune = sweep.settings["pruner"] != "none" and not isinstance(source, Jobs)
     number = None
     if executor is not None:
         number = Drive(sweep, executor, source, screen, argv=argv, plugins=plugin_files(), prune=prune).run()
+    if isinstance(source, Protocol):
+        jobs = source.jobs
+        write_tuning(source)
     if isinstance(source, Search):
         jobs = list(sweep.jobs.values())
         if number is None and len(source.jobs) < source.total:
@@ -214,12 +221,12 @@ def run_jobs(
     write_status(sweep, records)
     if number is not None:
         return interrupted(sweep, jobs, records, number)
-    return conclude(sweep, jobs, records, quiet=quiet)
+    return conclude(sweep, jobs, records, quiet=quiet, protocol=source if isinstance(source, Protocol) else None)
 
 
 def announce(screen: SweepScreen, source: Source, jobs: list[FrozenJob], todo: list[FrozenJob]) -> int:
     """Print `24 jobs, 3 to run, 1 impossible`. Returns how many are to be run."""
-    if isinstance(source, Search):
+    if isinstance(source, Search | Protocol):
         impossible, total, done = 0, source.total, source.done
     else:
         impossible = sum(bool(job.invalid) for job in jobs)
@@ -234,11 +241,13 @@ def announce(screen: SweepScreen, source: Source, jobs: list[FrozenJob], todo: l
 
 
 def ready_executor(
-    sweep: SweepDir, expansion: Expansion | None, todo: list[FrozenJob], screen: SweepScreen
+    sweep: SweepDir, expansion: Expansion | None, source: Source, todo: list[FrozenJob], screen: SweepScreen
 ) -> Executor:
     """Make the executor. A local one first builds a job of each kind: raises `ConfigError` for invalid jobs."""
     jobs = todo
-    if expansion is not None and sweep.settings["search"] != "grid":
+    if isinstance(source, Protocol):
+        jobs = source.queue
+    elif expansion is not None and sweep.settings["search"] != "grid":
         jobs = [new_job(sweep, "sample", expansion, some_job(expansion), "")]
     executor = make_executor(sweep.settings, [job.config for job in jobs], sweep.state)
     begun = {job.slug for job in jobs if sweep.run(job.slug).status.exists()} - sweep.renewed
@@ -266,6 +275,8 @@ def some_job(expansion: Expansion) -> Job:
 def make_source(sweep: SweepDir, expansion: Expansion | None, todo: list[FrozenJob]) -> Source:
     """The source of the jobs: a list, a list with pruning, or a search."""
     settings = sweep.settings
+    if expansion is not None and settings["budget"]:
+        return Protocol(sweep, expansion)
     if settings["search"] == "grid" and settings["pruner"] != "none" and todo:
         return Pruned(sweep, todo, make_sampler(settings, [{}], todo[0].config.seed, sweep))
     if expansion is None or settings["search"] == "grid":

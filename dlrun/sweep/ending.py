@@ -10,16 +10,29 @@ from dlrun.report import html
 from dlrun.report.compare import print_comparison, write_results
 from dlrun.report.jobs import SweepEntry
 from dlrun.sweep.drawing import draw_chosen
+from dlrun.report.tables import print_table
 from dlrun.sweep.folder import FrozenJob, SweepDir
+from dlrun.sweep.protocol import Protocol
 from dlrun.sweep.screen import ignore_closed_stdout
-from dlrun.sweep.state import DONE, Record, alone, counts
+from dlrun.sweep.state import Record, alone, counts
+from dlrun.sweep.tuned import edges, is_failure, tuned_table
 
 EXIT_FAILED = 3
 
 
-def conclude(sweep: SweepDir, jobs: Sequence[FrozenJob], records: Mapping[str, Record], *, quiet: bool) -> int:
-    """Write results.csv, figures and report.html, and print the results. Returns the exit code."""
-    known = [(job, records[job.slug]) for job in jobs]
+def conclude(
+    sweep: SweepDir,
+    jobs: Sequence[FrozenJob],
+    records: Mapping[str, Record],
+    *,
+    quiet: bool,
+    protocol: Protocol | None = None,
+) -> int:
+    """Write results.csv, figures and report.html, and print the results. Returns the exit code.
+
+    With a `protocol` its final runs are compared, and what was tuned is printed before.
+    """
+    known = [(job, records[job.slug]) for job in (protocol.finals if protocol else jobs)]
     rows = [
         SweepEntry(sweep.run(job.slug).path, job.swept, record.state, record.failure, alone(job, record))
         for job, record in known
@@ -30,10 +43,23 @@ def conclude(sweep: SweepDir, jobs: Sequence[FrozenJob], records: Mapping[str, R
     with ignore_closed_stdout():
         if not quiet:
             say()
+            if protocol:
+                print_tuned(protocol)
             print_comparison(comparison)
         print_failures(jobs, records)
         print_last_line(sweep, jobs, records)
-    return 0 if all(records[job.slug].state in DONE for job in jobs) else EXIT_FAILED
+    lacking = protocol is not None and any(option.chosen is None for option in protocol.options)
+    return EXIT_FAILED if lacking or any(is_failure(job, records[job.slug]) for job in jobs) else 0
+
+
+def print_tuned(protocol: Protocol) -> None:
+    """Print what was chosen of each option, and which choices lie near the end of a range."""
+    say(f"Tuned by {protocol.budget} trials each, by validation; the best of each ran with {protocol.repeat} new seeds")
+    say()
+    print_table(tuned_table(protocol))
+    for remark in edges(protocol):
+        say(f"note: {remark}")
+    say()
 
 
 def print_failures(jobs: Sequence[FrozenJob], records: Mapping[str, Record]) -> None:

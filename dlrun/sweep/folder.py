@@ -49,6 +49,7 @@ class FrozenJob:
     invalid: str = ""  # why it cannot be run
     flags: tuple[str, ...] = ()  # `--plugin FILE` and `--config-dir DIR` of the command
     folder: str = ""  # the working folder of the command, for relative paths
+    stage: str = ""  # with equal chances: `tune`, or `final` for the runs that are ranked
 
     @cached_property
     def config(self) -> Config:
@@ -211,6 +212,7 @@ def entry_of(job: FrozenJob, base: Mapping[str, Any]) -> dict[str, Any]:
         "invalid": job.invalid,
         "flags": list(job.flags),
         "folder": job.folder,
+        "stage": job.stage,
     }
     return {key: value for key, value in entry.items() if value not in ("", None, [], {})}
 
@@ -235,6 +237,7 @@ def job_from_entry(slug: str, entry: Mapping[str, Any], base: Mapping[str, Any])
         invalid,
         tuple(entry.get("flags") or ()),
         str(entry.get("folder") or ""),
+        str(entry.get("stage") or ""),
     )
 
 

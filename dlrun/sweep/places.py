@@ -26,7 +26,7 @@ def folder_of(expansion: Expansion, settings: Mapping[str, Any]) -> Path:
     if settings["name"]:
         return default_path(settings["name"])
     words = result_words(expansion.overrides, expansion.schema)
-    name = sweep_name(words, expansion.swept, settings["search"])
+    name = sweep_name(words, expansion.swept, "tuned" if settings["budget"] else settings["search"])
     if not (SWEEPS / name / "sweep.yaml").is_file():
         for file in sorted(SWEEPS.glob("*/sweep.yaml")):
             if name_of(file, words, expansion.schema) == name:

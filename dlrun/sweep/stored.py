@@ -68,6 +68,7 @@ JOB: dict[str, tuple[Check, str]] = {
     "trial": (is_count, "a whole number"),
     "invalid": (is_text, "a text"),
     "flags": (is_flags, "a list of flags, each with its value"),
+    "stage": (lambda value: value in ("", "tune", "final"), "tune or final"),
     "folder": (is_absolute, "an absolute path"),
 }
 
