@@ -55,15 +55,17 @@ def range_of(contract: Contract) -> Distribution | None:
 
 def expect_range(job: Job, key: str, schema: Schema) -> Distribution:
     """The range that the contract of a key in `sweep.tune` states."""
+    assert job.config is not None
+    option = " ".join(f"{name}={value}" for name, value in job.swept.items())
+    known = job.config.flat()
+    if key not in known:
+        hint = did_you_mean(key, known) or f"Ranges are stated for: {', '.join(tunable(job, schema))}."
+        raise ConfigError(Problem("sweep.tune", f"{option} has no key {key}.", hint))
     contract = contract_of(job, key, schema)
     found = range_of(contract) if contract else None
     if found is None:
-        hint = f"Give its range: dlrun -m ... '{key}=tag(log,interval(1e-4,1))'."
-        if contract is None:
-            hint = (
-                did_you_mean(key, tunable(job, schema)) or f"Ranges are stated for: {', '.join(tunable(job, schema))}."
-            )
-        raise ConfigError(Problem("sweep.tune", f"{key} of {job.label(())}: no range is stated for it.", hint))
+        hint = f"Give its range: dlrun -m ... '{key}=interval(LOW,HIGH)', or 'tag(log,interval(LOW,HIGH))'."
+        raise ConfigError(Problem("sweep.tune", f"{key}: no range is stated for it.", hint))
     return found
 
 

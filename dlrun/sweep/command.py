@@ -28,7 +28,7 @@ from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.freeze import Frozen, freeze_jobs, new_job, refresh, remove_renewed
 from dlrun.sweep.names import job_words
 from dlrun.sweep.places import folder_of
-from dlrun.sweep.protocol import Protocol
+from dlrun.sweep.protocol import Protocol, options_of
 from dlrun.sweep.samplers.search import Pruned, Search, make_sampler, set_search, size
 from dlrun.sweep.screen import SweepScreen, ignore_closed_stdout
 from dlrun.sweep.source import Jobs, Source
@@ -124,12 +124,14 @@ def refuse_impossible(expansion: Expansion, settings: dict[str, Any]) -> None:
 def dry_run(expansion: Expansion, settings: dict[str, Any]) -> int:
     """Try every job and print the plan. Returns 2 for invalid jobs (unless they are skipped), 3 for other failures."""
     jobs = expansion.jobs or [some_job(expansion)]
+    budget = settings["budget"] and (int(settings["budget"]), int(settings["repeat"]), len(options_of(expansion)))
     scratch = SweepDir("dry-run")
     frozen = freeze_jobs(scratch, expansion, jobs)
     print_notes(expansion, frozen, settings)
     tried = plan.try_jobs(list(frozen.jobs.values()), settings, plugin_files())
     searching = expansion.jobs != jobs
-    plan.print_plan(tried, settings, int(min(settings["trials"], size(expansion.spaces))) if searching else None)
+    trials = int(min(settings["trials"], size(expansion.spaces))) if searching else None
+    plan.print_plan(tried, settings, trials, budget or None)
     if any(one.impossible for one in tried) and not settings["skip_invalid"]:
         return 2
     return EXIT_FAILED if any(one.failure and not one.impossible for one in tried) else 0

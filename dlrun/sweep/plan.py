@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Timer
 from typing import Any
 
-from dlrun.errors import ConfigError, Problem
+from dlrun.errors import ConfigError, Problem, count_of
 from dlrun.plain import say
 from dlrun.processes import processors
 from dlrun.report.stats import numeric
@@ -154,8 +154,19 @@ def slots_here(settings: dict[str, Any]) -> int:
     return processors() if settings["workers"] == "auto" else int(settings["workers"])
 
 
-def print_plan(tried: Sequence[DryRunResult], settings: dict[str, Any], trials: int | None = None) -> None:
-    """Print each job's estimate and that of the whole sweep; a search has `trials` jobs like those that were tried."""
+def print_plan(
+    tried: Sequence[DryRunResult],
+    settings: dict[str, Any],
+    trials: int | None = None,
+    budget: tuple[int, int, int] | None = None,
+) -> None:
+    """Print each job's estimate and that of the whole sweep.
+
+    A search has `trials` jobs like those that were tried; with a `budget` (trials, final runs, options) each job that
+    was tried stands for an option.
+    """
+    if budget:
+        trials = budget[2] * (budget[0] + budget[1])
     rows = []
     for one in tried:
         numbers = ["", "", "", "impossible" if one.impossible else "would fail"]
@@ -177,7 +188,10 @@ def print_plan(tried: Sequence[DryRunResult], settings: dict[str, Any], trials: 
         largest = sorted((one.memory_mib for one in good), reverse=True)[:workers]
         memory = sum(largest) if not trials else workers * max(largest)
         words = f"about {format_seconds(seconds)} with {workers} at a time, {format_number(math.ceil(memory))} MiB"
-        if trials:
+        if budget:
+            each = f"{budget[0]} trials and {budget[1]} runs with new seeds of each of {count_of(budget[2], 'option')}"
+            say(f"\n{each}, {trials} jobs: {words}.")
+        elif trials:
             say(f"\nA search makes its jobs one by one, this was one of them. All {trials}: {words}.")
         else:
             say(f"\n{len(good)} of {len(tried)} jobs are ready: {words}.")

@@ -180,9 +180,7 @@ def options_of(expansion: Expansion) -> list[Option]:
             problems += error.problems
             continue
         if len(space) > len(PRIMES):
-            problems.append(
-                Problem("sweep.tune", f"{len(space)} keys of {job.label(())} are tuned; {len(PRIMES)} is the most.")
-            )
+            problems.append(Problem("sweep.tune", f"{len(space)} keys are tuned; {len(PRIMES)} is the most."))
         options.append(Option(job, space, split_word(job)))
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))

@@ -137,7 +137,7 @@ def test_keys_of_other_groups_are_tuned_where_they_are_named(sweep: FakeSweep) -
         (["optimizer=sgd,adam", "sweep.search=cmaes"], "sweep.search: cmaes does not go with sweep.budget"),
         (["optimizer=sgd,adam", "sweep.pruner=median"], "sweep.pruner"),
         (["model=mlp,linear"], "there is nothing to tune of mlp, linear"),
-        (["optimizer=sgd,adam", "sweep.tune=[optimizer.lrr]"], "optimizer.lr"),
+        (["optimizer=sgd,adam", "sweep.tune=[optimizer.lrr]"], "optimizer=sgd has no key optimizer.lrr."),
         (["optimizer=sgd,adam", "sweep.tune=[model.dropout]"], "no range is stated for it"),
         (["optimizer=sgd"], "compares options, and nothing is swept"),
     ],
