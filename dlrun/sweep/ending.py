@@ -9,8 +9,8 @@ from dlrun.plain import say
 from dlrun.report import html
 from dlrun.report.compare import print_comparison, write_results
 from dlrun.report.jobs import SweepEntry
-from dlrun.sweep.drawing import draw_chosen
 from dlrun.report.tables import print_table
+from dlrun.sweep.drawing import draw_chosen
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.protocol import Protocol
 from dlrun.sweep.screen import ignore_closed_stdout
