@@ -6,14 +6,12 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from dlrun.components.plugins import loaded
 from dlrun.config.expand import Expansion
 from dlrun.config.job import Job
-from dlrun.config.schema.words import key_of
-from dlrun.errors import ConfigError, Problem, TrainingFailed, cannot_write
+from dlrun.errors import TrainingFailed, cannot_write
 from dlrun.plain import say
 from dlrun.run.signals import EXIT_CODES, Interrupted, Signals
 from dlrun.store.claim import is_at_fault
@@ -29,6 +27,7 @@ from dlrun.sweep.freeze import Frozen, freeze_jobs, new_job, refresh, remove_ren
 from dlrun.sweep.names import job_words
 from dlrun.sweep.places import folder_of
 from dlrun.sweep.protocol import Protocol, options_of
+from dlrun.sweep.refusals import refuse_impossible, refuse_useless
 from dlrun.sweep.samplers.search import Pruned, Search, make_sampler, set_search, size
 from dlrun.sweep.screen import SweepScreen, ignore_closed_stdout
 from dlrun.sweep.source import Jobs, Source
@@ -36,12 +35,6 @@ from dlrun.sweep.state import DONE, Record, command_to_continue, counts, states_
 from dlrun.sweep.tuned import write_tuning
 
 MOST_EQUAL_JOBS = 5  # jobs that a note names as equal to another
-INSTEAD = {
-    "run.dir": "sweep.dir",
-    "run.name": "sweep.name",
-    "run.overwrite": "sweep.refresh=true",
-    "run.figures": "one value",
-}
 
 
 def sweep_command(
@@ -86,39 +79,6 @@ def with_lock(sweep: SweepDir, work: Callable[[], int]) -> int:
     finally:
         sweep.remove_unused()
         sweep.close()
-
-
-def refuse_useless(overrides: Sequence[str], swept: Iterable[str]) -> None:
-    """Raise `ConfigError` for overrides without effect: of the folder of one run, or of a key that is swept."""
-    given = {key_of(word) for word in overrides}
-    problems = [
-        Problem(key, "is for one run: each job of a sweep has its folder.", f"For the sweep: {INSTEAD.get(key, '')}")
-        for key in dict.fromkeys([*(key_of(word) for word in overrides), *swept])
-        if key.startswith("run.") and (key != "run.figures" or key in swept)
-    ]
-    for key in sorted(given):
-        if key.startswith("sweep.params.") and (other := key.removeprefix("sweep.params.")) in given:
-            problems.append(Problem(key, f"does nothing beside {other}=...", "Give one of them."))
-    if problems:
-        raise ConfigError(problems)
-
-
-def refuse_impossible(expansion: Expansion, settings: dict[str, Any]) -> None:
-    """Raise `ConfigError` that names every invalid job, unless `sweep.skip_invalid=true`."""
-    bad = [job for job in expansion.jobs if job.config is None]
-    if not bad or settings["skip_invalid"]:
-        return
-    found: dict[Problem, list[str]] = {}  # the labels of the jobs that have each problem
-    for job in bad:
-        for problem in job.problems:
-            found.setdefault(problem, []).append(" ".join(job.overrides[len(expansion.overrides) :]))
-    problems = []
-    for problem, (first, *more) in found.items():
-        others = f" (and {len(more)} more jobs)" if more else ""
-        problems.append(replace(problem, key=f"{first}{others}: {problem.key}"))
-    text = f"{len(bad)} of {len(expansion.jobs)} jobs cannot be run; nothing was started."
-    problems.append(Problem("sweep", text, "sweep.skip_invalid=true goes on without them."))
-    raise ConfigError(problems)
 
 
 def dry_run(expansion: Expansion, settings: dict[str, Any]) -> int:

@@ -20,7 +20,7 @@ from dlrun.report.mistakes import draw_mistakes, draw_reconstructions, store_mis
 from dlrun.report.tables import FIGURES
 from dlrun.store.files import write_json
 from dlrun.sweep import drawing
-from dlrun.sweep.command import refuse_useless
+from dlrun.sweep.refusals import refuse_useless
 from tests.helpers.quick_runs import begin
 from tests.helpers.runs_by_hand import make_run, make_sweep
 
