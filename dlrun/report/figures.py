@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlrun.plain import number
+from dlrun.processes import collecting_rarely
 from dlrun.report.confusion_table import draw_stored
 from dlrun.report.curves import draw_curves, has_curves
 from dlrun.report.evaluation import draw_evaluation
@@ -46,13 +47,14 @@ def draw_figures(run_dir: Path | str) -> None:
     What cannot be drawn is left out: `undrawn` names it.
     """
     folder = Path(run_dir)
-    for name in due(folder):
-        try:
-            DRAWN[name].draw(folder)
-        except OSError:
-            raise
-        except Exception:  # values of a damaged file that matplotlib cannot draw
-            traceback.print_exc(file=sys.stderr)
+    with collecting_rarely():
+        for name in due(folder):
+            try:
+                DRAWN[name].draw(folder)
+            except OSError:
+                raise
+            except Exception:  # values of a damaged file that matplotlib cannot draw
+                traceback.print_exc(file=sys.stderr)
 
 
 def draw_evaluations(run_dir: Path | str) -> None:
