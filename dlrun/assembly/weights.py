@@ -24,13 +24,13 @@ class Loaded:
         """A line for the header."""
         parts = [f"{len(self.loaded)} tensors loaded"]
         if self.skipped:
-            parts.append(f"{len(self.skipped)} skipped ({some(self.skipped)})")
+            parts.append(f"{len(self.skipped)} skipped ({first_names(self.skipped)})")
         if self.missing:
-            parts.append(f"{len(self.missing)} not in the file ({some(self.missing)})")
+            parts.append(f"{len(self.missing)} not in the file ({first_names(self.missing)})")
         return ", ".join(parts)
 
 
-def some(names: list[str], count: int = 4) -> str:
+def first_names(names: list[str], count: int = 4) -> str:
     """The first few names, as text."""
     return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
 
@@ -73,7 +73,7 @@ def refuse_frozen(model: nn.Module, report: Loaded) -> None:
     drawn = [name for name in frozen if name not in report.loaded]
     if drawn:
         skipped = next((words for words in report.skipped if words.partition(" ")[0] == drawn[0]), "not in the file")
-        what = f"{some(drawn)} would be frozen with random weights: init_from does not load it ({skipped})."
+        what = f"{first_names(drawn)} would be frozen with random weights: init_from does not load it ({skipped})."
         raise ConfigError(Problem("freeze", what, "Leave it out of freeze."))
 
 
@@ -108,7 +108,7 @@ def freeze(model: nn.Module, patterns: list[str]) -> tuple[nn.Module, ...]:
     for pattern in patterns:
         if not any(matches(name, pattern) for name in names):
             modules = {name.rsplit(".", 1)[0] for name in names}
-            hint = did_you_mean(pattern, [*names, *modules]) or f"Parameters: {some(names, 8)}."
+            hint = did_you_mean(pattern, [*names, *modules]) or f"Parameters: {first_names(names, 8)}."
             raise ConfigError(Problem("freeze", f"{pattern!r} matches no parameter.", hint))
     for name, parameter in model.named_parameters():
         if any(matches(name, pattern) for pattern in patterns):

@@ -157,7 +157,7 @@ def normal_hashes(cells: Cells) -> np.ndarray:
         return text_hashes(cells.column, normal_text)
     if cells.column.numbers is None and cells.kind.type != "number":
         return text_hashes(cells.column, lambda text: text.strip().casefold())
-    return hash_array(rounded(cells.values[:, 0]))
+    return hash_array(round_to_digits(cells.values[:, 0]))
 
 
 def normal_text(text: str) -> str:
@@ -165,7 +165,7 @@ def normal_text(text: str) -> str:
     return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", text).casefold()))
 
 
-def rounded(values: np.ndarray) -> np.ndarray:
+def round_to_digits(values: np.ndarray) -> np.ndarray:
     """Numbers of `DIGITS` digits."""
     with np.errstate(all="ignore"):  # of 0, of infinities, of the smallest numbers
         scale = 10.0 ** (DIGITS - 1 - np.floor(np.log10(np.abs(values))))

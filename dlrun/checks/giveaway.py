@@ -23,7 +23,7 @@ LIMITS = (-1e30, 1e30)  # of numbers that a tree can cut, which has 32 bits
 CHANCE = 1e-6  # the target is constant within each value by chance with this probability at most
 
 
-class Target:
+class TargetSample:
     """A sample of the rows, and their target: class numbers, or numbers where `classes` is false. NaN: unknown."""
 
     def __init__(self, values: np.ndarray, classes: bool) -> None:

@@ -13,7 +13,7 @@ from dlrun.checks.findings import Findings, balance_table, share
 from dlrun.config.overrides.values import as_text
 from dlrun.data.files import LISTED
 from dlrun.data.image_files import CHECKED, ImageFiles, part_folders, scan
-from dlrun.data.images import opened, pixels_of
+from dlrun.data.images import open_image, pixels_of
 from dlrun.errors import DataError, count_of
 from dlrun.plain import Values
 from dlrun.report import tables
@@ -52,10 +52,10 @@ def inspect_images(path: str, folder: Path) -> Findings:
     facts: Values = {
         "kind": "images",
         "paths": [path],
-        "parts": {name: facts_of(seen[name], counts[name]) for name in found},
+        "parts": {name: describe_part(seen[name], counts[name]) for name in found},
     }
     facts["in_both"] = {f"{a} and {b}": shared(seen[a], seen[b]) for a, b in pairs(list(found))}
-    facts["two_classes"] = two_classes(found, seen)
+    facts["two_classes"] = count_in_two_classes(found, seen)
     shown = [parts_table(facts["parts"], parts is None)]
     shown += [balance_table("classes" if parts is None else f"classes of {name}", counts[name]) for name in found]
     broken = [each for part in seen.values() for each in part.broken]
@@ -78,7 +78,7 @@ def look(files: ImageFiles, left: list[int]) -> Seen:
     for i in order.tolist():
         seen.looked += 1
         try:
-            with opened(files.files[i]) as image:
+            with open_image(files.files[i]) as image:
                 size, mode, format = image.size, image.mode, str(image.format)
                 pixels = size[0] * size[1]
                 key = None
@@ -105,7 +105,7 @@ def balance(files: ImageFiles) -> dict[str, int]:
     return {name: counts[number] for number, name in enumerate(files.classes)}
 
 
-def facts_of(seen: Seen, counts: dict[str, int]) -> Values:
+def describe_part(seen: Seen, counts: dict[str, int]) -> Values:
     """One part in plain values."""
     return {
         "images": sum(counts.values()), "classes": counts,
@@ -125,7 +125,7 @@ def shared(first: Seen, second: Seen) -> int:
     return sum(len(classes) for key, classes in second.prints.items() if key in first.prints)
 
 
-def two_classes(found: dict[str, ImageFiles], seen: dict[str, Seen]) -> int:
+def count_in_two_classes(found: dict[str, ImageFiles], seen: dict[str, Seen]) -> int:
     """How many pictures are in two classes."""
     labels: dict[bytes, set[str]] = {}
     for name, part in seen.items():

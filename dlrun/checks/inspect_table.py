@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 
 from dlrun.checks.findings import NAME, Cells, Findings, balance_table, duplicate_counts, repeats, share
-from dlrun.checks.giveaway import SAMPLE, SURE, Target, is_group
+from dlrun.checks.giveaway import SAMPLE, SURE, TargetSample, is_group
 from dlrun.config.overrides.values import as_text
 from dlrun.data.csv_files import normal_word
 from dlrun.data.table.columns import Column
-from dlrun.data.table.read import Table
-from dlrun.data.table.schema import read_schema
+from dlrun.data.table.read import DataTable
+from dlrun.data.table.schema import read_types
 from dlrun.data.table.types import ORDERS, Typed, left_out, type_all, typed
 from dlrun.errors import DataError, count_of
 from dlrun.plain import Values
@@ -32,17 +32,17 @@ FEW = 20  # whole numbers in a target that may be classes
 
 
 def inspect_table(
-    paths: Sequence[str], table: Table, keys: Values, target: str | None, words: Sequence[str]
+    paths: Sequence[str], table: DataTable, keys: Values, target: str | None, words: Sequence[str]
 ) -> Findings:
     """The findings on a table. `keys` are those of `dataset=table`, `words` the overrides that the command repeats.
 
     Raises `DataError` for a column that is asked for and is not there, or that cannot be of the type that was told.
     """
-    known, dropped = read_schema(keys["schema"]) if keys["schema"] else ({}, [])
+    known, dropped = read_types(keys["schema"]) if keys["schema"] else ({}, [])
     columns, remarks, told = type_columns(table, keys["types"] or {}, known)
     exact, normal = duplicate_counts(columns)
     goal = target_of(table, columns, target)
-    found = [describe(cells) for cells in columns]
+    found = [describe_column(cells) for cells in columns]
     facts: Values = {
         "kind": "table", "paths": list(paths), "rows": table.rows, "columns": found,
         "duplicates": {"exact": exact, "normal_form": normal}, "target": None, "gives_away": [], "groups": [],
@@ -69,7 +69,7 @@ def inspect_table(
 
 
 def type_columns(
-    table: Table, forced: Mapping[str, str], known: Mapping[str, Typed]
+    table: DataTable, forced: Mapping[str, str], known: Mapping[str, Typed]
 ) -> tuple[list[Cells], list[str], dict[str, str]]:
     """The columns with their types, remarks, and types that have to be told: of dates that can be read both ways."""
     for name in forced:
@@ -96,7 +96,7 @@ def as_either(column: Column) -> tuple[Typed, str]:
     raise AssertionError("it is a date in two orders")
 
 
-def describe(cells: Cells) -> Values:
+def describe_column(cells: Cells) -> Values:
     """One column in plain values."""
     numbers = cells.column.numbers
     if numbers is not None:
@@ -149,7 +149,7 @@ def columns_table(found: Sequence[Values], rows: int) -> tables.Table:
     return tables.Table(headers, cells, notes=more, spare=["why", "examples", "range"], elsewhere="all with --json")
 
 
-def target_of(table: Table, columns: Sequence[Cells], told: str | None) -> Cells | None:
+def target_of(table: DataTable, columns: Sequence[Cells], told: str | None) -> Cells | None:
     """The column that was told, or the likely one: by its header, else the last that is no date and is not left out."""
     if told is not None:
         return columns[table.names.index(table.column(told, "--target").name)]
@@ -188,7 +188,7 @@ def suspects(facts: Values, goal: Cells, others: Sequence[Cells]) -> None:
     """Add the columns that look like groups, and those that give the target away."""
     classes = facts["target"]["task"] == "classification"
     known = goal.levels if classes else goal.values[:, 0]
-    sample = Target(known, classes)
+    sample = TargetSample(known, classes)
     distinct = {each["name"]: each["distinct"] for each in facts["columns"]}
     for cells in others:
         again = 2 * distinct[cells.name] <= len(known)

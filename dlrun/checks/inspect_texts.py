@@ -10,7 +10,7 @@ from dlrun.config.overrides.values import as_text
 from dlrun.data.csv_files import find_columns
 from dlrun.data.name_files import read_csv
 from dlrun.data.paths import resolve
-from dlrun.data.table.read import Reading, Table, read_table
+from dlrun.data.table.read import DataTable, Reading, read_table
 from dlrun.data.table.types import left_out, typed
 from dlrun.errors import DataError
 from dlrun.plain import Values
@@ -32,7 +32,7 @@ class Texts:
     notes: Sequence[str]
 
 
-def as_texts(paths: Sequence[str], table: Table, keys: Values, target: str | None) -> Texts | None:
+def as_texts(paths: Sequence[str], table: DataTable, keys: Values, target: str | None) -> Texts | None:
     """The texts and labels of a table that has nothing else to learn from; None for other tables.
 
     They are found by the words of the header (name, country; text, label; ...), or in two columns, of which the first

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlrun.checks.worker import log_of, server_for, start
+from dlrun.checks.worker import log_file, server_for, start
 from dlrun.config.config import Config
 from dlrun.errors import CheckFailed, RunError
 from dlrun.plain import say
@@ -73,7 +73,7 @@ def train_to_the_end(server: Server, frozen: Path, run: RunDir) -> None:
     process = start(server, frozen, run)
     server.join(process)
     if process.code != 0:
-        output = log_of(run.path).read_text(encoding="utf-8", errors="replace")
+        output = log_file(run.path).read_text(encoding="utf-8", errors="replace")
         raise RunError(f"the run itself fails:\n{output.strip()[-2000:]}")
 
 

@@ -33,7 +33,7 @@ def start(server: Server, config: Path, run: RunDir) -> Child:
     return server.start(run.path.name, f"{__name__}:train_frozen", {**arguments, "folder": os.getcwd()})
 
 
-def log_of(run_dir: Path) -> Path:
+def log_file(run_dir: Path) -> Path:
     """The file with the output of a run's processes."""
     return run_dir.with_name(f"{run_dir.name}.log")
 
@@ -41,7 +41,7 @@ def log_of(run_dir: Path) -> Path:
 def train_frozen(config: str, run_dir: str, plug_ins: Sequence[str], folder: str) -> int:
     """Begin or resume the run in this process. Returns its exit code."""
     os.chdir(folder)
-    log = os.open(log_of(Path(run_dir)), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    log = os.open(log_file(Path(run_dir)), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (1, 2):
         os.dup2(log, stream)
     try:

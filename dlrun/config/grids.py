@@ -70,7 +70,7 @@ def combinations_of(draft: Draft, composer: JobComposer, own: list[Grid]) -> Com
             if spaces not in merged:  # most rows choose the same
                 merged.append(spaces)
                 for space in spaces:
-                    found.spaces = joined(found.spaces, {**whole, **space})
+                    found.spaces = add_space(found.spaces, {**whole, **space})
             for one in grids:
                 found.repeated |= dict.fromkeys(_repeated(one))
                 theirs = {key: value for key, value in one.items() if isinstance(value, Distribution)}
@@ -79,7 +79,7 @@ def combinations_of(draft: Draft, composer: JobComposer, own: list[Grid]) -> Com
     return found
 
 
-def joined(spaces: list[dict[str, Space]], new: dict[str, Space]) -> list[dict[str, Space]]:
+def add_space(spaces: list[dict[str, Space]], new: dict[str, Space]) -> list[dict[str, Space]]:
     """The spaces with another one, which is merged into one that differs from it in the list of one key alone."""
     for i, one in enumerate(spaces):
         differ = [key for key in one if one[key] != new.get(key)]

@@ -24,7 +24,7 @@ def tuned_space(job: Job, given: Mapping[str, Distribution], schema: Schema) -> 
     wanted = job.config.sweep.tune
     if wanted is None:
         keys = [] if given else [key for group in job.swept if group in GROUPS for key in keys_of(job, group, schema)]
-        found = {key: range_of(contract) for key in keys if (contract := contract_of(job, key, schema))}
+        found = {key: stated_range(contract) for key in keys if (contract := contract_in(job, key, schema))}
     else:
         found = {key: expect_range(job, key, schema) for key in wanted if key not in given}
     return {**given, **{key: space for key, space in found.items() if space is not None and key not in job.swept}}
@@ -36,7 +36,7 @@ def keys_of(job: Job, group: str, schema: Schema) -> list[str]:
     return [f"{group}.{key}" for key in schema.full(option).keys] if option else []
 
 
-def contract_of(job: Job, key: str, schema: Schema) -> Contract | None:
+def contract_in(job: Job, key: str, schema: Schema) -> Contract | None:
     """The contract of a key, in the option that a job chooses."""
     group, _, inner = key.partition(".")
     assert job.config is not None
@@ -45,7 +45,7 @@ def contract_of(job: Job, key: str, schema: Schema) -> Contract | None:
     return found.contract if found else schema.contract(key)
 
 
-def range_of(contract: Contract) -> Distribution | None:
+def stated_range(contract: Contract) -> Distribution | None:
     """The range that a contract states; None if it states none."""
     tune = contract.tune
     if tune is None:
@@ -61,8 +61,8 @@ def expect_range(job: Job, key: str, schema: Schema) -> Distribution:
     if key not in known:
         hint = did_you_mean(key, known) or f"Ranges are stated for: {', '.join(tunable(job, schema))}."
         raise ConfigError(Problem("sweep.tune", f"{option} has no key {key}.", hint))
-    contract = contract_of(job, key, schema)
-    found = range_of(contract) if contract else None
+    contract = contract_in(job, key, schema)
+    found = stated_range(contract) if contract else None
     if found is None:
         hint = f"Give its range: dlrun -m ... '{key}=interval(LOW,HIGH)', or 'tag(log,interval(LOW,HIGH))'."
         raise ConfigError(Problem("sweep.tune", f"{key}: no range is stated for it.", hint))
@@ -72,7 +72,7 @@ def expect_range(job: Job, key: str, schema: Schema) -> Distribution:
 def tunable(job: Job, schema: Schema) -> list[str]:
     """All keys of a job whose contract states a range."""
     assert job.config is not None
-    return [k for k in job.config.flat() if (contract := contract_of(job, k, schema)) and contract.tune is not None]
+    return [k for k in job.config.flat() if (contract := contract_in(job, k, schema)) and contract.tune is not None]
 
 
 def refuse_nothing_to_tune(labels: Sequence[str]) -> None:

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from dlrun.data.base import Loading, Split
-from dlrun.data.loader import LoaderBatches, read_all, read_bytes, worker_count
+from dlrun.data.loader import LoaderBatches, bytes_in_memory, load_into_memory, worker_count
 from dlrun.data.memory import SHARE, fits
 from dlrun.data.seeds import permutation
-from dlrun.data.source import Batches, Options, trimmed
+from dlrun.data.source import Batches, BatchOptions, trimmed
 from dlrun.spec import Batch, BatchSource, DataSpec
 
 GATHER = 32  # batches gathered at a time
@@ -32,7 +32,7 @@ class ResidentBatches(Batches):
 
     resident = True
 
-    def __init__(self, part: Split, spec: DataSpec, **options: Unpack[Options]) -> None:
+    def __init__(self, part: Split, spec: DataSpec, **options: Unpack[BatchOptions]) -> None:
         super().__init__(part, spec, **options)
         on_device = self.device.type == "cpu" or fits(part.nbytes, self.device)
         home = self.device if on_device else torch.device("cpu")
@@ -107,7 +107,12 @@ def _sent(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def batches_for(
-    part: Split, spec: DataSpec, *, overfit: bool = False, loading: Loading | None = None, **options: Unpack[Options]
+    part: Split,
+    spec: DataSpec,
+    *,
+    overfit: bool = False,
+    loading: Loading | None = None,
+    **options: Unpack[BatchOptions],
 ) -> tuple[BatchSource, str]:
     """Batches of a part, and a line for the header on how they are read ("" when there is nothing to say).
 
@@ -134,9 +139,9 @@ def _placed(part: Split, loading: Loading) -> tuple[Split, str]:
     fixed = getattr(part.dataset, "fixed", False)
     if part.dataset is None or loading.in_memory is False or not (fixed or loading.in_memory is True):
         return part, ""
-    size = read_bytes(part)
+    size = bytes_in_memory(part)
     if loading.in_memory is True or fits(size):
-        return read_all(part, worker_count(loading.workers, part.samples)), ""
+        return load_into_memory(part, worker_count(loading.workers, part.samples)), ""
     return part, f"{too_large(size, 'the')}: {part.samples} rows are read from disk each epoch"
 
 

@@ -24,7 +24,7 @@ def entries() -> list[tuple[Path, int]]:
     return [(path, sum(file.stat().st_size for file in path.iterdir())) for path in found]
 
 
-def clear() -> int:
+def clear_cache() -> int:
     """Remove all entries; returns how many there were. Raises `OSError`."""
     found = entries()
     for path, _ in found:
@@ -39,7 +39,7 @@ def cache_command(words: list[str]) -> int:
         raise ConfigError(Problem(f"cache {words[0]}", "there is no such command.", hint))
     size = sum(size for _, size in entries()) / 2**20
     try:
-        count = clear() if words else len(entries())
+        count = clear_cache() if words else len(entries())
     except OSError as error:
         raise RunError(cannot_write(cache_folder(), error)) from error
     say(f"{count_of(count, 'encoded table')}{' removed' if words else ''}, {size:,.0f} MiB, in {cache_folder()}")

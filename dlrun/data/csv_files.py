@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dlrun.data.files import Faults, check_utf8, read_bytes
+from dlrun.data.files import Faults, check_utf8, read_unpacked
 from dlrun.errors import DataError
 
 # In the order of preference, for a header that has several of them.
@@ -70,7 +70,7 @@ class CsvRows:
 
     def read(self) -> Iterator[tuple[int, str, str]]:
         """The rows, cells as they stand. What is wrong with a line is added to `faults`."""
-        data = read_bytes(self.path)
+        data = read_unpacked(self.path)
         self.delimiter = find_delimiter(data)
         count = 0
         for line, cells in self._records(data):

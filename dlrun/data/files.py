@@ -19,7 +19,7 @@ LISTED = 10  # faults of a file that are shown one by one
 GZIP = b"\x1f\x8b"
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_data_file(path: Path) -> BinaryIO:
     """The file, open for reading. Raises `DataError` where there is none, or it is no regular file."""
     try:
         return os.fdopen(bounded.open_regular(path), "rb")
@@ -30,9 +30,9 @@ def open_regular(path: Path) -> BinaryIO:
         raise DataError(f"{path}: {reason if reason.startswith('is a ') else f'cannot be read ({reason})'}.") from error
 
 
-def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
+def read_unpacked(path: Path, most: int = MOST_BYTES) -> bytes:
     """The file's content, unpacked if it is gzip, whatever its name says. Raises `DataError` beyond `most` bytes."""
-    with open_regular(path) as file:
+    with open_data_file(path) as file:
         try:
             packed = file.read(len(GZIP)) == GZIP
             file.seek(0)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlrun.data.files import open_regular
+from dlrun.data.files import open_data_file
 from dlrun.errors import DataError
 
 UNSIGNED_BYTE = 0x08
@@ -30,7 +30,7 @@ def read_idx(path: Path, dimensions: int, known: tuple[int, str] | None = None) 
     the original, uncompressed: a file of that length must be it. Raises `DataError` naming the file.
     """
     try:
-        with open_regular(path) as file:
+        with open_data_file(path) as file:
             if path.suffix == ".gz":
                 shape, content = _unpack(gzip.GzipFile(fileobj=file), path, dimensions)
             else:

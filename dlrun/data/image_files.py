@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dlrun.data.files import LISTED
-from dlrun.data.images import HEIC_ENDINGS, NEEDS_HEIF, darkness, needs_look, opened, reads_heic
+from dlrun.data.images import HEIC_ENDINGS, NEEDS_HEIF, darkness, needs_look, open_image, reads_heic
 from dlrun.data.leaks import overlap_keys
 from dlrun.errors import DataError
 
@@ -151,7 +151,7 @@ def is_image(file: Path, skipped: Counter[str]) -> bool:
         usable = ending not in HEIC_ENDINGS or reads_heic()
     else:
         try:
-            with opened(file):
+            with open_image(file):
                 usable = True
         except DataError:
             usable = False
@@ -170,7 +170,7 @@ def check_headers(files: Sequence[Path]) -> list[str]:
     looked: list[Path] = []
     for file in files:
         try:
-            with opened(file) as image:
+            with open_image(file) as image:
                 if len(looked) < LOOKED_AT and needs_look(image):
                     looked.append(file)
         except DataError as error:

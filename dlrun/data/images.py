@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from dlrun.data.files import open_regular
+from dlrun.data.files import open_data_file
 from dlrun.errors import DataError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def decode(file: Path, size: tuple[int, int], mode: str) -> Tensor:
     """One image as (C, H, W) uint8, of `size` (height, width), PIL `mode` RGB or L. Raises `DataError` naming it."""
     import torch
 
-    with opened(file) as image:
+    with open_image(file) as image:
         picture = pixels_of(image, mode).resize(size[::-1], Image.Resampling.BILINEAR)
         pixels = np.array(picture)
     if picture.mode == "F":
@@ -66,10 +66,10 @@ def decode(file: Path, size: tuple[int, int], mode: str) -> Tensor:
 
 
 @contextmanager
-def opened(file: Path) -> Iterator[Image.Image]:
+def open_image(file: Path) -> Iterator[Image.Image]:
     """The image, its header read. What fails inside raises `DataError` with the file's name; warnings are not shown."""
     try:
-        with open_regular(file) as source, warnings.catch_warnings():
+        with open_data_file(file) as source, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, on odd headers and large images
             head = source.read(12)
             source.seek(0)
@@ -98,7 +98,7 @@ def darkness(files: Sequence[Path]) -> list[str]:
     """A note where images of 16 bits use a small part of them only. Raises `DataError` as `decode` does."""
     deep, most = 0, 0.0
     for file in files:
-        with opened(file) as image:
+        with open_image(file) as image:
             if _is_deep(image):
                 deep, most = deep + 1, max(most, float(np.asarray(image).max(initial=0)))
             elif image.mode == "F":

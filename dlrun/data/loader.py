@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dlrun.data.base import Split
 from dlrun.data.seeds import derive, permutation
-from dlrun.data.source import Batches, Options, trimmed
+from dlrun.data.source import Batches, BatchOptions, trimmed
 from dlrun.errors import DataError, DlrunError, TrainingFailed
 from dlrun.generators import forked
 from dlrun.processes import die_with, safe_path, set_variables
@@ -175,7 +175,7 @@ class LoaderBatches(Batches):
 
     resident = False
 
-    def __init__(self, part: Split, spec: DataSpec, *, workers: int = 0, **options: Unpack[Options]) -> None:
+    def __init__(self, part: Split, spec: DataSpec, *, workers: int = 0, **options: Unpack[BatchOptions]) -> None:
         super().__init__(part, spec, **options)
         self.workers = workers
         self.source = SeededRows(part, self.seed)
@@ -242,13 +242,13 @@ def worker_count(workers: int | str, rows: int) -> int:
     return min(MOST_WORKERS, cores) if cores > 1 and rows >= WORTH_WORKERS else 0
 
 
-def read_bytes(part: Split) -> int:
+def bytes_in_memory(part: Split) -> int:
     """How much memory the part's rows would take, judged by the first."""
     assert part.dataset is not None
     return part.samples * sum(torch.as_tensor(value).nbytes for value in part.dataset[0])
 
 
-def read_all(part: Split, workers: int = 0) -> Split:
+def load_into_memory(part: Split, workers: int = 0) -> Split:
     """The part with its rows in memory; its augmentation stays to be done."""
     keys = KeyBatches()
     rows = range(part.samples)

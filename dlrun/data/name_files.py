@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dlrun.data.csv_files import TEXT_WORDS, CsvRows
-from dlrun.data.files import Faults, check_utf8, open_regular, read_bytes
+from dlrun.data.files import Faults, check_utf8, open_data_file, read_unpacked
 from dlrun.errors import DataError
 
 # fmt: off
@@ -87,7 +87,7 @@ def check_first_row(train: NameFile, test: list[NameRow], where: str) -> None:
 
 def read_folder(folder: Path) -> list[NameRow]:
     """The rows of `Country.txt` files, one name a line, UTF-8. Raises `DataError` as `read_csv` does."""
-    return _read_texts({file.stem: read_bytes(file) for file in folder.glob("*.txt")}, str(folder))
+    return _read_texts({file.stem: read_unpacked(file) for file in folder.glob("*.txt")}, str(folder))
 
 
 def read_archive(path: Path) -> list[NameRow]:
@@ -98,7 +98,7 @@ def read_archive(path: Path) -> list[NameRow]:
     """
     hint = f"Delete it to download it again, or put {ARCHIVE_URL} there."
     try:
-        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        with open_data_file(path) as file, zipfile.ZipFile(file) as archive:
             members = {m[1]: info for info in archive.infolist() if (m := MEMBER.search(info.filename))}
             missing = [country for country in COUNTRIES if country not in members]
             if missing:

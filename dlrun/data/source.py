@@ -12,7 +12,7 @@ from dlrun.data.transforms import Preparation
 from dlrun.spec import Batch, DataSpec
 
 
-class Options(TypedDict, total=False):
+class BatchOptions(TypedDict, total=False):
     """How a part is cut into batches; `Batches` has the defaults."""
 
     batch_size: Required[int]

@@ -90,8 +90,8 @@ class Chunk:
         """Read the chunk from the device into the epoch's sums. Raises `Diverged` at a loss that is not finite."""
         self.count()
         sums, step, rows = self.state.sums, self.first_step, []
-        losses = read_all(self.losses)
-        weights = read_all([denominator for *_, denominator, _ in self.facts])
+        losses = to_floats(self.losses)
+        weights = to_floats([denominator for *_, denominator, _ in self.facts])
         reduction = self.state.loss.reduction
         for loss, weight, (lr, scale, update, _, samples) in zip(losses, weights, self.facts, strict=True):
             if not math.isfinite(loss):
@@ -137,7 +137,7 @@ def shares_memory(output: Tensor, model: nn.Module) -> bool:
     return any(place == tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers()))
 
 
-def read_all(values: Sequence[int | Tensor]) -> list[float]:
+def to_floats(values: Sequence[int | Tensor]) -> list[float]:
     """Numbers, or 0-d tensors that are read from the device all at once, as floats."""
     tensors = [value for value in values if isinstance(value, Tensor)]
     if len(values) > 1 and len(tensors) == len(values):

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from dlrun.engine.chunk import counted, merged, read_all
+from dlrun.engine.chunk import counted, merged, to_floats
 from dlrun.engine.state import Plan
 from dlrun.objectives.loss import denominator_of, loss_of
 from dlrun.spec import Batch, BatchSource, Loss, Metric
@@ -56,7 +56,7 @@ def evaluate(
             for keep in each:
                 keep(batch, output)
     total = total_of(state.metric, counts)
-    values, divisors = read_all(losses), read_all(weights)
+    values, divisors = to_floats(losses), to_floats(weights)
     if state.loss.reduction == "mean":
         values = [value * divisor for value, divisor in zip(values, divisors, strict=True)]
     weight = sum(divisors)  # 0 where every target is ignored: then nothing was measured, and 0 would be the best loss

@@ -16,7 +16,7 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from dlrun.engine.chunk import Chunk, StepRow, mean, read_all
+from dlrun.engine.chunk import Chunk, StepRow, mean, to_floats
 from dlrun.engine.evaluation import evaluate
 from dlrun.engine.state import Best, EpochTotals, Plan, TrainState, better
 from dlrun.objectives.loss import denominator_of
@@ -133,7 +133,7 @@ def accumulated_batches(
         denominator = denominator_of(state.loss, fetched[0])
         if state.loss.reduction == "mean" and (isinstance(denominator, Tensor) or denominator != sizes[0]):
             fetched += window
-            weights = read_all([denominator_of(state.loss, batch) for batch in fetched])
+            weights = to_floats([denominator_of(state.loss, batch) for batch in fetched])
         total = sum(weights)
         for i, batch in enumerate(chain(fetched, window)):
             share = 1.0 if state.loss.reduction == "sum" else weights[i] / total if total else 0.0

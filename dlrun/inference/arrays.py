@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlrun.data.files import open_regular
+from dlrun.data.files import open_data_file
 from dlrun.data.transforms import Preparation, scale_of
 from dlrun.data.vocabulary import Vocabulary
 from dlrun.errors import DataError, count_of
@@ -19,7 +19,7 @@ Arrays = tuple[np.ndarray, ...]
 
 def file_rows(path: Path, spec: DataSpec) -> Iterator[Row]:
     """The rows of a .npy or .npz file: an array for each input of the model, in the order of the file."""
-    with open_regular(path) as file:
+    with open_data_file(path) as file:
         try:
             found = np.load(file, allow_pickle=False)
             arrays = tuple(found[name] for name in found.files) if hasattr(found, "files") else (found,)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dlrun.data.images import decode, opened
+from dlrun.data.images import decode, open_image
 from dlrun.data.transforms import Preparation, Standardize, scale_of
 from dlrun.data.vocabulary import UNKNOWN, Vocabulary
 from dlrun.errors import DataError, count_of
@@ -110,7 +110,7 @@ class Encoder:
         """An image (C, H, W) as stored: of the training's size, colors and scale."""
         channels, height, width = self.spec.input_shape
         pixels = decode(file, (height, width), MODES.get(channels, "RGB"))
-        with opened(file) as image:
+        with open_image(file) as image:
             self.shrunk += min(image.width / width, image.height / height) > SHRINKS
         if self.invert:
             pixels = 255 - pixels
@@ -127,7 +127,7 @@ class Encoder:
         values = []
         for place, cell in enumerate(row.value):
             name = self.spec.feature_names[place] if self.spec.feature_names else f"number {place + 1}"
-            values.append(finite(str(cell), name))
+            values.append(finite_cell(str(cell), name))
         numbers = torch.tensor(values)
         step = next((s for s in (self.steps or [[]])[0] if isinstance(s, Standardize)), None)
         self.far += step is not None and bool((step.apply(numbers).abs() > FAR).any())
@@ -165,7 +165,7 @@ class Encoder:
         return [f"{words} (mean {mean:.2f} against {usual:.2f}){turn}"]
 
 
-def finite(cell: str, name: str) -> float:
+def finite_cell(cell: str, name: str) -> float:
     """A cell as a number. Raises `DataError` with the name of its column."""
     try:
         value = float(cell)

@@ -16,7 +16,7 @@ from dlrun.engine.evaluation import evaluate
 from dlrun.engine.threads import threads_of
 from dlrun.inference import measures
 from dlrun.inference.answers import OutputKind, answers, class_names
-from dlrun.inference.labelled import Rows
+from dlrun.inference.labelled import LabelledRows
 from dlrun.inference.trained import Trained
 from dlrun.plain import Values
 from dlrun.spec import Batch, DataSpec
@@ -119,7 +119,7 @@ def report_of(measured: Measured, threshold: float | None, on_validation: Measur
         found["calibration"] = measures.calibration(chances[counted], target[counted], weight)
         found["classes"] = measures.by_class(confusion_at(measured, threshold), names)
         if len(names) == 2:
-            found["two_classes"] = measures.two_classes(chances[counted, 1], target[counted], weight)
+            found["two_classes"] = measures.binary_curves(chances[counted, 1], target[counted], weight)
         if len(names) == 2 and on_validation is not None:
             known, own = on_validation.targets >= 0, on_validation.weight
             own = None if own is None else own[known]
@@ -152,7 +152,7 @@ def at_threshold(matrix: np.ndarray, threshold: float) -> Values:
     return {"threshold": threshold, "accuracy": float(matrix.trace() / (matrix.sum() or 1))}
 
 
-def baseline_of(measured: Measured, rows: Rows) -> Values:
+def baseline_of(measured: Measured, rows: LabelledRows) -> Values:
     """What a model reaches that always answers the majority class, or the mean, of the training part.
 
     The metrics are those of training, but for one target of a regression, which is told in its own units.

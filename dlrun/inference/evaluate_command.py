@@ -13,7 +13,7 @@ from dlrun.errors import ConfigError, Problem, RunError, cannot_write
 from dlrun.inference.answers import class_names
 from dlrun.inference.each_row import predictions
 from dlrun.inference.evaluate import Measured, baseline_of, measure, report_of
-from dlrun.inference.labelled import Rows, find_rows
+from dlrun.inference.labelled import LabelledRows, find_rows
 from dlrun.inference.trained import Trained, load_trained, split_off_device, threshold_for
 from dlrun.inference.which import best_run
 from dlrun.plain import Values, json_line, say
@@ -83,11 +83,11 @@ def evaluate_run(run: RunDir, overrides: Sequence[str], asked: EvaluateRequest) 
         "test_evaluations": test_evaluations(run) + own_test,
         "remarks": [],
     }
-    found["remarks"] = remarks(found, rows, own_test)
+    found["remarks"] = evaluation_remarks(found, rows, own_test)
     if measured.confusion is not None:
         found["confusion"] = measured.confusion.tolist()
     try:
-        folder = new_folder(run, asked.name or name_of(rows, trained))
+        folder = new_folder(run, asked.name or evaluation_name(rows, trained))
         fill(folder, measured, threshold, found)
     except OSError as error:
         raise RunError(cannot_write(run.path, error)) from error
@@ -105,7 +105,7 @@ def fill(folder: Path, measured: Measured, threshold: float | None, found: Value
         raise
 
 
-def name_of(rows: Rows, trained: Trained) -> str:
+def evaluation_name(rows: LabelledRows, trained: Trained) -> str:
     """What an evaluation is called: the part, or where other data are from; and the checkpoint but for the best."""
     source = (
         rows.source.replace("dataset.", "") if rows.remark else Path(rows.source.rpartition("=")[2]).name.split(".")[0]
@@ -135,7 +135,7 @@ def new_folder(run: RunDir, name: str) -> Path:
             number += 1
 
 
-def remarks(found: Values, rows: Rows, own_test: bool) -> list[str]:
+def evaluation_remarks(found: Values, rows: LabelledRows, own_test: bool) -> list[str]:
     """What a careful reader would want to be told."""
     lines = [rows.remark] if rows.remark else []
     if own_test and found["test_evaluations"] > 1:

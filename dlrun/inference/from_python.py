@@ -10,7 +10,7 @@ import pandas
 from torch import Tensor
 
 from dlrun.data.table.columns import column_of
-from dlrun.data.table.read import Table, json_text
+from dlrun.data.table.read import DataTable, json_text
 from dlrun.engine.threads import threads_of
 from dlrun.errors import DataError
 from dlrun.inference.arrays import stored_rows
@@ -92,9 +92,9 @@ def frame_rows(frame: pandas.DataFrame, spec: DataSpec) -> Iterator[Row]:
         yield Row(str(label), [str(cell) for cell in cells], f"row {label}")
 
 
-def table_of(frame: pandas.DataFrame) -> Table:
+def table_of(frame: pandas.DataFrame) -> DataTable:
     """A DataFrame as a table that was read from a file."""
-    return Table(
+    return DataTable(
         [
             column_of(
                 str(name), frame[name].map(lambda value: "" if pandas.isna(value) else json_text(value)).to_numpy()

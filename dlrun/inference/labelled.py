@@ -21,7 +21,7 @@ SAME = ("task", "input_kind", "num_outputs", "input_shape", "other_shapes")
 
 
 @dataclass(frozen=True)
-class Rows:
+class LabelledRows:
     """The part to evaluate, the parts there are, how they are read, and what made them others than the run's own."""
 
     part: str
@@ -31,7 +31,7 @@ class Rows:
     remark: str = ""
 
 
-def find_rows(trained: Trained, split: str | None, overrides: Sequence[str]) -> Rows:
+def find_rows(trained: Trained, split: str | None, overrides: Sequence[str]) -> LabelledRows:
     """The rows to evaluate on.
 
     `overrides` may change `dataset.*`. Raises `ConfigError` for others and for a part that there is not, `DataError`
@@ -41,9 +41,9 @@ def find_rows(trained: Trained, split: str | None, overrides: Sequence[str]) -> 
     if elsewhere is not None:
         if split not in (None, "test"):
             raise ConfigError(Problem("--split", f"{split} is a part of the run's own data, and other data are given."))
-        return Rows("test", {"test": elsewhere[0]}, source=elsewhere[1])
+        return LabelledRows("test", {"test": elsewhere[0]}, source=elsewhere[1])
     config = overlay(trained.config, overrides)
-    data = fitted(trained, build_data(config))
+    data = encode_as_trained(trained, build_data(config))
     parts = data.parts()
     chosen = split or next(name for name in PARTS if name in parts)
     if chosen not in PARTS:
@@ -51,11 +51,11 @@ def find_rows(trained: Trained, split: str | None, overrides: Sequence[str]) -> 
     if chosen not in parts:
         raise ConfigError(Problem("--split", f"{data.spec.name} has no {chosen} part.", f"It has {', '.join(parts)}."))
     if config.identity == trained.config.identity:  # keys such as dataset.root only say where the same rows lie
-        return Rows(chosen, parts, data.loading)
+        return LabelledRows(chosen, parts, data.loading)
     source = " ".join(overrides)
     elsewhere_words = any("path" in word.partition("=")[0] for word in overrides)
     remark = "" if elsewhere_words else f"{source} may put rows that were trained on into the {chosen} part"
-    return Rows(chosen, parts, data.loading, source, remark)
+    return LabelledRows(chosen, parts, data.loading, source, remark)
 
 
 def other_rows(trained: Trained, overrides: Sequence[str]) -> tuple[Split, str] | None:
@@ -74,7 +74,7 @@ def other_rows(trained: Trained, overrides: Sequence[str]) -> tuple[Split, str] 
     return part, str(path)
 
 
-def fitted(trained: Trained, data: Data) -> Data:
+def encode_as_trained(trained: Trained, data: Data) -> Data:
     """The data with targets and texts numbered as the model knows them. Raises `DataError` where that cannot be."""
     spec = trained.spec
     data = fit_to_loss(data, trained.loss_name)

@@ -56,7 +56,7 @@ def calibration(chances: np.ndarray, target: np.ndarray, weight: np.ndarray | No
     return {"expected_calibration_error": float(error), "bins": bins}
 
 
-def two_classes(chances: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> Values:
+def binary_curves(chances: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> Values:
     """The ROC curve and the precision-recall curve of the second class, by its probability (N,), with their areas.
 
     The area under the precision-recall curve is the average precision, as scikit-learn defines it. Empty where only one
@@ -71,8 +71,8 @@ def two_classes(chances: np.ndarray, target: np.ndarray, weight: np.ndarray | No
     return {
         "roc_auc": float(roc_auc_score(target, chances, sample_weight=weight)),
         "average_precision": float(average_precision_score(target, chances, sample_weight=weight)),
-        "roc": {"false_positive_rate": thinned(false), "true_positive_rate": thinned(true)},
-        "precision_recall": {"recall": thinned(recall[::-1]), "precision": thinned(precision[::-1])},
+        "roc": {"false_positive_rate": thinned_curve(false), "true_positive_rate": thinned_curve(true)},
+        "precision_recall": {"recall": thinned_curve(recall[::-1]), "precision": thinned_curve(precision[::-1])},
     }
 
 
@@ -131,7 +131,7 @@ def two_by_two(true: np.ndarray, said: np.ndarray, weight: np.ndarray | None) ->
     return np.array([[each[(true == t) & (said == p)].sum() for p in (False, True)] for t in (False, True)])
 
 
-def thinned(values: np.ndarray) -> list[float]:
+def thinned_curve(values: np.ndarray) -> list[float]:
     """At most `POINTS` of a curve's values, the ends among them."""
     places = np.unique(np.linspace(0, len(values) - 1, min(len(values), POINTS)).round().astype(int))
     return values[places].astype(float).tolist()

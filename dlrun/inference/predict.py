@@ -34,7 +34,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Options:
+class AnswerOptions:
     """How answers are told.
 
     `top`: so many classes; `threshold`: the probability from which the second of two classes, or a tag, is the answer;
@@ -49,7 +49,7 @@ class Options:
 
 def options_for(
     trained: Trained, top: int, batch_size: int, folder: str | Path | None, threshold: float | str | None, invert: bool
-) -> Options:
+) -> AnswerOptions:
     """The options for a run's model. Raises `ConfigError` for those that are out of range or go with other models."""
     for name, value in (("top", top), ("batch-size", batch_size)):
         if not isinstance(value, int) or value < 1:
@@ -58,10 +58,10 @@ def options_for(
         raise ConfigError(Problem("--invert", f"goes with images; {trained.spec.name} has none."))
     limit = threshold_for(trained, None if threshold is None else str(threshold))
     where = trained.run.file("predictions") if folder is None else user_path(str(folder))
-    return Options(top, 0.5 if limit is None else limit, batch_size, where)
+    return AnswerOptions(top, 0.5 if limit is None else limit, batch_size, where)
 
 
-def predict(predictor: Predictor, rows: Iterable[Row], encoder: Encoder, options: Options) -> Iterator[Answer]:
+def predict(predictor: Predictor, rows: Iterable[Row], encoder: Encoder, options: AnswerOptions) -> Iterator[Answer]:
     """An answer for each row, in order; a row that cannot be used has an error."""
     device = next(predictor.parameters(), torch.zeros(1)).device
     tell = Reader(predictor, options)
@@ -88,7 +88,7 @@ class Reader:
     reconstruction   prediction (the path of an image), error (mean square, in the units of the prepared input)
     """
 
-    def __init__(self, predictor: Predictor, options: Options) -> None:
+    def __init__(self, predictor: Predictor, options: AnswerOptions) -> None:
         self.predictor, self.spec, self.options, self.count = predictor, predictor.spec, options, 0
 
     def all(self, names: Sequence[str], out: Tensor, inputs: tuple[Tensor, ...]) -> list[Values]:

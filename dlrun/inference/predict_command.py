@@ -46,7 +46,7 @@ def predict_command(word: str, inputs: Sequence[str], overrides: Sequence[str], 
     """
     told.check_format(asked.output)
     run, note = best_run(word)
-    trained = load_trained(run.path, asked.checkpoint, device_of(overrides))
+    trained = load_trained(run.path, asked.checkpoint, requested_device(overrides))
     if note:
         say(note, file=sys.stderr)
     given, encoder = Given(trained.spec, inputs), Encoder(trained.spec, asked.invert)
@@ -86,7 +86,7 @@ def write(answers: Sequence[Answer], asked: PredictRequest) -> None:
     say(f"{count_of(len(answers), 'prediction')} in {path}", file=sys.stderr if asked.json else None)
 
 
-def device_of(overrides: Sequence[str]) -> str:
+def requested_device(overrides: Sequence[str]) -> str:
     """The device that `device=NAME` asks for; the CPU where nothing does. Raises `ConfigError` for anything else."""
     device, others = split_off_device(overrides)
     if others:

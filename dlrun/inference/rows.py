@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dlrun.data.csv_files import TEXT_WORDS, find_delimiter, normal_word
-from dlrun.data.files import MOST_BYTES, read_bytes
+from dlrun.data.files import MOST_BYTES, read_unpacked
 from dlrun.data.image_files import is_image, walk
 from dlrun.data.table.encode import Oddities, TableEncoder
-from dlrun.data.table.read import Reading, Table, read_table
+from dlrun.data.table.read import DataTable, Reading, read_table
 from dlrun.data.vocabulary import UNKNOWN
 from dlrun.errors import DataError, count_of, did_you_mean
 from dlrun.inference.arrays import file_rows
@@ -55,7 +55,7 @@ class Given:
         elif "table" in self.spec.preprocessing:
             yield from self.own_table(word)
         elif is_table(word):
-            yield from self.table(word, read_bytes(path))
+            yield from self.table(word, read_unpacked(path))
         elif kind == "image":
             yield from self.images(path)
         elif kind == "text":
@@ -76,7 +76,7 @@ class Given:
             )
         yield from self.encoded(read_table(word, Reading()), word)
 
-    def encoded(self, found: Table, word: str) -> Iterator[Row]:
+    def encoded(self, found: DataTable, word: str) -> Iterator[Row]:
         """The rows of a table, encoded as those of the training."""
         encoder, odd = TableEncoder.from_state(self.spec.preprocessing["table"]), Oddities()
         by_names([column.typed.name for column in encoder.columns], found.names, word)

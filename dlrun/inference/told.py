@@ -59,7 +59,7 @@ def flat(fields: Values) -> Values:
     cells: Values = {}
     for name, value in fields.items():
         if name == "predictions":
-            cells["prediction"] = joined(value)
+            cells["prediction"] = join_labels(value)
         elif name == "probabilities" and "prediction" in fields:
             others = [pair for pair in value.items() if pair[0] != fields["prediction"]]
             for place, (label, chance) in enumerate(others, start=2):
@@ -71,7 +71,7 @@ def flat(fields: Values) -> Values:
     return cells
 
 
-def joined(labels: Sequence[object]) -> str:
+def join_labels(labels: Sequence[object]) -> str:
     """Letters as a word, anything else with blanks between."""
     texts = [f"{label:.6g}" if isinstance(label, float) else str(label) for label in labels]
     return ("" if all(len(text) == 1 for text in texts) else " ").join(texts)
@@ -79,7 +79,7 @@ def joined(labels: Sequence[object]) -> str:
 
 def as_lines(answers: Sequence[Answer]) -> list[str]:
     """A line a row for the screen, in columns."""
-    rows = [[shortened(answer.input), *answer.copied.values(), *words(answer)] for answer in answers]
+    rows = [[short_input(answer.input), *answer.copied.values(), *words(answer)] for answer in answers]
     measured = [row[:-1] if answer.error else row for row, answer in zip(rows, answers, strict=True)]
     longest = max(map(len, rows), default=0)
     widths = [max((len(row[i]) for row in measured if len(row) > i), default=0) for i in range(longest)]
@@ -93,7 +93,7 @@ def words(answer: Answer) -> list[str]:
         return [f"not predicted: {one_line(answer.error)}"]
     if "predictions" in fields:
         chances = list(fields.get("probabilities", {}).values())
-        told = [joined(fields["predictions"]) or "none", " ".join(f"{chance:.0%}" for chance in chances)]
+        told = [join_labels(fields["predictions"]) or "none", " ".join(f"{chance:.0%}" for chance in chances)]
         return [
             word for word in [*told, *([f"error {four_digits(fields['error'])}"] if "error" in fields else [])] if word
         ]
@@ -110,7 +110,7 @@ def words(answer: Answer) -> list[str]:
     ]
 
 
-def shortened(text: str) -> str:
+def short_input(text: str) -> str:
     """An input on one line, its end kept where it is a long path."""
     text = one_line(text)
     if len(text) <= WIDEST:

@@ -22,7 +22,7 @@ def best_run(word: str) -> tuple[RunDir, str]:
         run = RunDir(place)
         run.settle()
         return run, ""
-    jobs = [(run, value) for run in map(StoredRun, find_runs(place)) if (value := reached(run)) is not None]
+    jobs = [(run, value) for run in map(StoredRun, find_runs(place)) if (value := selected_value(run)) is not None]
     if not jobs:
         raise RunError(f"{place} holds no finished run. Give a run directory, or a sweep with finished jobs.")
     first = jobs[0][0]
@@ -32,7 +32,7 @@ def best_run(word: str) -> tuple[RunDir, str]:
     return RunDir(best.path), f"best of {len(measured)} runs by {first.monitor} ({four_digits(value)}): {name}"
 
 
-def reached(run: StoredRun) -> float | None:
+def selected_value(run: StoredRun) -> float | None:
     """The value of the metric that selects, in the run's best epoch (the last one where none is selected)."""
     if run.state != "finished":
         return None

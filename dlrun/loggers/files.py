@@ -17,13 +17,13 @@ def jsonl(record: Record) -> None:
     """RUN/metrics.jsonl: a JSON object for each epoch. The rest is in config.yaml and summary.json."""
     path = record.path / "metrics.jsonl"
     if record.kind == "begun":
-        write_atomic(path, "".join(json_line(row) for row in record.rows).encode())
+        write_atomic(path, "".join(jsonl_row(row) for row in record.rows).encode())
     elif record.kind == "epoch":
         with open_append(path) as file:
-            file.write(json_line(record.row))
+            file.write(jsonl_row(record.row))
 
 
-def json_line(row: Row) -> str:
+def jsonl_row(row: Row) -> str:
     """A row as a line of JSON."""
     return json.dumps(json_value(row)) + "\n"
 

@@ -75,7 +75,7 @@ def _draw_metric(axes: Axes, run: StoredRun, name: str, by_step: bool) -> bool:
     if by_step and name == "loss":
         drawn += _draw_step_losses(axes, run.steps)
     for part in style.PART_NAMES:
-        x, y = style.joined(across, columns.get(f"{part}_{name}", []))
+        x, y = style.finite_points(across, columns.get(f"{part}_{name}", []))
         if y:
             look: dict[str, Any] = {"color": style.PART_COLORS[part], "marker": style.marker(len(x)), "markersize": 3.5}
             axes.plot(x, y, label=style.PART_NAMES[part], linewidth=1.6, **look)
@@ -87,7 +87,7 @@ def _draw_metric(axes: Axes, run: StoredRun, name: str, by_step: bool) -> bool:
 
 
 def _draw_step_losses(axes: Axes, steps: Columns) -> list[float]:
-    x, y = style.joined(steps.get("step", []), steps.get("loss", []))
+    x, y = style.finite_points(steps.get("step", []), steps.get("loss", []))
     if len(x) < SMOOTH_FROM_ROWS:
         axes.plot(x, y, color=style.PART_COLORS["train"], linewidth=1, alpha=0.6, label="train, by step")
         return y
@@ -119,7 +119,7 @@ def _mark_best(axes: Axes, run: StoredRun, name: str, across: Sequence[float]) -
 def _draw_lr(axes: Axes, run: StoredRun, by_step: bool) -> bool:
     by_step = by_step and bool(finite(run.steps.get("lr", [])))
     columns = run.steps if by_step else run.metrics
-    x, y = style.joined(columns.get("step" if by_step else "epoch", []), columns.get("lr", []))
+    x, y = style.finite_points(columns.get("step" if by_step else "epoch", []), columns.get("lr", []))
     style.dress(axes, "learning rate", "step" if by_step else "epoch", "lr")
     if not y:
         return False

@@ -9,7 +9,7 @@ from pathlib import Path
 from dlrun.errors import count_of
 from dlrun.plain import Values, number, numbers
 from dlrun.report.evaluation import evaluation_numbers
-from dlrun.report.page import Cell, joined, link, number_cell, text_cell
+from dlrun.report.page import Cell, join_texts, link, number_cell, text_cell
 from dlrun.report.tables import baseline_name, format_number, format_seconds, format_value
 from dlrun.store.evaluations import evaluations
 from dlrun.store.reader import StoredRun, component
@@ -42,10 +42,10 @@ def sentence(run: StoredRun) -> str:
 
 def _data(run: StoredRun, data: object, counts: Mapping[str, float]) -> str:
     facts = data if isinstance(data, Mapping) else {}
-    kind = joined((str(facts.get(key) or "") for key in ("input_kind", "task")), " ")
+    kind = join_texts((str(facts.get(key) or "") for key in ("input_kind", "task")), " ")
     classes = f"{number(facts['classes']):.0f} classes" if facts.get("classes") else ""
     rows = count_of(counts["train"], "training row") if "train" in counts else ""
-    inside = joined([kind, classes, rows], ", ")
+    inside = join_texts([kind, classes, rows], ", ")
     name = component(run.config, "dataset") or "data"
     return f"{name} ({inside})" if inside else name
 
@@ -100,18 +100,18 @@ def surroundings(run: StoredRun) -> list[tuple[str, str]]:
     """Versions, device, commit and machine of a run, in words."""
     found = run.environment
     versions, host, git = (_mapping(found.get(key)) for key in ("versions", "host", "git"))
-    commit = joined([str(git.get("commit") or "")[:12], "with changes" if git.get("dirty") else ""], " ")
+    commit = join_texts([str(git.get("commit") or "")[:12], "with changes" if git.get("dirty") else ""], " ")
     machine = [str(host.get("system") or ""), str(host.get("machine") or "")]
     machine += [f"{host['cpus']} CPUs"] if host.get("cpus") else []
     machine += [f"{host['memory_gib']} GiB of memory"] if host.get("memory_gib") else []
     engine = [str(line) for line in found.get("engine") or []]
     rows = [
         ("Python", str(found.get("python") or "")),
-        ("Packages", joined((f"{name} {version}" for name, version in versions.items()), ", ")),
+        ("Packages", join_texts((f"{name} {version}" for name, version in versions.items()), ", ")),
         ("Device", str(found.get("device") or "")),
-        ("Step", joined(engine, ", ")),
+        ("Step", join_texts(engine, ", ")),
         ("Commit", commit),
-        ("Machine", joined(machine, ", ")),
+        ("Machine", join_texts(machine, ", ")),
         ("Started", str(run.status.get("started") or "")),
         ("Took", format_seconds(run.seconds)),
     ]

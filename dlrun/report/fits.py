@@ -29,8 +29,8 @@ def draw_fit(run_dir: Path | str) -> Path | None:
         return None
     figure = style.new_figure(6.4, 4.2)
     axes = figure.subplots()
-    curve = sorted(zip(*style.joined(columns["x"], columns["prediction"]), strict=True))
-    points = list(zip(*style.joined(columns["x"], columns["y"]), strict=True))
+    curve = sorted(zip(*style.finite_points(columns["x"], columns["prediction"]), strict=True))
+    points = list(zip(*style.finite_points(columns["x"], columns["y"]), strict=True))
     logistic = bool(points) and {y for _, y in points} <= {0.0, 1.0} and all(0 <= y <= 1 for _, y in curve)
     style.dress(axes, "", "x", "probability" if logistic else "y")
     fade = min(1.0, max(0.25, 10 / math.sqrt(len(points) + 1)))

@@ -135,6 +135,6 @@ def fenced(text: str, language: str) -> str:
     return f"{fence}{language}\n{printable(text)}\n{fence}"
 
 
-def joined(texts: Iterable[str], between: str = " · ") -> str:
+def join_texts(texts: Iterable[str], between: str = " · ") -> str:
     """The texts that are not empty, on one line."""
     return between.join(text for text in texts if text)

@@ -140,7 +140,7 @@ def mean_curve(runs: Sequence[Columns], across: str, name: str) -> tuple[list[fl
     """x, mean and sample standard deviation (0 for one run) at those x that all runs have."""
     found: dict[float, list[float]] = {}
     for columns in runs:
-        for x, y in zip(*style.joined(columns.get(across, []), columns.get(name, [])), strict=True):
+        for x, y in zip(*style.finite_points(columns.get(across, []), columns.get(name, [])), strict=True):
             found.setdefault(x, []).append(y)
     points = sorted((x, values) for x, values in found.items() if len(values) == len(runs))
     means = [math.fsum(values) / len(values) for _, values in points]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from dlrun.report.folds import on_folds, on_missing_folds
-from dlrun.report.stats import ConfidenceInterval, RunGroup, frozen, numeric, partition
+from dlrun.report.stats import ConfidenceInterval, RunGroup, frozen, is_number, partition
 from dlrun.report.tables import format_number, format_value
 
 Label = Callable[[RunGroup], str]
@@ -82,7 +82,7 @@ def _on_one_seed(best: ConfidenceInterval, second: ConfidenceInterval, names: st
 
 def on_edges(ranked: Sequence[RunGroup]) -> list[str]:
     """Remarks on numbers whose best value is the smallest or largest that was tried: better ones may lie beyond."""
-    keys = [key for key in ranked[0].keys if any(numeric(one.keys[key]) for one in ranked)] if ranked else []
+    keys = [key for key in ranked[0].keys if any(is_number(one.keys[key]) for one in ranked)] if ranked else []
     found = []
     for key in keys:
         if is_lr(key):
@@ -99,12 +99,12 @@ def _on_edge(groups: Sequence[RunGroup], key: str, least: int, *, several: bool 
     Values that diverged count as tried; those with which training did not begin do not.
     """
     best = groups[0]
-    if best.value is None or not numeric(best.keys[key]):
+    if best.value is None or not is_number(best.keys[key]):
         return ""
     others = frozen({name: value for name, value in best.keys.items() if name != key})
     beside = [one for one in groups if frozen({k: v for k, v in one.keys.items() if k != key}) == others]
     beside = [one for one in beside if any(row.began for row in one.rows)]
-    tried = sorted({one.keys[key] for one in beside if numeric(one.keys[key])})
+    tried = sorted({one.keys[key] for one in beside if is_number(one.keys[key])})
     value = best.keys[key]
     if len(tried) < least or tried[0] < value < tried[-1] or _is_bound(value, tried):
         return ""

@@ -8,7 +8,7 @@ from dlrun.report import facts
 from dlrun.report.confusion_table import read_confusion
 from dlrun.report.evaluation import evaluation_tables
 from dlrun.report.figures import undrawn
-from dlrun.report.page import joined, picture, render
+from dlrun.report.page import join_texts, picture, render
 from dlrun.report.rows import read_rows
 from dlrun.report.svg import panels
 from dlrun.report.tables import FIGURES, Table, closing_table, format_seconds
@@ -31,10 +31,10 @@ def run_page(run: StoredRun) -> str:
     return render(
         "run.html.j2",
         title=run.title,
-        facts=joined([run.state, str(run.status.get("started") or ""), format_seconds(run.seconds), str(run.path)]),
+        facts=join_texts([run.state, str(run.status.get("started") or ""), format_seconds(run.seconds), str(run.path)]),
         sentence=facts.sentence(run),
         failure=failure,
-        log=log_of(run, failure) if failure else "",
+        log=failure_log(run, failure) if failure else "",
         result=result_table(run),
         remarks=[str(line) for line in run.summary.get("remarks") or []],
         panels=panels(run),
@@ -51,7 +51,7 @@ def run_page(run: StoredRun) -> str:
     )
 
 
-def log_of(run: StoredRun, failure: Failure) -> str:
+def failure_log(run: StoredRun, failure: Failure) -> str:
     """The stack or the end of the log, unless the message contains it."""
     log = run.traceback(own=run.failure in (None, failure)).strip()
     return "" if log in failure.message else log

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlrun.report import style
 from dlrun.report.remarks import is_lr
-from dlrun.report.stats import RunGroup, numeric, partition, rank
+from dlrun.report.stats import RunGroup, is_number, partition, rank
 from dlrun.report.tables import format_number, format_value
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def draw_lr(axes: Axes, comparison: Comparison) -> None:
     If other settings vary as well, each point is the best of them.
     """
     key = next(key for key in comparison.groups[0].keys if is_lr(key))
-    usable = [group for group in comparison.groups if numeric(group.keys[key])]
+    usable = [group for group in comparison.groups if is_number(group.keys[key])]
     parts = partition(usable, lambda group: [group.keys.get(name) for name in ("optimizer", "optimizer.name")])
     drawn = []
     apart = _apart([group.keys[key] for group in usable], len(parts))
@@ -82,7 +82,7 @@ def _draw_part(
 def heat_map_keys(comparison: Comparison) -> tuple[str, str] | None:
     """Two swept numbers with at least two values each, of whose combinations more than half were tried."""
     groups = comparison.groups
-    keys = [key for key in groups[0].keys if all(numeric(group.keys[key]) for group in groups)]
+    keys = [key for key in groups[0].keys if all(is_number(group.keys[key]) for group in groups)]
     for first, second in itertools.combinations(keys, 2):
         across, down = ({group.keys[key] for group in groups} for key in (first, second))
         cells = {(group.keys[first], group.keys[second]) for group in groups}

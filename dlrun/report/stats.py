@@ -218,7 +218,7 @@ def _latest(rows: Sequence[PairRow]) -> list[PairRow]:
 
 def frozen(keys: Mapping[str, Any]) -> str:
     """Keys and values as one text, which is the same for 1 and 1.0 and differs for 1 and True."""
-    return repr(sorted((key, repr(float(value) if numeric(value) else value)) for key, value in keys.items()))
+    return repr(sorted((key, repr(float(value) if is_number(value) else value)) for key, value in keys.items()))
 
 
 def rank(groups: Sequence[RunGroup], mode: str) -> list[RunGroup]:
@@ -251,7 +251,7 @@ def time_to_target(
     return None
 
 
-def numeric(value: object) -> bool:
+def is_number(value: object) -> bool:
     """Whether a setting is a number (True and False are not)."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 

@@ -179,7 +179,7 @@ def marker(count: int) -> str:
     return "o" if count <= 25 else ""
 
 
-def joined(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float]]:
+def finite_points(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float]]:
     """The points where x and y are finite. A line through them bridges epochs that were not evaluated."""
     pairs = [(a, b) for a, b in zip(x, y, strict=False) if math.isfinite(a) and math.isfinite(b)]
     return [a for a, _ in pairs], [b for _, b in pairs]

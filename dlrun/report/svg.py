@@ -39,7 +39,7 @@ def panels(run: StoredRun, points: int = POINTS, most: int = 3) -> list[Values]:
     across = "step" if few else "epoch"
     found = [_metric(run, name, across, points) for name in ["loss", *metric_names(run.metrics)[:1]]]
     source = run.steps if few and finite(run.steps.get("lr", [])) else run.metrics
-    rates = style.joined(source.get(across, []), source.get("lr", []))
+    rates = style.finite_points(source.get(across, []), source.get("lr", []))
     found.append(Panel("learning rate", across, [("lr", "learning rate", *thinned(*rates, points))]))
     return [draw(panel) for panel in found if any(x for _, _, x, _ in panel.lines)][:most]
 
@@ -49,7 +49,7 @@ def _metric(run: StoredRun, name: str, across: str, points: int) -> Panel:
     if across == "step" and name == "loss":
         lines.append(_by_step(run.steps, points))
     for part, word in style.PART_NAMES.items():
-        x, y = style.joined(columns.get(across, []), columns.get(f"{part}_{name}", []))
+        x, y = style.finite_points(columns.get(across, []), columns.get(f"{part}_{name}", []))
         if y:
             lines.append((part, word, *thinned(x, y, points)))
     epochs, best = columns.get("epoch", []), run.best().get("epoch")
@@ -66,7 +66,7 @@ def _metric(run: StoredRun, name: str, across: str, points: int) -> Panel:
 
 
 def _by_step(steps: Columns, points: int) -> Line:
-    x, y = style.joined(steps.get("step", []), steps.get("loss", []))
+    x, y = style.finite_points(steps.get("step", []), steps.get("loss", []))
     if len(x) < SMOOTH_FROM_ROWS:
         return "train steps", "train, by step", x, y
     return "train steps", "train, by step (mean)", *thinned(x, style.running_mean(y, max(5, len(y) // 40)), points)

@@ -11,9 +11,9 @@ from dlrun.report.comparison import Comparison
 from dlrun.report.curves import has_curves
 from dlrun.report.grouped import grouped_table
 from dlrun.report.jobs import ComparedRun
-from dlrun.report.page import Cell, joined, link, number_cell, picture, render, text_cell
-from dlrun.report.run_page import NO_REASON, log_of, shown
-from dlrun.report.stats import numeric
+from dlrun.report.page import Cell, join_texts, link, number_cell, picture, render, text_cell
+from dlrun.report.run_page import NO_REASON, failure_log, shown
+from dlrun.report.stats import is_number
 from dlrun.report.svg import panels
 from dlrun.report.tables import FIGURES, format_number, format_seconds, format_value, shorten
 from dlrun.store.reader import StoredRun
@@ -40,7 +40,7 @@ def sweep_page(folder: Path, comparison: Comparison, report: str) -> str:
     return render(
         "sweep.html.j2",
         title=f"Sweep {folder.resolve().name}" if (folder / "jobs").is_dir() else folder.resolve().name,
-        facts=joined([*facts, f"{format_seconds(seconds)} of computing"]),
+        facts=join_texts([*facts, f"{format_seconds(seconds)} of computing"]),
         comparable=comparison.comparable,
         groups=_groups(comparison),
         caption=f"Runs that differ only in {repeats}, together; ranked by {comparison.metric} ({comparison.mode})",
@@ -97,7 +97,7 @@ def _status(job: ComparedRun) -> str:
 
 
 def _setting(value: Any) -> Cell:
-    return Cell(format_value(value), value) if numeric(value) else text_cell(format_value(value))
+    return Cell(format_value(value), value) if is_number(value) else text_cell(format_value(value))
 
 
 def _name(job: ComparedRun, comparison: Comparison) -> str:
@@ -125,7 +125,7 @@ def _failure(job: ComparedRun, comparison: Comparison) -> tuple[str, str, str, s
     """A failed job: its line, message, traceback and command."""
     failure = job.failure or NO_REASON
     name = f"{_name(job, comparison)}: {failure.last_line}"
-    return name, failure.message, log_of(job.run, failure), job.command
+    return name, failure.message, failure_log(job.run, failure), job.command
 
 
 def _describe(comparison: Comparison) -> str:

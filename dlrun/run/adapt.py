@@ -46,12 +46,13 @@ def differences(run: RunDir, values: Values, components: Components) -> list[str
         for what, old, new in facts
         if old and old != new
     ]
-    if values["spec"] and fitted(DataSpec.from_dict(values["spec"])) != fitted(components.state.spec):
+    now = fitted_preprocessing(components.state.spec)
+    if values["spec"] and fitted_preprocessing(DataSpec.from_dict(values["spec"])) != now:
         lines.append("the training data, or what was fitted on them, are not what they were when the run began")
     return lines
 
 
-def fitted(spec: DataSpec) -> Values:
+def fitted_preprocessing(spec: DataSpec) -> Values:
     """What was fitted on the training part, in one form for checkpoints of every age."""
     text = {"characters": list(spec.vocabulary), **Vocabulary.of(spec).state()} if spec.input_kind == "text" else {}
     table = {"table": spec.preprocessing["table"]} if "table" in spec.preprocessing else {}

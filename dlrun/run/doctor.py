@@ -67,6 +67,13 @@ class Doctor:
             return []
         return [f"the GPU is {busy} % busy: use device=cpu or a larger trainer.batch_size"]
 
+    def close(self) -> None:
+        """End nvidia-smi, if training ends before it has answered."""
+        if self.asked is not None:
+            self.asked.kill()
+            answer(self.asked)
+            self.asked = None
+
 
 def advice(record: EpochRecord, context: RunContext) -> list[str]:
     """Advice from the times of an epoch."""

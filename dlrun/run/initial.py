@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import nn
 
-from dlrun.assembly.weights import head_of, load_weights, some, weights_of
+from dlrun.assembly.weights import first_names, head_of, load_weights, weights_of
 from dlrun.config.compose import compose
 from dlrun.config.config import Config, current_schema, thaw
 from dlrun.config.overrides.values import as_text
@@ -60,7 +60,7 @@ def load_weights_file(config: Config, path: Path, model: nn.Module, spec: DataSp
     before = (checkpoint.get("spec") or {}).get("labels") or ()
     other = len(before) == len(spec.labels) and list(before) != list(spec.labels)
     head = head_of(model, spec.num_outputs) if other and not config.init_from.startswith(ALL) else ()
-    why = f" of other classes: {some(list(before))}; init_from=all:... loads it"
+    why = f" of other classes: {first_names(list(before))}; init_from=all:... loads it"
     report = load_weights(model, weights_of(checkpoint), head, why)
     return f"  start: {shorter(path)}: {report.words()}"
 

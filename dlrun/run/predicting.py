@@ -8,7 +8,7 @@ from dlrun.engine.evaluation import eval_mode
 from dlrun.errors import ConfigError, DataError, Problem
 from dlrun.inference.answers import output_kind
 from dlrun.inference.encode import Encoder
-from dlrun.inference.predict import Answer, Options, predict
+from dlrun.inference.predict import Answer, AnswerOptions, predict
 from dlrun.inference.rows import LINE, Given, Row
 from dlrun.inference.told import as_lines
 from dlrun.inference.trained import Predictor
@@ -19,7 +19,7 @@ KEY = "trainer.predict_on_best"
 MOST = 50  # inputs: their predictions are read by a person
 
 
-def rows_of(spec: DataSpec, inputs: Sequence[str]) -> list[Row]:
+def input_rows(spec: DataSpec, inputs: Sequence[str]) -> list[Row]:
     """The rows that the inputs stand for. Raises `ConfigError` for those that the model cannot be given."""
     if LINE in inputs:
         raise ConfigError(Problem(KEY, "standard input cannot be read again and again.", "Name the inputs."))
@@ -44,11 +44,11 @@ class BestPredictions:
     def __init__(self, context: RunContext) -> None:
         self.context = context
         state, spec = context.state, context.state.spec
-        self.rows = rows_of(spec, context.config.trainer.predict_on_best)
+        self.rows = input_rows(spec, context.config.trainer.predict_on_best)
         kind = output_kind(context.components.auto["loss"], state.loss)
         self.predictor = Predictor(state.model, spec, kind)
         self.predictor.preparation.to(state.device)
-        self.options = Options(folder=context.run.file("predictions"))
+        self.options = AnswerOptions(folder=context.run.file("predictions"))
         self.labels: list[object] = []
 
     def answers(self) -> list[Answer]:
@@ -61,7 +61,7 @@ class BestPredictions:
         if not self.rows or writes_images(self.context.state.spec):
             return []
         answers = self.answers()
-        labels: list[object] = [told(answer) for answer in answers]
+        labels: list[object] = [answer_label(answer) for answer in answers]
         if not printed and labels == self.labels:
             return []
         self.labels = labels
@@ -77,7 +77,7 @@ def writes_images(spec: DataSpec) -> bool:
     return spec.task == "reconstruction" or (spec.task == "labelling" and spec.input_kind != "text")
 
 
-def told(answer: Answer) -> object:
+def answer_label(answer: Answer) -> object:
     """The label or labels of an answer; nothing of numbers, which change in every epoch."""
     fields = answer.fields
     return fields.get("predictions") or (fields["prediction"] if "probability" in fields else None)

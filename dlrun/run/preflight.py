@@ -17,7 +17,7 @@ from dlrun.components.registry import TABLES
 from dlrun.errors import COMPONENT_RAISES, ConfigError, Problem, first_line
 from dlrun.generators import forked
 from dlrun.run.planning import choose_monitor
-from dlrun.run.predicting import rows_of
+from dlrun.run.predicting import input_rows
 from dlrun.spec import Batch, BatchSource
 
 BatchSources = Mapping[str, BatchSource]  # of `train`, and of the parts that are evaluated regularly
@@ -132,7 +132,7 @@ def no_tensor(assembly: Assembly, output: object, when: str) -> Problem:
 def the_inputs_can_be_predicted(assembly: Assembly, batches: BatchSources) -> Iterator[Problem]:
     """What `trainer.predict_on_best` names can be given to the model."""
     try:
-        rows_of(assembly.data.spec, assembly.config.trainer.predict_on_best)
+        input_rows(assembly.data.spec, assembly.config.trainer.predict_on_best)
     except ConfigError as error:
         yield from error.problems
 

@@ -61,6 +61,7 @@ class Recorder:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with ExitStack() as stack:  # each of these may fail if the disk is full
             stack.callback(self.context.screen.stop_bar)
+            stack.callback(self.doctor.close)
             stack.callback(self.step_table.close)
             stack.callback(self.metrics.close)
             if kind is None:

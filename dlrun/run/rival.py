@@ -23,7 +23,7 @@ def rival_of(data: Data, run: Path) -> Values:
     sweep = sweep_of(run)
     if sweep is None or any(part.dataset is not None for part in data.parts().values()):
         return data.rival(data)
-    kept = sweep / ".state" / f"rival-{key_of(data)}.json"
+    kept = sweep / ".state" / f"rival-{rival_key(data)}.json"
     found = read_json(kept)
     if not found:
         found = data.rival(data)
@@ -32,7 +32,7 @@ def rival_of(data: Data, run: Path) -> Values:
     return found
 
 
-def key_of(data: Data) -> str:
+def rival_key(data: Data) -> str:
     """A hash of all that a rival's result depends on: the rows of each part, their description, and versions."""
     facts = {
         "versions": {name: version(name) for name in ("dlrun", "scikit-learn")},

@@ -106,7 +106,7 @@ def write_samples(context: RunContext, part: str, samples: Samples, figure: bool
     worst = [] if figure else badness.argsort(descending=True, stable=True)[:WORST].tolist()
     worst = [place for place in worst if badness[place] > 0]
     first = list(range(min(FIRST, len(badness))))
-    columns, shown = describe(spec, samples.rows([*worst, *first]))
+    columns, shown = describe_inputs(spec, samples.rows([*worst, *first]))
     numbered = part != "train"  # which is in another order in each epoch
     rows = [
         {"row": place} | what | told(place) if numbered else what | told(place)
@@ -162,7 +162,7 @@ def of_values(spec: DataSpec, values: Tensor, target: Tensor) -> Told:
 TOLD = {"classification": of_classes, "multilabel": of_tags, "regression": of_values}
 
 
-def describe(spec: DataSpec, rows: Sequence[tuple[Tensor, ...]]) -> tuple[list[str], list[Values]]:
+def describe_inputs(spec: DataSpec, rows: Sequence[tuple[Tensor, ...]]) -> tuple[list[str], list[Values]]:
     """The headings of inputs, and each row's: a text, the first features, or a small image."""
     if spec.input_kind == "text" and spec.vocabulary:
         texts = [Vocabulary.of(spec).inverse(row[0][None])[0] for row in rows]

@@ -6,6 +6,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from dlrun.components.plugins import loaded
@@ -166,8 +167,12 @@ def run_jobs(
     screen.note(f"sweep  {sweep.path}", style="bold")
     left = announce(screen, source, jobs, todo)
     executor = ready_executor(sweep, expansion, source, todo, screen) if left else None
-    remove_renewed(sweep)
-    sweep.write()
+    with ExitStack() as failed:  # `Drive.run` closes the executor; until then, what fails does
+        if executor is not None:
+            failed.callback(executor.close)
+        remove_renewed(sweep)
+        sweep.write()
+        failed.pop_all()
     prune = sweep.settings["pruner"] != "none" and not isinstance(source, Jobs)
     number = None
     if executor is not None:
@@ -212,9 +217,9 @@ def ready_executor(
     elif expansion is not None and sweep.settings["search"] != "grid":
         jobs = [new_job(sweep, "sample", expansion, some_job(expansion), "")]
     executor = make_executor(sweep.settings, [job.config for job in jobs], sweep.state)
-    begun = {job.slug for job in jobs if sweep.run(job.slug).status.exists()} - sweep.renewed
-    new = [job for job in jobs if not job.invalid and job.slug not in begun]
     try:
+        begun = {job.slug for job in jobs if sweep.run(job.slug).status.exists()} - sweep.renewed
+        new = [job for job in jobs if not job.invalid and job.slug not in begun]
         if expansion is not None and not sweep.settings["skip_invalid"]:
             check_first(executor, new, screen)
     except BaseException:

@@ -14,7 +14,7 @@ from typing import Any
 from dlrun.errors import ConfigError, Problem, count_of
 from dlrun.plain import say
 from dlrun.processes import processors
-from dlrun.report.stats import numeric
+from dlrun.report.stats import is_number
 from dlrun.report.tables import Table, format_number, format_seconds, print_table
 from dlrun.store.failure import Failure, read_failure
 from dlrun.sweep.executors.base import Ended, process_failure
@@ -124,7 +124,7 @@ def refuse_unbuildable(
 
 def kind_of(job: FrozenJob) -> str:
     """The kind of a job: its swept values without numbers, as text."""
-    return repr([(key, value) for key, value in job.swept.items() if not numeric(value)])
+    return repr([(key, value) for key, value in job.swept.items() if not is_number(value)])
 
 
 def check_task(job: FrozenJob, state: Path, plugins: Sequence[str], timeout: float | None, check: str) -> Task:

@@ -38,7 +38,7 @@ SEED = "seed"
 
 
 @dataclass
-class Option:
+class TunedOption:
     """One option: its job as the command describes it, what is tuned of it, its trials and its final runs."""
 
     job: Job
@@ -72,19 +72,19 @@ class Protocol:
             self.begin(option)
         self.total = len(self.options) * (self.budget + self.repeat)
 
-    def begin(self, option: Option) -> None:
+    def begin(self, option: TunedOption) -> None:
         """Freeze the trials of an option, and its final runs if the trials have ended before."""
         rows = [point(option.space, number) for number in range(self.budget)]
         option.trials = self.freeze(option, [(values, self.seed(option)) for values in rows], "tune")
         self.queue += self.todo(option.trials)
         self.settle(option)
 
-    def seed(self, option: Option) -> int:
+    def seed(self, option: TunedOption) -> int:
         """The seed of an option's trials: that of the command."""
         assert option.job.config is not None
         return int(option.job.config.seed)
 
-    def freeze(self, option: Option, rows: Iterable[tuple[Values, int]], stage: str) -> list[FrozenJob]:
+    def freeze(self, option: TunedOption, rows: Iterable[tuple[Values, int]], stage: str) -> list[FrozenJob]:
         """The jobs of an option with these values and seeds, found again in the folder or frozen now."""
         jobs, fixed = [], (*self.expansion.overrides, *option.split)
         composer = JobComposer(self.expansion.schema, fixed)
@@ -108,7 +108,7 @@ class Protocol:
         state = state_of_job(self.sweep, job).state
         return state in DONE or (state == "failed" and (job.slug in self.failed or not self.retry_failed))
 
-    def settle(self, option: Option) -> None:
+    def settle(self, option: TunedOption) -> None:
         """Choose the best trial of an option and queue its final runs, once all trials have ended."""
         if option.chosen is not None or not all(job.invalid or self.has_ended(job) for job in option.trials):
             return
@@ -167,7 +167,7 @@ def best_trial(sweep: SweepDir, trials: Sequence[FrozenJob]) -> FrozenJob | None
     return best
 
 
-def options_of(expansion: Expansion) -> list[Option]:
+def options_of(expansion: Expansion) -> list[TunedOption]:
     """The options of a command with their spaces. Raises `ConfigError` for what cannot be tuned."""
     refuse_useless_keys(expansion)
     options, problems = [], []
@@ -181,7 +181,7 @@ def options_of(expansion: Expansion) -> list[Option]:
             continue
         if len(space) > len(PRIMES):
             problems.append(Problem("sweep.tune", f"{len(space)} keys are tuned; {len(PRIMES)} is the most."))
-        options.append(Option(job, space, split_word(job)))
+        options.append(TunedOption(job, space, split_word(job)))
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     refuse_nothing_to_tune([option.label for option in options if not option.space])

@@ -13,8 +13,8 @@ from dlrun.report.tables import Table, format_number, format_value
 from dlrun.store.files import write_atomic
 from dlrun.store.reader import StoredRun
 from dlrun.sweep.folder import FrozenJob
-from dlrun.sweep.protocol import SEED, Option, Protocol
-from dlrun.sweep.samplers.halton import place_in
+from dlrun.sweep.protocol import SEED, Protocol, TunedOption
+from dlrun.sweep.samplers.halton import share_of_range
 from dlrun.sweep.state import DONE, Record, state_of_job
 
 TUNING = "tuning.csv"
@@ -28,8 +28,8 @@ def write_tuning(protocol: Protocol) -> None:
     columns = [*keys, SEED, "stage", "trial", "metric", "value", "chosen", "status", "path"]
     ranked = {job.slug for job in protocol.finals}
     trials = {job.slug for option in protocol.options for job in option.trials}
-    rows = [line(protocol, job, n, option) for option in protocol.options for n, job in enumerate(option.trials)]
-    rows += [line(protocol, job) for slug, job in sweep.jobs.items() if slug not in ranked | trials and job.stage]
+    rows = [tuning_row(protocol, job, n, option) for option in protocol.options for n, job in enumerate(option.trials)]
+    rows += [tuning_row(protocol, job) for slug, job in sweep.jobs.items() if slug not in ranked | trials and job.stage]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -37,7 +37,9 @@ def write_tuning(protocol: Protocol) -> None:
     write_atomic(sweep.path / TUNING, text.getvalue().encode())
 
 
-def line(protocol: Protocol, job: FrozenJob, number: int | None = None, option: Option | None = None) -> dict[str, Any]:
+def tuning_row(
+    protocol: Protocol, job: FrozenJob, number: int | None = None, option: TunedOption | None = None
+) -> dict[str, Any]:
     """A row of tuning.csv. `stage` is `tune`, or `former` for a run of an earlier budget."""
     run = StoredRun(protocol.sweep.run(job.slug).path)
     chosen = option is not None and option.chosen is not None and option.chosen.slug == job.slug
@@ -60,25 +62,25 @@ def tuned_table(protocol: Protocol) -> Table:
         for key, space in option.space.items():
             chosen = option.chosen
             value = "none finished" if chosen is None else format_value(chosen.swept[key])
-            best = "" if chosen is None else best_value(protocol, chosen)
-            rows.append([option.label, key, span(space), value, best, ended(protocol, option)])
+            best = "" if chosen is None else best_of(protocol, chosen)
+            rows.append([option.label, key, range_text(space), value, best, ended(protocol, option)])
     return Table(["option", "tuned", "range", "chosen", "with", "trials"], rows, spare=["trials"])
 
 
-def best_value(protocol: Protocol, job: FrozenJob) -> str:
+def best_of(protocol: Protocol, job: FrozenJob) -> str:
     """`val_loss 0.123`."""
     run = StoredRun(protocol.sweep.run(job.slug).path)
     return f"{run.monitor} {format_number(run.best().get(run.monitor))}"
 
 
-def span(space: Space) -> str:
+def range_text(space: Space) -> str:
     """`1e-05 to 0.1, log`, or the values of a list."""
     if not isinstance(space, Distribution):
         return ", ".join(map(format_value, space))
     return f"{format_value(space.low)} to {format_value(space.high)}{', log' if space.log else ''}"
 
 
-def ended(protocol: Protocol, option: Option) -> str:
+def ended(protocol: Protocol, option: TunedOption) -> str:
     """`12`, or `11 of 12` where a trial has no result."""
     done = sum(state_of_job(protocol.sweep, job).state in DONE for job in option.trials)
     return str(done) if done == len(option.trials) else f"{done} of {len(option.trials)}"
@@ -89,12 +91,12 @@ def edges(protocol: Protocol) -> list[str]:
     found = []
     for option in protocol.options:
         for key, space in option.space.items():
-            share = place_in(space, option.chosen.swept[key]) if option.chosen else None
+            share = share_of_range(space, option.chosen.swept[key]) if option.chosen else None
             if share is not None and not OUTER <= share <= 1 - OUTER:
                 end, other = ("lower", "smaller") if share < OUTER else ("upper", "larger")
                 value = format_value(option.chosen.swept[key]) if option.chosen else ""
                 found.append(
-                    f"best {key} of {option.label}, {value}, lies in the {end} tenth of its range {span(space)}: "
+                    f"best {key} of {option.label}, {value}, lies in the {end} tenth of its range {range_text(space)}: "
                     f"{other} values may be better."
                 )
     return found

@@ -10,7 +10,7 @@ import pytest
 
 from dlrun.data import csv_files, files, name_files
 from dlrun.data.base import Data
-from dlrun.data.files import read_bytes
+from dlrun.data.files import read_unpacked
 from dlrun.data.idx import read_idx
 from dlrun.data.names import names
 from dlrun.data.vocabulary import Vocabulary
@@ -157,12 +157,12 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
 
 def test_no_more_is_unpacked_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bomb.csv").write_bytes(gzip.compress(bytes(1 << 22)))
-    assert len(read_bytes(tmp_path / "bomb.csv")) == 1 << 22
+    assert len(read_unpacked(tmp_path / "bomb.csv")) == 1 << 22
     with pytest.raises(DataError, match="holds more than 2 MiB unpacked, the most that is read"):
-        read_bytes(tmp_path / "bomb.csv", 2 << 20)
+        read_unpacked(tmp_path / "bomb.csv", 2 << 20)
     (tmp_path / "plain.csv").write_bytes(bytes((1 << 20) + 1))
     with pytest.raises(DataError, match="holds more than 1 MiB, the most that is read"):
-        read_bytes(tmp_path / "plain.csv", 1 << 20)
+        read_unpacked(tmp_path / "plain.csv", 1 << 20)
     assert files.MOST_BYTES == 128 << 20
     monkeypatch.setattr(csv_files, "MOST_ROWS", 15)
     with pytest.raises(DataError, match="has more than 15 rows"):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dlrun.data.base import Data
 from dlrun.data.table import read
 from dlrun.data.table.columns import column_of
-from dlrun.data.table.read import Reading, Table, read_table
+from dlrun.data.table.read import DataTable, Reading, read_table
 from dlrun.data.table.splits import Rows, Splitting, fold_of, split_table
 from dlrun.data.table.table import table
 from dlrun.errors import ConfigError, DataError
@@ -22,7 +22,7 @@ from dlrun.errors import ConfigError, DataError
 FEW = settings(max_examples=25, deadline=None)
 
 
-def made(count: int, seed: int = 0, classes: int = 2, groups: int = 12) -> tuple[Table, np.ndarray]:
+def made(count: int, seed: int = 0, classes: int = 2, groups: int = 12) -> tuple[DataTable, np.ndarray]:
     """A table of some rows: a number, a patient, a day and a part; and the class of each row, the first ones rare."""
     rng = np.random.default_rng(seed)
     label = np.minimum(rng.geometric(0.4, count) - 1, classes - 1)
@@ -34,7 +34,7 @@ def made(count: int, seed: int = 0, classes: int = 2, groups: int = 12) -> tuple
         "day": [str(np.datetime64("2020-01-01") + int(day)) for day in days],
         "part": rng.choice(["train", "Val", "test", "dev", "training"], count).tolist(),
     }
-    return Table([column_of(name, cells) for name, cells in columns.items()]), label
+    return DataTable([column_of(name, cells) for name, cells in columns.items()]), label
 
 
 def parts_of(rows: Rows) -> list[list[int]]:
@@ -172,21 +172,21 @@ def test_a_hash_gives_equal_rows_and_other_spellings_of_a_number_one_part(tmp_pa
 def test_deviations_of_groups_are_said() -> None:
     cells = [name for name, size in (("a", 60), ("b", 20), ("c", 15), ("d", 5)) for _ in range(size)]
     rare = np.array([int(name == "b") for name in cells])
-    whole = Table([column_of("patient", cells)])
+    whole = DataTable([column_of("patient", cells)])
     assert split_table(whole, rare, Splitting(group="patient"), ("no", "yes"))[1] == [
         "by groups of 'patient', test has 15.0% of the rows (20.0% asked)",
         "by groups of 'patient', 0.0% of test are 'yes' (20.0% of all rows)",
         "by groups of 'patient', validation has 5.0% of the rows (16.0% asked)",
         "by groups of 'patient', 0.0% of validation are 'yes' (20.0% of all rows)",
     ]
-    even = Table([column_of("patient", [f"p{i // 2}" for i in range(1000)])])
+    even = DataTable([column_of("patient", [f"p{i // 2}" for i in range(1000)])])
     rows, notes = split_table(even, np.arange(1000) % 2, Splitting(group="patient"), ("no", "yes"))
     assert not notes
     assert parts_of(rows) != parts_of(split_table(even, None, Splitting(group="patient", seed=1))[0])
 
 
 def test_rows_without_a_group_are_one_and_said() -> None:
-    whole = Table([column_of("patient", [f"p{i // 3}" if i % 10 else "" for i in range(60)])])
+    whole = DataTable([column_of("patient", [f"p{i // 3}" if i % 10 else "" for i in range(60)])])
     rows, notes = split_table(whole, None, Splitting(group="patient"))
     assert any("6 rows without 'patient' are one group" in note for note in notes)
     assert sum(bool(set(range(0, 60, 10)) & set(part.tolist())) for part in rows) == 1
@@ -216,23 +216,23 @@ def test_what_does_not_go_together_is_refused_by_name(options: dict[str, Any], n
     assert all(name in str(caught.value) for name in named), caught.value
 
 
-TOO_LITTLE: list[tuple[Table, np.ndarray, Splitting, str]] = [
+TOO_LITTLE: list[tuple[DataTable, np.ndarray, Splitting, str]] = [
     (made(20)[0], np.r_[np.ones(19, int), 0], Splitting(folds=3), "class 'rare' stands in one row alone"),
     (
-        Table([column_of("g", list("aabbccddee"))]), np.r_[[0, 0], np.ones(8, int)], Splitting(folds=3, group="g"),
+        DataTable([column_of("g", list("aabbccddee"))]), np.r_[[0, 0], np.ones(8, int)], Splitting(folds=3, group="g"),
         "class 'rare' stands in one group alone",
     ),
-    (Table([column_of("g", list("aabb"))]), np.zeros(4, int), Splitting(group="g"), "2 groups are too few"),
-    (Table([column_of("g", list("aabb"))]), np.array([0, 1, 0, 1]), Splitting(group="g", folds=3), "too few"),
+    (DataTable([column_of("g", list("aabb"))]), np.zeros(4, int), Splitting(group="g"), "2 groups are too few"),
+    (DataTable([column_of("g", list("aabb"))]), np.array([0, 1, 0, 1]), Splitting(group="g", folds=3), "too few"),
     (made(12)[0], np.arange(12) % 2, Splitting(folds=13), "12 rows cannot be cut into 13 folds"),
-    (Table([column_of("t", ["1", "", "3"])]), np.zeros(3, int), Splitting(time="t"), "row 2 has no time"),
-    (Table([column_of("p", ["train", "other"])]), np.zeros(2, int), Splitting(column="p"), "other"),
-    (Table([column_of("p", ["test", "test"])]), np.zeros(2, int), Splitting(column="p"), "no row is left for train"),
+    (DataTable([column_of("t", ["1", "", "3"])]), np.zeros(3, int), Splitting(time="t"), "row 2 has no time"),
+    (DataTable([column_of("p", ["train", "other"])]), np.zeros(2, int), Splitting(column="p"), "other"),
+    (DataTable([column_of("p", ["test", "test"])]), np.zeros(2, int), Splitting(column="p"), "no row is left for"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("whole", "label", "how", "said"), TOO_LITTLE, ids=[row[3] for row in TOO_LITTLE])
-def test_too_little_for_the_parts_is_said(whole: Table, label: np.ndarray, how: Splitting, said: str) -> None:
+def test_too_little_for_the_parts_is_said(whole: DataTable, label: np.ndarray, how: Splitting, said: str) -> None:
     with pytest.raises(DataError, match=said):
         split_table(whole, label, how, ("rare", "usual"))
 

@@ -27,7 +27,7 @@ def finish(config: Path, run: RunDir) -> float:
     started = time.monotonic()
     process = begin(config, run)
     server().join(process, deadline(120))
-    assert process.code == 0, worker.log_of(run.path).read_text()
+    assert process.code == 0, worker.log_file(run.path).read_text()
     return time.monotonic() - started
 
 

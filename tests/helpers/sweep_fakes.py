@@ -36,6 +36,7 @@ class FakeExecutor:
         self.tasks: list[Task] = []
         self.ended: list[Ended] = []
         self.signals: list[int] = []
+        self.closed = False
 
     def start(self, task: Task) -> str:
         self.tasks.append(task)
@@ -78,7 +79,8 @@ class FakeExecutor:
 
     def kill(self) -> None: ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self.closed = True
 
 
 class FakeSweep:

@@ -9,13 +9,12 @@ A figure that has to rise for a good reason is raised by hand in ratchets.json, 
 from __future__ import annotations
 
 import ast
-import io
 import json
 import sys
-import tokenize
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").exists())
@@ -47,9 +46,6 @@ DOORS = {PACKAGE, f"{PACKAGE}.__main__", f"{PACKAGE}.cli", f"{PACKAGE}.commands"
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Import = ast.Import | ast.ImportFrom
-NO_CODE = {
-    tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,9 +60,14 @@ class Module:
         return ast.parse(self.text)
 
     @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """The tree's nodes: walking through it takes longer than all that is done with them."""
+        return list(ast.walk(self.tree))
+
+    @cached_property
     def functions(self) -> list[Function]:
         """All functions and methods, nested ones too."""
-        return [node for node in ast.walk(self.tree) if isinstance(node, Function)]
+        return [node for node in self.nodes if isinstance(node, Function)]
 
     @cached_property
     def late(self) -> list[Import]:
@@ -82,14 +83,25 @@ class Module:
     @cached_property
     def lines_of_code(self) -> int:
         """Lines without blank ones, comments and docstrings."""
-        code: set[int] = set()
-        for token in tokenize.generate_tokens(io.StringIO(self.text).readline):
-            if token.type not in NO_CODE:
-                code |= set(range(token.start[0], token.end[0] + 1))
-        for node in ast.walk(self.tree):
+        lines = enumerate(self.text.splitlines(), 1)
+        code = {number for number, line in lines if line.strip() and not line.lstrip().startswith("#")}
+        for node in self.nodes:  # in a text of several lines, such lines are code
+            if isinstance(node, ast.Constant | ast.JoinedStr) and node.end_lineno != node.lineno:
+                code |= _lines(node)
+        for node in self.nodes:
             if isinstance(node, ast.Module | ast.ClassDef | Function) and ast.get_docstring(node) is not None:
-                code -= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+                code -= _lines(node.body[0])
         return len(code)
+
+    @cached_property
+    def public(self) -> list[str]:
+        """The public functions and classes."""
+        found = [node.name for node in self.tree.body if isinstance(node, Function | ast.ClassDef)]
+        return [name for name in dict.fromkeys(found) if not name.startswith("_")]
+
+
+def _lines(node: ast.stmt | ast.expr) -> set[int]:
+    return set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
 
 
 def _at_module_level(node: ast.AST) -> Iterator[Import]:
@@ -126,7 +138,7 @@ class House:
     def edges(self) -> dict[str, set[str]]:
         """Who imports whom, anywhere: an import inside a function or for a type hides a circle, it opens none."""
         return {
-            name: {x for node in ast.walk(m.tree) if isinstance(node, Import) for x in self.ours(m, node)}
+            name: {x for node in m.nodes if isinstance(node, Import) for x in self.ours(m, node)}
             for name, m in self.modules.items()
         }
 
@@ -204,6 +216,11 @@ class House:
             if (size := (function.end_lineno or 0) - function.body[0].lineno + 1) > LONG_FUNCTION
         ]
 
+    def shared_names(self) -> list[str]:
+        """The public names that more than one module defines: each of them means two things."""
+        counts = Counter(name for module in self.modules.values() for name in module.public)
+        return [f"{name} x{count}" for name, count in counts.most_common() if count > 1]
+
     @cached_property
     def found(self) -> dict[str, list[str]]:
         """What the figures count."""
@@ -216,6 +233,7 @@ class House:
             "imports inside functions that spare nothing": self.needless_late_imports(),
             "files past 300 lines": self.long_files(),
             "functions past 40 lines": self.long_functions(),
+            "public names in several modules": self.shared_names(),
         }
 
     @cached_property
@@ -223,6 +241,12 @@ class House:
         """Every figure by name."""
         counts = {name: len(found) for name, found in self.found.items()}
         return counts | {"lines of code": sum(module.lines_of_code for module in self.modules.values())}
+
+
+@cache
+def whole_package() -> House:
+    """The package, read once for all that look at it."""
+    return House()
 
 
 def _names(importer: str, node: Import) -> list[str]:
@@ -244,7 +268,7 @@ def _heavy_of(name: str) -> set[str]:
 
 
 def main(arguments: list[str]) -> None:
-    house = House()
+    house = whole_package()
     figures = house.figures
     if arguments == ["--write"]:
         before = json.loads(STORED.read_text(encoding="utf-8")) if STORED.exists() else {}

@@ -11,11 +11,10 @@ import re
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
-from tests.house.measure import PACKAGE, ROOT
+from tests.house.measure import PACKAGE, ROOT, Module, whole_package
 
 NAME = re.compile(rf"(?<![\w./-]){PACKAGE}((?:\.[A-Za-z_]\w*)+)(?::([A-Za-z_]\w*))?")
 NO_MODULES = {f"{PACKAGE}.yaml", f"{PACKAGE}.plugins"}  # a settings file; the group of entry points
@@ -29,13 +28,12 @@ def names(text: str) -> list[str]:
     return [name for name in found if name not in NO_MODULES]
 
 
-def strings(path: Path) -> Iterator[tuple[int, str]]:
+def strings(module: Module) -> Iterator[tuple[int, str]]:
     """The string literals of a file (docstrings and the fixed parts of f-strings too), and its comments."""
-    text = path.read_text(encoding="utf-8")
-    for node in ast.walk(ast.parse(text)):
+    for node in module.nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.lineno, node.value
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(module.text.splitlines(), 1):
         if "#" in line:
             yield number, line.partition("#")[2]
 
@@ -43,10 +41,10 @@ def strings(path: Path) -> Iterator[tuple[int, str]]:
 def named() -> dict[str, str]:
     """Every name of a module in a string, and the first place where it stands."""
     places: dict[str, str] = {}
-    for path in sorted((ROOT / PACKAGE).rglob("*.py")):
-        for number, text in strings(path):
+    for module in whole_package().modules.values():
+        for number, text in strings(module):
             for name in names(text):
-                places.setdefault(name, f"{path.relative_to(ROOT)}:{number}")
+                places.setdefault(name, f"{module.name}:{number}")
     for path in TEXTS:
         for name in names(path.read_text(encoding="utf-8")):
             places.setdefault(name, str(path.relative_to(ROOT)))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 
-from tests.house.measure import ROOT, House
+from tests.house.measure import ROOT, House, whole_package
 
 HOMES = ("torch_private", "config.hydra", "config.overrides.values")
 PUBLIC = {"_replace", "_asdict", "_fields", "_exit"}  # of named tuples and of os, where they are no secret
@@ -20,9 +20,9 @@ EXCEPTIONS = {
 STRING = re.compile(r"torch(\.\w+)*\._\w+|_(global_)?(fused|forward|backward|optimizer|post_accumulate|execution)\w*")
 
 
-def private(tree: ast.AST, ours: set[str]) -> Iterator[str]:
+def private(nodes: Iterable[ast.AST], ours: set[str]) -> Iterator[str]:
     """The private names of others in a module: attributes, imports, and strings that can only be such."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Attribute) and is_private(node.attr) and node.attr not in ours | PUBLIC:
             yield ast.unparse(node)
         elif isinstance(node, ast.Import | ast.ImportFrom):
@@ -41,7 +41,7 @@ def own_names(house: House) -> set[str]:
     """What the package itself defines: functions, classes, and what it assigns to."""
     names: set[str] = set()
     for module in house.modules.values():
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 names.add(node.name)
             elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
@@ -52,13 +52,13 @@ def own_names(house: House) -> set[str]:
 
 
 def test_private_names_of_others_stand_at_home() -> None:
-    house = House()
+    house = whole_package()
     ours = own_names(house)
     found = {
         f"{name.removeprefix('dlrun.')}: {what}"
         for name, module in house.modules.items()
         if not name.removeprefix("dlrun.").startswith(HOMES)
-        for what in private(module.tree, ours)
+        for what in private(module.nodes, ours)
     }
     assert found == EXCEPTIONS & found, sorted(found - EXCEPTIONS)
 
@@ -79,12 +79,12 @@ def test_private_names_of_others_stand_at_home() -> None:
     ],
 )
 def test_a_private_name_is_seen(line: str) -> None:
-    assert list(private(ast.parse(line), {"_size"}))
+    assert list(private(ast.walk(ast.parse(line)), {"_size"}))
 
 
 @pytest.mark.parametrize("line", ["self._size", "row._replace(a=1)", "x.__class__", "'_loss'", "import torch.fx"])
 def test_other_names_are_not(line: str) -> None:
-    assert not list(private(ast.parse(line), {"_size"}))
+    assert not list(private(ast.walk(ast.parse(line)), {"_size"}))
 
 
 def test_the_homes_are_there() -> None:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.house.measure import ROOT, STORED, House
+from tests.house.measure import ROOT, STORED, House, whole_package
 
 LIMITS = json.loads(STORED.read_text(encoding="utf-8"))
 FILES = {
@@ -27,13 +27,16 @@ FILES = {
         '"""A file.\n\nOf words."""\n\n' + "# a comment\n" * 260
         + "def f():\n" + "    x = 1\n\n" * 20 + "    y = 2\n"
     ),
-    "text": 'X = """\nno docstring\n"""\n',
+    "text": (
+        'X = """\n\n# no docstring\n"""\n\n\n'
+        'def f():\n    """Two\n\n    lines."""\n\n\nclass x:\n    y = f"""\n"""\n'
+    ),
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def house() -> House:
-    return House()
+    return whole_package()
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +87,8 @@ def test_untyped_parameters_and_length_are_seen(tiny: House) -> None:
     assert tiny.long_files() == ["tiny.long_one 306"]
     assert tiny.long_functions() == ["tiny.long_one:f 41"]
     sizes = {name: module.lines_of_code for name, module in tiny.modules.items()}
-    assert (sizes["tiny.long_one"], sizes["tiny.text"], sizes["tiny.light"]) == (22, 3, 2)
+    assert (sizes["tiny.long_one"], sizes["tiny.text"], sizes["tiny.light"]) == (22, 8, 2)
+    assert tiny.shared_names() == ["f x5"]
 
 
 def test_it_reads_the_whole_package(house: House) -> None:

@@ -41,7 +41,7 @@ def test_calibration_by_hand() -> None:
 def test_areas_and_threshold_equal_sklearn() -> None:
     target = RANDOM.integers(0, 2, 400)
     chances = np.clip(target * 0.3 + RANDOM.random(400) * 0.7, 0, 1)
-    found = measures.two_classes(chances, target)
+    found = measures.binary_curves(chances, target)
     assert found["roc_auc"] == pytest.approx(metrics.roc_auc_score(target, chances))
     assert found["average_precision"] == pytest.approx(metrics.average_precision_score(target, chances))
     area = np.trapezoid(found["roc"]["true_positive_rate"], found["roc"]["false_positive_rate"])
@@ -52,7 +52,7 @@ def test_areas_and_threshold_equal_sklearn() -> None:
     assert best["f1"] == pytest.approx(max(tried))
     assert metrics.f1_score(target, chances >= best["value"]) == pytest.approx(best["f1"])
     assert measures.best_threshold(chances, np.ones(400)) is None
-    assert measures.two_classes(chances, np.ones(400)) == {}
+    assert measures.binary_curves(chances, np.ones(400)) == {}
 
 
 def test_regression_in_its_units_equals_sklearn() -> None:

@@ -274,7 +274,7 @@ def test_plain_text_and_scales() -> None:
     assert style.prefers_log([1, 2, 100])
     assert not style.prefers_log([0, 2, 100])
     assert style.running_mean([1, 2, 3, 4], 3) == [1.5, 2, 3, 3.5]
-    assert style.joined([1, 2, 3], [1, float("nan"), 3]) == ([1, 3], [1, 3])
+    assert style.finite_points([1, 2, 3], [1, float("nan"), 3]) == ([1, 3], [1, 3])
 
 
 def test_a_figure_is_drawn_once_and_equal_figures_give_equal_files(

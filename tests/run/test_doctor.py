@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -164,6 +165,16 @@ def test_an_idle_gpu_is_told_an_epoch_later(
     on_cpu = Doctor(session())
     on_cpu.after(record(2.0, 0.0, 0.1))
     assert on_cpu.asked is None
+
+
+def test_nvidia_smi_does_not_outlive_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = subprocess.Popen(["sleep", "600"], stdout=subprocess.PIPE, text=True)
+    monkeypatch.setattr(doctor, "ask_gpu", lambda _: process)
+    watched = Doctor(session(device="cuda"))
+    watched.after(record(2.0, 0.0, 0.1))
+    watched.close()
+    assert process.returncode == -signal.SIGKILL
+    watched.close()
 
 
 @pytest.mark.gpu

@@ -11,10 +11,11 @@ import yaml
 
 from dlrun.assembly.assemble import build_data, build_model
 from dlrun.config.compose import compose
-from dlrun.config.config import Config, flatten
+from dlrun.config.config import Config
 from dlrun.config.expand import Expansion, plan
 from dlrun.config.schema import yamls
 from dlrun.config.schema.schema import GROUPS, builtin_conf, config_dirs, read_schema
+from dlrun.plain import flatten
 
 FOLDER = builtin_conf() / "experiment"
 PROMISED = re.findall(

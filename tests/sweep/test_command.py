@@ -719,6 +719,11 @@ def test_a_full_disk_under_the_sweep_ends_it_with_one_message(
         assert cli.main(["-m", "seed=0,1", "device=cpu"]) == 4
     assert re.search(r"cannot write to outputs/sweeps/\S+: No space left on device\. The same", capsys.readouterr().err)
     assert sweep.executors[-1].signals == [signal.SIGTERM]
+    with monkeypatch.context() as patch:
+        patch.setattr("dlrun.sweep.folder.SweepDir.write", full)
+        assert cli.main(["-m", "seed=0,1", "device=cpu"]) == 4
+    assert sweep.executors[-1].closed
+    assert not sweep.executors[-1].tasks
     assert sweep(["seed=0,1", "device=cpu"]) == 0
 
 

@@ -407,6 +407,19 @@ def start(some: LocalExecutor, count: int, device: str = "auto") -> None:
         some.start(task(f"j{number}", device))
 
 
+def test_a_server_that_dies_before_it_has_counted_the_gpus_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+    monkeypatch.setattr(FakeServer, "close", lambda self: closed.append(self))
+    monkeypatch.setattr(FakeServer, "wait", lambda *_: died())
+    with pytest.raises(ServerDied):
+        executor(monkeypatch, [])
+    assert closed
+
+
+def died() -> list[Child]:
+    raise ServerDied("killed")
+
+
 def test_processors_are_divided_fairly(monkeypatch: pytest.MonkeyPatch) -> None:
     some, server = executor(monkeypatch, ["device=cpu", "sweep.workers=3"])
     start(some, 3, "cpu")

@@ -12,7 +12,7 @@ import pytest
 from dlrun.config.overrides.values import Distribution
 from dlrun.errors import ConfigError
 from dlrun.sweep.folder import FrozenJob
-from dlrun.sweep.samplers.halton import at, halton, permutation, place_in, point
+from dlrun.sweep.samplers.halton import at, digit_order, halton, point, share_of_range
 from tests.helpers.sweep_fakes import FakeSweep
 
 WORDS = ["optimizer=sgd,adam", "device=cpu", "sweep.budget=4", "sweep.repeat=3"]
@@ -57,7 +57,7 @@ def test_every_option_gets_as_many_trials_and_the_best_runs_with_new_seeds(
     assert [job.config.seed for job in finals] == [1, 2, 3, 1, 2, 3]
     assert {job.config.dataset.split_seed for job in (*trials, *finals)} == {0}, "one test part for all"
     shares = {
-        name: [place_in(Distribution(low, high, log=True), value) for value in rates(trials, name)]
+        name: [share_of_range(Distribution(low, high, log=True), value) for value in rates(trials, name)]
         for name, low, high in (("sgd", 1e-3, 10), ("adam", 1e-5, 0.1))
     }
     assert shares["sgd"] == pytest.approx(shares["adam"], abs=1e-4), "the same points, each in its own range"
@@ -154,7 +154,7 @@ def test_halton_points_fill_every_dimension_evenly() -> None:
         points = [halton(number, dimension) for number in range(base**3)]
         assert len({int(value * base**3) for value in points}) == base**3, "one in each of base^3 cells"
         assert all(0 < value < 1 for value in points)
-        assert sorted(permutation(base, 0)) == list(range(base))
+        assert sorted(digit_order(base, 0)) == list(range(base))
     assert [halton(n, 0) for n in range(3)] == pytest.approx([halton(n, 0) for n in range(3)])
     space = {"a": Distribution(1e-4, 1.0, log=True), "b": Distribution(1, 8, integer=True), "c": ["x", "y"]}
     values = [point(space, number) for number in range(64)]  # type: ignore[arg-type]

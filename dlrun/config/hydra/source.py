@@ -100,7 +100,7 @@ def _read_option(option: Option) -> tuple[dict[str, Any], str | None]:
 @lru_cache(maxsize=1024)
 def _read_file(path: Path, _state: tuple[int, int], source: str) -> tuple[dict[str, Any], str | None]:
     """Read the values and the `@package` line of a file."""
-    text = yamls.read_file(path)
+    text = yamls.read_user_file(path)
     values = yamls.loads(text, str(path))
     values = {} if values is None else values
     check_file(values, source)

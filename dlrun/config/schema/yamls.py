@@ -95,10 +95,10 @@ def loads(text: str, name: str) -> Any:
 
 def load_file(path: Path) -> Any:
     """Read a YAML file. Raises `ConfigError` if it is missing, unreadable or not valid."""
-    return loads(read_file(path), str(path))
+    return loads(read_user_file(path), str(path))
 
 
-def read_file(path: Path) -> str:
+def read_user_file(path: Path) -> str:
     """The text of a user's file. Raises `ConfigError` if it is missing or not UTF-8."""
     try:
         return bounded.read_text(path)

@@ -16,7 +16,7 @@ import torch
 
 from dlrun.data.base import Data, Split
 from dlrun.data.cache import READY, cache_folder
-from dlrun.data.files import open_regular
+from dlrun.data.files import open_data_file
 from dlrun.data.table.read import find_files
 from dlrun.plain import Values
 from dlrun.spec import DataSpec
@@ -26,16 +26,16 @@ BLOCK = 1 << 22
 
 def kept(options: Mapping[str, object], make: Callable[[], Data]) -> Data:
     """The data set out of the cache, or made and put there. What cannot be read is made again."""
-    folder = cache_folder() / key_of(options)
+    folder = cache_folder() / entry_key(options)
     try:
         return load(folder)
     except (OSError, ValueError, KeyError, TypeError):
         data = make()
-    store(folder, data)
+    save_entry(folder, data)
     return data
 
 
-def key_of(options: Mapping[str, object]) -> str:
+def entry_key(options: Mapping[str, object]) -> str:
     """A hash of the content of the files, of all options, and of the versions of dlrun and its packages."""
     paths = {name: options.get(name) for name in ("path", "train_path", "val_path", "test_path", "schema")}
     facts = {
@@ -57,13 +57,13 @@ def digests(paths: object) -> list[str]:
 def digest(file: Path) -> str:
     """The SHA-256 of a file."""
     found = hashlib.sha256()
-    with open_regular(file) as source:
+    with open_data_file(file) as source:
         while block := source.read(BLOCK):
             found.update(block)
     return found.hexdigest()
 
 
-def store(folder: Path, data: Data) -> None:
+def save_entry(folder: Path, data: Data) -> None:
     """Write an entry, whole or not at all. A full or read-only disk is no reason to fail."""
     values: Values = {
         "spec": data.spec.to_dict(),

@@ -12,7 +12,7 @@ import numpy as np
 
 from dlrun.data.table.cells import MISSING, NUMBER
 from dlrun.data.table.columns import Column, are_whole, column_of
-from dlrun.data.table.layout import Layout, blocks, opened
+from dlrun.data.table.layout import Layout, blocks, open_unpacked
 from dlrun.errors import DataError
 
 if TYPE_CHECKING:
@@ -46,12 +46,12 @@ def read_plain(layout: Layout) -> tuple[pandas.DataFrame, list[int]]:
     plain = [i for i in range(len(layout.names)) if is_plain(head[i])]
     for words in (COMMON_WORDS, WORDS):
         with contextlib.suppress(ValueError, DataError):
-            return read_numbers(layout, plain, words), plain
+            return read_number_columns(layout, plain, words), plain
     plain = [i for i in plain if not breaks(layout, i)]
-    return read_numbers(layout, plain, WORDS), plain
+    return read_number_columns(layout, plain, WORDS), plain
 
 
-def read_numbers(layout: Layout, plain: list[int], words: list[str], **options: object) -> pandas.DataFrame:
+def read_number_columns(layout: Layout, plain: list[int], words: list[str], **options: object) -> pandas.DataFrame:
     """The file with some columns as numbers, where the words are missing. Raises where a cell is neither."""
     kinds = {i: (np.float64 if i in plain else object) for i in range(len(layout.names))}
     missing = dict.fromkeys(plain, words)
@@ -69,7 +69,7 @@ def is_plain(cells: pandas.Series) -> bool:
 def breaks(layout: Layout, place: int) -> bool:
     """Whether a column cannot be read as numbers."""
     try:
-        read_numbers(layout, [place], WORDS, usecols=[place])
+        read_number_columns(layout, [place], WORDS, usecols=[place])
     except (ValueError, DataError):
         return True
     return False
@@ -80,7 +80,7 @@ def leading_zeros(layout: Layout, values: dict[int, np.ndarray]) -> set[int]:
     whole = {i for i, numbers in values.items() if are_whole(numbers)}
     if not whole:
         return set()
-    with opened(layout.path, layout.packed) as file:
+    with open_unpacked(layout.path, layout.packed) as file:
         if any(has_leading_zero(data, layout.delimiter) for data in blocks(file)):
             return whole
     return {i for i in whole if np.fmax.reduce(np.abs(values[i]), initial=0) >= LONG}

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from dlrun.data.files import open_regular
+from dlrun.data.files import open_data_file
 from dlrun.data.table.cells import date_formats, number_format
 from dlrun.data.table.columns import Column, column_of
 from dlrun.errors import DataError
@@ -32,9 +32,9 @@ LISTED_LINES = 50  # of a file, in which its first row is looked for
 
 
 @contextmanager
-def opened(path: Path, packed: bool) -> Iterator[IO[bytes]]:
+def open_unpacked(path: Path, packed: bool) -> Iterator[IO[bytes]]:
     """The bytes of a file, unpacked. Raises `DataError` where that fails."""
-    with open_regular(path) as file:
+    with open_data_file(path) as file:
         if not packed:
             yield file
             return
@@ -76,7 +76,7 @@ class Layout:
         import pandas
 
         try:
-            with opened(self.path, self.packed) as file:
+            with open_unpacked(self.path, self.packed) as file:
                 source = Undecoded(file) if self.encoding == "utf-8" else file
                 given = {"dtype": object, "keep_default_na": False, "na_filter": False, "low_memory": False} | options
                 return pandas.read_csv(
@@ -123,7 +123,7 @@ def find_encoding(path: Path, packed: bool, head: bytes, told: str) -> str:
             check_encoding(path, packed, name)
             return name
     line, wide = 1, 0
-    with opened(path, packed) as file:
+    with open_unpacked(path, packed) as file:
         for data in blocks(file):
             try:
                 wide += len(data) - len(data.decode("utf-8").encode("ascii", "ignore")) if not data.isascii() else 0
@@ -146,7 +146,7 @@ def check_encoding(path: Path, packed: bool, encoding: str) -> None:
     try:
         io.TextIOWrapper(io.BytesIO(), encoding=encoding)  # refuses codecs that give no text
         decoder = codecs.getincrementaldecoder(encoding)()
-        with opened(path, packed) as file:
+        with open_unpacked(path, packed) as file:
             while data := file.read(BLOCK):
                 line += decoder.decode(data).count("\n")
             decoder.decode(b"", final=True)
@@ -223,10 +223,10 @@ def check_widths(layout: Layout) -> None:
         return
     sign = layout.delimiter.encode(layout.encoding.replace("utf-16", "utf-8"))
     if layout.encoding != "utf-16" and len(sign) == 1:
-        with opened(layout.path, layout.packed) as file:
+        with open_unpacked(layout.path, layout.packed) as file:
             if all(b'"' not in data and are_even(data, sign, width) for data in blocks(file)):
                 return
-    with opened(layout.path, layout.packed) as file, io.TextIOWrapper(file, layout.encoding, newline="") as text:
+    with open_unpacked(layout.path, layout.packed) as file, io.TextIOWrapper(file, layout.encoding, newline="") as text:
         for _ in range(layout.comments):
             text.readline()
         reader = csv.reader(text, delimiter=layout.delimiter, strict=False)

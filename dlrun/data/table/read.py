@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlrun.data.files import GZIP, LISTED, open_regular
+from dlrun.data.files import GZIP, LISTED, open_data_file
 from dlrun.data.table.columns import Column, column_of
 from dlrun.data.table.large import read_large
 from dlrun.data.table.layout import (
@@ -29,7 +29,7 @@ from dlrun.data.table.layout import (
     first_records,
     headers,
     is_header,
-    opened,
+    open_unpacked,
     size_of,
 )  # fmt: skip
 from dlrun.errors import DataError, count_of, did_you_mean
@@ -49,7 +49,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Table:
+class DataTable:
     """The columns of a table, and what was found out about its files."""
 
     columns: list[Column]
@@ -73,15 +73,15 @@ class Table:
         hint = did_you_mean(name, self.names) or f"Columns: {', '.join(self.names[:12])}."
         raise DataError(f"{key}: there is no column {name!r}. {hint}")
 
-    def take(self, rows: np.ndarray) -> Table:
+    def take(self, rows: np.ndarray) -> DataTable:
         """The given rows."""
-        return Table([column.take(rows) for column in self.columns], self.notes)
+        return DataTable([column.take(rows) for column in self.columns], self.notes)
 
 
-def read_table(paths: str | Sequence[str], reading: Reading) -> Table:
+def read_table(paths: str | Sequence[str], reading: Reading) -> DataTable:
     """The rows of all files that the paths (or patterns) name, in order. Raises `DataError`."""
     files = find_files([paths] if isinstance(paths, str) else list(paths))
-    tables = [read_file(file, reading) for file in files]
+    tables = [read_table_file(file, reading) for file in files]
     first = tables[0]
     for file, table in zip(files[1:], tables[1:], strict=True):
         if table.names != first.names:
@@ -89,8 +89,8 @@ def read_table(paths: str | Sequence[str], reading: Reading) -> Table:
             raise DataError(f"{file}: its columns are not those of {files[0]} ({', '.join(different[:LISTED])}).")
     if len(tables) == 1:
         return first
-    columns = [joined(parts) for parts in zip(*(table.columns for table in tables), strict=True)]
-    return Table(columns, [note for table in tables for note in table.notes])
+    columns = [concat_columns(parts) for parts in zip(*(table.columns for table in tables), strict=True)]
+    return DataTable(columns, [note for table in tables for note in table.notes])
 
 
 def find_files(paths: list[str]) -> list[Path]:
@@ -110,7 +110,7 @@ def find_files(paths: list[str]) -> list[Path]:
     return found
 
 
-def joined(parts: Sequence[Column]) -> Column:
+def concat_columns(parts: Sequence[Column]) -> Column:
     """One column out of those of several files."""
     if all(part.numbers is not None for part in parts):
         numbers = [part.numbers for part in parts if part.numbers is not None]
@@ -118,21 +118,21 @@ def joined(parts: Sequence[Column]) -> Column:
     return column_of(parts[0].name, [cell for part in parts for cell in part.cells()])
 
 
-def read_file(path: Path, reading: Reading) -> Table:
+def read_table_file(path: Path, reading: Reading) -> DataTable:
     """One file. Raises `DataError`."""
     name = path.name.lower().removesuffix(".gz")
     if name.endswith((".parquet", ".pq")):
         return read_parquet(path)
-    with open_regular(path) as file:
+    with open_data_file(path) as file:
         packed = file.read(2) == GZIP
     if name.endswith((".jsonl", ".ndjson")):
         return read_json_lines(path, packed)
     return read_delimited(path, packed, reading)
 
 
-def read_delimited(path: Path, packed: bool, reading: Reading) -> Table:
+def read_delimited(path: Path, packed: bool, reading: Reading) -> DataTable:
     """A text file with a delimiter."""
-    with opened(path, packed) as file:
+    with open_unpacked(path, packed) as file:
         head = file.read(HEAD_BYTES)
     if not head.strip():
         raise DataError(f"{path}: is empty.")
@@ -155,14 +155,14 @@ def read_delimited(path: Path, packed: bool, reading: Reading) -> Table:
     by = f", separated by {DELIMITERS.get(delimiter, repr(delimiter))}s" if delimiter != "," and len(names) > 1 else ""
     coded = f", encoded as {encoding}" if encoding not in ("utf-8", "utf-8-sig") else ""
     above = f", below {count_of(comments, 'line')} of comment" if comments else ""
-    return Table(columns, [f"{path}: {found}{by}{coded}{above}"])
+    return DataTable(columns, [f"{path}: {found}{by}{coded}{above}"])
 
 
-def read_json_lines(path: Path, packed: bool) -> Table:
+def read_json_lines(path: Path, packed: bool) -> DataTable:
     """A file with a JSON object in each line; a key that a line lacks is an empty cell."""
     cells: dict[str, list[str]] = {}
     count = 0
-    with opened(path, packed) as file:
+    with open_unpacked(path, packed) as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
@@ -180,7 +180,7 @@ def read_json_lines(path: Path, packed: bool) -> Table:
     if not cells:
         raise DataError(f"{path}: there is no row in it.")
     columns = [column_of(name, column) for name, column in cells.items()]
-    return Table(columns, [f"{path}: {count:,} rows, {len(cells)} columns"])
+    return DataTable(columns, [f"{path}: {count:,} rows, {len(cells)} columns"])
 
 
 def json_text(value: object) -> str:
@@ -190,7 +190,7 @@ def json_text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def read_parquet(path: Path) -> Table:
+def read_parquet(path: Path) -> DataTable:
     """A parquet file, which needs pyarrow."""
     import pandas
 
@@ -208,4 +208,4 @@ def read_parquet(path: Path) -> Table:
         else:
             texts = values.map(lambda value: "" if pandas.isna(value) else json_text(value))
             columns.append(column_of(str(name), texts.to_numpy(dtype=object)))
-    return Table(columns, [f"{path}: {len(frame):,} rows, {len(columns)} columns"])
+    return DataTable(columns, [f"{path}: {len(frame):,} rows, {len(columns)} columns"])

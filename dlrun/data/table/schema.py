@@ -48,7 +48,7 @@ def described(column: Typed) -> Values:
     return told | ({"why": column.why} if column.why else {})
 
 
-def read_schema(path: str) -> tuple[dict[str, Typed], list[str]]:
+def read_types(path: str) -> tuple[dict[str, Typed], list[str]]:
     """The types that a file says, and the columns that it leaves out. Raises `DataError` naming the column."""
     file = Path(path).expanduser()
     try:

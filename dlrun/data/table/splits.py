@@ -16,7 +16,7 @@ from dlrun.data.seeds import derive
 from dlrun.data.table.cells import is_missing
 from dlrun.data.table.columns import Column
 from dlrun.data.table.encode import values_of
-from dlrun.data.table.read import Table
+from dlrun.data.table.read import DataTable
 from dlrun.data.table.types import typed
 from dlrun.errors import ConfigError, DataError, Problem
 
@@ -65,7 +65,7 @@ Rows = tuple[np.ndarray, np.ndarray, np.ndarray]  # of train, val, test
 
 
 def split_table(
-    table: Table, classes: np.ndarray | None, how: Splitting, labels: Sequence[str] = ()
+    table: DataTable, classes: np.ndarray | None, how: Splitting, labels: Sequence[str] = ()
 ) -> tuple[Rows, list[str]]:
     """The row numbers of train, val and test, and notes on what could not be had exactly.
 
@@ -130,7 +130,7 @@ def share_of_rows(count: int, fraction: float) -> int:
     return max(round(count * fraction), int(fraction > 0 and count > 1))
 
 
-def by_hash(table: Table, how: Splitting) -> Rows:
+def by_hash(table: DataTable, how: Splitting) -> Rows:
     """By a hash of the row's cells: rows stay where they are when others are added, and equal rows stay together."""
     cells = [spelled_alike(column) for column in table.columns]
     share = np.array([share_of(f"{how.seed}\x1f" + "\x1f".join(row)) for row in zip(*cells, strict=True)])
@@ -162,19 +162,19 @@ def at_random(count: int, classes: np.ndarray | None, how: Splitting) -> Rows:
     if how.folds is not None:
         test = everyone[fold_of(count, classes, how.folds, how.seed) == how.fold]
     else:
-        test = drawn(everyone, classes, how.test_fraction, derive(how.seed, "split:test"))
+        test = draw_share(everyone, classes, how.test_fraction, derive(how.seed, "split:test"))
     left = np.ones(count, bool)
     left[test] = False
     rest = np.flatnonzero(left)
     stream = "split:val" if how.folds is None else f"split:val:{how.fold}"
-    val = drawn(rest, classes, how.val_fraction, derive(how.val_seed, stream))
+    val = draw_share(rest, classes, how.val_fraction, derive(how.val_seed, stream))
     left[val] = False
     train = np.flatnonzero(left)
     shuffled = np.random.default_rng(derive(how.val_seed, "split:train")).permutation(train)
     return shuffled, val, test
 
 
-def drawn(rows: np.ndarray, classes: np.ndarray | None, fraction: float, seed: int) -> np.ndarray:
+def draw_share(rows: np.ndarray, classes: np.ndarray | None, fraction: float, seed: int) -> np.ndarray:
     """A share of the rows, of each class its share (largest remainders), at least one where a class has two rows."""
     order = np.random.default_rng(seed).permutation(rows)
     wanted = share_of_rows(len(rows), fraction)

@@ -15,8 +15,8 @@ from dlrun.data.leaks import overlap_notes
 from dlrun.data.table.columns import Column
 from dlrun.data.table.encode import Oddities, TableEncoder
 from dlrun.data.table.kept import kept
-from dlrun.data.table.read import Reading, Table, joined, read_table
-from dlrun.data.table.schema import as_yaml, read_schema
+from dlrun.data.table.read import DataTable, Reading, concat_columns, read_table
+from dlrun.data.table.schema import as_yaml, read_types
 from dlrun.data.table.splits import Rows, Splitting, split_table
 from dlrun.data.table.target import Target, read_target, read_weights, some, target_steps
 from dlrun.data.table.trees import boosted_trees
@@ -82,7 +82,7 @@ def table(
                             "dataset.id": id, "dataset.types": list(types or {}),
                             "dataset.weight": [weight] if weight else []})  # fmt: skip
         wanted = read_target(whole, targets, task, types or {}, positive, target_transform)
-        known, dropped = read_schema(schema) if schema is not None else ({}, [])
+        known, dropped = read_types(schema) if schema is not None else ({}, [])
         rows, notes = choose_rows(whole, parts, wanted, how)
         roles = {name for name in (split_column, group, time) if name}
         outside = {*targets, *drop, *dropped, *id, *([weight] if weight else []), *(roles - set(features or []))}
@@ -100,7 +100,7 @@ def table(
     return replace(kept(given, make) if cache else make(), rival=boosted_trees if baseline == "trees" else None)
 
 
-def check_names(whole: Table, asked: Mapping[str, Sequence[str]]) -> None:
+def check_names(whole: DataTable, asked: Mapping[str, Sequence[str]]) -> None:
     """Raise `ConfigError` with every column that a key names and the table lacks."""
     problems = [
         Problem(
@@ -119,7 +119,7 @@ def read_parts(
     own: Mapping[str, str | Sequence[str] | None],
     reading: Reading,
     targets: Sequence[str],
-) -> tuple[Table, dict[str, int]]:
+) -> tuple[DataTable, dict[str, int]]:
     """The rows of all files in one table, and how many each part has, where parts have files of their own.
 
     Raises `ConfigError` for paths that exclude each other, and for a test file without the target, which is for
@@ -143,12 +143,12 @@ def read_parts(
         missing = sorted(set(first.names) - set(part.names))
         if missing:
             raise ConfigError(Problem(f"dataset.{name}_path", f"has no column {some(missing)}, which train has."))
-    columns = [joined([part.column(name, "dataset.path") for part in tables.values()]) for name in first.names]
+    columns = [concat_columns([part.column(name, "dataset.path") for part in tables.values()]) for name in first.names]
     notes = [note for part in tables.values() for note in part.notes]
-    return Table(columns, notes), {name: part.rows for name, part in tables.items()}
+    return DataTable(columns, notes), {name: part.rows for name, part in tables.items()}
 
 
-def choose_rows(whole: Table, parts: Mapping[str, int], wanted: Target, how: Splitting) -> tuple[Rows, list[str]]:
+def choose_rows(whole: DataTable, parts: Mapping[str, int], wanted: Target, how: Splitting) -> tuple[Rows, list[str]]:
     """The rows of each part that have a target."""
     lost = int((~wanted.known).sum())
     notes = [f"{lost} rows without {' and '.join(wanted.names)} are not used"] if lost else []
@@ -188,7 +188,7 @@ def fit_on(
 class Parts:
     """The parts of the matrix and of the target."""
 
-    whole: Table
+    whole: DataTable
     encoder: TableEncoder
     wanted: Target
     rows: Rows

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dlrun.data.table.columns import Column
 from dlrun.data.table.encode import value_of, values_of
-from dlrun.data.table.read import Table
+from dlrun.data.table.read import DataTable
 from dlrun.data.table.types import Typed, typed
 from dlrun.data.transforms import Log, Standardize, Transform
 from dlrun.data.vocabulary import LabelMap
@@ -32,7 +32,7 @@ class Target:
 
 
 def read_target(
-    whole: Table, names: Sequence[str], task: str, forced: Mapping[str, str], positive: str | None, transform: str
+    whole: DataTable, names: Sequence[str], task: str, forced: Mapping[str, str], positive: str | None, transform: str
 ) -> Target:
     """The target, typed on all rows. Raises `ConfigError` and `DataError`."""
     columns = [whole.column(name, "dataset.target") for name in names]
@@ -50,7 +50,7 @@ def read_target(
     if task == "regression":
         if positive is not None:
             raise ConfigError(Problem("dataset.positive", "goes with classes, and the target is a number."))
-        return numbers(columns, kinds, transform)
+        return regression_target(columns, kinds, transform)
     if transform != "none":
         raise ConfigError(Problem("dataset.target_transform", "goes with a number, and the target is a class."))
     return classes(columns[0], kinds[0], positive)
@@ -79,7 +79,7 @@ def classes(column: Column, kind: Typed, positive: str | None) -> Target:
     return Target("classification", values, tuple(labels), (column.name,), values >= 0, (kind,))
 
 
-def numbers(columns: Sequence[Column], kinds: Sequence[Typed], transform: str) -> Target:
+def regression_target(columns: Sequence[Column], kinds: Sequence[Typed], transform: str) -> Target:
     """Numbers (N, K). Raises `DataError` for targets that have no logarithm."""
     for column, kind in zip(columns, kinds, strict=True):
         if kind.type not in ("number", "boolean"):
@@ -102,7 +102,7 @@ def several_tags(columns: Sequence[Column], kinds: Sequence[Typed]) -> Target:
     return Target("multilabel", np.where(np.isnan(values), -1.0, values), names, names, known, tuple(kinds))
 
 
-def read_weights(whole: Table, name: str, known: np.ndarray) -> np.ndarray:
+def read_weights(whole: DataTable, name: str, known: np.ndarray) -> np.ndarray:
     """The row weights (N,). Raises `DataError` for one that is missing or below 0 in a row that has a target."""
     column = whole.column(name, "dataset.weight")
     try:

@@ -34,7 +34,7 @@ def boosted_trees(data: Data) -> Values:
         return {}
     inputs, wanted = part.inputs[0].numpy(), part.target.numpy().reshape(-1)
     weight, own = (None if split.weight is None else split.weight.double().numpy() for split in (part, train))
-    model = fitted(train.inputs[0].numpy(), train.target.numpy().reshape(-1), own, data.spec.task)
+    model = fit_trees(train.inputs[0].numpy(), train.target.numpy().reshape(-1), own, data.spec.task)
     said = model.predict(inputs)
     found: Values = {"of": NAME, "part": name}
     if data.spec.task == "classification":
@@ -44,7 +44,7 @@ def boosted_trees(data: Data) -> Values:
     return found | {"mae": absolute, "r2": 1 - squared / spread if spread else float("nan")}
 
 
-def fitted(inputs: np.ndarray, target: np.ndarray, weight: np.ndarray | None, task: str) -> Predicts:
+def fit_trees(inputs: np.ndarray, target: np.ndarray, weight: np.ndarray | None, task: str) -> Predicts:
     """Trees fitted in steps, so that the time can be kept."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 

@@ -61,7 +61,7 @@ class Typed:
 def typed(column: Column, forced: str | None = None) -> Typed:
     """The type of a column by the rule, or the one that the user says. Raises `DataError` where it cannot be told."""
     if column.numbers is not None:
-        return numeric(column, forced)
+        return numeric_type(column, forced)
     found = filled(column)
     if forced is not None:
         return as_told(column, found, forced)
@@ -119,14 +119,14 @@ def whole_numbers(name: str, found: Filled, values: np.ndarray) -> Typed | None:
     different = max(found.counts) == 1
     if plain and any(len(text) >= LONG_DIGITS for text in digits):
         return Typed(name, "id", f"{LONG_DIGITS} digits and more")
-    if different and len(values) > 2 and not found.empty and not found.words and is_run(values):
+    if different and len(values) > 2 and not found.empty and not found.words and is_consecutive(values):
         return Typed(name, "id", "numbered without a gap")
     if different and len(values) > 2 and (not low or ID_WORDS.search(name.strip()) or ID_WORDS.search(low)):
         return Typed(name, "id", "all different, by its header")
     return None
 
 
-def is_run(values: np.ndarray) -> bool:
+def is_consecutive(values: np.ndarray) -> bool:
     """n, n + 1, ... in any order."""
     return float(values.max() - values.min()) == len(values) - 1 and len(np.unique(values)) == len(values)
 
@@ -175,7 +175,7 @@ def by_text(name: str, found: Filled) -> Typed:
     return Typed(name, "category", f"{distinct} values")
 
 
-def numeric(column: Column, forced: str | None) -> Typed:
+def numeric_type(column: Column, forced: str | None) -> Typed:
     """The type of a long column that was read as numbers; leading zeros and units are not in it."""
     assert column.numbers is not None
     if forced not in (None, "number", "category"):
@@ -187,7 +187,7 @@ def numeric(column: Column, forced: str | None) -> Typed:
     if not len(values) or (len(values) == column.rows and bool((values == values[0]).all())):
         return Typed(column.name, "constant", "empty" if not len(values) else f"one value, {values[0]:g}")
     if are_whole(values):
-        different, counts = counted(values)
+        different, counts = value_counts(values)
         texts = [f"{value:.0f}" for value in different[: MANY * 2]]
         if len(different) == 2 and set(different.tolist()) == {0.0, 1.0}:
             return Typed(column.name, "boolean", "0 and 1", truth={"0": 0.0, "1": 1.0})
@@ -201,7 +201,7 @@ def numeric(column: Column, forced: str | None) -> Typed:
     return Typed(column.name, "number", "numbers")
 
 
-def counted(whole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def value_counts(whole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The distinct values of whole numbers, in order, and how often each occurs."""
     low, high = float(whole.min()), float(whole.max())
     if high - low >= max(len(whole), 1000):

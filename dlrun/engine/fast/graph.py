@@ -96,7 +96,7 @@ class GraphStep:
         """Was the graph recorded for these tensors of the state, these settings and these shapes?"""
         if self.graph is None or self.fused_update.lists is not self.lists:
             return False
-        return self.settings == settings(optimizer) and self.shapes == shapes(batch)
+        return self.settings == settings(optimizer) and self.shapes == batch_shapes(batch)
 
     def capture(self, state: TrainState, batch: Batch) -> bool:
         """Record the graph. False if the step cannot be recorded, as when a loss reads a value from the device."""
@@ -126,7 +126,7 @@ class GraphStep:
             side_effects.restore()
             self.graph = None
             return False
-        self.settings, self.shapes = settings(optimizer), shapes(batch)
+        self.settings, self.shapes = settings(optimizer), batch_shapes(batch)
         self.held = [*state.model.parameters(), *state.model.buffers()]
         self.places = places(self.held)
         self.lists = self.fused_update.lists
@@ -171,7 +171,7 @@ def settings(optimizer: Optimizer) -> list[Group]:
     ]
 
 
-def shapes(batch: Batch) -> list[torch.Size]:
+def batch_shapes(batch: Batch) -> list[torch.Size]:
     """The shapes of a batch."""
     return [tensor.shape for tensor in (*batch.inputs, batch.target)]
 

@@ -52,7 +52,11 @@ class LocalExecutor:
         self.waiting: list[Child] = []  # ended jobs whose processes wait for another
         self.starts = 1
         self.server = Server(self.modules)
-        self.gpus = self.find_gpus() if any(uses_gpu(config) for config in configs) else []
+        try:
+            self.gpus = self.find_gpus() if any(uses_gpu(config) for config in configs) else []
+        except BaseException:  # it died, or Ctrl-C
+            self.server.close()
+            raise
         self.slots = slots(settings, len(self.gpus))
 
     def find_gpus(self) -> list[str]:

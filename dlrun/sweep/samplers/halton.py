@@ -27,12 +27,12 @@ def halton(number: int, dimension: int) -> float:
     for place in range(math.ceil(DIGITS * math.log(2) / math.log(base))):
         scale /= base
         number, digit = divmod(number, base)
-        value += permutation(base, place)[digit] * scale
+        value += digit_order(base, place)[digit] * scale
     return min(value + scale / 2, 1 - 2**-DIGITS)
 
 
 @cache
-def permutation(base: int, place: int) -> tuple[int, ...]:
+def digit_order(base: int, place: int) -> tuple[int, ...]:
     """How the digits at a place are permuted."""
     digits = list(range(base))
     Random(f"halton {base} {place}").shuffle(digits)
@@ -56,7 +56,7 @@ def at(choices: Space, share: float) -> object:
     return rounded(choices.low + share * (choices.high - choices.low), choices)
 
 
-def place_in(choices: Space, value: object) -> float | None:
+def share_of_range(choices: Space, value: object) -> float | None:
     """The share at which a number lies in its range; None where there is no range."""
     if not isinstance(choices, Distribution) or not isinstance(value, int | float):
         return None
