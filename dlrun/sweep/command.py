@@ -29,7 +29,8 @@ from dlrun.sweep.names import job_words
 from dlrun.sweep.places import folder_of
 from dlrun.sweep.protocol import Protocol, options_of
 from dlrun.sweep.refusals import refuse_impossible, refuse_useless
-from dlrun.sweep.samplers.search import Pruned, Search, make_sampler, set_search, size
+from dlrun.sweep.samplers.search import Pruned, Search, make_sampler
+from dlrun.sweep.samplers.space import search_space, set_search
 from dlrun.sweep.screen import SweepScreen, ignore_closed_stdout
 from dlrun.sweep.source import Jobs, Source
 from dlrun.sweep.state import DONE, Record, command_to_continue, counts, states_of_jobs, write_status
@@ -91,7 +92,7 @@ def dry_run(expansion: Expansion, settings: dict[str, Any]) -> int:
     print_notes(expansion, frozen, settings)
     tried = plan.try_jobs(list(frozen.jobs.values()), settings, plugin_files())
     searching = expansion.jobs != jobs
-    trials = int(min(settings["trials"], size(expansion.spaces))) if searching else None
+    trials = int(min(settings["trials"], search_space(expansion).size)) if searching else None
     plan.print_plan(tried, settings, trials, budget or None)
     if any(one.impossible for one in tried) and not settings["skip_invalid"]:
         return 2
@@ -182,7 +183,7 @@ def run_jobs(
         write_tuning(source)
     if isinstance(source, Search):
         jobs = list(sweep.jobs.values())
-        if number is None and len(source.jobs) < source.total:
+        if source.exhausted:
             screen.note(f"the search ends after {len(source.jobs)} jobs: all further values were tried before")
     records = states_of_jobs(sweep)
     write_status(sweep, records)
@@ -250,7 +251,7 @@ def make_source(sweep: SweepDir, expansion: Expansion | None, todo: list[FrozenJ
         return Jobs(todo)
     if expansion.left_out:
         say(f"note: left out of the search, being impossible: {', '.join(expansion.left_out)}", file=sys.stderr)
-    sampler = make_sampler(settings, expansion.spaces, expansion.config.seed, sweep)
+    sampler = make_sampler(settings, search_space(expansion).grids, expansion.config.seed, sweep)
     return Search(sweep, expansion, sampler, retry_failed=settings["retry_failed"])
 
 

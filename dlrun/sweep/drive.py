@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dlrun.report.tables import format_seconds
 from dlrun.run.signals import EXIT_CODES, Signals
 from dlrun.store.failure import Failure, read_failure
 from dlrun.store.files import now, write_json
@@ -80,6 +81,7 @@ class Drive:
         self.killed = False
         self.write_at = 0.0  # when status.csv is written next
         self.code = code_hash()
+        self.begun, self.said_late = time.monotonic(), False  # for sweep.time_limit
 
     def run(self) -> int | None:
         """Run all jobs. Returns the number of the signal that ended the sweep early, or None."""
@@ -115,8 +117,20 @@ class Drive:
         if self.signals.stop():
             self.waiting = []
             return
+        if self.is_late():
+            return
         while len(self.running) < self.executor.slots and (job := self.source.next()) is not None:
             self.begin(job)
+
+    def is_late(self) -> bool:
+        """Whether `sweep.time_limit` is over, after which no further job begins; this is said once."""
+        limit = self.sweep.settings["time_limit"]
+        if limit is None or time.monotonic() - self.begun < limit:
+            return False
+        if not self.said_late:
+            self.said_late = True
+            self.screen.note(f"{format_seconds(limit)} are over (sweep.time_limit): no further job begins")
+        return True
 
     def begin(self, job: FrozenJob) -> None:
         """Start a job, or take it over from the executor's queue, or put it off while another process runs it."""

@@ -15,7 +15,7 @@ from dlrun.report.tables import Table, print_table
 from dlrun.store.files import now
 from dlrun.sweep.command import run_jobs, todo_of, with_lock
 from dlrun.sweep.folder import FrozenJob, SweepDir, expect_sweep
-from dlrun.sweep.samplers.search import size
+from dlrun.sweep.samplers.space import size
 from dlrun.sweep.screen import ignore_closed_stdout
 from dlrun.sweep.state import alone, command_to_continue, counts, retry_command_of, states_of_jobs
 
@@ -67,7 +67,7 @@ def print_trials_left(sweep: SweepDir) -> None:
     """Print how many trials of a search have not begun, and the command that begins them."""
     if sweep.settings["search"] == "grid":
         return
-    begun = sum(job.trial is not None for job in sweep.jobs.values())
+    begun = len({job.trial for job in sweep.jobs.values() if job.trial is not None})
     total = min(sweep.settings["trials"], size(space if isinstance(space := sweep.search["space"], list) else [space]))
     if begun < total:
         with ignore_closed_stdout():

@@ -12,7 +12,9 @@ from dlrun.sweep.state import Record
 class Source(Protocol):
     """Supplies the loop of a sweep with jobs: from a list, or from a search that proposes them."""
 
-    total: int
+    @property
+    def total(self) -> int:
+        """How many jobs there will be."""
 
     def next(self) -> FrozenJob | None:
         """The next job to start, or None."""

@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from dlrun.config.overrides.grammar import Distribution
 from dlrun.errors import ConfigError, RunError
 from dlrun.store.files import write_json
+from dlrun.store.reader import StoredRun
 from dlrun.store.reading import read_json
 from dlrun.store.rundir import RunDir
 from dlrun.sweep.folder import FrozenJob
@@ -422,3 +424,94 @@ def test_a_search_over_grids_draws_each_value_from_its_own(search: str, sweep: F
     else:
         with pytest.raises(ConfigError, match="needs one space"):
             sweep([GRIDS, "device=cpu", "sweep.search=cmaes", "sweep.trials=2"])
+
+
+def rates_by_seed(sweep: FakeSweep) -> dict[float, list[int]]:
+    found: dict[float, list[int]] = {}
+    for job in sweep.folder.jobs.values():
+        found.setdefault(job.swept["optimizer.lr"], []).append(job.swept["seed"])
+    return found
+
+
+def best_losses(sweep: FakeSweep, lr: float) -> list[float]:
+    jobs = [job for job in sweep.folder.jobs.values() if job.swept["optimizer.lr"] == lr]
+    return [StoredRun(sweep.folder.run(job.slug).path).best()["val_loss"] for job in jobs]
+
+
+@pytest.mark.parametrize("search", ["random", "tpe"])
+def test_seeds_beside_a_search_repeat_each_trial_and_are_told_as_their_mean(search: str, sweep: FakeSweep) -> None:
+    sweep.loss = lambda config: abs(math.log10(config["optimizer"]["lr"]) + 2) + 0.1 * config["seed"]
+    words = [LR, "seed=0,1,2", "device=cpu", f"sweep.search={search}"]
+    assert sweep([*words, "sweep.trials=3"]) == 0
+    assert list(rates_by_seed(sweep).values()) == [[0, 1, 2]] * 3
+    assert sweep([*words, "sweep.trials=4"]) == 0
+    assert list(rates_by_seed(sweep).values()) == [[0, 1, 2]] * 4
+    assert sweep([LR, "seed=0,1,2,3", *words[2:], "sweep.trials=4"]) == 0, "a further seed runs for every trial"
+    assert list(rates_by_seed(sweep).values()) == [[0, 1, 2, 3]] * 4
+    if search == "tpe":
+        told = [trial.value for trial in load(sweep).trials]
+        for lr in rates_by_seed(sweep):
+            assert pytest.approx(fmean(best_losses(sweep, lr))) in told
+            assert pytest.approx(fmean(best_losses(sweep, lr)[:3])) in told
+        (sweep.folder.state / "optuna.db").unlink()
+        sweep([LR, "seed=0,1,2,3", *words[2:], "sweep.trials=4"])
+        assert [trial.state.name for trial in load(sweep).trials] == ["COMPLETE"] * 4
+
+
+def test_a_trial_one_of_whose_seeds_fails_is_a_failed_one_until_that_is_mended(sweep: FakeSweep) -> None:
+    words = [LR, "seed=0,1", "device=cpu", "sweep.search=tpe", "sweep.trials=2"]
+
+    def failing(config: dict[str, Any]) -> float:
+        if config["seed"] == 1:
+            raise ValueError("no")
+        return 0.5
+
+    sweep.loss = failing
+    assert sweep(words) == 3
+    assert {trial.state.name for trial in load(sweep).trials} == {"FAIL"}
+    sweep.loss = lambda config: 0.5
+    assert sweep(words) == 0
+    told = [trial.value for trial in load(sweep).trials if trial.state.name == "COMPLETE"]
+    assert told == [pytest.approx(fmean(best_losses(sweep, lr))) for lr in rates_by_seed(sweep)]
+    assert list(rates_by_seed(sweep).values()) == [[0, 1]] * 2
+
+
+def test_a_pruner_does_not_go_with_several_seeds_a_trial(sweep: FakeSweep) -> None:
+    with pytest.raises(ConfigError, match=r"sweep\.pruner: a trial of several seeds"):
+        sweep([LR, "seed=0,1", "device=cpu", "sweep.search=tpe", "sweep.pruner=median"])
+
+
+@pytest.mark.parametrize("search", ["random", "tpe"])
+def test_known_settings_are_tried_first(search: str, sweep: FakeSweep) -> None:
+    words = [LR, "optimizer=sgd,adam", "device=cpu", f"sweep.search={search}", "sweep.trials=4"]
+    start = "sweep.start_with=[{optimizer.lr: 0.025, optimizer: adam},{optimizer.lr: 0.003}]"
+    assert sweep([*words, start]) == 0
+    first, second, *rest = [job.swept for job in sweep.folder.jobs.values()]
+    assert first == {"optimizer.lr": 0.025, "optimizer": "adam"}
+    assert second["optimizer.lr"] == 0.003
+    assert len(rest) == 2
+    assert sweep([*words[:-1], "sweep.trials=5", start]) == 0
+    assert learning_rates(sweep).count(0.025) == 1, "what was tried is not tried again"
+    with pytest.raises(ConfigError, match=r"\{optimizer\.lr: 5\} is not in the space of the search"):
+        sweep([*words, "sweep.start_with=[{optimizer.lr: 5}]"])
+
+
+@pytest.mark.parametrize("search", ["random", "tpe"])
+def test_more_values_may_be_added_to_a_search_later(search: str, sweep: FakeSweep) -> None:
+    words = ["device=cpu", f"sweep.search={search}", "sweep.name=grows"]
+    assert sweep([LR, "optimizer=sgd,adam", *words, "sweep.trials=3"]) == 0
+    before = learning_rates(sweep)
+    wider = "optimizer.lr=tag(log,interval(1e-5,1))"
+    assert sweep([wider, "optimizer=sgd,adam,rmsprop", *words, "sweep.trials=9"]) == 0
+    assert learning_rates(sweep)[:3] == before
+    assert len(sweep.folder.jobs) == 9
+    with pytest.raises(RunError, match="holds another search"):
+        sweep([LR, "optimizer=sgd,adam", *words, "sweep.trials=9"])
+
+
+def test_after_the_time_limit_no_further_job_begins(sweep: FakeSweep, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep([*RANDOM, "sweep.time_limit=1e-6"], quiet=False) == 0
+    assert not sweep.folder.jobs
+    assert "are over (sweep.time_limit): no further job begins" in capsys.readouterr().out
+    assert sweep(RANDOM) == 0
+    assert len(sweep.folder.jobs) == 6

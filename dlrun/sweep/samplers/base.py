@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, Protocol
 
 from dlrun.config.job import Space
-from dlrun.config.overrides.grammar import Distribution
+from dlrun.config.overrides.values import Distribution, as_text
 from dlrun.plain import Values
 
 DIGITS = 6  # significant digits of a drawn number: more would only lengthen the commands
@@ -18,8 +18,11 @@ DIGITS = 6  # significant digits of a drawn number: more would only lengthen the
 class Sampler(Protocol):
     """Proposes values, and may learn from their results."""
 
-    def ask(self, number: int) -> tuple[int, Values]:
-        """A trial's number and the values to try; `number` is the number of trials so far."""
+    def ask(self, number: int, given: Values | None = None) -> tuple[int, Values]:
+        """A trial's number and the values to try; `number` is the number of trials so far.
+
+        Values that are `given` are not proposed; they lie in the space.
+        """
 
     def again(self, trial: int) -> int:
         """The trial with which a job is continued: its own, or one with the same values if that has ended."""
@@ -40,11 +43,14 @@ class RandomSampler:
     def __init__(self, spaces: Sequence[Mapping[str, Space]], seed: int) -> None:
         self.spaces, self.seed = spaces, seed
 
-    def ask(self, number: int) -> tuple[int, Values]:
+    def ask(self, number: int, given: Values | None = None) -> tuple[int, Values]:
         digest = hashlib.sha256(f"{self.seed} {number}".encode()).digest()
         draw = Random(int.from_bytes(digest, "big"))
-        space = self.spaces[0] if len(self.spaces) == 1 else draw.choice(self.spaces)
-        return number, {key: drawn(choices, draw) for key, choices in space.items()}
+        if given:
+            space = self.spaces[space_of(self.spaces, given) or 0]
+        else:
+            space = self.spaces[0] if len(self.spaces) == 1 else draw.choice(self.spaces)
+        return number, {key: drawn(choices, draw) for key, choices in space.items()} | (given or {})
 
     def again(self, trial: int) -> int:
         return trial
@@ -54,6 +60,21 @@ class RandomSampler:
 
     def tell(self, trial: int, state: str, value: float | None) -> None:
         """Do nothing: random search does not learn."""
+
+
+def space_of(spaces: Sequence[Mapping[str, Space]], values: Values) -> int | None:
+    """The number of the first space that holds these values of some of its keys; None if none does."""
+    for i, space in enumerate(spaces):
+        if all(key in space and allows(space[key], value) for key, value in values.items()):
+            return i
+    return None
+
+
+def allows(choices: Space, value: object) -> bool:
+    """Whether a value is in the space of its key."""
+    if isinstance(choices, Distribution):
+        return isinstance(value, int | float) and choices.low <= value <= choices.high
+    return as_text(value) in map(as_text, choices)
 
 
 def drawn(choices: Space, draw: Random) -> Any:

@@ -14,8 +14,8 @@ from dlrun.config.overrides.values import as_text
 from dlrun.errors import ConfigError, Problem
 from dlrun.plain import Values, say
 from dlrun.sweep.folder import FrozenJob, SweepDir
-from dlrun.sweep.samplers.base import rounded
-from dlrun.sweep.samplers.results import read_trial
+from dlrun.sweep.samplers.base import allows, rounded, space_of
+from dlrun.sweep.samplers.results import by_trial, read_trial
 from dlrun.sweep.samplers.study import (
     distribution,
     import_optuna,
@@ -75,10 +75,11 @@ class OptunaSampler:
 
         They get new numbers, which are written into sweep.yaml.
         """
-        trials = self.trials()
-        lost = [job for job in sweep.jobs.values() if job.trial is not None and not self.knows(job, trials)]
-        for job in sorted(lost, key=lambda job: job.trial or 0):
-            sweep.jobs[job.slug] = replace(job, trial=self.add(job, *read_trial(sweep, job)))
+        known, trials = by_trial(sweep.jobs.values()), self.trials()
+        lost = [number for number, jobs in known.items() if not self.knows(jobs[0], trials)]
+        for number in sorted(lost):
+            new = self.add(known[number][0], *read_trial(sweep, known[number]))
+            sweep.jobs |= {job.slug: replace(job, trial=new) for job in known[number]}
         if lost:
             sweep.write()
             text = f"the study of {sweep.path} had lost {len(lost)} trial{'s' if len(lost) > 1 else ''}"
@@ -110,10 +111,13 @@ class OptunaSampler:
         grid = self.grid_of(job.swept)
         if grid is None:
             return {}
-        space = self.spaces[grid]
-        ranges = {key for key, choices in space.items() if isinstance(choices, Distribution)}
-        values = {key: job.swept[key] if key in ranges else as_text(job.swept[key]) for key in space}
-        named = {self.parameter(key, grid): value for key, value in values.items()}
+        return self.named({key: job.swept[key] for key in self.spaces[grid]}, grid)
+
+    def named(self, values: Values, grid: int) -> Values:
+        """Values of a grid by the names of the study's parameters."""
+        ranges = {key for key, choices in self.spaces[grid].items() if isinstance(choices, Distribution)}
+        plain = {key: value if key in ranges else as_text(value) for key, value in values.items()}
+        named = {self.parameter(key, grid): value for key, value in plain.items()}
         return named if len(self.spaces) == 1 else {"grid": grid, **named}
 
     def distributions_of(self, params: Values) -> dict[str, BaseDistribution]:
@@ -166,8 +170,10 @@ class OptunaSampler:
             if not trial.state.is_finished() and trial.number not in known:
                 self.study.tell(trial.number, state=self.states.FAIL)
 
-    def ask(self, number: int) -> tuple[int, Values]:
+    def ask(self, number: int, given: Values | None = None) -> tuple[int, Values]:
         """A new trial of the study: its number and its values."""
+        if given:
+            self.study.enqueue_trial(self.named(given, space_of(self.spaces, given) or 0))
         if len(self.spaces) == 1:
             trial = self.study.ask(self.distributions[0])
         else:
@@ -210,10 +216,3 @@ class OptunaSampler:
         elif old.state == self.states.FAIL and complete and not added:
             facts = {"params": old.params, "distributions": old.distributions}
             self.create_trial(value=value, user_attrs={"again": trial}, **facts)
-
-
-def allows(choices: Space, value: object) -> bool:
-    """Whether a value is in the space of its key."""
-    if isinstance(choices, Distribution):
-        return isinstance(value, int | float) and choices.low <= value <= choices.high
-    return as_text(value) in map(as_text, choices)

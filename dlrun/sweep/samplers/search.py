@@ -6,14 +6,12 @@ begun, and then begins new trials up to `sweep.trials`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from statistics import fmean
 
 from dlrun.config.expand import Expansion
 from dlrun.config.job import Space
-from dlrun.config.overrides.grammar import Distribution
-from dlrun.errors import ConfigError, Problem, RunError
 from dlrun.plain import Values
 from dlrun.store.reader import StoredRun
 from dlrun.store.reading import read_json
@@ -22,7 +20,8 @@ from dlrun.sweep.freeze import data_of, new_job
 from dlrun.sweep.names import job_slug
 from dlrun.sweep.samplers.base import RandomSampler, Sampler
 from dlrun.sweep.samplers.optuna import OptunaSampler
-from dlrun.sweep.samplers.results import objective_value, signed
+from dlrun.sweep.samplers.results import by_trial, objective_value, signed
+from dlrun.sweep.samplers.space import search_space
 from dlrun.sweep.state import DONE, Record, state_of_job
 
 REDRAWS = 100  # draws in search of values that were not tried yet
@@ -89,84 +88,135 @@ class Pruned(SamplerSource):
 
 
 class Search(SamplerSource):
-    """The jobs of a search: first the unfinished trials of earlier commands, then new ones."""
+    """The jobs of a search: first the unfinished trials of earlier commands, then new ones.
+
+    A trial has one job, or one for each of the seeds (and folds) that are given beside the search; the sampler is told
+    the mean over them when the last one has ended.
+    """
 
     def __init__(self, sweep: SweepDir, expansion: Expansion, sampler: Sampler, *, retry_failed: bool) -> None:
         super().__init__(sweep, sampler)
-        self.expansion = expansion
-        self.jobs = [job for job in sweep.jobs.values() if job.trial is not None]
-        trials, combinations = int(sweep.settings["trials"]), size(expansion.spaces)
-        self.total = max(int(min(trials, combinations)), len(self.jobs))
-        self.all_of_them = combinations < trials
-        self.again: list[FrozenJob] = []
-        self.known = {repr(sorted(job.swept.items())) for job in self.jobs}  # the values of all trials
+        self.expansion, self.retry_failed = expansion, retry_failed
+        space = search_space(expansion)
+        self.repeats = space.repeats
+        self.first = [values for values in sweep.settings["start_with"] if values]
+        self.trials = by_trial(sweep.jobs.values())
+        wanted = int(min(sweep.settings["trials"], space.size))
+        self.wanted = max(wanted, len(self.trials))
+        self.all_of_them = space.size < sweep.settings["trials"]
+        self.known = {self.values_of(jobs[0]) for jobs in self.trials.values()}  # of all trials
         self.taken = {slug.lower() for slug in sweep.jobs}
-        self.number = max((job.trial or 0 for job in self.jobs), default=-1) + 1  # of the next trial
-        for job in self.jobs:
-            record = state_of_job(sweep, job)
-            failed = record.state == "failed" and retry_failed and not job.invalid
+        self.number = max(self.trials, default=-1) + 1  # of the next trial
+        self.exhausted = False  # whether the sampler found no more new values
+        self.queue: list[FrozenJob] = []
+        self.ends: dict[str, Record] = {}  # the records of jobs that have ended
+        for jobs in list(self.trials.values()):
+            self.go_on(jobs)
+
+    def go_on(self, jobs: list[FrozenJob]) -> None:
+        """Queue what an earlier command left of a trial: unfinished jobs, failed ones, and seeds that are new."""
+        jobs = jobs + [self.freeze({**self.plain(jobs[0]), **more}, jobs[0].trial or 0) for more in self.lacking(jobs)]
+        self.trials[jobs[0].trial or 0] = jobs
+        again = []
+        for job in jobs:
+            record = state_of_job(self.sweep, job)
+            failed = record.state == "failed" and self.retry_failed and not job.invalid
             if record.state in ("waiting", "running") or failed:
-                self.again.append(job)
+                again.append(job)
             else:
-                self.tell(job, record)
-        self.done = len(self.jobs) - len(self.again)
+                self.ends[job.slug] = record
+        if not again:
+            self.tell_trial(jobs)
+            return
+        trial = self.sampler.again(jobs[0].trial or 0)
+        if trial != jobs[0].trial:
+            del self.trials[jobs[0].trial or 0]
+            self.trials[trial] = jobs = [self.with_trial(job, trial) for job in jobs]
+            again = [self.sweep.jobs[job.slug] for job in again]
+        self.queue += again
+
+    def lacking(self, jobs: Sequence[FrozenJob]) -> list[Values]:
+        """The seeds and folds that a trial has no job for."""
+        return [more for more in self.repeats if not any(more.items() <= job.swept.items() for job in jobs)]
+
+    def plain(self, job: FrozenJob) -> Values:
+        """The values of a job that the sampler chose."""
+        return {key: value for key, value in job.swept.items() if not any(key in more for more in self.repeats)}
+
+    def values_of(self, job: FrozenJob) -> str:
+        """These values as text."""
+        return repr(sorted(self.plain(job).items()))
+
+    @property
+    def jobs(self) -> list[FrozenJob]:
+        """All jobs so far."""
+        return [job for jobs in self.trials.values() for job in jobs]
+
+    @property
+    def total(self) -> int:
+        """How many jobs there will be."""
+        return len(self.jobs) + max(0, self.wanted - len(self.trials)) * len(self.repeats)
+
+    @property
+    def done(self) -> int:
+        """How many of them have ended."""
+        return len(self.ends)
 
     def next(self) -> FrozenJob | None:
-        """An unfinished job, or a new trial while there are fewer than `sweep.trials`."""
-        if self.again:
-            again = self.again.pop(0)
-            return self.with_trial(again, self.sampler.again(again.trial or 0))
-        while len(self.jobs) < self.total:
-            job = self.new_trial()
-            if job is None:
+        """An unfinished job, or one of a new trial while there are fewer than `sweep.trials`."""
+        while not self.queue and len(self.trials) < self.wanted:
+            jobs = self.new_trial()
+            if not jobs:
                 return None
-            if not job.invalid:
-                return job
-            self.tell(job, Record(state="failed"))
-        return None
+            self.queue += [job for job in jobs if not job.invalid]
+            for job in jobs:
+                if job.invalid:
+                    self.ended(job, Record(state="failed"))
+        return self.queue.pop(0) if self.queue else None
 
-    def new_trial(self) -> FrozenJob | None:
-        """Freeze a job with values that the sampler proposes. None if it finds no values that are new."""
+    def new_trial(self) -> list[FrozenJob]:
+        """Freeze the jobs of a trial with values that the sampler proposes. Empty if it finds no new values."""
+        while self.first and any(self.first[0].items() <= jobs[0].swept.items() for jobs in self.trials.values()):
+            self.first.pop(0)  # it was tried by an earlier command
         for attempt in range(REDRAWS):
-            trial, values = self.sampler.ask(self.number + attempt)
+            trial, values = self.sampler.ask(self.number + attempt, self.first[0] if self.first else None)
             if repr(sorted(values.items())) not in self.known:
                 break
             self.sampler.tell(trial, "failed", None)
         else:
-            return None
+            self.exhausted = True
+            return []
+        self.first = self.first[1:]
+        jobs = [self.freeze({**values, **more}, trial) for more in self.repeats]
+        self.trials[trial] = jobs
+        self.known.add(repr(sorted(values.items())))
+        self.number = max(self.number, trial + 1)
+        return jobs
+
+    def freeze(self, values: Values, trial: int) -> FrozenJob:
+        """Freeze one job of a trial."""
         job = self.expansion.job(values)
         slug = job_slug(job.swept, list(self.expansion.swept), self.taken)
         frozen = new_job(self.sweep, slug, self.expansion, job, data_of(job), trial)
         self.sweep.append(frozen)
-        self.jobs.append(frozen)
-        self.known.add(repr(sorted(job.swept.items())))
         self.taken.add(slug.lower())
-        self.number = max(self.number, trial + 1)
         return frozen
 
+    def ended(self, job: FrozenJob, record: Record) -> None:
+        """Tell the sampler the result of a trial whose last job has ended, unless that was only stopped."""
+        if record.state == "waiting":
+            return
+        self.ends[job.slug] = record
+        self.tell_trial(self.trials[self.sweep.jobs[job.slug].trial or 0])
 
-def size(spaces: Sequence[Mapping[str, Space | str]]) -> float:
-    """The number of combinations, infinite where there is a range (which may be text, as in sweep.yaml)."""
-    counts = [[len(c) if isinstance(c, list) else math.inf for c in space.values()] for space in spaces]
-    return sum(map(math.prod, counts))
-
-
-def set_search(sweep: SweepDir, expansion: Expansion, settings: Values) -> None:
-    """Set `sweep.search`, which sweep.yaml stores.
-
-    Raises `ConfigError` if no key is swept, `RunError` if the folder holds another search.
-    """
-    if not expansion.swept:
-        hint = "Give a key several values or a range: optimizer.lr='tag(log,interval(1e-4,1e-1))'."
-        raise ConfigError(Problem("sweep.search", "there is nothing to search: no key is swept.", hint))
-    spaces = [
-        {key: str(s) if isinstance(s, Distribution) else list(s) for key, s in space.items()}
-        for space in expansion.spaces
-    ]
-    now = {"search": settings["search"], "space": spaces[0] if len(spaces) == 1 else spaces}
-    if sweep.search and sweep.search != now:
-        raise RunError(
-            f"{sweep.path} holds another search ({sweep.search['search']} over {sweep.search['space']}). "
-            "Give this one a name of its own: sweep.name=..."
-        )
-    sweep.search = now
+    def tell_trial(self, jobs: Sequence[FrozenJob]) -> None:
+        """Tell the sampler the result of a trial if all of its jobs have ended."""
+        if not all(job.slug in self.ends for job in jobs):
+            return
+        if len(jobs) == 1:
+            self.tell(jobs[0], self.ends[jobs[0].slug])
+            return
+        runs = [StoredRun(self.sweep.run(job.slug).path) for job in jobs if self.ends[job.slug].state in DONE]
+        values = [value for run in runs if (value := objective_value(run)) is not None]
+        whole = len(values) == len(jobs)
+        self.sampler.tell(jobs[0].trial or 0, "finished" if whole else "failed", fmean(values) if whole else None)
