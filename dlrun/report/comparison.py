@@ -106,7 +106,7 @@ def repeat_alone(ranked: Sequence[stats.RunGroup]) -> str:
 
 def choose_metric(jobs: Sequence[ComparedRun]) -> tuple[str, str, list[str], bool]:
     """The metric that most runs monitored, min or max, remarks on it, and whether it means the same in all runs."""
-    runs = [job.run for job in jobs if job.run.metrics or job.run.summary]
+    runs = [job.run for job in jobs if job.run.summary or job.run.metrics]
     metric = Counter(run.monitor for run in runs).most_common(1)[0][0] if runs else "val_loss"
     modes = {run.mode: None for run in runs if run.monitor == metric} or {"min": None}
     mode = next(iter(modes))
@@ -162,7 +162,6 @@ def _row(
     best = run.best()  # the epoch of best.pt and of the test result, whatever metric selected it
     if metric not in best:
         best = best_row(run.metrics, metric, mode)
-    epochs, seconds, values = (run.metrics.get(name, []) for name in ("epoch", "epoch_seconds", metric))
     return stats.PairRow(
         keys={key: job.setting(key) for key in keys if key not in REPEATS},
         seed=job.setting("seed"),
@@ -172,7 +171,12 @@ def _row(
         status=job.status,
         diverged=job.diverged,
         seconds=run.seconds,
-        reached=None if target is None else stats.time_to_target(epochs, seconds, values, mode, target),
+        reached=None if target is None else _time_to(run, metric, mode, target),
         source=job,
         began=bool(run.config),
     )
+
+
+def _time_to(run: StoredRun, metric: str, mode: str, target: float) -> tuple[float, float] | None:
+    epochs, seconds, values = (run.metrics.get(name, []) for name in ("epoch", "epoch_seconds", metric))
+    return stats.time_to_target(epochs, seconds, values, mode, target)

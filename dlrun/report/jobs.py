@@ -6,19 +6,19 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from dlrun.config.schema.contract import parse_literal
 from dlrun.config.schema.defaults import defaults
-from dlrun.config.schema.schema import text_schema
+from dlrun.config.schema.schema import GROUPS, Schema, text_schema
 from dlrun.errors import RunError
 from dlrun.report.stats import frozen
 from dlrun.store.failure import Failure, read_failure
 from dlrun.store.find import expect_folder, find_runs
 from dlrun.store.marks import is_run
-from dlrun.store.reader import StoredRun
+from dlrun.store.reader import StoredRun, component
 from dlrun.store.reading import try_read_text
 
 RESULTS_FILE = "results.csv"
@@ -98,17 +98,27 @@ class ComparedRun:
             return self.like.setting(key)
         if key in self.row.keys:
             return self.row.keys[key]
-        known = {**self.settings, **self.choices}
-        return known.get(key, known.get(f"{key}.name", below(known, key) or ""))
+        for name in (key, f"{key}.name"):
+            for known in (self.choices, self.settings):
+                if name in known:
+                    return known[name]
+        return below(self.settings, key) or ""
 
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The run's configuration with dotted keys, and defaults for keys that its dlrun did not have."""
         stored = self.run.flat
-        later = defaults(self.run.config, text_schema()) if stored else {}
-        return stored | {key: value for key, value in later.items() if key not in stored and not below(stored, key)}
+        if not stored:
+            return stored
+        components = tuple(component(self.run.config, group) for group in GROUPS)
+        later = later_keys(tuple(stored), components, text_schema())
+        return stored | later if later else stored
 
-    @cached_property
+    def fingerprint(self) -> tuple[object, ...]:
+        """What `resolved` depends on, by the sections that runs share, so that it is found once for equal runs."""
+        config = ((name, value) for name, value in self.run.config.items() if name not in REPEATS)
+        return (*self.row.keys, *((name, id(v) if isinstance(v, dict) else repr(v)) for name, v in config))
+
     def resolved(self) -> str:
         """All settings that are compared or swept, without seed and fold, as one text."""
         swept = tuple(f"{key}." for key in self.row.keys)
@@ -128,9 +138,14 @@ def compared(row: SweepEntry) -> ComparedRun:
 def with_equal_runs(jobs: Iterable[ComparedRun]) -> list[ComparedRun]:
     """The jobs, where each but the first of those with equal settings has that one as `like`."""
     first: dict[str, ComparedRun] = {}
+    known: dict[tuple[object, ...], str] = {}
     found = []
     for job in jobs:
-        other = first.setdefault(job.resolved, job) if job.settings else job
+        other = job
+        if job.settings:
+            mark = job.fingerprint()
+            known[mark] = known[mark] if mark in known else job.resolved()
+            other = first.setdefault(known[mark], job)
         found.append(job if other is job else ComparedRun(job.row, job.run, other))
     return found
 
@@ -139,8 +154,22 @@ def compared_keys(keys: Iterable[str]) -> list[str]:
     """Those keys that have a column in a comparison of runs that differ in them: all that have an effect on the
     result or the speed, but for `device.name`.
     """
-    effect = text_schema().effect
-    return [key for key in keys if key != "device.name" and effect(key).is_compared]
+    schema = text_schema()
+    return [key for key in keys if _is_compared(key, schema)]
+
+
+@lru_cache(maxsize=8192)
+def _is_compared(key: str, schema: Schema) -> bool:
+    return key != "device.name" and schema.effect(key).is_compared
+
+
+@lru_cache(maxsize=1024)
+def later_keys(stored: tuple[str, ...], components: tuple[str, ...], schema: Schema) -> dict[str, Any]:
+    """The defaults of the keys that a run of these components lacks, which has the `stored` ones."""
+    config = {group: {"name": name} for group, name in zip(GROUPS, components, strict=True)}
+    parts = {key[:end] for key in stored for end, sign in enumerate(key) if sign == "."}  # keys that hold a dict
+    found = defaults(config, schema)
+    return {key: value for key, value in found.items() if key not in stored and ("." not in key or key not in parts)}
 
 
 def collect(paths: Sequence[Path]) -> list[ComparedRun]:
@@ -204,8 +233,9 @@ def varied_keys(jobs: Sequence[ComparedRun]) -> list[str]:
     given = list(dict.fromkeys(key for job in jobs for key in job.row.keys))
     configs = [job for job in jobs if job.settings]
     given += [name for name in _chosen_groups(configs) if name not in given]
-    order = dict.fromkeys(key for job in configs for key in job.settings)
-    differ = compared_keys(key for key in order if key not in given and _differs(configs, key))
+    order = dict.fromkeys(key for names in dict.fromkeys(tuple(job.settings) for job in configs) for key in names)
+    unlike = _unlike(configs)
+    differ = compared_keys(key for key in order if key not in given and _differs(unlike, key))
     whole = tuple(f"{key}." for key in given if "." in key)  # keys of a dict that is swept as a whole
     differ = [key for key in differ if not key.startswith(whole)]
     overridden = {key for job in configs for key in job.run.overridden or ()}
@@ -219,7 +249,20 @@ def _chosen_groups(jobs: Sequence[ComparedRun]) -> list[str]:
     return [name for name in names if len({repr(job.setting(name)) for job in jobs}) > 1]
 
 
-def _differs(jobs: Sequence[ComparedRun], key: str) -> bool:
+def _unlike(jobs: Sequence[ComparedRun]) -> dict[str, list[ComparedRun]]:
+    """For each section (or key of none) one of the jobs for each object that it is: runs share equal sections."""
+    found: dict[str, dict[object, ComparedRun]] = {}
+    names = dict.fromkeys(name for keys in {tuple(job.run.config) for job in jobs} for name in keys)
+    for job in jobs:
+        for name in names:
+            value = job.run.config.get(name, ABSENT)
+            mark = id(value) if isinstance(value, dict) or value is ABSENT else repr(value)
+            found.setdefault(name, {}).setdefault(mark, job)
+    return {name: [*some.values()] for name, some in found.items()}
+
+
+def _differs(unlike: Mapping[str, Sequence[ComparedRun]], key: str) -> bool:
+    jobs = unlike.get(key.partition(".")[0], ())
     return len({frozen({key: job.settings.get(key, ABSENT)}) for job in jobs}) > 1
 
 

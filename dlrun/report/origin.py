@@ -43,7 +43,8 @@ def facts_of(job: ComparedRun, data: dict[Path, dict[str, str]]) -> Facts:
     if sweep is not None:
         facts["code", ""] = read_json(sweep / ".state" / f"{job.run.path.name}.json").get("code")
         facts["data", repr(job.run.config.get("dataset"))] = data[sweep].get(job.run.path.name)
-    plugins, versions = (job.run.environment.get(part) for part in ("plugins", "versions"))
+    environment = read_json(job.run.file("environment.json"))  # not kept, as `job.run.environment` would be
+    plugins, versions = (environment.get(part) for part in ("plugins", "versions"))
     for plugin in plugins if isinstance(plugins, list) else ():
         if isinstance(plugin, dict):
             facts["plug-ins", Path(str(plugin.get("name"))).name] = plugin.get("sha256")
