@@ -109,6 +109,10 @@ def identity_of(config: Config, schema: Schema) -> str:
 
     It is the hash of one JSON object of dotted keys, sorted. Sections that configurations share are written once.
     """
+    return str(derived(config, (identity_of, schema), lambda _: _identity(config, schema)))
+
+
+def _identity(config: Config, schema: Schema) -> str:
     parts = {f"{name}." if isinstance(value, Section) else name: (name, value) for name, value in config.items()}
     texts = [_identity_part(*parts[key], schema) for key in sorted(parts)]
     return hashlib.sha256(f"{{{', '.join(filter(None, texts))}}}".encode()).hexdigest()

@@ -20,6 +20,7 @@ from dlrun.store.reader import StoredRun
 
 POINTS = 60  # of a curve of one run among many
 MOST_FIGURES = 12  # runs whose figures are in the page, the best and the failed
+MOST_ROWS = 1000  # settings and runs that have a line in the page, and failures
 MOST_CURVES = 200  # the first runs, whose curves are in the page
 Rows = tuple[list[str], list[list[Cell]]]
 Images = list[tuple[str, str]]  # (address, description)
@@ -36,6 +37,7 @@ def sweep_page(folder: Path, comparison: Comparison, report: str) -> str:
     drawn = [(i, _name(jobs[i], comparison), found) for i, found in unfolded.items() if found]
     leads = {i: link(path, folder) for i, path in curves.items()} | {i: f"#curves-{i}" for i, _, _ in drawn}
     figures, other = _figures(comparison)
+    failed = [job for job in jobs if job.status in ("failed", "dead")]
     repeats = "seed or fold" if any(group.folds for group in comparison.groups) else "the seed"
     return render(
         "sweep.html.j2",
@@ -49,8 +51,9 @@ def sweep_page(folder: Path, comparison: Comparison, report: str) -> str:
         described=_describe(comparison),
         figures=figures,
         draw=shlex.join(["dlrun", "report", str(other.path)]) if other else "",
-        failures=[_failure(job, comparison) for job in jobs if job.status in ("failed", "dead")],
+        failures=[_failure(job, comparison) for job in failed[:MOST_ROWS]],
         jobs=_jobs(comparison, folder, leads),
+        cut=f" (the best {MOST_ROWS:,} of {len(jobs):,}: all are in results.csv)" if len(jobs) > MOST_ROWS else "",
         curves=drawn,
     )
 
@@ -58,7 +61,7 @@ def sweep_page(folder: Path, comparison: Comparison, report: str) -> str:
 def _groups(comparison: Comparison) -> Rows:
     table = grouped_table(comparison)
     rows = []
-    for group, texts in zip(comparison.groups, table.rows, strict=True):
+    for group, texts in zip(comparison.groups[:MOST_ROWS], table.rows[:MOST_ROWS], strict=True):
         counted = {"n": float(len(group.counted)), "time": group.seconds}
         whole = {comparison.short[key]: format_value(value) for key, value in group.keys.items()}
         rows.append([
@@ -69,13 +72,17 @@ def _groups(comparison: Comparison) -> Rows:
 
 
 def _jobs(comparison: Comparison, folder: Path, leads: dict[int, str]) -> Rows:
-    """The table of all jobs: settings, status, metrics, time, curves, and the command that repeats each."""
+    """The table of jobs, or of the best of many: settings, status, metrics, time, curves, and the command of each."""
     keys, short = comparison.keys, comparison.short
     tests = comparison.test_names()
     headers = [*(short[key] for key in keys), "status", comparison.metric, *(f"test_{name}" for name in tests), "time"]
     rows = []
     rows_of = {id(row.source): row for group in comparison.groups for row in group.rows}
+    best_first = [*rows_of, *(id(job) for job in comparison.jobs if id(job) not in rows_of)]
+    shown = {*best_first[:MOST_ROWS]}
     for i, job in enumerate(comparison.jobs):
+        if id(job) not in shown:
+            continue
         row = rows_of.get(id(job))
         best = row.value if row else job.run.best().get(comparison.metric)
         values = [best, *(job.run.part("test").get(name) for name in tests)]

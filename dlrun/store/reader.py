@@ -16,13 +16,14 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from dlrun.config.schema.schema import Schema, text_schema
-from dlrun.config.schema.words import key_of, repeating_overrides, respelled, respelled_word
-from dlrun.plain import Values, finite, flatten, numbers
+from dlrun.config.schema.schema import text_schema
+from dlrun.config.schema.words import key_of, repeating_overrides, respelled_word
+from dlrun.plain import Values, finite, numbers
 from dlrun.store import lock
 from dlrun.store.failure import Failure, read_failure
 from dlrun.store.marks import folders_of
-from dlrun.store.reading import Columns, read_columns, read_json, read_lines, read_sections
+from dlrun.store.reading import Columns, read_columns, read_json, read_lines
+from dlrun.store.sections import Part, joined, read_parts
 
 RESUMED = "# resumed "  # begins the lines of overrides.txt that say where a run was resumed, and with which overrides
 OLD_MAXIMA = ("accuracy", "r2", "f1", "precision", "recall", "auc")  # more is better; for runs without `better`
@@ -42,19 +43,16 @@ class StoredRun:
     @cached_property
     def config(self) -> Values:
         """The values of config.yaml, nested. Runs share equal sections: do not change them."""
-        values, schema = read_sections(self.file("config.yaml")), text_schema()
-        found: Values = {}
-        for name, value in values.items():
-            found |= _today(name, value, schema)
-        return found
+        return joined(part.values for part in self._parts)
 
     @cached_property
     def flat(self) -> Values:
         """The values of config.yaml by dotted key."""
-        found: Values = {}
-        for name, value in self.config.items():
-            found |= _flat(name, value)
-        return found
+        return joined(part.flat for part in self._parts)
+
+    @cached_property
+    def _parts(self) -> list[Part]:
+        return read_parts(self.file("config.yaml"), text_schema())
 
     @cached_property
     def status(self) -> Values:
@@ -229,35 +227,6 @@ class StoredRun:
         """The file with the output of the job's process; None for a run that is not a job of a sweep."""
         sweep = sweep_of(self.path)
         return sweep / ".state" / f"{self.path.name}.log" if sweep else None
-
-
-_TODAY: dict[tuple[str, int], tuple[object, Schema, Values]] = {}  # by section: what `_today` found, and for what
-_FLAT: dict[tuple[str, int], tuple[object, Values]] = {}
-MOST_SHARED = 20_000
-
-
-def _today(name: str, value: object, schema: Schema) -> Values:
-    """A section with the present names of its keys, made once for a section that runs share."""
-    if not isinstance(value, dict):
-        return respelled({name: value}, schema)
-    known = _TODAY.get((name, id(value)))
-    if known is None or known[0] is not value or known[1] is not schema:
-        if len(_TODAY) >= MOST_SHARED:
-            _TODAY.clear()
-        known = _TODAY[name, id(value)] = value, schema, respelled({name: value}, schema)
-    return known[2]
-
-
-def _flat(name: str, value: object) -> Values:
-    """A section by dotted key, made once for a section that runs share."""
-    if not isinstance(value, dict):
-        return {name: value}
-    known = _FLAT.get((name, id(value)))
-    if known is None or known[0] is not value:
-        if len(_FLAT) >= MOST_SHARED:
-            _FLAT.clear()
-        known = _FLAT[name, id(value)] = value, flatten({name: value})
-    return known[1]
 
 
 STACK = re.compile(r"Traceback \(most recent call last\)|Fatal Python error: |Timeout \(\d+:")

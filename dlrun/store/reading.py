@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import re
-from functools import lru_cache
 from pathlib import Path
 
 from dlrun import bounded
@@ -69,41 +67,6 @@ def read_yaml(path: Path, most: int = MOST_YAML) -> Values:
     except (OSError, ValueError, ConfigError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def read_sections(path: Path, most: int = MOST_YAML) -> Values:
-    """As `read_yaml`, for a file like config.yaml: equal sections of the files of many runs are parsed once.
-
-    Do not change the values: files share them.
-    """
-    text = try_read_text(path, most) or ""
-    found: Values = {}
-    for block in SECTION.split(text) if not STRANGE.search(text) else ():
-        name, value = _section(block)
-        if name in found:
-            return read_yaml(path, most)
-        if name is not None:
-            found[name] = value
-        elif block.strip():
-            return read_yaml(path, most)
-    return found or read_yaml(path, most)
-
-
-SECTION = re.compile(r"^(?=[A-Za-z_])", re.MULTILINE)  # where a section begins
-STRANGE = re.compile(r"^[^A-Za-z_ \n]", re.MULTILINE)  # lines that are neither of a section nor within one
-
-
-@lru_cache(maxsize=20_000)
-def _section(text: str) -> tuple[str | None, object]:
-    """The name and the value of a section by itself; no name if it is not one section."""
-    from dlrun.config.schema import yamls
-
-    try:
-        values = yamls.loads(text, "")
-    except ConfigError:
-        return None, None
-    ((name, value),) = values.items() if isinstance(values, dict) and len(values) == 1 else [(None, None)]
-    return (name, value) if isinstance(name, str) else (None, None)
 
 
 def read_lines(path: Path) -> list[str] | None:

@@ -33,7 +33,7 @@ from dlrun.sweep.samplers.search import Pruned, Search, make_sampler
 from dlrun.sweep.samplers.space import search_space, set_search
 from dlrun.sweep.screen import SweepScreen, ignore_closed_stdout
 from dlrun.sweep.source import Jobs, Source
-from dlrun.sweep.state import DONE, Record, command_to_continue, counts, states_of_jobs, write_status
+from dlrun.sweep.state import Record, command_to_continue, counts, states_of_jobs, todo_of, write_status
 from dlrun.sweep.tuned import write_tuning
 
 MOST_EQUAL_JOBS = 5  # jobs that a note names as equal to another
@@ -119,7 +119,7 @@ def prepare(
     if settings["search"] != "grid":
         return list(sweep.jobs.values()), []
     jobs = list(frozen.jobs.values())
-    return jobs, todo_of(sweep, jobs, retry_failed=settings["retry_failed"])
+    return jobs, todo_of(sweep, jobs, retry_failed=settings["retry_failed"], known=frozen.states)
 
 
 def print_notes(expansion: Expansion, frozen: Frozen, settings: dict[str, Any]) -> None:
@@ -143,14 +143,6 @@ def trials_today(sweep: SweepDir, expansion: Expansion) -> list[Job]:
 
     trials = [job for job in sweep.jobs.values() if job.trial is not None]
     return [expansion.job(j.swept) for j in trials if identifying(j, j.fixed) == identifying(j, expansion.overrides)]
-
-
-def todo_of(sweep: SweepDir, jobs: Iterable[FrozenJob], *, retry_failed: bool) -> list[FrozenJob]:
-    """The jobs that are valid and not done yet; failed ones only with `retry_failed`."""
-    jobs = list(jobs)
-    records = states_of_jobs(sweep, jobs)
-    skipped = DONE if retry_failed else (*DONE, "failed")
-    return [job for job in jobs if not job.invalid and records[job.slug].state not in skipped]
 
 
 def run_jobs(
@@ -217,7 +209,7 @@ def ready_executor(
         jobs = source.queue
     elif expansion is not None and sweep.settings["search"] != "grid":
         jobs = [new_job(sweep, "sample", expansion, some_job(expansion), "")]
-    executor = make_executor(sweep.settings, [job.config for job in jobs], sweep.state)
+    executor = make_executor(sweep.settings, [job.config for job in plan.unlike(jobs)], sweep.state)
     try:
         begun = {job.slug for job in jobs if sweep.run(job.slug).status.exists()} - sweep.renewed
         new = [job for job in jobs if not job.invalid and job.slug not in begun]

@@ -194,7 +194,7 @@ class Drive:
             self.waiting.remove(job)
             self.take_over(job)
         self.pass_on_signals()
-        self.screen.update(self.sweep, [running.job for running in self.running.values()], self.executor.slots)
+        self.screen.update(self.sweep, [running.job for running in self.running.values()])
         if time.monotonic() > self.write_at:
             began = time.monotonic()
             self.status.write(self.all_records())

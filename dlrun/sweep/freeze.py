@@ -11,12 +11,12 @@ from dlrun.config.config import Config, identity_of
 from dlrun.config.expand import Expansion
 from dlrun.config.job import Job
 from dlrun.config.schema.schema import Schema
-from dlrun.config.section import Section, flat, thaw
+from dlrun.config.section import Section, derived, flat, thaw
 from dlrun.store.marks import is_run
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.identity import code_hash, data_hash
 from dlrun.sweep.names import job_slug, job_words, last_words
-from dlrun.sweep.state import DONE, read_record, state_of_job
+from dlrun.sweep.state import DONE, Record, states_of_jobs
 
 ABSENT = object()
 
@@ -38,13 +38,15 @@ class Stale:
 class Frozen:
     """The jobs of a command by slug: `jobs` as they are frozen, `today` as they are composed now.
 
-    `same` maps the label of each job that is left out to that of the job with an equal configuration.
+    `same` maps the label of each job that is left out to that of the job with an equal configuration. `states` are the
+    records of the jobs that were in the folder before.
     """
 
     jobs: dict[str, FrozenJob] = field(default_factory=dict)
     today: dict[str, Job] = field(default_factory=dict)
     stale: Stale = field(default_factory=Stale)
     same: dict[str, str] = field(default_factory=dict)
+    states: dict[str, Record] = field(default_factory=dict)
 
 
 class KnownJobs:
@@ -82,8 +84,13 @@ class KnownJobs:
 
         The latter are included so that a sweep over such a key (`device.threads=1,2`) has a job for each value.
         """
-        apart = [pair for name in swept for pair in self.apart(config, name)]
-        return identity_of(config, self.schema), repr(sorted(dict(apart).items()))
+        names = tuple(swept)
+
+        def found(_: Section) -> object:
+            apart = [pair for name in names for pair in self.apart(config, name)]
+            return identity_of(config, self.schema), repr(sorted(dict(apart).items()))
+
+        return derived(config, (KnownJobs, self.schema, names), found)
 
     def apart(self, config: Config, name: str) -> list[tuple[str, object]]:
         """The values of a swept key or section that do not change results, by dotted key."""
@@ -104,7 +111,7 @@ def freeze_jobs(sweep: SweepDir, expansion: Expansion, jobs: Iterable[Job]) -> F
     known = KnownJobs(sweep, expansion.schema)
     keys, fixed = list(expansion.swept), expansion.overrides
     taken = {slug.lower() for slug in sweep.jobs}
-    frozen = Frozen()
+    frozen = Frozen(states=states_of_jobs(sweep))
     data: dict[int, str] = {}  # hashes by dataset section, which the jobs share
     for job in jobs:
         section = id(job.config.dataset) if job.config else 0
@@ -119,10 +126,10 @@ def freeze_jobs(sweep: SweepDir, expansion: Expansion, jobs: Iterable[Job]) -> F
             taken.add(slug.lower())
             found = new_job(sweep, slug, expansion, job, data[section])
             known.add(found, job.config)
-        elif is_reworded(sweep, known, found, job):
+        elif is_reworded(sweep, known, found, job, frozen.states[found.slug]):
             found = new_job(sweep, found.slug, expansion, job, data[section], found.trial)
             known.add(found, job.config)
-        elif reasons := stale_reasons(sweep, known, found, job, data[section]):
+        elif reasons := stale_reasons(sweep, known, found, job, data[section], frozen.states[found.slug]):
             frozen.stale.jobs[found.slug] = reasons
         sweep.jobs[found.slug] = frozen.jobs[found.slug] = found
         frozen.today[found.slug] = job
@@ -147,7 +154,7 @@ def new_job(
     )  # fmt: skip
 
 
-def is_reworded(sweep: SweepDir, known: KnownJobs, frozen: FrozenJob, job: Job) -> bool:
+def is_reworded(sweep: SweepDir, known: KnownJobs, frozen: FrozenJob, job: Job, record: Record) -> bool:
     """Whether an unfinished job has other overrides or flags today that do not change its results.
 
     These are about what is saved, logged or shown, for instance. Such a job is frozen again.
@@ -155,7 +162,7 @@ def is_reworded(sweep: SweepDir, known: KnownJobs, frozen: FrozenJob, job: Job) 
     same = job_overrides(frozen.overrides) == job_overrides(job.overrides) and frozen.flags == sweep.flags
     if same or frozen.invalid or not known.is_same(frozen, job):
         return False
-    return state_of_job(sweep, frozen).state not in DONE
+    return record.state not in DONE
 
 
 def job_overrides(overrides: Iterable[str]) -> dict[str, str]:
@@ -163,16 +170,16 @@ def job_overrides(overrides: Iterable[str]) -> dict[str, str]:
     return {key: word for key, word in last_words(overrides).items() if not key.startswith("sweep.")}
 
 
-def stale_reasons(sweep: SweepDir, known: KnownJobs, frozen: FrozenJob, job: Job, data: str) -> list[str]:
+def stale_reasons(
+    sweep: SweepDir, known: KnownJobs, frozen: FrozenJob, job: Job, data: str, record: Record
+) -> list[str]:
     """What differs between a frozen job and today's: the configuration and, if it has run at least in part, the code
     and the data.
     """
     reasons = []
     if not frozen.invalid and not known.is_same(frozen, job):
         reasons.append("configuration")
-    record = read_record(sweep, frozen.slug)
-    done = state_of_job(sweep, frozen, record).state in DONE
-    if done or sweep.run(frozen.slug).has_checkpoint:
+    if record.state in DONE or sweep.run(frozen.slug).has_checkpoint:
         if record.code and record.code != code_hash():
             reasons.append("code")
         if job.config is not None and data != frozen.data:

@@ -13,11 +13,11 @@ from dlrun.errors import ConfigError, Problem, RunError
 from dlrun.plain import say
 from dlrun.report.tables import Table, print_table
 from dlrun.store.files import now
-from dlrun.sweep.command import run_jobs, todo_of, with_lock
+from dlrun.sweep.command import run_jobs, with_lock
 from dlrun.sweep.folder import FrozenJob, SweepDir, expect_sweep
 from dlrun.sweep.samplers.space import size
 from dlrun.sweep.screen import ignore_closed_stdout
-from dlrun.sweep.state import alone, command_to_continue, counts, retry_command_of, states_of_jobs
+from dlrun.sweep.state import alone, command_to_continue, counts, retry_command_of, states_of_jobs, todo_of
 
 STOP_TIMEOUT = 90.0  # seconds that `sweep stop` waits for the sweep to end
 

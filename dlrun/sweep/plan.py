@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
 from typing import Any
 
+from dlrun.config.schema.schema import COMPONENTS
 from dlrun.errors import ConfigError, Problem, count_of
 from dlrun.plain import say
 from dlrun.processes import processors
@@ -125,6 +126,13 @@ def refuse_unbuildable(
 def kind_of(job: FrozenJob) -> str:
     """The kind of a job: its swept values without numbers, as text."""
     return repr([(key, value) for key, value in job.swept.items() if not is_number(value)])
+
+
+def unlike(jobs: Iterable[FrozenJob]) -> list[FrozenJob]:
+    """One job of each choice of components and device, which is what executors look at."""
+    valid = [job for job in jobs if job.values]
+    marks = {repr([job.values["device"], *(job.values[part].get("name") for part in COMPONENTS)]): job for job in valid}
+    return [*marks.values()]
 
 
 def check_task(job: FrozenJob, state: Path, plugins: Sequence[str], timeout: float | None, check: str) -> Task:

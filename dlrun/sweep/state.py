@@ -96,6 +96,20 @@ def states_of_jobs(sweep: SweepDir, jobs: Iterable[FrozenJob] | None = None) -> 
     return found
 
 
+def todo_of(
+    sweep: SweepDir, jobs: Iterable[FrozenJob], *, retry_failed: bool, known: Mapping[str, Record] | None = None
+) -> list[FrozenJob]:
+    """The jobs that are valid and not done yet; failed ones only with `retry_failed`.
+
+    `known` are the records of those whose state was read before.
+    """
+    jobs = list(jobs)
+    seen = {slug: record for slug, record in (known or {}).items() if slug not in sweep.renewed}
+    records = seen | states_of_jobs(sweep, [job for job in jobs if job.slug not in seen])
+    skipped = DONE if retry_failed else (*DONE, "failed")
+    return [job for job in jobs if not job.invalid and records[job.slug].state not in skipped]
+
+
 def names_in(folder: Path) -> list[str]:
     """The names in a folder; none if it cannot be read."""
     try:

@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,8 @@ class Task:
     environment: dict[str, str | None] = field(default_factory=dict)  # variables to set; None unsets one
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; `Task(**values)` is the inverse."""
-        return asdict(self)
+        """Plain values, which are not copied; `Task(**values)` is the inverse."""
+        return dict(vars(self))
 
     @property
     def stem(self) -> Path:

@@ -14,6 +14,7 @@ import signal
 import sys
 from pathlib import Path
 from threading import Timer
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ from dlrun.sweep import command, manage, names
 from dlrun.sweep.folder import SweepDir
 from dlrun.sweep.identity import data_hash
 from dlrun.sweep.names import job_slug
-from dlrun.sweep.screen import SweepScreen
+from dlrun.sweep.screen import SweepScreen, speed
 from dlrun.sweep.state import Record
 from tests.helpers.runs_by_hand import make_run
 from tests.helpers.sweep_fakes import FakeSweep, read_sweep, states
@@ -663,23 +664,42 @@ def test_read_sweep_of_an_empty_folder_is_empty(tmp_path: Path) -> None:
 # --- the screen -------------------------------------------------------------------------------------------------------
 
 
-def test_the_live_table_shows_what_runs_and_what_is_left(sweep: FakeSweep, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_live_table_shows_what_runs_and_what_is_left(
+    sweep: FakeSweep, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from rich.console import Console
 
     sweep(["seed=0,1,2", "device=cpu", "trainer.epochs=10"])
     jobs = list(sweep.folder.jobs.values())
     screen = SweepScreen(terminal=True)
+    monkeypatch.setattr("dlrun.sweep.screen.time", SimpleNamespace(monotonic=lambda: screen.began + 10.0))
     screen.expect(8, 2)
+    screen.ended(sweep.folder, jobs[0], Record(state="waiting", seconds=10.0))  # stopped: it says nothing of the speed
+    assert capsys.readouterr().out.splitlines()[-1].startswith("[2/8] stopped seed=0 (")
     for state in ("finished", "failed"):
         record = Record(state=state, failure=Failure("component", "no luck\nat all"), seconds=10.0)
         screen.ended(sweep.folder, jobs[0], record)
+    assert screen.summary(2) == "4/8 done, 2 running, 1 failed", "two jobs say little of the others"
+    screen.ended(sweep.folder, jobs[0], Record(state="pruned", seconds=1.0))
     console = Console(width=120, file=io.StringIO(), color_system=None)
-    console.print(screen.table(sweep.folder, jobs[1:], 2))
+    console.print(screen.table(sweep.folder, jobs[1:]))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "4/8 done, 2 running, 1 failed, about 20.0 s left" in shown
+    assert "5/8 done, 2 running, 1 failed, 18 jobs a minute, about 10.0 s left" in shown
     assert "seed=1 epoch 3/10 train_loss 0.5" in " ".join(shown.split())
-    screen.ended(sweep.folder, jobs[0], Record(state="waiting"))
-    assert capsys.readouterr().out.splitlines()[-1].startswith("[4/8] stopped seed=0 (")
+
+
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [
+        (1234.0, "1,234 jobs a second"),
+        (12.3, "12 jobs a second"),
+        (1.0, "1.0 jobs a second"),
+        (0.05, "3.0 jobs a minute"),
+        (1 / 7200, "0.5 jobs an hour"),
+    ],
+)
+def test_a_speed_has_a_unit_that_suits_it(rate: float, words: str) -> None:
+    assert speed(rate) == words
 
 
 def test_a_sweep_goes_on_when_nobody_reads_on(sweep: FakeSweep, monkeypatch: pytest.MonkeyPatch) -> None:
