@@ -12,7 +12,7 @@ from dlrun.components.signature import signature_options
 from dlrun.config.checks import check_values
 from dlrun.config.schema import yamls
 from dlrun.config.schema.schema import COMPONENTS, Schema, config_dirs, read_schema
-from dlrun.config.section import Section, derived, flat, plain, thaw
+from dlrun.config.section import Section, derived, flat_values, shared_values, thaw
 from dlrun.errors import ConfigError, Problem
 
 
@@ -51,14 +51,16 @@ class Config(Section):
         found: dict[str, Any] = {}
         for name, value in self._values.items():
             if isinstance(value, Section) and value:
-                found |= {f"{name}.{key}": thaw(item) for key, item in flat(value).items()}
+                found |= {f"{name}.{key}": thaw(item) for key, item in flat_values(value).items()}
             else:
                 found[name] = thaw(value)
         return found
 
     def shared(self) -> dict[str, Any]:
         """As `to_dict`, but equal sections of several configurations are one object: do not change them."""
-        return {key: plain(item) if isinstance(item, Section) else thaw(item) for key, item in self._values.items()}
+        return {
+            key: shared_values(item) if isinstance(item, Section) else thaw(item) for key, item in self._values.items()
+        }
 
     def with_section(self, name: str, **values: object) -> Config:
         """The same configuration with other values in a section."""

@@ -76,18 +76,18 @@ def derived(section: Section, key: object, make: Callable[[Section], Any]) -> An
     return section._derived[key]
 
 
-def plain(section: Section) -> Values:
+def shared_values(section: Section) -> Values:
     """As `thaw`, but made once, also for the sections within: do not change it."""
-    return derived(section, plain, _plain)
+    return derived(section, shared_values, _shared_values)
 
 
-def flat(section: Section) -> Values:
+def flat_values(section: Section) -> Values:
     """The values of a section by dotted key, made once: do not change them."""
-    return derived(section, flat, lambda section: flatten(plain(section)))
+    return derived(section, flat_values, lambda section: flatten(shared_values(section)))
 
 
-def _plain(section: Section) -> Values:
-    return {key: plain(item) if isinstance(item, Section) else thaw(item) for key, item in section.items()}
+def _shared_values(section: Section) -> Values:
+    return {key: shared_values(item) if isinstance(item, Section) else thaw(item) for key, item in section.items()}
 
 
 def _freeze(value: object) -> Any:

@@ -57,7 +57,7 @@ def _data_of(sweep: Path) -> dict[str, str]:
     """The hashes of the jobs' data files in a sweep.yaml."""
     text = try_read_text(sweep / "sweep.yaml") or ""
     try:
-        values = entries.loads(text, "sweep.yaml")
+        values = entries.load_entries(text, "sweep.yaml")
     except ConfigError:
         values = None
     jobs = values.get("jobs") if isinstance(values, dict) else None

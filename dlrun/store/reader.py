@@ -23,7 +23,7 @@ from dlrun.store import lock
 from dlrun.store.failure import Failure, read_failure
 from dlrun.store.marks import folders_of
 from dlrun.store.reading import Columns, read_columns, read_json, read_lines
-from dlrun.store.sections import Part, joined, read_parts
+from dlrun.store.sections import Part, joined, read_config_parts
 
 RESUMED = "# resumed "  # begins the lines of overrides.txt that say where a run was resumed, and with which overrides
 OLD_MAXIMA = ("accuracy", "r2", "f1", "precision", "recall", "auc")  # more is better; for runs without `better`
@@ -52,7 +52,7 @@ class StoredRun:
 
     @cached_property
     def _parts(self) -> list[Part]:
-        return read_parts(self.file("config.yaml"), text_schema())
+        return read_config_parts(self.file("config.yaml"), text_schema())
 
     @cached_property
     def status(self) -> Values:

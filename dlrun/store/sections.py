@@ -27,7 +27,7 @@ class Part:
     flat: Values  # by dotted key
 
 
-def read_parts(path: Path, schema: Schema) -> list[Part]:
+def read_config_parts(path: Path, schema: Schema) -> list[Part]:
     """The sections of a config.yaml; none if it is missing or damaged."""
     text = try_read_text(path, MOST_YAML) or ""
     blocks = [block for block in BEGIN.split(text) if block.strip()]

@@ -172,7 +172,7 @@ class SweepDir:
             "search": self.search,
             "base": self.base,
         }
-        text = entries.dumps(head, {slug: entry_of(job, self.base) for slug, job in self.jobs.items()})
+        text = entries.dump_entries(head, {slug: entry_of(job, self.base) for slug, job in self.jobs.items()})
         write_atomic(self.file, text.encode())
 
     def append(self, job: FrozenJob) -> None:

@@ -11,7 +11,7 @@ from dlrun.config.config import Config, identity_of
 from dlrun.config.expand import Expansion
 from dlrun.config.job import Job
 from dlrun.config.schema.schema import Schema
-from dlrun.config.section import Section, derived, flat, thaw
+from dlrun.config.section import Section, derived, flat_values, thaw
 from dlrun.store.marks import is_run
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.identity import code_hash, data_hash
@@ -102,7 +102,7 @@ class KnownJobs:
         value = config.get(name, ABSENT)
         if not isinstance(value, Section) or not value:
             return [] if value is ABSENT else chosen({name: thaw(value)})
-        found = {f"{name}.{key}": item for key, item in flat(value).items()}
+        found = {f"{name}.{key}": item for key, item in flat_values(value).items()}
         return chosen(found)
 
 

@@ -75,7 +75,7 @@ JOB: dict[str, tuple[Check, str]] = {
 
 def read_stored(path: Path, schema: Schema) -> Values:
     """The checked values of a sweep.yaml. Raises `RunError` that names the first invalid key."""
-    values = entries.loads(yamls.read_user_file(path), str(path))
+    values = entries.load_entries(yamls.read_user_file(path), str(path))
     if not isinstance(values, dict) or values.get("format") != SWEEP_FORMAT:
         raise RunError(f"{path} is not a sweep that this dlrun can read. Give another sweep.dir.")
     found = fitting(path, "", values, FILE)

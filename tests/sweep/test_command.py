@@ -155,7 +155,7 @@ def test_the_fast_dumper_writes_what_is_read_back_the_same(tmp_path: Path) -> No
         "d": {"e": None, "f": "${x}", "g": "no"},
         "h": "2020-01-01",
     }
-    (tmp_path / "a.yaml").write_text(entries.dumps(values, {}))
+    (tmp_path / "a.yaml").write_text(entries.dump_entries(values, {}))
     assert yamls.load_file(tmp_path / "a.yaml") == {**values, "jobs": {}}
 
 

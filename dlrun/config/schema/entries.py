@@ -33,7 +33,7 @@ class FastDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore
         return True
 
 
-def dumps(head: Values, entries: Mapping[str, Values]) -> str:
+def dump_entries(head: Values, entries: Mapping[str, Values]) -> str:
     """The text of a file with these values, and with these entries as its last section."""
     lines = [line_of(name, entry) for name, entry in entries.items()]
     return _yaml(head) + "".join([f"{SECTION}:\n" if lines else f"{SECTION}: {{}}\n", *lines])
@@ -47,8 +47,8 @@ def line_of(name: str, entry: Values) -> str:
     return line
 
 
-def loads(text: str, name: str) -> Any:
-    """The values of a file that `dumps` wrote, or of any YAML file. Raises `ConfigError` with `name`.
+def load_entries(text: str, name: str) -> Any:
+    """The values of a file that `dump_entries` wrote, or of any YAML file. Raises `ConfigError` with `name`.
 
     A last line without its end is dropped: appending it was interrupted.
     """
