@@ -15,6 +15,7 @@ import pytest
 from tests.helpers.limited import some, trains_or_is_refused
 
 TRAIN = ["device=cpu", "model=gru", "model.hidden_size=4", "dataset=names", "trainer=smoke", "trainer.max_steps=1"]
+TABLE = ["device=cpu", "model=linear", "dataset=table", "dataset.baseline=none", "trainer=smoke", "trainer.max_steps=1"]
 BEFORE = 10  # rows before the one that is awkward
 Row = str | bytes
 
@@ -105,6 +106,34 @@ OTHERS: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+# What is said of them as tables, by kind, or by kind and variation.
+TABLES = {
+    "one field": "line N has 1 cell, but the first line has 2",
+    "three fields": "line N has 3 cells, but the first line has 2",
+    "an open quote": "a quote that opens in line N is not closed",
+    "many fields": "line N has 50,001 cells, but the first line has 2",
+    "Latin-1-with Windows' line ends and mark": "line N: byte 0xe9 is not of the encoding utf-8-sig",
+    "half a letter-with Windows' line ends and mark": "line N: byte 0xc3 is not of the encoding utf-8-sig",
+    "one country": "is one value, 'Here': there is nothing to learn",
+    "thousands of countries": "10,000 different classes",
+    "a comma at the end-with a header": "line 2 has 3 cells, but the first line has 2: the header is shorter",
+    "nothing-plain": "names.csv: is empty",
+    "nothing-with a header": "there is no row in it",
+    "nothing-with Windows' line ends and mark": "there is no row in it",
+    "nothing-packed": "names.csv: is empty",
+    "a zip file": "line 2 has 1 cell, but the first line has 2",
+    "noise": "is not of the encoding cp1252",
+    "zeros": "there is no column 'column 2'",
+    "a cut gzip": "is a damaged gzip file",
+    "a gzip bomb": "there is no column 'column 2'",
+    "a folder": "is a folder",
+    "a pipe": "is a pipe or a device, not a file",
+    "a link to nothing": "there is no such file",
+    "a link to itself": "cannot be read",
+    "no file": "there is no such file",
+}
+
+
 @pytest.mark.parametrize(("kind", "variation"), some(CASES, 17))
 def test_rows(kind: str, variation: str) -> None:
     make, message = KINDS[kind]
@@ -113,6 +142,24 @@ def test_rows(kind: str, variation: str) -> None:
     Path("names.csv").write_bytes(data)
     line = BEFORE + 1 + (variation == "with a header")
     trains_or_is_refused([*TRAIN, "dataset.train_path=names.csv"], message.replace("N:", f"{line}:"), "names.csv")
+
+
+@pytest.mark.parametrize(("kind", "variation"), some(CASES, 17))
+def test_rows_of_a_table(kind: str, variation: str) -> None:
+    encoded = [row if isinstance(row, bytes) else row.encode() for row in KINDS[kind][0]()]
+    Path("names.csv").write_bytes(VARIATIONS[variation](b"".join(row + b"\n" for row in encoded)))
+    name, country = ("name", "country") if variation == "with a header" else ("column 1", "column 2")
+    words = [*TABLE, "dataset.path=names.csv", f"dataset.target={country}", f"dataset.types={{{name}: category}}"]
+    message = TABLES.get(f"{kind}-{variation}", TABLES.get(kind, ""))
+    line = BEFORE + 1 + (variation == "with a header")
+    trains_or_is_refused([*words, f"dataset.header={name == 'name'}"], message.replace("line N", f"line {line}"), "")
+
+
+@pytest.mark.parametrize("kind", some([(kind,) for kind in OTHERS], 5))
+def test_other_files_as_tables(kind: str) -> None:
+    OTHERS[kind][0](Path("names.csv"))
+    words = [*TABLE, "dataset.path=names.csv", "dataset.target=column 2", "dataset.types={column 1: category}"]
+    trains_or_is_refused([*words, "dataset.header=false"], TABLES.get(kind, ""), "")
 
 
 @pytest.mark.parametrize("kind", some([(kind,) for kind in OTHERS], 5))

@@ -153,6 +153,13 @@ def test_reading_changes_nothing_silently(tmp_path: Path) -> None:
     assert [column.cells() for column in columns] == [["007", "042"], ["9007199254740993", ""], ["NA", "a, b"]]
 
 
+def test_a_cell_beyond_the_limit_of_csv_is_one_error_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text('a,price\n"x",1\n' + "y" * 200_000 + ",2\n", encoding="utf-8")
+    with pytest.raises(DataError, match="line 3: field larger than field limit"):
+        load(str(path))
+
+
 def test_prose_with_commas_is_one_column(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("text\nHello, world\nNo comma\nOne, two, three\n", encoding="utf-8")
     (column,) = read_table(str(tmp_path / "t.csv"), Reading()).columns

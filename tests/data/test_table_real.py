@@ -73,5 +73,5 @@ def test_a_header_that_begins_with_a_hash_is_a_header(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("#chrom,start\nx,1\ny,2\n", encoding="utf-8")
     assert list(types_of(tmp_path / "t.csv")[0]) == ["#chrom", "start"]
     (tmp_path / "t.csv").write_text("# one\n# two\na,b\n1,2\n3\n", encoding="utf-8")
-    with pytest.raises(Exception, match="line 5 has 1 cells, but the first line has 2"):
+    with pytest.raises(Exception, match="line 5 has 1 cell, but the first line has 2"):
         types_of(tmp_path / "t.csv")

@@ -19,7 +19,7 @@ import numpy as np
 from dlrun.data.files import open_data_file
 from dlrun.data.table.cells import date_formats, number_format
 from dlrun.data.table.columns import Column, column_of
-from dlrun.errors import DataError
+from dlrun.errors import DataError, count_of
 
 if TYPE_CHECKING:
     import pandas
@@ -98,7 +98,7 @@ def parser_words(said: str) -> str:
     """What is wrong with a file, in fewer words than pandas'."""
     found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", said)
     if found:
-        return f"line {found[2]} has {found[3]} cells, but the first line has {found[1]}."
+        return f"line {found[2]} has {count_of(int(found[3]), 'cell')}, but the first line has {found[1]}."
     opened_at = re.search(r"EOF inside string starting at row (\d+)", said)
     if opened_at:
         return f"a quote that opens in line {int(opened_at[1]) + 1} is not closed."
@@ -221,7 +221,7 @@ def check_widths(layout: Layout) -> None:
     width = len(layout.names)
     if width == 1:
         return
-    sign = layout.delimiter.encode(layout.encoding.replace("utf-16", "utf-8"))
+    sign = layout.delimiter.encode()
     if layout.encoding != "utf-16" and len(sign) == 1:
         with open_unpacked(layout.path, layout.packed) as file:
             if all(b'"' not in data and are_even(data, sign, width) for data in blocks(file)):
@@ -231,15 +231,18 @@ def check_widths(layout: Layout) -> None:
             text.readline()
         reader = csv.reader(text, delimiter=layout.delimiter, strict=False)
         begin = first = 1 + layout.comments
-        for cells in reader:
-            if len(cells) != width and reader.line_num + layout.comments > begin and text.read(1) == "":
-                raise DataError(f"{layout.path}: a quote that opens in line {begin} is not closed.")
-            if len(cells) != width and any(cells):
-                what = f"line {begin} has {len(cells)} cells, but the first line has {width}"
-                if begin == first + 1 and layout.header and len(cells) == width + 1:
-                    what += ": the header is shorter than its rows"
-                raise DataError(f"{layout.path}: {what}.")
-            begin = reader.line_num + 1 + layout.comments
+        try:
+            for cells in reader:
+                if len(cells) != width and reader.line_num + layout.comments > begin and text.read(1) == "":
+                    raise DataError(f"{layout.path}: a quote that opens in line {begin} is not closed.")
+                if len(cells) != width and any(map(str.strip, cells)):
+                    what = f"line {begin} has {count_of(len(cells), 'cell')}, but the first line has {width}"
+                    if begin == first + 1 and layout.header and len(cells) == width + 1:
+                        what += ": the header is shorter than its rows"
+                    raise DataError(f"{layout.path}: {what}.")
+                begin = reader.line_num + 1 + layout.comments
+        except csv.Error as error:  # a cell of more than 131,072 characters
+            raise DataError(f"{layout.path}: line {begin}: {error}.") from None
 
 
 def are_even(data: bytes, sign: bytes, width: int) -> bool:
