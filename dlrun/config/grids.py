@@ -17,6 +17,7 @@ from dlrun.config.schema.schema import GROUPS, Schema
 from dlrun.config.schema.words import key_of
 from dlrun.errors import ConfigError, Problem
 
+WORKLOAD = "sweep.workload"
 Grid = dict[str, Choices | Distribution]  # the values that are tried of some keys, in all combinations
 
 
@@ -26,7 +27,20 @@ def params(draft: Draft) -> list[dict[str, Any]]:
         values = draft.single().values()
     except ConfigError:
         return []
-    return [{draft.schema.today(key): value for key, value in grid.items()} for grid in grids_in(values)]
+    grids = [{draft.schema.today(key): value for key, value in grid.items()} for grid in grids_in(values)]
+    names = list(workloads_in(values))
+    return [{WORKLOAD: names, **grid} for grid in grids or [{}]] if names else grids
+
+
+def workloads_in(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The `sweep.workloads` by name: what each sets, its target as the value of `sweep.target`."""
+    section = values.get("sweep")
+    found = section.get("workloads") if isinstance(section, dict) else None
+    return {
+        str(name): {"sweep.target" if key == "target" else str(key): value for key, value in settings.items()}
+        for name, settings in (found if isinstance(found, dict) else {}).items()
+        if isinstance(settings, dict)
+    }
 
 
 @dataclass
@@ -39,6 +53,7 @@ class Combinations:
         spaces: the values of each grid.
         inner: for each choice of experiment, the values that it sweeps itself.
         repeated: values that were given more than once, as overrides.
+        settings: what each workload sets, as overrides; tables show its name alone.
     """
 
     rows: Rows = field(default_factory=dict)
@@ -46,9 +61,11 @@ class Combinations:
     spaces: list[dict[str, Space]] = field(default_factory=list)
     inner: list[tuple[tuple[str, ...], list[dict[str, Space]]]] = field(default_factory=list)
     repeated: dict[str, None] = field(default_factory=dict)
+    settings: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def add(self, texts: tuple[str, ...], values: dict[str, Any], ranges: dict[str, Distribution]) -> None:
         """Add a combination, with the ranges that are tried beside it."""
+        texts = (*texts, *self.settings.get(str(values.get(WORKLOAD)), ()))
         words = (*texts, *(f"{key}={as_text(one.low)}" for key, one in ranges.items()))
         self.rows[words] = values
         self.ranges[words] = ranges
@@ -56,7 +73,7 @@ class Combinations:
 
 def combinations_of(draft: Draft, composer: JobComposer, own: list[Grid]) -> Combinations:
     """All combinations of the grids of the command line, with those of the experiments that these choose."""
-    found = Combinations()
+    found = Combinations(settings=workload_words(draft, composer))
     known: dict[tuple[str, ...], list[Grid]] = {}
     for grid in own:
         found.repeated |= dict.fromkeys(_repeated(grid))
@@ -77,6 +94,19 @@ def combinations_of(draft: Draft, composer: JobComposer, own: list[Grid]) -> Com
                 for more, row in _product(one):
                     found.add((*texts, *more), {**values, **row}, mine | theirs)
     return found
+
+
+def workload_words(draft: Draft, composer: JobComposer) -> dict[str, tuple[str, ...]]:
+    """What each workload sets, as overrides, without the keys that the command line gives."""
+    try:
+        found = workloads_in(composer.draft(()).values())
+    except ConfigError:
+        return {}
+    given = {word.key for word in draft.words}
+    return {
+        name: tuple(f"{key}={as_text(value)}" for key, value in settings.items() if key not in given)
+        for name, settings in found.items()
+    }
 
 
 def add_space(spaces: list[dict[str, Space]], new: dict[str, Space]) -> list[dict[str, Space]]:

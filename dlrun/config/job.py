@@ -10,6 +10,7 @@ from dlrun.config.compose import Draft, read_draft
 from dlrun.config.config import Config
 from dlrun.config.overrides.values import Distribution
 from dlrun.config.schema.schema import Schema
+from dlrun.config.schema.words import key_of
 from dlrun.errors import Problem
 
 Space = list[Any] | Distribution  # the values of a swept key, or the range that a search draws from
@@ -34,7 +35,8 @@ class Job:
 
     def label(self, fixed: Sequence[str]) -> str:
         """The overrides beyond the `fixed` ones, which all jobs share: `optimizer=adam seed=0`."""
-        return " ".join(self.overrides[len(fixed) :])
+        own = self.overrides[len(fixed) :]
+        return " ".join([word for word in own if key_of(word) in self.swept] or own)  # without a workload's settings
 
 
 class JobComposer:
@@ -63,5 +65,7 @@ class JobComposer:
 
 
 def without_params(config: Config) -> Config:
-    """The same configuration with empty `sweep.params`, as that of a single run."""
-    return config.with_section("sweep", params={}) if config.sweep.params else config
+    """The same configuration with empty `sweep.params` and `sweep.workloads`, as that of a single run."""
+    if not config.sweep.params and not config.sweep.workloads:
+        return config
+    return config.with_section("sweep", params={}, workloads={})

@@ -110,7 +110,8 @@ def refuse_mixed(jobs: list[Job], spaces: list[tuple[tuple[str, ...], list[dict[
         what = f"{first} and {' '.join(differing[0])} sweep different values, and a search has one space for all."
         raise ConfigError(Problem("sweep.search", what, f"Search each by itself: dlrun -m {first} ..."))
     configs = [job.config for job in jobs if job.config]
-    for key in SHARED_SETTINGS:
+    own = {"target"} if any(config.sweep.workload for config in configs) else set()  # each workload has its own
+    for key in (key for key in SHARED_SETTINGS if key not in own):
         values = dict.fromkeys(as_text(config.get(f"sweep.{key}")) for config in configs)
         if len(values) > 1:
             what = f"the experiments set {' and '.join(values)}, and a sweep has one."

@@ -59,7 +59,9 @@ class FrozenJob:
     @property
     def label(self) -> str:
         """The swept overrides, `optimizer=adam seed=0`."""
-        return " ".join(self.overrides[len(self.fixed) :]) or " ".join(self.overrides) or "the default experiment"
+        own = self.overrides[len(self.fixed) :]
+        words = [word for word in own if key_of(word) in self.swept] or own
+        return " ".join(words) or " ".join(self.overrides) or "the default experiment"
 
 
 class SweepDir:

@@ -87,11 +87,11 @@ class Protocol:
     def freeze(self, option: TunedOption, rows: Iterable[tuple[Values, int]], stage: str) -> list[FrozenJob]:
         """The jobs of an option with these values and seeds, found again in the folder or frozen now."""
         jobs, fixed = [], (*self.expansion.overrides, *option.split)
-        composer = JobComposer(self.expansion.schema, fixed)
+        composer, shared = JobComposer(self.expansion.schema, fixed), len(self.expansion.overrides)
         for values, seed in rows:
             swept = {**option.job.swept, **values, SEED: seed}
-            words = tuple(f"{key}={as_text(value)}" for key, value in swept.items())
-            jobs.append(composer.make(words, swept))
+            words = tuple(f"{key}={as_text(value)}" for key, value in {**values, SEED: seed}.items())
+            jobs.append(composer.make((*option.job.overrides[shared:], *words), swept))
         keys = dict.fromkeys([*self.expansion.swept, *(key for one in self.options for key in one.space), SEED])
         named = replace(self.expansion, overrides=fixed, swept={key: [] for key in keys})
         found = freeze_jobs(self.sweep, named, jobs)

@@ -420,3 +420,38 @@ def test_grids_of_a_search_keep_their_own_ranges() -> None:
                 "sweep.search=random",
             ]
         )
+
+
+BENCHMARK = """\
+# dlrun experiment=bench
+# Two optimizers on two workloads.
+sweep:
+  params:
+    optimizer: [sgd, adam]
+  workloads:
+    small: {dataset: digits, model.hidden: [8], trainer.epochs: 3, target: 0.2}
+    other: {dataset: moons, trainer.epochs: 4}
+"""
+
+
+def test_workloads_stand_by_their_names_for_what_they_set(conf: Path) -> None:
+    (conf / "experiment" / "bench.yaml").write_text(BENCHMARK)
+    found = expand(["experiment=bench"], config_dir=conf)
+    assert [job.swept for job in found.jobs] == [
+        {"sweep.workload": workload, "optimizer": optimizer}
+        for workload in ("small", "other")
+        for optimizer in ("sgd", "adam")
+    ]
+    first, _, last, _ = [job.config for job in found.jobs]
+    assert first is not None
+    assert last is not None
+    assert (first.dataset.name, list(first.model.hidden), first.trainer.epochs) == ("digits", [8], 3)
+    assert (first.sweep.target, first.sweep.workload, first.sweep.workloads) == (0.2, "small", {})
+    assert (last.dataset.name, last.trainer.epochs, last.sweep.target) == ("moons", 4, None)
+    assert found.jobs[0].label(found.overrides) == "sweep.workload=small optimizer=sgd"
+    given = expand(["experiment=bench", "trainer.epochs=1"], config_dir=conf)
+    assert [job.config.trainer.epochs for job in given.jobs if job.config] == [1] * 4, "the command line counts"
+    (conf / "experiment" / "bench.yaml").write_text(BENCHMARK.replace("model.hidden", "model.hiden"))
+    (problem,) = expand(["experiment=bench"], config_dir=conf).jobs[0].problems
+    assert problem.key == "model.hiden"
+    assert "model.hidden" in problem.hint
