@@ -31,6 +31,8 @@ from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.freeze import freeze_jobs
 from dlrun.sweep.samplers.halton import PRIMES, point
 from dlrun.sweep.samplers.results import objective_value
+from dlrun.sweep.samplers.search import REDRAWS
+from dlrun.sweep.samplers.tuner import StudyTuner
 from dlrun.sweep.state import DONE, Record, state_of_job
 
 SPLIT = "dataset.split_seed"
@@ -47,6 +49,11 @@ class TunedOption:
     trials: list[FrozenJob] = field(default_factory=list)
     chosen: FrozenJob | None = None
     finals: list[FrozenJob] = field(default_factory=list)
+    tuner: StudyTuner | None = None  # proposes the trials, where they are no points of a Halton sequence
+
+    def values_of(self, job: FrozenJob) -> Values:
+        """What a trial tunes."""
+        return {key: job.swept[key] for key in self.space}
 
     @property
     def label(self) -> str:
@@ -74,10 +81,47 @@ class Protocol:
 
     def begin(self, option: TunedOption) -> None:
         """Freeze the trials of an option, and its final runs if the trials have ended before."""
-        rows = [point(option.space, number) for number in range(self.budget)]
-        option.trials = self.freeze(option, [(values, self.seed(option)) for values in rows], "tune")
+        if self.sweep.settings["search"] == "grid":
+            rows = [point(option.space, number) for number in range(self.budget)]
+        else:
+            option.tuner = StudyTuner(self.sweep.settings["search"], option.space, self.seed(option))
+            rows = self.tried(option)
+        option.trials = self.freeze(option, [(values, self.seed(option)) for values in rows], "tune") if rows else []
+        for job in option.trials:
+            self.tell(option, job)
         self.queue += self.todo(option.trials)
         self.settle(option)
+
+    def tried(self, option: TunedOption) -> list[Values]:
+        """What earlier commands tried of an option whose trials are proposed one by one."""
+        wanted, seed = option.job.swept.items(), self.seed(option)
+        jobs = [job for job in self.sweep.jobs.values() if job.stage == "tune" and wanted <= job.swept.items()]
+        return [
+            option.values_of(job) for job in jobs if job.swept.get(SEED) == seed and set(option.space) <= set(job.swept)
+        ]
+
+    def tell(self, option: TunedOption, job: FrozenJob) -> None:
+        """Tell a tuner the result of a trial that has ended."""
+        if option.tuner is not None and self.has_ended(job):
+            run = StoredRun(self.sweep.run(job.slug).path)
+            done = state_of_job(self.sweep, job).state in DONE
+            option.tuner.tell(option.values_of(job), objective_value(run) if done else None)
+
+    def propose(self) -> FrozenJob | None:
+        """A new trial of the first option that has fewer than the budget, where trials are proposed one by one."""
+        for option in self.options:
+            if option.tuner is None or len(option.trials) >= self.budget:
+                continue
+            for _ in range(REDRAWS):
+                values = option.tuner.ask()
+                if values not in [option.values_of(job) for job in option.trials]:
+                    break
+                option.tuner.tell(values, None)
+            (job,) = self.freeze(option, [(values, self.seed(option))], "tune")
+            self.sweep.write()
+            option.trials.append(job)
+            return job
+        return None
 
     def seed(self, option: TunedOption) -> int:
         """The seed of an option's trials: that of the command."""
@@ -110,12 +154,13 @@ class Protocol:
 
     def settle(self, option: TunedOption) -> None:
         """Choose the best trial of an option and queue its final runs, once all trials have ended."""
-        if option.chosen is not None or not all(job.invalid or self.has_ended(job) for job in option.trials):
+        lacking = option.tuner is not None and len(option.trials) < self.budget
+        if option.chosen is not None or lacking or not all(job.invalid or self.has_ended(job) for job in option.trials):
             return
         option.chosen = best_trial(self.sweep, option.trials)
         if option.chosen is None:
             return
-        values = {key: option.chosen.swept[key] for key in option.space}
+        values = option.values_of(option.chosen)
         first = self.seed(option) + 1
         rows = [(values, seed) for seed in range(first, first + self.repeat)]
         option.finals = self.freeze(option, rows, "final")
@@ -124,7 +169,7 @@ class Protocol:
 
     def next(self) -> FrozenJob | None:
         """The next job to start; None while the trials that decide on further ones are running."""
-        return self.queue.pop(0) if self.queue else None
+        return self.queue.pop(0) if self.queue else self.propose()
 
     def epoch(self, job: FrozenJob, row: dict[str, float]) -> bool:
         """Return False: trials are not pruned, since validation would then be compared after different epochs."""
@@ -137,6 +182,8 @@ class Protocol:
         if record.state == "waiting":  # it was stopped
             return
         for option in self.options:
+            if any(trial.slug == job.slug for trial in option.trials):
+                self.tell(option, job)
             self.settle(option)
 
     @property
@@ -195,9 +242,9 @@ def refuse_useless_keys(expansion: Expansion) -> None:
     for key in (SEED, "dataset.fold"):
         if key in expansion.swept:
             problems.append(Problem(key, "is not swept beside sweep.budget: sweep.repeat says how many new seeds run."))
-    if sweep.search != "grid":
+    if sweep.search not in ("grid", "tpe"):
         what = f"{sweep.search} does not go with sweep.budget, whose trials are points of a Halton sequence."
-        problems.append(Problem("sweep.search", what))
+        problems.append(Problem("sweep.search", what, "Leave it out, or give sweep.search=tpe."))
     if sweep.pruner != "none":
         problems.append(Problem("sweep.pruner", "does not go with sweep.budget: every trial has the same length."))
     if not expansion.swept:

@@ -111,6 +111,21 @@ def test_a_sweep_whose_trials_failed_goes_on_to_the_choice_of_one_that_ran_throu
         assert rates(jobs_of(sweep, "final"), name).count(lr) == 3
 
 
+def test_trials_may_be_proposed_by_tpe(sweep: FakeSweep) -> None:
+    words = [*WORDS, "sweep.search=tpe"]
+    assert sweep(words) == 0
+    assert [len(rates(jobs_of(sweep, "tune"), name)) for name in BEST] == [4, 4]
+    assert len(jobs_of(sweep, "final")) == 6
+    done = len(sweep.executors)
+    assert sweep(words) == 0
+    assert len(sweep.executors) == done
+    before = rates(jobs_of(sweep, "tune"), "adam")
+    assert sweep([*WORDS[:2], "sweep.budget=14", "sweep.repeat=3", "sweep.search=tpe"]) == 0
+    after = rates(jobs_of(sweep, "tune"), "adam")
+    assert after[:4] == before
+    assert len(set(after)) == 14
+
+
 def test_test_results_do_not_choose(sweep: FakeSweep) -> None:
     sweep(WORDS)
     chosen = [row["optimizer.lr"] for row in table(sweep) if row["chosen"]]
