@@ -18,6 +18,7 @@ from dlrun.inference.trained import Trained, load_trained, split_off_device, thr
 from dlrun.inference.which import best_run
 from dlrun.plain import Values, json_line, say
 from dlrun.report.evaluation import draw_evaluation, evaluation_tables
+from dlrun.report.style import drawn_as
 from dlrun.report.tables import print_table
 from dlrun.store.evaluations import test_evaluations
 from dlrun.store.files import now, write_atomic, write_json
@@ -99,7 +100,8 @@ def fill(folder: Path, measured: Measured, threshold: float | None, found: Value
     try:
         write_atomic(folder / "predictions.csv", predictions(measured.trained.spec, measured, threshold).encode())
         write_json(folder / "evaluation.json", found)
-        draw_evaluation(folder)
+        with drawn_as(str(measured.trained.config.get("report.format"))):
+            draw_evaluation(folder)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -16,11 +16,12 @@ from dlrun.report.curves import draw_curves, has_curves
 from dlrun.report.evaluation import draw_evaluation
 from dlrun.report.fits import draw_fit
 from dlrun.report.mistakes import MISTAKES, RECONSTRUCTIONS, draw_mistakes, draw_reconstructions
+from dlrun.report.style import drawn_as
 from dlrun.report.tables import FIGURES
 from dlrun.store.evaluations import evaluations
 from dlrun.store.reader import StoredRun
 from dlrun.store.reading import read_json
-from dlrun.store.rundir import RunDir
+from dlrun.store.rundir import RunDir, with_vectors
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def draw_figures(run_dir: Path | str) -> None:
     What cannot be drawn is left out: `undrawn` names it.
     """
     folder = Path(run_dir)
-    with collecting_rarely():
+    with collecting_rarely(), drawn_as(StoredRun(folder).figure_format):
         for name in due(folder):
             try:
                 DRAWN[name].draw(folder)
@@ -59,9 +60,10 @@ def draw_figures(run_dir: Path | str) -> None:
 
 def draw_evaluations(run_dir: Path | str) -> None:
     """Draw the figures of those evaluations of a run that have none."""
-    for folder, _ in evaluations(RunDir(Path(run_dir))):
-        if not any(folder.glob("*.png")):
-            draw_evaluation(folder)
+    with drawn_as(StoredRun(run_dir).figure_format):
+        for folder, _ in evaluations(RunDir(Path(run_dir))):
+            if not any(folder.glob("*.png")):
+                draw_evaluation(folder)
 
 
 def draw_runs(paths: Sequence[str]) -> int:
@@ -92,7 +94,7 @@ def time_of(path: Path) -> int:
 
 def forget_figures(run_dir: Path) -> None:
     """Remove the figures of a run, which show an earlier state of it."""
-    for name in DRAWN:
+    for name in with_vectors(DRAWN):
         (run_dir / name).unlink(missing_ok=True)
 
 

@@ -47,7 +47,8 @@ def draw_comparison(comparison: Comparison, path: Path) -> Path:
         row, column = divmod(place, columns)
         alone = place == len(panels) - 1 and column == 0
         panel(figure.add_subplot(grid[row, :] if alone else grid[row, column]), comparison)
-    return style.save(figure, path)
+    with style.drawn_as(comparison.jobs[0].run.figure_format):
+        return style.save(figure, path)
 
 
 def choose_panels(comparison: Comparison) -> list[Panel]:

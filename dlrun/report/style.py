@@ -9,7 +9,9 @@ import io
 import itertools
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,8 @@ PART_NAMES = {"train": "train", "val": "validation", "test": "test"}
 DASHES = ("-", "--", ":")
 LEGEND: dict[str, Any] = {"fontsize": TICK, "frameon": False, "labelcolor": INK}
 DPI = 100
+VECTORS = ("svg", "pdf")
+FORMAT: ContextVar[str] = ContextVar("format", default="png")
 COMPRESSION = 3  # of PNG: a quarter of the time of 9, for files a tenth larger
 HEADLINE_LETTERS = 9.0  # of a headline, in an inch
 TITLE_LETTERS = 56  # of a panel's title, in a line
@@ -122,10 +126,36 @@ def warm_up() -> None:
     rendered(figure)
 
 
+@contextmanager
+def drawn_as(form: str) -> Iterator[None]:
+    """Within this context `save` writes figures in another format, too: `svg` or `pdf` (`report.format`)."""
+    token = FORMAT.set(form if form in VECTORS else "png")
+    try:
+        yield
+    finally:
+        FORMAT.reset(token)
+
+
 def save(figure: Figure, path: Path) -> Path:
-    """Write the figure as PNG, atomically. Equal figures give equal files."""
+    """Write the figure as PNG, atomically, and in the format of `drawn_as`. Equal figures give equal files."""
     write_atomic(path, rendered(figure))
+    if FORMAT.get() in VECTORS:
+        write_atomic(path.with_suffix(f".{FORMAT.get()}"), vectors(figure, FORMAT.get()))
     return path
+
+
+def vectors(figure: Figure, form: str) -> bytes:
+    """The figure, which `rendered` has laid out, as SVG or PDF: texts stay texts, and no date is in it."""
+    import warnings
+
+    from matplotlib import rc_context
+
+    buffer = io.BytesIO()
+    dated = {"Date": None} if form == "svg" else {"CreationDate": None}
+    with warnings.catch_warnings(), rc_context({"svg.fonttype": "none", "svg.hashsalt": "dlrun", "pdf.fonttype": 42}):
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.savefig(buffer, format=form, metadata=dated)
+    return buffer.getvalue()
 
 
 def rendered(figure: Figure) -> bytes:

@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from dlrun.errors import count_of
 from dlrun.plain import four_digits, numbers, one_line, printable, say
+from dlrun.store.rundir import with_vectors
 
 STATUS_STYLES = {
     "finished": "green", "running": "cyan", "failed": "red", "dead": "red", "interrupted": "yellow",
@@ -203,7 +204,7 @@ def _effort(summary: Mapping[str, Any]) -> str:
 def _places(run_dir: Path | None) -> str:
     if run_dir is None:
         return ""
-    there = [name for name in SHOWN_FILES if (run_dir / name).exists()]
+    there = [name for name in with_vectors(SHOWN_FILES) if (run_dir / name).exists()]
     return f"{run_dir}/" + (f": {', '.join(there)}" if there else "")
 
 

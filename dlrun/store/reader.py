@@ -50,6 +50,11 @@ class StoredRun:
         """The values of config.yaml by dotted key."""
         return joined(part.flat for part in self._parts)
 
+    @property
+    def figure_format(self) -> str:
+        """`report.format`: the format in which figures are drawn, too."""
+        return str(self.flat.get("report.format") or "png")
+
     @cached_property
     def _parts(self) -> list[Part]:
         return read_config_parts(self.file("config.yaml"), text_schema())

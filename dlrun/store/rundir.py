@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from dlrun.errors import RunError, cannot_write
@@ -33,6 +34,15 @@ RESULT_FILES = (  # further files, of later training and of commands
     "crash.pt", "report.html", "model-card.md", "results.csv", "comparison.png", "evaluations", "predictions",
     "schema.yaml", TEST_PREDICTIONS,
 )  # fmt: skip
+
+
+def with_vectors(names: Iterable[str]) -> list[str]:
+    """The names of files, each figure's followed by those of its vector graphics (`report.format`)."""
+    found = []
+    for name in names:
+        stem, dot, ending = name.rpartition(".")
+        found += [name, f"{stem}.svg", f"{stem}.pdf"] if dot and ending == "png" else [name]
+    return found
 
 
 class RunDir:
@@ -122,7 +132,7 @@ class RunDir:
 
     def foreign_files(self) -> list[str]:
         """The files that dlrun did not write, relative to the directory."""
-        known = {*BEGUN, *FOLDERS, *RESULT_FILES}
+        known = {*BEGUN, *FOLDERS, *with_vectors(RESULT_FILES)}
         foreign = [entry for entry in self.entries() if entry.name not in known]
         if self.checkpoints.is_dir():
             foreign += [e for e in self.checkpoints.iterdir() if not re.fullmatch(r"(last|best)[\w.-]*\.pt", e.name)]

@@ -19,10 +19,11 @@ from dlrun.report.html import report_command
 from dlrun.report.mistakes import draw_mistakes, draw_reconstructions, store_mistakes, store_reconstructions
 from dlrun.report.tables import FIGURES
 from dlrun.store.files import write_json
+from dlrun.store.rundir import RunDir
 from dlrun.sweep import drawing
 from dlrun.sweep.refusals import refuse_useless
 from tests.helpers.quick_runs import begin
-from tests.helpers.runs_by_hand import make_run, make_sweep
+from tests.helpers.runs_by_hand import make_config, make_run, make_sweep
 
 
 @pytest.fixture
@@ -157,3 +158,21 @@ def test_a_sweep_takes_one_value_of_the_key() -> None:
     refuse_useless(["run.figures=all"], [])
     with pytest.raises(ConfigError, match=r"run\.figures"):
         refuse_useless([], ["run.figures"])
+
+
+@pytest.mark.parametrize(("form", "begins"), [("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_figures_are_drawn_as_vector_graphics_too(form: str, begins: bytes, tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / name, make_config() | {"report": {"format": form}}, epochs=3) for name in ("a", "b")]
+    for run in runs:
+        store_confusion(run, [[1, 1], [1, 1]], ["cat", "dog"])
+        draw_figures(run)
+    for name in ("curves", "confusion"):
+        first, second = ((run / f"{name}.{form}").read_bytes() for run in runs)
+        assert first.startswith(begins)
+        assert (runs[0] / f"{name}.png").exists()
+        assert first == second or name == "curves", "equal figures give equal files"
+    if form == "svg":
+        assert ">predicted<" in (runs[0] / "confusion.svg").read_text(), "texts stay texts"
+    assert RunDir(runs[0]).foreign_files() == []
+    forget_figures(runs[0])
+    assert not [*runs[0].glob("*.png"), *runs[0].glob(f"*.{form}")]

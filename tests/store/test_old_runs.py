@@ -111,7 +111,7 @@ def test_runs_lists_each_with_its_state(capsys: pytest.CaptureFixture[str]) -> N
         best, monitor = summary_of(folder_of(line[0])).get("best"), "val_accuracy" if line[0] == "early" else "val_loss"
         if best:
             assert line[4] == monitor
-            assert float(line[5]) == pytest.approx(best[monitor], rel=1e-3)
+            assert float(line[5].replace(",", "")) == pytest.approx(best[monitor], rel=1e-3)
         else:
             assert STATES[line[0]] in ("failed", "interrupted", "dead")
     assert run("runs", "status=failed", "dataset=iris", "--sort", "name") == 0
