@@ -177,8 +177,10 @@ def _summary(line: CommandLine) -> int:
 def _compare(line: CommandLine) -> int:
     from dlrun.report.compare import compare_command
 
-    output = line.value("--output")
-    return compare_command(line.plain, Path(output) if output else None)
+    output, forms = line.value("--output"), [flag for flag in ("--json", "--latex") if flag in line.flags]
+    if len(forms) > 1:
+        raise ConfigError(Problem("--json", "does not go together with --latex.", "Print one of them."))
+    return compare_command(line.plain, Path(output) if output else None, "".join(forms).lstrip("-"))
 
 
 def _runs(line: CommandLine) -> int:
@@ -269,8 +271,9 @@ COMMANDS: dict[str, Command] = {
                       "run the step that failed again and name the layer", plain=(1, 1), overrides=False),
     "runs": Command(_runs, "dlrun runs [FILTER ...] [--sort KEY] [--limit N] [--root DIR]",
                     "the runs below outputs", {"--sort": 1, "--limit": 1, "--root": 1}, plain=(0, 1000)),
-    "compare": Command(_compare, "dlrun compare RUN|DIR [RUN|DIR ...] [--output DIR]",
-                       "a table and figures of runs or sweeps", {"--output": 1}, plain=(1, 10**5), overrides=False),
+    "compare": Command(_compare, "dlrun compare RUN|DIR [RUN|DIR ...] [--output DIR] [--json | --latex]",
+                       "a table and figures of runs or sweeps", {"--output": 1, "--json": 0, "--latex": 0},
+                       plain=(1, 10**5), overrides=False),
     "report": Command(_report, "dlrun report DIR [--card]",
                       "write report.html for a run or sweep", {"--card": 0}, plain=(1, 1), overrides=False),
     "cache": Command(_cache, "dlrun cache [clear]", "encoded tables that are kept (dataset.cache=true)", plain=(0, 1),

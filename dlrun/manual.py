@@ -146,11 +146,14 @@ examples:
   dlrun runs status=finished 'test.accuracy>0.9' --sort test.accuracy
   dlrun runs optimizer.lr=0.1 --limit 10""",
     "compare": f"""\
-Prints a table of runs or sweeps: the settings that differ, and the results with intervals over seeds. Writes it with
-a figure. A DIR is a sweep or any folder of runs. {RUN}
+Prints a table of runs or sweeps: the settings that differ, the results with intervals over seeds, and which settings
+differ by tests of the seeds that they share. Writes results.csv (a row for each run, with the columns option.* of its
+setting), pairs.csv and a figure. A DIR is a sweep or any folder of runs. {RUN}
 
 flags:
-  --output DIR    the folder for the table and the figure
+  --output DIR    the folder for the tables and the figure
+  --json          print all of it as JSON
+  --latex         print the table for a paper (LaTeX with the package booktabs)
 
 examples:
   dlrun compare outputs/sweeps/optimizer

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from dlrun.errors import ConfigError, Problem
-from dlrun.objectives.metrics import directions, float_type
+from dlrun.objectives.declared import bounds, directions
+from dlrun.objectives.metrics import float_type
 from dlrun.spec import TaskMetric
 
 
@@ -24,6 +25,7 @@ class MetricCollection:
             raise ConfigError(Problem("metric", f"two metrics are named {twice[0]!r}."))
         self.better = {name: way for metric in self.metrics for name, way in directions(metric).items()}
         del self.better["loss"]
+        self.bounds = {name: pair for metric in self.metrics for name, pair in bounds(metric, None).items()}
         self.countable, self.train_names = main.countable, main.train_names
         self.train_counts, self.train_result = main.train_counts, main.train_result
         self.train_merge = getattr(main, "train_merge", add)

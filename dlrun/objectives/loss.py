@@ -19,10 +19,12 @@ class Loss(nn.Module):
     """The base class of losses: one number for a batch, which is a mean over `denominator(target)` things, or a sum.
 
     `probabilities` says that outputs are in [0, 1], not logits. `ignore_index` is the target that counts nothing.
+    `bounds` are the least and largest value that the loss can have; None where that is not known.
     """
 
     probabilities = False
     ignore_index: int | None = None
+    bounds: tuple[float | None, float | None] | None = None
 
     def __init__(self, name: str, reduction: str) -> None:
         super().__init__()
@@ -77,6 +79,7 @@ class CallableLoss(Loss):
         self.inner = inner  # a module's parameters are this one's
         ignored = getattr(inner, "ignore_index", None)
         self.ignore_index = ignored if isinstance(ignored, int) else None
+        self.bounds = getattr(inner, "bounds", None)
         self.probabilities = bool(getattr(inner, "probabilities", isinstance(inner, nn.BCELoss)))
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:

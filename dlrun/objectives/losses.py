@@ -34,6 +34,7 @@ class Elementwise(Loss):
     """A mean over all numbers of output and target, both (N, ...)."""
 
     dlrun_fast = "chain"  # of this very class: see engine/fast/chain.py
+    bounds = (0.0, None)
 
     def __init__(self, name: str, function: Callable[..., Tensor], reduction: str, **options: Any) -> None:
         super().__init__(name, reduction)
@@ -74,6 +75,7 @@ class ClassLoss(Loss):
     """
 
     dlrun_fast = "chain"
+    bounds = (0.0, None)
     weight: Tensor | None
 
     def __init__(
@@ -181,6 +183,7 @@ class BinaryLoss(Loss):
     """
 
     dlrun_fast = "chain"
+    bounds = (0.0, None)
     weight: Tensor | None
     pos_weight: Tensor | None
 

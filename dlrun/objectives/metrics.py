@@ -4,6 +4,7 @@ A metric is made from `(spec, loss)` and has
 
     names           what `result` holds
     better          optional: {name: "max" or "min"}, which way each of them is better
+    bounds          optional: {name: (least, largest)}, which values it can have; None where there is no bound
     train_names     what `train_result` holds
     countable       are the training counts integers that may be taken of several batches at once?
     train_counts    (output, target) -> Tensor, the cheap counts of the training loop
@@ -20,13 +21,12 @@ All counts stay on the device of the output; nothing in them waits for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from dlrun.errors import ConfigError, Problem
 from dlrun.moved import keep_old_names
 from dlrun.objectives.loss import divide
 from dlrun.spec import IGNORE_INDEX, DataSpec, Loss
@@ -43,19 +43,6 @@ def metric_for(spec: DataSpec) -> str:
     return "regression" if spec.task in ("regression", "reconstruction") else "classification"
 
 
-def directions(metric: object) -> dict[str, str]:
-    """Which way each value of an evaluation is better, `min` or `max`; a metric that does not say is not in it.
-
-    Raises `ConfigError` where a metric declares something else.
-    """
-    declared, names = getattr(metric, "better", {}), getattr(metric, "names", ())
-    known = isinstance(declared, Mapping) and set(declared) <= set(names)
-    if not known or not set(declared.values()) <= {"min", "max"}:
-        what = f"{type(metric).__name__}.better is {declared!r}."
-        raise ConfigError(Problem("metric", what, f"Map names among {', '.join(names)} to 'min' or 'max'."))
-    return {"loss": "min", **declared}
-
-
 class Classification:
     """Accuracy, macro F1 and the confusion matrix of one class a position.
 
@@ -66,6 +53,7 @@ class Classification:
 
     names = ("accuracy", "macro_f1")
     better: ClassVar = {"accuracy": "max", "macro_f1": "max"}
+    bounds: ClassVar = {"accuracy": (0, 1), "macro_f1": (0, 1)}
     train_names = ("accuracy",)
 
     def __init__(self, spec: DataSpec, loss: Loss | None = None) -> None:
@@ -124,6 +112,7 @@ class Multilabel:
 
     names = ("accuracy", "subset_accuracy", "macro_f1")
     better: ClassVar = {"accuracy": "max", "subset_accuracy": "max", "macro_f1": "max"}
+    bounds: ClassVar = {"accuracy": (0, 1), "subset_accuracy": (0, 1), "macro_f1": (0, 1)}
     train_names = ("accuracy",)
     countable = True
 
@@ -181,6 +170,7 @@ class Regression:
         self.reconstruction = spec.task == "reconstruction"
         self.names = ("mae",) if self.reconstruction else ("mae", "r2")
         self.better = {"mae": "min"} if self.reconstruction else {"mae": "min", "r2": "max"}
+        self.bounds = {"mae": (0, None)} if self.reconstruction else {"mae": (0, None), "r2": (None, 1)}
         self.train_names = self.names
 
     def counts(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:

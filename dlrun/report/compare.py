@@ -13,18 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import RunError, cannot_write
-from dlrun.plain import say
+from dlrun.plain import json_line, say
 from dlrun.report import panels
 from dlrun.report.comparison import Comparison, compare_jobs
+from dlrun.report.exports import comparison_json, latex_table, option_columns
 from dlrun.report.grouped import grouped_table
 from dlrun.report.jobs import RESULTS_FILE, ComparedRun, SweepEntry, collect, compared
 from dlrun.report.out_of_fold import OUT_OF_FOLD, out_of_fold
-from dlrun.report.stats import RunGroup
+from dlrun.report.pair_table import PAIRS_FILE, pair_table, pairs_csv
 from dlrun.report.tables import format_value, print_table
 from dlrun.store.files import write_atomic
 from dlrun.store.find import OUTPUTS, find_place
 
 FIGURE = "comparison.png"
+FILES = (RESULTS_FILE, PAIRS_FILE, OUT_OF_FOLD, FIGURE)
 
 
 def compare(paths: Sequence[Path | str], output: Path | None = None) -> Comparison:
@@ -47,8 +49,8 @@ def write_results(folder: Path, jobs: Sequence[SweepEntry], target: float | None
     return _write(compare_jobs([compared(row) for row in jobs], target), folder)
 
 
-def compare_command(paths: Sequence[Path | str], output: Path | None = None) -> int:
-    """`dlrun compare`: print and write a comparison. Returns the exit code.
+def compare_command(paths: Sequence[Path | str], output: Path | None = None, form: str = "") -> int:
+    """`dlrun compare`: print and write a comparison, as `json` or `latex` where `form` says so. Returns the exit code.
 
     A path may also be the name of a run or a sweep below outputs, or `last`. Without `output`, the files are written
     into the folder that is compared if it is a sweep, and otherwise (or if it is not writable) into a new folder
@@ -60,11 +62,15 @@ def compare_command(paths: Sequence[Path | str], output: Path | None = None) -> 
     comparison = compare(found)
     if output:
         try:
-            print_comparison(_write(comparison, output))
+            comparison = _write(comparison, output)
         except OSError as error:
             raise RunError(cannot_write(output, error)) from error
     else:
-        print_comparison(_write_somewhere(comparison, _default_outputs(found)))
+        comparison = _write_somewhere(comparison, _default_outputs(found))
+    if form:
+        say(json_line(comparison_json(comparison)) if form == "json" else latex_table(comparison))
+    else:
+        print_comparison(comparison)
     return 0
 
 
@@ -88,8 +94,12 @@ def print_comparison(comparison: Comparison) -> None:
     print_table(grouped_table(comparison))
     for remark in comparison.remarks:
         say(f"note: {remark}")
+    if (pairs := pair_table(comparison.pairs, comparison.label)) is not None:
+        say()
+        sys.stdout.flush()
+        print_table(pairs)
     if comparison.folder is not None:
-        files = [name for name in (RESULTS_FILE, OUT_OF_FOLD, FIGURE) if (comparison.folder / name).exists()]
+        files = [name for name in FILES if (comparison.folder / name).exists()]
         say(f"\n{comparison.folder}/: {', '.join(files)}")
 
 
@@ -103,6 +113,10 @@ def _write(comparison: Comparison, folder: Path) -> Comparison:
     write_atomic(folder / RESULTS_FILE, results_csv(comparison, folder).encode())
     if text := out_of_fold(comparison):
         write_atomic(folder / OUT_OF_FOLD, text.encode())
+    if text := pairs_csv(comparison.pairs, comparison.label):
+        write_atomic(folder / PAIRS_FILE, text.encode())
+    else:
+        (folder / PAIRS_FILE).unlink(missing_ok=True)  # of an earlier comparison
     panels.draw_comparison(comparison, folder / FIGURE)
     return replace(comparison, folder=folder)
 
@@ -110,11 +124,18 @@ def _write(comparison: Comparison, folder: Path) -> Comparison:
 def results_csv(comparison: Comparison, folder: Path) -> str:
     """A row for each job: settings, status, metrics (best, last, test), seconds, path, command and error.
 
-    The job of a fold has its setting's means over the folds, too, with their intervals.
+    The columns `option.*` hold what the table says of all runs with its settings.
     """
-    over_folds = {id(row.source): _over_folds(comparison, one) for one in comparison.groups for row in one.rows}
-    lines = [_line(job, comparison.keys, folder) | over_folds.get(id(job), {}) for job in comparison.jobs]
-    parts = ("best", "last", "test", "baseline", "folds")
+    options: dict[int, dict[str, Any]] = {}
+    own: dict[int, dict[str, float | None]] = {}
+    for rank, one in enumerate(comparison.groups, 1):
+        values = option_columns(comparison, rank, one)
+        options |= {id(row.source): values for row in one.rows}
+        own |= {id(row.source): vars(row.reached) for row in one.rows if row.reached is not None}
+    lines = [_line(job, comparison.keys, folder) | options.get(id(job), {}) for job in comparison.jobs]
+    for job, line in zip(comparison.jobs, lines, strict=True):
+        line |= {f"reached.{unit}": time for unit, time in own.get(id(job), {}).items() if time is not None}
+    parts = ("best", "last", "test", "baseline", "reached", "option")
     names = dict.fromkeys(name for line in lines for name in line if name.split(".")[0] in parts)
     metrics = sorted(names, key=lambda name: parts.index(name.split(".")[0]))
     text = io.StringIO()
@@ -123,18 +144,6 @@ def results_csv(comparison: Comparison, folder: Path) -> str:
     writer.writeheader()
     writer.writerows(lines)
     return text.getvalue()
-
-
-def _over_folds(comparison: Comparison, group: RunGroup) -> dict[str, Any]:
-    """The number of folds, and for the ranked metric and those of the test part the mean and its interval."""
-    if not group.folds:
-        return {}
-    measured = {comparison.metric: group.value, **{f"test_{n}": group.test(n) for n in comparison.test_names()}}
-    found: dict[str, Any] = {"folds.n": len(group.folds)}
-    for name, value in measured.items():
-        if value is not None:
-            found |= {f"folds.{name}": value.mean, f"folds.{name}.low": value.low, f"folds.{name}.high": value.high}
-    return found
 
 
 def _line(job: ComparedRun, keys: Sequence[str], folder: Path) -> dict[str, Any]:

@@ -5,18 +5,26 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dlrun.config.schema.schema import text_schema
 from dlrun.config.schema.words import key_of, repeating_overrides
 from dlrun.report import stats
+from dlrun.report.chances import on_chances
 from dlrun.report.curves import metric_names
+from dlrun.report.intervals import Scale
 from dlrun.report.jobs import FOLD, REPEATS, ComparedRun, short_names, varied_keys, with_equal_runs
 from dlrun.report.origin import on_origin
+from dlrun.report.pairs import NO_PAIRS, Pairs, compare_pairs
 from dlrun.report.remarks import REPEAT, remarks
 from dlrun.report.tables import format_value, shorten
+from dlrun.report.targets import Reached, first_reached
 from dlrun.store.reader import StoredRun, best_row, component
+from dlrun.store.scales import Bounds
+
+BATCHES = ("trainer.batch_size", "trainer.shuffle", "trainer.max_batches", "trainer.overfit")
+WEIGHTS = ("model", "init_from")  # sections from which the first weights follow
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,8 @@ class Comparison:
 
     `keys` are the settings that differ (fold and seed last). `groups` are rows that differ only in these, best first by
     `metric`. `folder` is where results.csv and comparison.png were written, if they were. `comparable` is whether the
-    metric means the same in all runs.
+    metric means the same in all runs; otherwise there are no `pairs`. `by_last` is whether the runs are ranked by the
+    last value of the metric, not by that of their best epoch.
     """
 
     jobs: list[ComparedRun]
@@ -38,6 +47,8 @@ class Comparison:
     folder: Path | None = None
     short: dict[str, str] = field(default_factory=dict)
     comparable: bool = True
+    pairs: Pairs = NO_PAIRS
+    by_last: bool = False
 
     def label(self, group: stats.RunGroup) -> str:
         """A short name of a group: `adam lr=0.1`, or the name of the run if no setting differs."""
@@ -79,20 +90,53 @@ def compare_jobs(jobs: list[ComparedRun], target: float | None = None) -> Compar
             (value for job in jobs if isinstance(value := job.run.flat.get("sweep.target"), int | float)), None
         )
     folds = {value for job in jobs if isinstance(value := job.setting(FOLD), int)}
-    rows = [_row(job, keys, metric, mode, target, in_folds=len(folds) > 1) for job in jobs]
-    ranked = stats.rank(stats.group(rows), mode)
+    by_last = has_training_alone(jobs, metric)
+    rows = [_row(job, keys, metric, mode, target, in_folds=len(folds) > 1, by_last=by_last) for job in jobs]
+    ranked = stats.rank(stats.group(rows, _scales(jobs, rows, metric, mode)), mode)
+    pairs = compare_pairs(ranked) if comparable else NO_PAIRS
     comparison = Comparison(
-        jobs, keys, metric, mode, ranked, notes, target, short=short_names(keys), comparable=comparable
-    )
+        jobs, keys, metric, mode, ranked, [], target, short=short_names(keys), comparable=comparable, pairs=pairs,
+        by_last=by_last,
+    )  # fmt: skip
     again = stats.count_repeated(rows)
     if again:
         repeated = "the settings, the fold and the seed" if len(folds) > 1 else "the settings and the seed"
         notes.append(f"{again} run(s) repeat {repeated} of another: only the newest counts.")
     notes += [text for text in [on_origin(jobs)] if text]
     grid = all(job.run.flat.get("sweep.search", "grid") == "grid" for job in jobs)
-    repeat = REPEAT if grid else repeat_alone(ranked)
-    notes += remarks(ranked, metric, mode, comparison.label, target, grid=grid, comparable=comparable, repeat=repeat)
-    return comparison
+    chances = on_chances(jobs, keys) if grid and comparable else ""
+    found = remarks(
+        ranked, metric, mode, comparison.label, target, grid=grid, comparable=comparable, pairs=pairs, notes=notes,
+        by_last=by_last, repeat=REPEAT if grid else repeat_alone(ranked),
+    )  # fmt: skip
+    return replace(comparison, remarks=[*([chances] if chances else []), *found])
+
+
+def has_training_alone(jobs: Sequence[ComparedRun], metric: str) -> bool:
+    """Whether the metric is of the training part, and no run has one of another part."""
+    names = {name for job in jobs for name in job.run.metrics}
+    tested = any(job.run.part("test") for job in jobs)
+    return metric.startswith("train_") and not tested and not any(name.startswith(("val_", "test_")) for name in names)
+
+
+def _scales(
+    jobs: Sequence[ComparedRun], rows: Sequence[stats.PairRow], metric: str, mode: str
+) -> dict[str | None, Scale]:
+    """Which way the ranked metric (None) and those of the test part are better, and their bounds."""
+    runs = [job.run for job in jobs if job.run.metrics or job.run.summary]
+    if not runs:
+        return {None: Scale(mode)}
+    scales: dict[str | None, Scale] = {None: Scale(mode, *_bounds(runs, metric))}
+    for name in dict.fromkeys(name for row in rows for name in row.tests):
+        way = next((way for run in runs if (way := run.direction(f"test_{name}"))), "min")
+        scales[name] = Scale(way, *_bounds(runs, f"test_{name}"))
+    return scales
+
+
+def _bounds(runs: Sequence[StoredRun], column: str) -> Bounds:
+    """The bounds of a column on which all runs agree."""
+    found = {run.bounds(column) for run in runs}
+    return found.pop() if len(found) == 1 else (None, None)
 
 
 def repeat_alone(ranked: Sequence[stats.RunGroup]) -> str:
@@ -156,27 +200,48 @@ def _fold(job: ComparedRun, metric: str) -> stats.Fold | None:
 
 
 def _row(
-    job: ComparedRun, keys: Sequence[str], metric: str, mode: str, target: float | None, *, in_folds: bool
-) -> stats.PairRow:
+    job: ComparedRun, keys: Sequence[str], metric: str, mode: str, target: float | None, *, in_folds: bool,
+    by_last: bool,
+) -> stats.PairRow:  # fmt: skip
     run = job.run
     best = run.best()  # the epoch of best.pt and of the test result, whatever metric selected it
     if metric not in best:
         best = best_row(run.metrics, metric, mode)
+    data, model = _shared(job)
     return stats.PairRow(
         keys={key: job.setting(key) for key in keys if key not in REPEATS},
         seed=job.setting("seed"),
         fold=_fold(job, metric) if in_folds else None,
-        value=best.get(metric),
+        value=run.last().get(metric) if by_last else best.get(metric),
+        best=best.get(metric) if by_last else None,
         tests=run.part("test"),
         status=job.status,
         diverged=job.diverged,
         seconds=run.seconds,
-        reached=None if target is None else _time_to(run, metric, mode, target),
+        reached=None if target is None else _reached(run, metric, mode, target),
         source=job,
         began=bool(run.config),
+        data=data,
+        model=model,
     )
 
 
-def _time_to(run: StoredRun, metric: str, mode: str, target: float) -> tuple[float, float] | None:
-    epochs, seconds, values = (run.metrics.get(name, []) for name in ("epoch", "epoch_seconds", metric))
-    return stats.time_to_target(epochs, seconds, values, mode, target)
+def _shared(job: ComparedRun) -> tuple[str, str]:
+    """The settings that runs of one seed share split and batches by, and those that they share the first weights by."""
+    schema, settings = text_schema(), job.settings
+    data = {
+        key: value for key, value in settings.items()
+        if key not in REPEATS and (key in BATCHES or key.startswith("dataset.")) and schema.effect(key).changes_result
+    }  # fmt: skip
+    model = {key: value for key, value in settings.items() if key.partition(".")[0] in WEIGHTS}
+    return stats.frozen(data), stats.frozen(model)
+
+
+def _reached(run: StoredRun, metric: str, mode: str, target: float) -> Reached | None:
+    """When the run first reached the target."""
+    counts = run.part("counts")
+    rows = counts.get("train_used", counts.get("train", 0.0))
+    batch, batches = run.flat.get("trainer.batch_size"), run.flat.get("trainer.accumulate", 1)
+    one = rows if batch == "full" else batch if isinstance(batch, int) else 0
+    sizes = {"rows": rows, "batch": one * (batches if isinstance(batches, int) else 1)}
+    return first_reached(run.metrics, run.steps if metric == "train_loss" else {}, metric, mode, target, sizes)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from dlrun.report.stats import LEAST_FOLDS, ConfidenceInterval, RunGroup, difference
+from dlrun.report.intervals import LEAST_FOLDS, ConfidenceInterval
+from dlrun.report.pairs import difference
+from dlrun.report.stats import RunGroup
 from dlrun.report.tables import format_number
 
 Label = Callable[[RunGroup], str]
@@ -14,30 +16,22 @@ SHOWN = 4  # folds that are missing, and settings of each
 def span(value: ConfidenceInterval | None) -> str:
     """`0.9120 (0.8800 to 0.9440)`: a mean with its interval, if it has one; empty for None."""
     if value is None or value.low is None or value.high is None:
-        return format_number(value.mean) if value else ""
-    return f"{format_number(value.mean)} ({format_number(value.low)} to {format_number(value.high)})"
+        return format_number(value.center) + (" (median)" if value.is_median else "") if value else ""
+    return f"{format_number(value.center)} ({format_number(value.low)} to {format_number(value.high)})"
 
 
 def on_folds(known: Sequence[RunGroup], metric: str, label: Label) -> list[str]:
-    """Remarks on settings that the folds do not tell from the best, and on how the test part tells the first two."""
+    """Remarks on too few folds, and on how the test part tells the first two settings apart."""
     best, others = known[0], [(one, difference(one, known[0])) for one in known[1:]]
     fewest = min([len(best.folds), *(found.n if found else 0 for _, found in others)])
     if fewest < LEAST_FOLDS:
         return [f"fewer than {LEAST_FOLDS} folds in common give no interval: any lead may be chance; run all folds."]
-    close = [one for one, found in others if found and (found.low is None or found.low <= 0 <= (found.high or 0))]
-    remarks = []
-    if close:
-        names = "; ".join(map(label, close[:3])) + (f" and {len(close) - 3} more" if len(close) > 3 else "")
-        remarks.append(
-            f"over the folds, the 95 % interval of the difference in {metric} to the best, {label(best)}, contains 0 "
-            f"for {names}: these folds do not tell them apart."
-        )
     name = metric.split("_", 1)[-1]
     tested = difference(best, known[1], name) if len(known) > 1 else None
-    if tested is not None:
-        pair = f"{label(best)} minus that of {label(known[1])}"
-        remarks.append(f"over {tested.n} folds, test_{name} of {pair} is {span(tested)}.")
-    return remarks
+    if tested is None:
+        return []
+    pair = f"{label(best)} minus that of {label(known[1])}"
+    return [f"over {tested.n} folds, test_{name} of {pair} is {span(tested)}."]
 
 
 def on_missing_folds(groups: Sequence[RunGroup], label: Label) -> str:

@@ -101,7 +101,7 @@ def draw_ranking(axes: Axes, comparison: Comparison) -> None:
             if low > value.low:
                 axes.plot([low], [place], marker="<", color=color, markersize=5)
             axes.plot(values, [place] * len(values), "|", color=color, markersize=8)
-        axes.plot([value.mean], [place], "o", color=color, markersize=6)
+        axes.plot([value.center], [place], "o", color=color, markersize=6)
     names = style.told_apart([comparison.label(group) for group in shown], LABEL)
     repeats = [f" (n={len(group.counted)})" if several else "" for group in shown]
     labels = [textwrap.fill(name + count, LABEL_LINE) for name, count in zip(names, repeats, strict=True)]

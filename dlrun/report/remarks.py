@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from dlrun.report.folds import on_folds, on_missing_folds
-from dlrun.report.stats import ConfidenceInterval, RunGroup, frozen, is_number, partition
+from dlrun.report.intervals import ConfidenceInterval
+from dlrun.report.pairs import Pairs
+from dlrun.report.stats import LOST, RunGroup, frozen, is_number, partition
 from dlrun.report.tables import format_number, format_value
 
 Label = Callable[[RunGroup], str]
 SMALL_LEAD = 0.10  # a lead below this share of the better value is called small
+NAMED = 6  # settings in one remark
 MANY = 10  # settings, from which the best value is noticeably biased by the selection
 REPEAT = "repeat with seed=0,1,2"
 
@@ -21,11 +24,14 @@ def remarks(
     label: Label,
     target: float | None = None,
     *,
+    pairs: Pairs,
     grid: bool = True,
     comparable: bool = True,
     repeat: str = REPEAT,
+    notes: Sequence[str] = (),
+    by_last: bool = False,
 ) -> list[str]:
-    """All remarks on groups in the order of `stats.rank`.
+    """All remarks on groups in the order of `stats.rank`, that on the best one first.
 
     Args:
         ranked: best first, groups without a value last.
@@ -33,51 +39,56 @@ def remarks(
         mode: min or max.
         label: names a group.
         target: a value of the metric to be reached, if any.
+        pairs: the tests of the groups.
         grid: whether the settings are a grid; otherwise there are no remarks on its edges.
         comparable: whether the metric means the same in every group; otherwise there are no remarks on the ranking.
         repeat: the advice on how to run more seeds.
+        notes: remarks on the runs and the metric, which come second.
+        by_last: whether the metric is that of the last epoch.
     """
     known = [one for one in ranked if one.value is not None]
     in_folds = any(one.folds for one in known)
-    supported = on_folds(known, metric, label) if in_folds else [on_support(known, metric, label, repeat)]
     found = [
-        *(supported if comparable else ()),
+        on_best(known, pairs, metric, label, repeat) if comparable else "",
+        *notes,
+        *(on_folds(known, metric, label) if in_folds and comparable else ()),
         on_missing_folds(ranked, label) if in_folds else "",
         *(on_edges(ranked) if grid and comparable else ()),
         on_failures(ranked, label),
         on_choice(known) if comparable else "",
-        on_selection(metric),
+        on_selection(metric, by_last=by_last),
         on_target(ranked, metric, mode, target),
     ]
     return [text for text in found if text]
 
 
-def on_support(known: Sequence[RunGroup], metric: str, label: Label, repeat: str = REPEAT) -> str:
-    """The remark that the lead of the best group may be chance, if so."""
+def on_best(known: Sequence[RunGroup], pairs: Pairs, metric: str, label: Label, repeat: str = REPEAT) -> str:
+    """The best option, and those that it cannot be told apart from."""
     if len(known) < 2 or known[0].value is None or known[1].value is None:
         return ""
-    best, second = known[0].value, known[1].value
-    if min(best.n, second.n) == 1:
-        return _on_one_seed(best, second, f"{label(known[0])} over {label(known[1])}", metric, repeat)
-    close = [one for one in known[1:] if one.value is not None and best.overlaps(one.value)]
-    if not close:
-        return ""
-    names = "; ".join(label(one) for one in close[:3]) + (f" and {len(close) - 3} more" if len(close) > 3 else "")
-    return (
-        f"the 95 % intervals of {metric} overlap between the best, {label(known[0])}, and {names}: "
-        "these runs do not tell them apart; more seeds would."
-    )
+    best, mine = known[0], [pair for pair in pairs.of(known[0]) if pair.second.value is not None]
+    if all(pair.kind == "none" for pair in mine) and not best.folds:
+        return _on_one_seed(known[0].value, known[1].value, label(best), label(known[1]), metric, repeat)
+    alike = [label(pair.second) for pair in mine if not pair.differ]
+    start = f"the best by {metric} is {label(best)}"
+    if not alike:
+        return f"{start}, told apart from {'the other' if len(mine) == 1 else f'each of the {len(mine)} others'}."
+    names = "; ".join(alike[:NAMED]) + (f" and {len(alike) - NAMED} more" if len(alike) > NAMED else "")
+    others = len(mine) - len(alike)
+    rest = f", and told apart from the {'other' if others == 1 else f'{others} others'}" if others else ""
+    return f"{start}; it cannot be told apart from {names}{rest}."
 
 
-def _on_one_seed(best: ConfidenceInterval, second: ConfidenceInterval, names: str, metric: str, repeat: str) -> str:
-    lead = abs(best.mean - second.mean)
-    share = lead / abs(best.mean) if best.mean else float("inf")
+def _on_one_seed(
+    best: ConfidenceInterval, second: ConfidenceInterval, first: str, other: str, metric: str, repeat: str
+) -> str:
+    start = f"the best by {metric} is {first}, on one seed: "
+    lead = abs(best.center - second.center)
+    share = lead / abs(best.center) if best.center else float("inf")
     if share < SMALL_LEAD:
-        return (
-            f"one seed: a difference this small is not supported ({names}: {format_number(lead)} of "
-            f"{metric}, {share:.1%}); {repeat}."
-        )
-    return f"one seed: how much of the lead of {names} is chance, cannot be said; {repeat}."
+        apart = f"lead over {other}: {format_number(lead)}, {share:.1%}"
+        return f"{start}a difference this small is not supported ({apart}); {repeat}."
+    return f"{start}how much of its lead over {other} is chance, cannot be said; {repeat}."
 
 
 def on_edges(ranked: Sequence[RunGroup]) -> list[str]:
@@ -129,7 +140,7 @@ def is_lr(key: str) -> bool:
 
 
 def on_failures(ranked: Sequence[RunGroup], label: Label) -> str:
-    """How many runs diverged, failed or did not finish and are left out of the means."""
+    """How many runs diverged, failed or did not finish, and what becomes of them."""
     rows = [row for one in ranked for row in one.rows]
     diverged = [one for one in ranked if one.diverged]
     failed = sum(row.status in ("failed", "dead") and not row.diverged for row in rows)
@@ -146,7 +157,10 @@ def on_failures(ranked: Sequence[RunGroup], label: Label) -> str:
         words.append(f"{pruned} of {len(rows)} pruned")
     if open_:
         words.append(f"{open_} of {len(rows)} not finished")
-    return ", ".join(words) + "; they are left out of the means." if words else ""
+    lost, ended = sum(row.lost for row in rows), sum(row.status in LOST for row in rows)
+    means = ["a lost run loses every pair, and its setting shows a median"] if lost else []
+    means += ["what has not ended, or never began, is left out"] if lost < ended + open_ else []
+    return f"{', '.join(words)}; {'; '.join(means)}." if words else ""
 
 
 def on_choice(known: Sequence[RunGroup]) -> str:
@@ -156,12 +170,13 @@ def on_choice(known: Sequence[RunGroup]) -> str:
     return f"the best of {len(known)} settings was chosen by this metric: expect it to be a little worse on new data."
 
 
-def on_selection(metric: str) -> str:
+def on_selection(metric: str, *, by_last: bool = False) -> str:
     """The remark on a ranking by anything but the validation part."""
     if metric.startswith("test_"):
         return f"ranked by {metric}: the test part chose the best epoch and setting, so it flatters both."
     if metric.startswith("train_"):
-        return f"ranked by {metric}: it says how well the training data is fitted, not new data."
+        last = " at the end, since its best epoch may be a lucky one" if by_last else ""
+        return f"ranked by {metric}{last}: it says how well the training data is fitted, not new data."
     return ""
 
 

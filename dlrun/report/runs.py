@@ -19,8 +19,9 @@ from dlrun.errors import RunError, did_you_mean
 from dlrun.plain import flatten, number, numbers, say
 from dlrun.report.tables import Table, format_number, print_table
 from dlrun.store.find import find_runs
-from dlrun.store.reader import StoredRun, direction
+from dlrun.store.reader import StoredRun
 from dlrun.store.reading import try_read_text
+from dlrun.store.scales import direction
 
 COLUMNS = ("name", "status", "model", "dataset", "metric", "when")
 FILTER = re.compile(r"(.*?)(>=|<=|!=|=|>|<)(.*)", re.DOTALL)

@@ -67,7 +67,7 @@ def _draw_part(
     """Draw one optimizer's line. Returns its values."""
     ordered = sorted(groups, key=lambda group: group.keys[key])
     known = [(group.keys[key], group.value) for group in ordered if group.value is not None]
-    x, mean = [lr * shift for lr, _ in known], [value.mean for _, value in known]
+    x, mean = [lr * shift for lr, _ in known], [value.center for _, value in known]
     axes.plot(x, mean, marker="o", markersize=5, linewidth=1.6, label=name, **look)
     if any(deviations := [value.std or 0.0 for _, value in known]):
         axes.errorbar(x, mean, deviations, fmt="none", ecolor=look["color"], capsize=3)
@@ -103,7 +103,7 @@ def draw_heat_map(axes: Axes, comparison: Comparison) -> None:
     for same in partition(comparison.groups, lambda group: [group.keys[key] for key in keys]):
         best = rank(same, comparison.mode)[0]
         if best.value is not None:
-            cells[down.index(best.keys[keys[1]]), across.index(best.keys[keys[0]])] = best.value.mean
+            cells[down.index(best.keys[keys[1]]), across.index(best.keys[keys[0]])] = best.value.center
     name = "viridis" if comparison.mode == "max" else "viridis_r"
     colors = matplotlib.colormaps[name].with_extremes(bad="#eeeeee")
     finite = cells[np.isfinite(cells)]

@@ -12,6 +12,7 @@ from dlrun.report.curves import has_curves
 from dlrun.report.grouped import grouped_table
 from dlrun.report.jobs import ComparedRun
 from dlrun.report.page import Cell, join_texts, link, number_cell, picture, render, text_cell
+from dlrun.report.pair_table import pair_table
 from dlrun.report.run_page import NO_REASON, failure_log, shown
 from dlrun.report.stats import is_number
 from dlrun.report.svg import panels
@@ -47,6 +48,7 @@ def sweep_page(folder: Path, comparison: Comparison, report: str) -> str:
         groups=_groups(comparison),
         caption=f"Runs that differ only in {repeats}, together; ranked by {comparison.metric} ({comparison.mode})",
         remarks=comparison.remarks,
+        pairs=_pairs(comparison),
         figure=picture(folder / FIGURE),
         described=_describe(comparison),
         figures=figures,
@@ -69,6 +71,15 @@ def _groups(comparison: Comparison) -> Rows:
             for header, text in zip(table.headers, texts, strict=True)
         ])  # fmt: skip
     return list(table.headers), rows
+
+
+def _pairs(comparison: Comparison) -> tuple[list[str], list[list[Cell]], list[str]] | None:
+    """The table of pairs of settings and its notes; None where there is none."""
+    table = pair_table(comparison.pairs, comparison.label)
+    if table is None:
+        return None
+    rows = [[text_cell(text) for text in row] for row in table.rows]
+    return list(table.headers), rows, list(table.notes)
 
 
 def _jobs(comparison: Comparison, folder: Path, leads: dict[int, str]) -> Rows:
@@ -138,7 +149,7 @@ def _failure(job: ComparedRun, comparison: Comparison) -> tuple[str, str, str, s
 def _describe(comparison: Comparison) -> str:
     """The alternative text of comparison.png: the ranking."""
     known = [group for group in comparison.groups if group.value is not None]
-    words = [f"{comparison.label(g)}: {format_number(g.value.mean)}" for g in known[:10] if g.value is not None]
+    words = [f"{comparison.label(g)}: {format_number(g.value.center)}" for g in known[:10] if g.value is not None]
     return f"Comparison by {comparison.metric}, best first. " + "; ".join(words)
 
 

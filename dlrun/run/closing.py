@@ -15,7 +15,7 @@ from dlrun.engine.evaluation import Evaluation, eval_mode, evaluate
 from dlrun.engine.state import better
 from dlrun.errors import TrainingFailed
 from dlrun.inference.answers import answers, class_names, output_kind
-from dlrun.objectives.metrics import directions
+from dlrun.objectives.declared import bounds, directions
 from dlrun.plain import Values
 from dlrun.processes import peak_mib
 from dlrun.report.confusion import store_confusion
@@ -94,6 +94,7 @@ def summarize(context: RunContext, part: str, result: Evaluation, evaluating: fl
         "monitor": plan.monitor,
         "mode": plan.mode,
         "better": directions(state.metric),
+        "bounds": bounds(state.metric, state.loss),
         "stopped": "pruned" if context.pruned else state.stop_reason,
         "best": best,
         "last": dict(rows[-1]) if rows else None,

@@ -11,7 +11,7 @@ from torch import nn
 from dlrun.components.plugins import PluginRecord, loaded
 from dlrun.engine.device import device_words
 from dlrun.errors import count_of
-from dlrun.objectives.metrics import directions
+from dlrun.objectives.declared import bounds, directions
 from dlrun.report.tables import some_of
 from dlrun.run import environment
 from dlrun.run.context import Components, RunContext
@@ -55,6 +55,7 @@ def write_facts(context: RunContext) -> None:
         "engine": components.engine,
         "auto": components.auto,
         "better": directions(context.state.metric),  # for runs that end without a summary
+        "bounds": bounds(context.state.metric, context.state.loss),
         "plugins": [{"name": p.name, "sha256": p.sha256} for p in plugins],
         "notes": components.notes,
     }

@@ -10,7 +10,7 @@ from torch import nn
 from dlrun.config.config import Config
 from dlrun.engine.state import Plan, Step, TrainState
 from dlrun.errors import ConfigError, Problem, did_you_mean
-from dlrun.objectives.metrics import directions
+from dlrun.objectives.declared import directions
 from dlrun.plain import Values
 from dlrun.spec import BatchSource, TaskMetric
 

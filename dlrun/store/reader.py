@@ -23,10 +23,10 @@ from dlrun.store import lock
 from dlrun.store.failure import Failure, read_failure
 from dlrun.store.marks import folders_of
 from dlrun.store.reading import Columns, read_columns, read_json, read_lines
+from dlrun.store.scales import Bounds, bounds, direction
 from dlrun.store.sections import Part, joined, read_config_parts
 
 RESUMED = "# resumed "  # begins the lines of overrides.txt that say where a run was resumed, and with which overrides
-OLD_MAXIMA = ("accuracy", "r2", "f1", "precision", "recall", "auc")  # more is better; for runs without `better`
 
 
 class StoredRun:
@@ -127,6 +127,10 @@ class StoredRun:
     def direction(self, column: str) -> str | None:
         """Whether less or more of a column such as `val_accuracy` is better: min, max, or None if that is not known."""
         return direction(self.summary if "better" in self.summary else self.environment, column)
+
+    def bounds(self, column: str) -> Bounds:
+        """The least and largest value that a column such as `val_accuracy` can have, None where there is no bound."""
+        return bounds(self.summary if "bounds" in self.summary else self.environment, column)
 
     def auto(self, key: str) -> str:
         """The value that was chosen for `checkpoint.KEY=auto`, which is stored before there is a summary."""
@@ -276,18 +280,6 @@ def best_row(columns: Columns, metric: str, mode: str) -> dict[str, float]:
     sign = -1 if mode == "max" else 1
     row = min(rows, key=lambda i: sign * columns[metric][i])
     return {name: values[row] for name, values in columns.items() if math.isfinite(values[row])}
-
-
-def direction(facts: Mapping[str, object], column: str) -> str | None:
-    """Whether less or more of a column of metrics.csv is better, as `better` in summary.json says; None if it does not.
-
-    For runs of versions without `better`, the name of the column decides.
-    """
-    declared = facts.get("better")
-    if not isinstance(declared, Mapping):
-        return "max" if column.endswith(OLD_MAXIMA) else "min"
-    way = declared.get(column.partition("_")[2])
-    return way if way in ("min", "max") else None
 
 
 def component(config: Mapping[str, object], group: str) -> str:

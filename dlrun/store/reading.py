@@ -21,11 +21,11 @@ FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {  # the type of each fi
     },
     "environment.json": {
         "argv": list, "versions": dict, "identity": str, "device": str, "engine": list, "auto": dict, "better": dict,
-        "plugins": list, "notes": list, "earlier": list,
+        "bounds": dict, "plugins": list, "notes": list, "earlier": list,
     },
     "summary.json": {
         "monitor": str, "mode": str, "stopped": str, "best": dict, "last": dict, "test": dict, "baseline": dict,
-        "counts": dict, "times": dict, "remarks": list, "better": dict, "data": dict,
+        "counts": dict, "times": dict, "remarks": list, "better": dict, "bounds": dict, "data": dict,
     },
 }  # fmt: skip
 

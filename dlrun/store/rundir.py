@@ -31,8 +31,8 @@ TEST_PREDICTIONS = "test_predictions.csv"  # of a fold: what is predicted for it
 RESULT_FILES = (  # further files, of later training and of commands
     "summary.json", "curves.png", "confusion.csv", "confusion.png", "mistakes.png", "mistakes.json",
     "mistakes.npz", "reconstructions.png", "reconstructions.npz", "fit.csv", "fit.png", "profile.txt", "trace.json",
-    "crash.pt", "report.html", "model-card.md", "results.csv", "comparison.png", "evaluations", "predictions",
-    "schema.yaml", TEST_PREDICTIONS,
+    "crash.pt", "report.html", "model-card.md", "results.csv", "pairs.csv", "comparison.png", "evaluations",
+    "predictions", "schema.yaml", TEST_PREDICTIONS,
 )  # fmt: skip
 
 

@@ -106,7 +106,8 @@ def test_commands_call_their_functions(command: Run, calls: list[Any], tmp_path:
             {"quiet": False},
         ),
         (["replay", "last"], ("last",), {}),
-        (["compare", "a", "b", "--output", "c"], (["a", "b"], Path("c")), {}),
+        (["compare", "a", "b", "--output", "c"], (["a", "b"], Path("c"), ""), {}),
+        (["compare", "a", "--json"], (["a"], None, "json"), {}),
         (
             ["runs", "mlp", "seed=3", "--sort", "best", "--limit", "5"],
             (["mlp", "seed=3"], "best", 5, Path("outputs")),

@@ -65,6 +65,16 @@ def test_a_page_is_quiet_and_fits_the_screen(
     assert not tab.requests()
 
 
+def test_the_pairs_are_read_without_scrolling_sideways(browser: Browser, tmp_path: Path) -> None:
+    tab = browser.open(write_report(make_sweep(tmp_path / "s", ("sgd", "adam"), (0.1, 0.01), 3)), NARROW)
+    ends = "Array.from(document.querySelectorAll('.stacked td'), cell => cell.getBoundingClientRect().right)"
+    assert 300 < tab.evaluate(f"Math.max(...{ends})") <= NARROW
+    first = "document.querySelector('.stacked td')"
+    assert tab.evaluate(f"getComputedStyle({first}, '::before').content") == '"better"'
+    assert tab.evaluate(f"{first}.innerText").strip() == "adam lr=0.01"
+    assert tab.evaluate("document.documentElement.scrollWidth") == NARROW
+
+
 def test_what_a_page_may_not_do_is_refused_and_seen(browser: Browser, tmp_path: Path) -> None:
     """A script, a request and a message that get into a page: the checks above would see them."""
     bad = '<script>console.log("ran")</script><img src="http://127.0.0.1:9/x.png">'

@@ -15,14 +15,16 @@ from scipy import stats as scipy_stats
 
 import dlrun
 from dlrun import cli
-from dlrun.report import panels, stats
+from dlrun.report import intervals, panels, stats
 from dlrun.report.compare import compare
 from dlrun.report.comparison import Comparison
 from dlrun.report.grouped import grouped_table
 from dlrun.report.html import write_report
+from dlrun.report.intervals import Scale, fold_interval
 from dlrun.report.out_of_fold import out_of_fold
+from dlrun.report.pairs import compare_pairs, difference
 from dlrun.report.remarks import remarks
-from dlrun.report.stats import Fold, PairRow, RunGroup, difference, fold_interval, group, rank
+from dlrun.report.stats import Fold, PairRow, RunGroup, group, rank
 from tests.helpers.damage import KINDS, damage
 from tests.helpers.runs_by_hand import make_config, make_run
 
@@ -49,7 +51,8 @@ def label(one: RunGroup) -> str:
 
 
 def said(some: list[PairRow], mode: str = "max") -> str:
-    return "\n".join(remarks(rank(group(some), mode), "val_accuracy", mode, label))
+    ranked = rank(group(some, {None: Scale(mode)}), mode)
+    return "\n".join(remarks(ranked, "val_accuracy", mode, label, pairs=compare_pairs(ranked)))
 
 
 # --- statistics -------------------------------------------------------------------------------------------------------
@@ -66,7 +69,7 @@ def test_the_interval_of_folds_is_that_of_nadeau_and_bengio(means: list[float], 
     assert (found.n, found.low, found.high) == (k, pytest.approx(low), pytest.approx(high))
     assert found.std == pytest.approx(scipy_stats.tstd(means))
     if not ratio:
-        assert found == stats.interval(means), "that of independent runs"
+        assert found == intervals.interval(means), "that of independent runs"
 
 
 def test_the_interval_of_folds_by_hand() -> None:
@@ -79,7 +82,7 @@ def test_fewer_than_three_folds_have_no_interval() -> None:
     for means in ([0.5], [0.5, 0.7]):
         found = fold_interval(means, 0.25)
         assert found is not None
-        assert (found.mean, found.low, found.high) == (pytest.approx(np.mean(means)), None, None)
+        assert (found.center, found.low, found.high) == (pytest.approx(np.mean(means)), None, None)
     assert fold_interval([], 0.25) is None
     unknown = fold_interval([0.5, 0.6, 0.7], None)
     assert unknown is not None
@@ -95,8 +98,9 @@ def test_seeds_are_averaged_within_a_fold_first() -> None:
 
 def test_a_difference_is_taken_fold_by_fold() -> None:
     first, second = group([*rows("a", [[1.0, 3.0], [4.0], [6.0], [9.0]]), *rows("b", [[1.0], [2.0], [5.0]])])
-    assert difference(first, second) == fold_interval([1.0, 2.0, 1.0], RATIOS["val"])
-    assert difference(first, second, "accuracy") == fold_interval([1.0, 2.0, 1.0], RATIOS["test"])
+    differences = [0.0, 2.0, 1.0]  # of the seed that both have, where one has two
+    assert difference(first, second) == fold_interval(differences, RATIOS["val"])
+    assert difference(first, second, "accuracy") == fold_interval(differences, RATIOS["test"])
 
 
 def test_the_same_fold_and_seed_counts_once() -> None:
@@ -129,7 +133,7 @@ def worlds(
     return errors, float(tested.sum() / len(learned))
 
 
-def covered(errors: np.ndarray, interval_of: Callable[[list[float]], stats.ConfidenceInterval | None]) -> float:
+def covered(errors: np.ndarray, interval_of: Callable[[list[float]], intervals.ConfidenceInterval | None]) -> float:
     """The share of worlds whose interval, of the values by fold or of all, holds the mean over all worlds."""
     truth, found = errors.mean(), [interval_of(world.tolist()) for world in errors]
     spans = [(one.low, one.high) for one in found if one is not None]
@@ -142,7 +146,7 @@ def test_the_intervals_cover_what_they_promise(n: int, features: int, seeds: int
     errors, ratio = worlds(n, features, seeds, noise, alike)
     assert 0.93 <= covered(errors.mean(2), lambda means: fold_interval(means, ratio)) <= 0.985
     if seeds > 1:
-        assert covered(errors.reshape(WORLDS, -1), stats.interval) < 0.85, "t over all runs promises too much"
+        assert covered(errors.reshape(WORLDS, -1), intervals.interval) < 0.85, "t over all runs promises too much"
 
 
 @pytest.mark.parametrize(("seeds", "noise"), [(1, 0.0), (3, 0.2)])
@@ -160,10 +164,10 @@ def test_settings_that_folds_do_not_tell_apart_are_named() -> None:
     far = [[value - 0.3 + 0.001 * fold for (value,) in [values]] for fold, values in enumerate(best)]
     close = [[value - 0.01 * (-1) ** fold for (value,) in [values]] for fold, values in enumerate(best)]
     text = said([*rows("a", best), *rows("far", far), *rows("close", close)])
-    assert "the difference in val_accuracy to the best, a, contains 0 for close: these folds" in text
+    assert "the best by val_accuracy is a; it cannot be told apart from close, and told apart from the other." in text
     assert "over 5 folds, test_accuracy of a minus that of close is 0.0020 (" in text
     assert "far" not in text
-    assert "do not tell" not in said([*rows("a", best), *rows("far", far)])
+    assert "the best by val_accuracy is a, told apart from the other." in said([*rows("a", best), *rows("far", far)])
 
 
 def test_what_two_folds_say_is_no_support() -> None:
@@ -222,12 +226,12 @@ def test_runs_of_several_folds_are_one_setting(tmp_path: Path) -> None:
     assert of_best["to the best"] == ""
     apart = difference(second, best)
     assert apart is not None
-    assert of_second["to the best"] == f"{apart.mean:.4f} ({apart.low:.4f} to {apart.high:.4f})"
+    assert of_second["to the best"] == f"{apart.center:.4f} ({apart.low:.4f} to {apart.high:.4f})"
     line = lines(tmp_path / "compared" / "results.csv")[0]
     own = best if line["model"] == "mlp" else second
-    assert line["folds.n"] == "4"
+    assert line["option.folds"] == "4"
     assert own.value is not None
-    assert float(line["folds.val_loss.high"]) == own.value.high
+    assert float(line["option.val_loss.high"]) == own.value.high
     page = write_report(tmp_path, found).read_text()
     assert "no result of fold 4 of 5" in page
     assert "Runs that differ only in seed or fold" in page
@@ -250,8 +254,8 @@ def test_damaged_predictions_are_left_out(tmp_path: Path) -> None:
 def test_seeds_at_one_fold_are_compared_as_ever(tmp_path: Path) -> None:
     found = compared(tmp_path, 1, 3)
     (value,) = [one.value for one in found.groups if one.keys["model"] == "mlp"]
-    assert value == stats.interval([row.value for row in found.groups[0].rows])  # type: ignore[misc]
-    assert "folds.n" not in (tmp_path / "compared" / "results.csv").read_text()
+    assert value == intervals.interval([row.value for row in found.groups[0].rows])  # type: ignore[misc]
+    assert "option.folds" not in (tmp_path / "compared" / "results.csv").read_text()
 
 
 TABLE = "\n".join(["x,z,kind,size", *(f"{i % 17},{i * 7 % 13},{'ab'[i * i % 5 > 1]},{i * i % 31}" for i in range(60))])

@@ -12,13 +12,15 @@ import torch
 import dlrun
 from dlrun.components.registry import METRICS
 from dlrun.errors import ConfigError
-from dlrun.objectives.metrics import directions, metric_for
+from dlrun.objectives.declared import directions
+from dlrun.objectives.metrics import metric_for
 from dlrun.objectives.schedule import Schedule
 from dlrun.run.runner import train
 from dlrun.run.screen import Screen
 from dlrun.spec import DataSpec
 from dlrun.store.reader import StoredRun
 from dlrun.store.reading import read_json
+from dlrun.store.scales import bounds
 from tests.helpers.quick_runs import interrupt
 from tests.helpers.runs_by_hand import make_run
 
@@ -49,6 +51,7 @@ class Rmse:
 
 class DeclaredRmse(Rmse):
     better: ClassVar = {"rmse": "min"}
+    bounds: ClassVar = {"rmse": (0, None)}
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +74,8 @@ def test_a_metric_of_ones_own_selects_stops_and_steps_the_schedule_its_way() -> 
     assert falling.summary["best"]["epoch"] == 12
     assert set(falling.metrics["lr"]) == {0.05}
     assert falling.summary["better"] == {"loss": "min", "mae": "min", "r2": "max", "rmse": "min"}
+    assert falling.summary["bounds"] == {"loss": [0, None], "mae": [0, None], "r2": [None, 1], "rmse": [0, None]}
+    assert StoredRun("a").bounds("val_rmse") == StoredRun("b").bounds("test_loss") == (0, None)
     assert "selects val_rmse (min)" in Path("a/train.log").read_text()
 
 
@@ -91,6 +96,23 @@ def test_a_declaration_that_is_wrong_is_refused(better: Any) -> None:
     dlrun.register.metric("rmse")(type("Wrong", (Rmse,), {"better": better}))
     with pytest.raises(ConfigError, match=r"Wrong\.better is .* names among rmse"):
         dlrun.train(WORDS)
+
+
+@pytest.mark.parametrize("declared", [{"rsme": (0, 1)}, {"rmse": 0}, {"rmse": (1, 0)}, {"rmse": (0, "1")}, "0"])
+def test_bounds_that_are_wrong_are_refused(declared: Any) -> None:
+    dlrun.register.metric("rmse")(type("Wrong", (Rmse,), {"bounds": declared}))
+    with pytest.raises(ConfigError, match=r"Wrong\.bounds is .* names among rmse"):
+        dlrun.train(WORDS)
+
+
+def test_bounds_of_runs_that_do_not_declare_them_go_by_the_name() -> None:
+    assert [bounds({}, f"val_{name}") for name in ("loss", "macro_f1", "r2", "psnr")] == [
+        (0.0, None), (0.0, 1.0), (None, 1.0), (None, None)
+    ]  # fmt: skip
+    declared = {"bounds": {"loss": None, "psnr": [0, None], "odd": ["a", float("nan")]}}
+    assert [bounds(declared, f"val_{name}") for name in ("loss", "psnr", "odd", "new")] == [
+        (None, None), (0, None), (None, None), (None, None)
+    ]  # fmt: skip
 
 
 def test_no_metric_may_take_the_name_of_the_loss() -> None:

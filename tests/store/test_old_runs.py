@@ -82,9 +82,10 @@ def numbers_of(part: dict[str, float]) -> dict[str, float]:
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file, without the column `kind`, which older versions did not write."""
+    """The rows of a CSV file, without the columns `kind` and `option.*`, which older versions did not write."""
     with open(path, newline="") as lines:
-        return [{name: cell for name, cell in row.items() if name != "kind"} for row in csv.DictReader(lines)]
+        rows = list(csv.DictReader(lines))
+    return [{name: row[name] for name in row if name != "kind" and not name.startswith("option.")} for row in rows]
 
 
 def files_in(folder: Path) -> dict[str, tuple[int, int]]:
