@@ -13,7 +13,7 @@ from dlrun.config.schema.words import key_of, repeating_overrides
 from dlrun.report import stats
 from dlrun.report.chances import on_chances
 from dlrun.report.curves import metric_names
-from dlrun.report.intervals import Scale
+from dlrun.report.intervals import MetricScale
 from dlrun.report.jobs import FOLD, REPEATS, ComparedRun, short_names, varied_keys, with_equal_runs
 from dlrun.report.origin import on_origin
 from dlrun.report.pairs import NO_PAIRS, Pairs, compare_pairs
@@ -121,15 +121,15 @@ def has_training_alone(jobs: Sequence[ComparedRun], metric: str) -> bool:
 
 def _scales(
     jobs: Sequence[ComparedRun], rows: Sequence[stats.PairRow], metric: str, mode: str
-) -> dict[str | None, Scale]:
+) -> dict[str | None, MetricScale]:
     """Which way the ranked metric (None) and those of the test part are better, and their bounds."""
     runs = [job.run for job in jobs if job.run.metrics or job.run.summary]
     if not runs:
-        return {None: Scale(mode)}
-    scales: dict[str | None, Scale] = {None: Scale(mode, *_bounds(runs, metric))}
+        return {None: MetricScale(mode)}
+    scales: dict[str | None, MetricScale] = {None: MetricScale(mode, *_bounds(runs, metric))}
     for name in dict.fromkeys(name for row in rows for name in row.tests):
         way = next((way for run in runs if (way := run.direction(f"test_{name}"))), "min")
-        scales[name] = Scale(way, *_bounds(runs, f"test_{name}"))
+        scales[name] = MetricScale(way, *_bounds(runs, f"test_{name}"))
     return scales
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from dlrun.plain import Values, printable
 from dlrun.report.comparison import Comparison
-from dlrun.report.grouped import grouped_table, settings
+from dlrun.report.grouped import grouped_table, setting_columns
 from dlrun.report.intervals import ConfidenceInterval
 from dlrun.report.pair_table import notes_on, pair_values, shown_pairs
 from dlrun.report.stats import RunGroup
@@ -99,7 +99,7 @@ def latex_table(comparison: Comparison) -> str:
     The best option and those that it cannot be told apart from are bold, where any differ; what the numbers rest on
     stands below as comments.
     """
-    table, names = grouped_table(comparison), settings(comparison)
+    table, names = grouped_table(comparison), setting_columns(comparison)
     measures = list(dict.fromkeys(name for group in comparison.groups for name in measured_values(comparison, group)))
     rest = [header for header in table.headers if header in ("lost", "not counted")]
     headers = [*(name for name, _ in names), "n", *measures, *rest]

@@ -21,7 +21,7 @@ LOST, OPEN = "lost", "not counted"  # columns: runs that ended without a result,
 def grouped_table(comparison: Comparison) -> Table:
     """The columns settings, n, ranked metric with its spread, test metrics and time, without empty ones."""
     groups = comparison.groups
-    columns = [*settings(comparison), ("n", [_runs(group) for group in groups])]
+    columns = [*setting_columns(comparison), ("n", [_runs(group) for group in groups])]
     values = [group.value for group in groups]
     ranked_by = f"last {comparison.metric}" if comparison.by_last else comparison.metric
     columns.append((ranked_by, [_center(value) for value in values]))
@@ -57,7 +57,7 @@ def _runs(group: RunGroup) -> str:
     return f"{len(group.counted)}{folds}"
 
 
-def settings(comparison: Comparison) -> list[tuple[str, list[str]]]:
+def setting_columns(comparison: Comparison) -> list[tuple[str, list[str]]]:
     """The columns of the settings: a header and a cell for each option."""
     keys = [key for key in comparison.keys if key not in REPEATS]
     if not keys:

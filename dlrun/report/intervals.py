@@ -21,7 +21,7 @@ LEVEL = 0.95
 
 
 @dataclass(frozen=True)
-class Scale:
+class MetricScale:
     """Which way a metric is better (`min`, `max`), and the least and largest value that it can have."""
 
     better: str = "min"
@@ -55,7 +55,7 @@ class ConfidenceInterval:
     high: float | None = None
     is_median: bool = False
 
-    def cut(self, scale: Scale) -> ConfidenceInterval:
+    def cut(self, scale: MetricScale) -> ConfidenceInterval:
         """The interval without what lies beyond the bounds of the metric."""
         if self.low is None or self.high is None:
             return self
@@ -69,7 +69,7 @@ def interval(values: Sequence[float], level: float = LEVEL) -> ConfidenceInterva
     n = len(values)
     if n == 0:
         return None
-    center = mean(values)
+    center = mean_of(values)
     if n == 1:
         return ConfidenceInterval(1, center)
     std = math.sqrt(math.fsum((value - center) ** 2 for value in values) / (n - 1))
@@ -98,11 +98,11 @@ def student_t(probability: float, freedom: float) -> float:
     return float(stdtrit(freedom, probability))
 
 
-def mean(values: Sequence[float]) -> float:
+def mean_of(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def median(values: Sequence[float]) -> float:
+def median_of(values: Sequence[float]) -> float:
     """The median of values that may be infinite: that of two infinite ones, or of one beside a finite one, is."""
     ordered, half = sorted(values), len(values) // 2
     if len(values) % 2 or ordered[half - 1] == ordered[half]:

@@ -17,7 +17,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dlrun.report import paired
-from dlrun.report.intervals import LEAST_FOLDS, ConfidenceInterval, Scale, fold_interval, interval, mean, median
+from dlrun.report.intervals import (
+    LEAST_FOLDS,
+    ConfidenceInterval,
+    MetricScale,
+    fold_interval,
+    interval,
+    mean_of,
+    median_of,
+)
 from dlrun.report.stats import SCALE, RunGroup, measured
 
 MOST_OPTIONS = 60  # of more, the best alone is compared with each other, with Bonferroni's correction for all pairs
@@ -129,19 +137,19 @@ def _paired(first: RunGroup, second: RunGroup, kind: str, differences: Sequence[
     if not differences:
         return pair
     if pair.lost:
-        center = median(differences)
+        center = median_of(differences)
         known = ConfidenceInterval(n, center, is_median=True) if math.isfinite(center) else None
         return replace(pair, difference=known)
     plain = fold_interval(differences, first.ratio()) if kind == "folds" else interval(differences)
     return replace(pair, difference=plain)
 
 
-def _values(group: RunGroup, scale: Scale) -> list[float]:
+def _values(group: RunGroup, scale: MetricScale) -> list[float]:
     """The results of a group, of which those of lost runs are infinite."""
     return [value for row in group.counted if (value := row.value) is not None] + [scale.worst for _ in group.lost]
 
 
-def _by_repeat(group: RunGroup, scale: Scale, name: str | None = None) -> dict[object, float]:
+def _by_repeat(group: RunGroup, scale: MetricScale, name: str | None = None) -> dict[object, float]:
     """By seed and fold, a result that is infinite for a lost run."""
     found: dict[object, float] = {}
     for row in group.rows:
@@ -175,7 +183,7 @@ def _mean(values: Sequence[float]) -> float:
     """The mean, which is infinite if more of the infinite values lie on one side."""
     infinite = [value for value in values if math.isinf(value)]
     if not infinite:
-        return mean(values)
+        return mean_of(values)
     more = sum(math.copysign(1, value) for value in infinite)
     return math.copysign(math.inf, more) if more else 0.0
 
@@ -238,7 +246,7 @@ def _with_welch(pair: Pair) -> Pair:
     if min(len(one), len(other)) < 2 or any(map(math.isinf, (*one, *other))):
         return replace(pair, kind="none" if min(len(one), len(other)) < 2 else "unpaired")
     p, half, _ = paired.welch(one, other)
-    apart = mean(one) - mean(other)
+    apart = mean_of(one) - mean_of(other)
     found = ConfidenceInterval(len(one) + len(other), apart, None, apart - half, apart + half)
     return replace(pair, p=p, difference=found)
 

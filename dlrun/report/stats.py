@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from dlrun.report.intervals import ConfidenceInterval, Scale, fold_interval, interval, mean, median
+from dlrun.report.intervals import ConfidenceInterval, MetricScale, fold_interval, interval, mean_of, median_of
 from dlrun.report.targets import Reached, TargetTimes, sum_up
 
 LOST = ("failed", "dead", "pruned")  # states in which a run has ended without a result
-SCALE = Scale()
+SCALE = MetricScale()
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class RunGroup:
 
     keys: Mapping[str, Any]
     rows: tuple[PairRow, ...]
-    scales: Mapping[str | None, Scale] = field(default_factory=dict)
+    scales: Mapping[str | None, MetricScale] = field(default_factory=dict)
 
     @property
     def counted(self) -> list[PairRow]:
@@ -119,13 +119,13 @@ class RunGroup:
         for row in self.counted:
             if row.fold is not None and (value := measured(row, name)) is not None:
                 found.setdefault(row.fold.number, []).append(value)
-        return {number: mean(values) for number, values in sorted(found.items())}
+        return {number: mean_of(values) for number, values in sorted(found.items())}
 
     def ratio(self, name: str | None = None) -> float | None:
         """Rows that a test metric (or the ranked metric) is measured on, per training row; the mean over the runs."""
         folds = [row.fold for row in self.counted if row.fold is not None]
         known = [fold.ratios.get("test" if name else fold.measured) for fold in folds]
-        return mean([ratio for ratio in known if ratio]) if any(known) else None
+        return mean_of([ratio for ratio in known if ratio]) if any(known) else None
 
     def _interval(self, name: str | None) -> ConfidenceInterval | None:
         scale = self.scales.get(name, SCALE)
@@ -133,7 +133,7 @@ class RunGroup:
         if not values:
             return None
         if self.lost:
-            center = median([*values, *(scale.worst for _ in self.lost)])
+            center = median_of([*values, *(scale.worst for _ in self.lost)])
             return ConfidenceInterval(len(values), center, is_median=True) if math.isfinite(center) else None
         means = list(self.fold_means(name).values())
         found = fold_interval(means, self.ratio(name)) if self.folds else interval(values)
@@ -164,7 +164,7 @@ def measured(row: PairRow, name: str | None) -> float | None:
     return row.value if name is None else row.tests.get(name)
 
 
-def group(rows: Sequence[PairRow], scales: Mapping[str | None, Scale] | None = None) -> list[RunGroup]:
+def group(rows: Sequence[PairRow], scales: Mapping[str | None, MetricScale] | None = None) -> list[RunGroup]:
     """Group rows by their keys, in order of appearance.
 
     Of rows with the same seed and fold only one is kept: the last one with a result.

@@ -23,7 +23,7 @@ from dlrun.store import lock
 from dlrun.store.failure import Failure, read_failure
 from dlrun.store.marks import folders_of
 from dlrun.store.reading import Columns, read_columns, read_json, read_lines
-from dlrun.store.scales import Bounds, bounds, direction
+from dlrun.store.scales import Bounds, column_bounds, direction
 from dlrun.store.sections import Part, joined, read_config_parts
 
 RESUMED = "# resumed "  # begins the lines of overrides.txt that say where a run was resumed, and with which overrides
@@ -130,7 +130,7 @@ class StoredRun:
 
     def bounds(self, column: str) -> Bounds:
         """The least and largest value that a column such as `val_accuracy` can have, None where there is no bound."""
-        return bounds(self.summary if "bounds" in self.summary else self.environment, column)
+        return column_bounds(self.summary if "bounds" in self.summary else self.environment, column)
 
     def auto(self, key: str) -> str:
         """The value that was chosen for `checkpoint.KEY=auto`, which is stored before there is a summary."""

@@ -25,7 +25,7 @@ def direction(facts: Mapping[str, object], column: str) -> str | None:
     return way if way in ("min", "max") else None
 
 
-def bounds(facts: Mapping[str, object], column: str) -> Bounds:
+def column_bounds(facts: Mapping[str, object], column: str) -> Bounds:
     """The least and largest value of a column of metrics.csv, as `bounds` in summary.json says; None where it does not.
 
     For runs of versions without `bounds`, the name of the column decides.

@@ -20,7 +20,7 @@ from dlrun.report.compare import compare
 from dlrun.report.comparison import Comparison
 from dlrun.report.grouped import grouped_table
 from dlrun.report.html import write_report
-from dlrun.report.intervals import Scale, fold_interval
+from dlrun.report.intervals import MetricScale, fold_interval
 from dlrun.report.out_of_fold import out_of_fold
 from dlrun.report.pairs import compare_pairs, difference
 from dlrun.report.remarks import remarks
@@ -51,7 +51,7 @@ def label(one: RunGroup) -> str:
 
 
 def said(some: list[PairRow], mode: str = "max") -> str:
-    ranked = rank(group(some, {None: Scale(mode)}), mode)
+    ranked = rank(group(some, {None: MetricScale(mode)}), mode)
     return "\n".join(remarks(ranked, "val_accuracy", mode, label, pairs=compare_pairs(ranked)))
 
 

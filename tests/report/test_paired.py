@@ -11,7 +11,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from dlrun.report import paired
-from dlrun.report.intervals import Scale, interval
+from dlrun.report.intervals import MetricScale, interval
 from dlrun.report.pair_table import format_needed, format_p, pair_table, pairs_csv
 from dlrun.report.pairs import MOST_OPTIONS, Pair, Pairs, compare_pairs
 from dlrun.report.stats import Fold, PairRow, RunGroup, group, rank
@@ -34,7 +34,7 @@ def options(
                 model=dict(zip(values, model, strict=False)).get(name, ""))
         for name, some in values.items() for seed, value in enumerate(some)
     ]  # fmt: skip
-    return compare_pairs(rank(group(rows, {None: Scale(mode)}), mode))
+    return compare_pairs(rank(group(rows, {None: MetricScale(mode)}), mode))
 
 
 def only(pairs: Pairs) -> Pair:

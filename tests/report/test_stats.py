@@ -7,7 +7,7 @@ import math
 import pytest
 from scipy import stats as scipy_stats
 
-from dlrun.report.intervals import Scale, interval
+from dlrun.report.intervals import MetricScale, interval
 from dlrun.report.pairs import NO_PAIRS, compare_pairs
 from dlrun.report.remarks import remarks
 from dlrun.report.stats import PairRow, RunGroup, count_repeated, group, rank
@@ -28,7 +28,7 @@ def rows(values: dict[float, list[float]], **options: object) -> list[PairRow]:
 
 
 def said(some: list[PairRow], mode: str = "min", metric: str = "val_loss", target: float | None = None) -> str:
-    ranked = rank(group(some, {None: Scale(mode)}), mode)
+    ranked = rank(group(some, {None: MetricScale(mode)}), mode)
     return "\n".join(remarks(ranked, metric, mode, label, target, pairs=compare_pairs(ranked)))
 
 
@@ -88,7 +88,9 @@ def test_an_unfinished_run_is_left_out_and_a_failed_one_makes_a_median() -> None
     assert (one.value.low, one.diverged, len(one.lost), len(one.rows)) == (None, 1, 1, 4)
     (most,) = group([*some, PairRow({}, seed=4, status="dead"), PairRow({}, seed=5, status="pruned")])
     assert most.value is None, "half of them were lost"
-    (best,) = group([PairRow({}, 0, 0.5), PairRow({}, 1, 0.9), PairRow({}, 2, status="failed")], {None: Scale("max")})
+    (best,) = group(
+        [PairRow({}, 0, 0.5), PairRow({}, 1, 0.9), PairRow({}, 2, status="failed")], {None: MetricScale("max")}
+    )
     assert best.value is not None
     assert best.value.center == 0.5, "the worst accuracy is below all others"
 
@@ -106,13 +108,13 @@ def test_intervals_are_cut_at_the_bounds_of_the_metric() -> None:
     values = [0.9, 0.99, 0.8]
     whole = interval(values)
     (one,) = group([PairRow({}, seed, v, {"loss": 0.1 * v}) for seed, v in enumerate(values)],
-                   {None: Scale("max", 0.0, 1.0), "loss": Scale("min", 0.0)})  # fmt: skip
+                   {None: MetricScale("max", 0.0, 1.0), "loss": MetricScale("min", 0.0)})  # fmt: skip
     assert whole is not None
     assert whole.high is not None
     assert whole.high > 1
     assert one.value is not None
     assert (one.value.low, one.value.high) == (whole.low, 1.0)
-    (wrong,) = group([PairRow({}, seed, v - 1) for seed, v in enumerate(values)], {None: Scale("min", 0.0)})
+    (wrong,) = group([PairRow({}, seed, v - 1) for seed, v in enumerate(values)], {None: MetricScale("min", 0.0)})
     assert wrong.value is not None
     assert wrong.value.low is not None
     assert wrong.value.low < 0, "values beyond the bounds show that these are not the metric's"

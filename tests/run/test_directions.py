@@ -20,7 +20,7 @@ from dlrun.run.screen import Screen
 from dlrun.spec import DataSpec
 from dlrun.store.reader import StoredRun
 from dlrun.store.reading import read_json
-from dlrun.store.scales import bounds
+from dlrun.store.scales import column_bounds
 from tests.helpers.quick_runs import interrupt
 from tests.helpers.runs_by_hand import make_run
 
@@ -106,11 +106,11 @@ def test_bounds_that_are_wrong_are_refused(declared: Any) -> None:
 
 
 def test_bounds_of_runs_that_do_not_declare_them_go_by_the_name() -> None:
-    assert [bounds({}, f"val_{name}") for name in ("loss", "macro_f1", "r2", "psnr")] == [
+    assert [column_bounds({}, f"val_{name}") for name in ("loss", "macro_f1", "r2", "psnr")] == [
         (0.0, None), (0.0, 1.0), (None, 1.0), (None, None)
     ]  # fmt: skip
     declared = {"bounds": {"loss": None, "psnr": [0, None], "odd": ["a", float("nan")]}}
-    assert [bounds(declared, f"val_{name}") for name in ("loss", "psnr", "odd", "new")] == [
+    assert [column_bounds(declared, f"val_{name}") for name in ("loss", "psnr", "odd", "new")] == [
         (None, None), (0, None), (None, None), (None, None)
     ]  # fmt: skip
 
