@@ -91,7 +91,12 @@ def compare_jobs(jobs: list[ComparedRun], target: float | None = None) -> Compar
         )
     folds = {value for job in jobs if isinstance(value := job.setting(FOLD), int)}
     by_last = has_training_alone(jobs, metric)
-    rows = [_row(job, keys, metric, mode, target, in_folds=len(folds) > 1, by_last=by_last) for job in jobs]
+    shared = {id(first): _shared(first) for job in jobs for first in [job.like or job] if first is job}
+    rows = [
+        _row(job, keys, metric, mode, target, in_folds=len(folds) > 1, by_last=by_last,
+             shared=shared[id(job.like or job)])
+        for job in jobs
+    ]  # fmt: skip
     ranked = stats.rank(stats.group(rows, _scales(jobs, rows, metric, mode)), mode)
     pairs = compare_pairs(ranked) if comparable else NO_PAIRS
     comparison = Comparison(
@@ -201,13 +206,13 @@ def _fold(job: ComparedRun, metric: str) -> stats.Fold | None:
 
 def _row(
     job: ComparedRun, keys: Sequence[str], metric: str, mode: str, target: float | None, *, in_folds: bool,
-    by_last: bool,
+    by_last: bool, shared: tuple[str, str],
 ) -> stats.PairRow:  # fmt: skip
     run = job.run
     best = run.best()  # the epoch of best.pt and of the test result, whatever metric selected it
     if metric not in best:
         best = best_row(run.metrics, metric, mode)
-    data, model = _shared(job)
+    data, model = shared
     return stats.PairRow(
         keys={key: job.setting(key) for key in keys if key not in REPEATS},
         seed=job.setting("seed"),
