@@ -119,9 +119,9 @@ def compare_jobs(jobs: list[ComparedRun], target: float | None = None) -> Compar
 
 def has_training_alone(jobs: Sequence[ComparedRun], metric: str) -> bool:
     """Whether the metric is of the training part, and no run has one of another part."""
-    names = {name for job in jobs for name in job.run.metrics}
-    tested = any(job.run.part("test") for job in jobs)
-    return metric.startswith("train_") and not tested and not any(name.startswith(("val_", "test_")) for name in names)
+    if not metric.startswith("train_") or any(job.run.part("test") for job in jobs):
+        return False
+    return not any(name.startswith(("val_", "test_")) for job in jobs for name in job.run.metrics)
 
 
 def _scales(
