@@ -43,7 +43,7 @@ GLOBAL = {  # flags of every command, with the number of arguments that follow
 }
 LONG_WORD = re.compile(r"(\S{300})\S{700,}")  # of an error: its beginning is enough to know it by
 GROUP_WORDS = ("experiment", "model", "dataset", "optimizer", "scheduler", "loss", "trainer", "device")
-SHORT_FLAGS = {"-m": "--multirun", "-h": "--help", "-q": "--quiet", "-c": "--cfg"}
+SHORT_FLAGS = {"-m": "--multirun", "-h": "--help", "-q": "--quiet", "-c": "--cfg", "-o": "--output"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -214,6 +214,14 @@ def _predict(line: CommandLine) -> int:
     return predict_command(line.plain[0], line.plain[1:], line.overrides, asked)
 
 
+def _eject(line: CommandLine) -> int:
+    from dlrun.leaving.eject_command import EjectRequest, eject_command
+
+    _plugins(line)
+    output = line.value("--output") or EjectRequest.output
+    return eject_command(line.plain[0], EjectRequest(output, "--check" in line.flags, "--overwrite" in line.flags))
+
+
 def _report(line: CommandLine) -> int:
     from dlrun.report.html import report_command
 
@@ -267,6 +275,9 @@ COMMANDS: dict[str, Command] = {
                        "[device=NAME]", "what a trained model says to names, images, tables or numbers",
                        {"--checkpoint": 1, "--output": 1, "--json": 0, "--top": 1, "--threshold": 1, "--batch-size": 1,
                         "--invert": 0, "--images": 1}, plain=(1, 10**6)),
+    "eject": Command(_eject, "dlrun eject RUN [-o FILE.py] [--check] [--overwrite]",
+                     "write a run as one plain PyTorch file, without dlrun",
+                     {"--output": 1, "--check": 0, "--overwrite": 0}, plain=(1, 1), overrides=False),
     "replay": Command(_replay, "dlrun replay RUN",
                       "run the step that failed again and name the layer", plain=(1, 1), overrides=False),
     "runs": Command(_runs, "dlrun runs [FILTER ...] [--sort KEY] [--limit N] [--root DIR]",

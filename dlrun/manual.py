@@ -126,6 +126,23 @@ examples:
   dlrun predict last Satoshi "O'Neill"
   dlrun predict last digits/ --output predictions.csv
   cat names.txt | dlrun predict outputs/sweeps/optimizer --json device=cuda""",
+    "eject": f"""\
+Writes a run as one file of plain PyTorch, as it would be written by hand: the modules of its model, its data with split
+and transforms, the loop, the evaluation. The file needs torch, numpy and what reads the data, and trains from the first
+step. Before it is written, its rows and first weights are compared with the run's.
+{RUN}
+
+What cannot be written out yet (augmentation, groups, reduced precision, plug-ins, ...) is refused by name.
+
+flags:
+  -o, --output FILE    the file (train.py)
+  --check              train both for the first 50 steps on one thread of the CPU: their losses must be equal
+                       to the bit, else the exit code is 3 and nothing is written
+  --overwrite          replace a file that is there
+
+examples:
+  dlrun eject last
+  dlrun eject last -o plain.py --check""",
     "replay": f"""\
 Repeats the step that failed, which is stored in RUN/crash.pt, and names the first layer whose values are not finite.
 {RUN}

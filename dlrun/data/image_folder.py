@@ -54,10 +54,10 @@ def image_folder(
     `std` are of pixels in [0, 1], one or one a channel. Raises `ConfigError` for keys that do not go together,
     `DataError` for what is wrong with the files.
     """
-    height, width = _pair(size)
+    height, width = sides_of(size)
     channels = 3 if color == "rgb" else 1
-    folders = _folders(path, train_path, val_path, test_path)
-    center, spread = _by_channel("mean", mean, channels), _by_channel("std", std, channels)
+    folders = folders_of(path, train_path, val_path, test_path)
+    center, spread = by_channel("mean", mean, channels), by_channel("std", std, channels)
     steps: list[Transform] = [Scale(255.0), Standardize(center, spread)]
     change = build_augment(augment) if augment else None
     found = scan(folders["train"])
@@ -133,7 +133,7 @@ class ImageRows(Dataset[tuple[Tensor, int]]):
         return decode(self.files[index], self.size, self.mode), self.labels[index]
 
 
-def _folders(path: str | None, train: str | None, val: str | None, test: str | None) -> dict[str, Path]:
+def folders_of(path: str | None, train: str | None, val: str | None, test: str | None) -> dict[str, Path]:
     """The folder of each part that has one, train first."""
     if (path is None) == (train is None):
         what = "give dataset.path (one folder, split here) or dataset.train_path (and dataset.test_path)"
@@ -149,14 +149,16 @@ def _folders(path: str | None, train: str | None, val: str | None, test: str | N
     return part_folders(whole) or {"train": whole}
 
 
-def _pair(size: int | Sequence[int]) -> tuple[int, int]:
+def sides_of(size: int | Sequence[int]) -> tuple[int, int]:
+    """Height and width."""
     sides = [size, size] if isinstance(size, int) else list(size)
     if len(sides) != 2:
         raise ConfigError(Problem("dataset.size", f"{sides} is not one side, or [height, width]."))
     return sides[0], sides[1]
 
 
-def _by_channel(key: str, value: float | Sequence[float], channels: int) -> list[float]:
+def by_channel(key: str, value: float | Sequence[float], channels: int) -> list[float]:
+    """One number for each channel."""
     values = [float(value)] * channels if isinstance(value, (int, float)) else [float(v) for v in value]
     if len(values) != channels or (key == "std" and min(values) <= 0):
         what = f"{values} is not one number, or one for each of {channels} channels" + (

@@ -29,6 +29,24 @@ PLAIN = str.maketrans(
 )
 
 
+def without_marks(text: str) -> str:
+    """A composed text whose letters have lost their marks where they have a plain form: Ř is R.
+
+    Only what ends in ASCII is replaced: the marks of other scripts are letters, no ornaments.
+    """
+    if text.isascii():
+        return text
+    out: list[str] = []
+    for char in text.translate(PLAIN):
+        parts = unicodedata.normalize("NFKD", char)
+        plain = "".join(part for part in parts if not unicodedata.combining(part))
+        if plain.isascii() and (plain or (out and out[-1].isascii())):
+            out.append(plain)
+        else:
+            out.append(char)
+    return "".join(out).strip() or text
+
+
 class Vocabulary:
     """Texts as codes (N, T) and lengths (N,). `ascii`: letters lose their marks before they are coded."""
 
@@ -53,22 +71,9 @@ class Vocabulary:
         return {"name": self.name, "ascii": self.ascii}
 
     def fold(self, text: str) -> str:
-        """The text, composed, without surrounding blanks; with `ascii`, letters lose their marks.
-
-        Only what ends in ASCII is replaced: the marks of other scripts are letters, no ornaments.
-        """
+        """The text, composed, without surrounding blanks; with `ascii`, letters lose their marks."""
         composed = unicodedata.normalize("NFC", text.strip())
-        if not self.ascii or composed.isascii():
-            return composed
-        out: list[str] = []
-        for char in composed.translate(PLAIN):
-            parts = unicodedata.normalize("NFKD", char)
-            plain = "".join(part for part in parts if not unicodedata.combining(part))
-            if plain.isascii() and (plain or (out and out[-1].isascii())):
-                out.append(plain)
-            else:
-                out.append(char)
-        return "".join(out).strip() or composed
+        return without_marks(composed) if self.ascii else composed
 
     def apply(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Codes (N, T) and lengths (N,), both int64, in the order given (T33); T is the longest length here.

@@ -105,7 +105,7 @@ def rnn(
     output: str = "auto",
     nonlinearity: str = "tanh",
 ) -> nn.Module:
-    """A plain recurrent network, h' = tanh(W x + b + U h + c). Keys as in `gru`."""
+    """A plain recurrent network (Elman 1990), h' = tanh(W x + b + U h + c). Keys as in `gru`."""
     plan = _plan(spec, "rnn", hidden_size, embedding, output)
     return plan.build(nn.RNN, num_layers, bidirectional, dropout, nonlinearity=nonlinearity)
 
@@ -119,7 +119,7 @@ def lstm(
     embedding: int | None = 32,
     output: str = "auto",
 ) -> nn.Module:
-    """Long short-term memory. Keys as in `gru`."""
+    """Long short-term memory (Hochreiter and Schmidhuber 1997). Keys as in `gru`."""
     plan = _plan(spec, "lstm", hidden_size, embedding, output)
     return plan.build(nn.LSTM, num_layers, bidirectional, dropout)
 
@@ -133,7 +133,9 @@ def gru(
     embedding: int | None = 32,
     output: str = "auto",
 ) -> nn.Module:
-    """A network of gated recurrent units. (N, T) codes or (N, T, F) to (N, K), or (N, K, T) as a labeller.
+    """A network of gated recurrent units (Cho et al. 2014).
+
+    (N, T) codes or (N, T, F) to (N, K), or (N, K, T) as a labeller.
 
     `embedding` is the width of the learned vector of each code, `None` for one-hot vectors; a sequence has
     none. `output` is `last_state` (classifiers), `every_step` (labellers: a linear layer at each step) or

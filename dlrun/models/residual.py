@@ -40,7 +40,7 @@ def resnet(
     kernel: int = 3,
     batch_norm: bool = True,
 ) -> nn.Module:
-    """A residual network of one stage for each entry of `channels`. (N, C, H, W) to (N, K).
+    """A residual network (He et al. 2015) of one stage for each entry of `channels`. (N, C, H, W) to (N, K).
 
     A stage has `blocks` residual blocks (one number, or a list by stage). How a stage begins is `transition`:
 

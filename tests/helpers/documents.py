@@ -88,7 +88,9 @@ class Reader:
         before, pipe, after = line.rpartition(" | ")
         command = after if pipe else line
         if not command.startswith("dlrun "):
-            found = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+            bin = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # whose `python` has torch
+            env = {**os.environ, "PATH": bin}
+            found = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, env=env)
             out.write(found.stdout + found.stderr)
             return
         given = subprocess.run(["bash", "-c", before], capture_output=True, check=True).stdout if pipe else b""

@@ -38,6 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "report": BELOW | {"config.schema", "store"},
     "inference": BELOW | CONFIG | PARTS | {"store", "report", "assembly"},
     "run": BELOW | CONFIG | PARTS | {"store", "report", "assembly", "inference", "loggers"},
+    "leaving": BELOW | CONFIG | PARTS | {"store", "assembly", "inference", "run"},
     "checks": BELOW | CONFIG | PARTS | {"store", "report", "workers", "assembly", "run"},
     "sweep": BELOW | CONFIG | {"store", "report", "workers", "run", "data"},
     "api": BELOW | CONFIG | {"store", "run", "report", "inference"},
