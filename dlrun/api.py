@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from dlrun.config.config import Config
 from dlrun.errors import ConfigError, Problem, TrainingFailed
+from dlrun.store.reading import read_json
+from dlrun.store.rundir import RunDir
 
 if TYPE_CHECKING:
     from dlrun.spec import DataSpec
@@ -39,9 +41,6 @@ class Run:
     @property
     def summary(self) -> dict[str, Any]:
         """The values of summary.json: best, last, test, baseline, counts, times. Empty until the run is finished."""
-        from dlrun.store.reading import read_json
-        from dlrun.store.rundir import RunDir
-
         return read_json(RunDir(self.path).summary)
 
     @property
@@ -71,8 +70,6 @@ class Run:
     @property
     def checkpoint(self) -> str:
         """`best` where the run has one, else `last`."""
-        from dlrun.store.rundir import RunDir
-
         return "best" if RunDir(self.path).best.is_file() else "last"
 
     def evaluate(
@@ -94,7 +91,6 @@ class Run:
             name: of the folder.
         """
         from dlrun.inference.evaluate_command import EvaluateRequest, evaluate_run
-        from dlrun.store.rundir import RunDir
 
         words = [overrides] if isinstance(overrides, str) else overrides
         asked = EvaluateRequest(split, str(checkpoint), None if threshold is None else str(threshold), name)

@@ -56,7 +56,7 @@ def image_folder(
     """
     height, width = sides_of(size)
     channels = 3 if color == "rgb" else 1
-    folders = folders_of(path, train_path, val_path, test_path)
+    folders = image_folders(path, train_path, val_path, test_path)
     center, spread = by_channel("mean", mean, channels), by_channel("std", std, channels)
     steps: list[Transform] = [Scale(255.0), Standardize(center, spread)]
     change = build_augment(augment) if augment else None
@@ -133,7 +133,7 @@ class ImageRows(Dataset[tuple[Tensor, int]]):
         return decode(self.files[index], self.size, self.mode), self.labels[index]
 
 
-def folders_of(path: str | None, train: str | None, val: str | None, test: str | None) -> dict[str, Path]:
+def image_folders(path: str | None, train: str | None, val: str | None, test: str | None) -> dict[str, Path]:
     """The folder of each part that has one, train first."""
     if (path is None) == (train is None):
         what = "give dataset.path (one folder, split here) or dataset.train_path (and dataset.test_path)"

@@ -60,7 +60,7 @@ def not_covered(config: Config) -> list[Problem]:
         if key.split(".")[0] in named or is_written(key) or value in ALLOWED.get(key, NOTHING):
             continue
         if schema.effect(key, config).changes_result:
-            problems.append(Problem(key, f"{shown(value)} cannot be written out as plain PyTorch yet.", HINT))
+            problems.append(Problem(key, f"{as_yaml_has_it(value)} cannot be written out as plain PyTorch yet.", HINT))
     return problems
 
 
@@ -71,7 +71,7 @@ def is_written(key: str) -> bool:
     return key in KEYS or of_optimizer or rest == "name" or key.startswith(WHOLE)
 
 
-def shown(value: object) -> str:
+def as_yaml_has_it(value: object) -> str:
     """A value as YAML has it, shortened."""
     text = {True: "true", False: "false"}.get(value, str(value)) if isinstance(value, bool) else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

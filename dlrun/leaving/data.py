@@ -10,7 +10,7 @@ from dlrun.config.config import Config
 from dlrun.data import mnist
 from dlrun.data.base import Data
 from dlrun.data.csv_files import CsvRows
-from dlrun.data.image_folder import ImageRows, by_channel, folders_of, sides_of
+from dlrun.data.image_folder import ImageRows, by_channel, image_folders, sides_of
 from dlrun.data.name_files import ROLES
 from dlrun.data.names import FILES
 from dlrun.data.paths import data_root, resolve
@@ -75,7 +75,7 @@ def names_values(config: Config) -> tuple[dict[str, Any], dict[str, Path]]:
     if not given and section.source == "auto" and all((root / name).is_file() for name in FILES):
         given = [root / name for name in FILES]
     files = {} if given else {CORPUS.name: CORPUS}
-    tables = [table_of(path, section.header) for path in given or [CORPUS]]
+    tables = [name_table(path, section.header) for path in given or [CORPUS]]
     words = [place(path) for path in given] or [f'Path(__file__).with_name("{CORPUS.name}")']
     plain = all(text.isascii() for table in tables for text in table["texts"])
     values: dict[str, Any] = {"tables": [{"path": word, **table} for word, table in zip(words, tables, strict=True)]}
@@ -83,7 +83,7 @@ def names_values(config: Config) -> tuple[dict[str, Any], dict[str, Path]]:
     return values, files
 
 
-def table_of(path: Path, header: bool | str) -> dict[str, Any]:
+def name_table(path: Path, header: bool | str) -> dict[str, Any]:
     """Where name and country stand in a file, how it is cut, and its names."""
     rows = CsvRows(path, ROLES, header)
     texts = [text for _, text, _ in rows.read()]
@@ -98,7 +98,7 @@ def table_of(path: Path, header: bool | str) -> dict[str, Any]:
 def folder_values(config: Config) -> dict[str, Any]:
     """The folders of images, their size, and the numbers by which they are normalized."""
     section = config.dataset
-    folders = folders_of(section.path, section.train_path, section.val_path, section.test_path)
+    folders = image_folders(section.path, section.train_path, section.val_path, section.test_path)
     height, width = sides_of(section.size)
     channels = 3 if section.color == "rgb" else 1
     mean, std = by_channel("mean", section.mean, channels), by_channel("std", section.std, channels)

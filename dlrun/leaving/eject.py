@@ -54,7 +54,7 @@ def eject(config: Config, *, title: str, file: str) -> Ejected:
         what = "the images do not fit in memory, where the plain file keeps them."
         raise ConfigError(Problem("dataset", what, "Make dataset.size smaller."))
     data = data_text(config, components.data)
-    return Ejected(written(config, components, data, title, file), components, data.files)
+    return Ejected(file_text(config, components, data, title, file), components, data.files)
 
 
 def on_one_thread(config: Config) -> Config:
@@ -65,17 +65,20 @@ def on_one_thread(config: Config) -> Config:
     return Config.checked(values)
 
 
-def written(config: Config, components: Components, data: DataText, title: str, file: str) -> str:
+def file_text(config: Config, components: Components, data: DataText, title: str, file: str) -> str:
     """All templates filled."""
-    env = environment()
+    env = plain_templates()
     values = loop_values(config, components)
     values |= {"about": PLAIN_NAME.sub("", title), "file": PLAIN_NAME.sub("", file), "needs": "", "imports": ""}
-    values |= {"data": tidy(env.get_template(data.template).render(data.values)), "constants": constants(data.values)}
+    values |= {
+        "data": tidy_python(env.get_template(data.template).render(data.values)),
+        "constants": constants(data.values),
+    }
     values["model"] = model_text(config.model.name, components.state.model)
     template = env.get_template("train.py.j2")
     head = imports(template.render(values))
-    needs = fill(NEEDS.format(packages=in_words(needed_packages(head))), WIDTH)
-    return tidy(template.render(values | {"imports": head, "needs": needs}))
+    needs = fill(NEEDS.format(packages=enumerated(needed_packages(head))), WIDTH)
+    return tidy_python(template.render(values | {"imports": head, "needs": needs}))
 
 
 def loop_values(config: Config, components: Components) -> dict[str, Any]:
@@ -133,12 +136,12 @@ def device_text(name: str) -> str:
     return f'torch.device("{name}")'
 
 
-def in_words(names: list[str]) -> str:
+def enumerated(names: list[str]) -> str:
     """`torch, numpy and pillow`."""
     return ", ".join(names[:-1]) + f" and {names[-1]}"
 
 
-def environment() -> Environment:
+def plain_templates() -> Environment:
     """The templates of this package."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -146,7 +149,7 @@ def environment() -> Environment:
     return Environment(loader=FileSystemLoader(folder), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
-def tidy(text: str) -> str:
+def tidy_python(text: str) -> str:
     """At most two empty lines in a row, none at the end, one inside of functions."""
     text = re.sub(r"\n{4,}", "\n\n\n", re.sub(r"[ \t]+\n", "\n", text))
     return re.sub(r"\n{2,}(?=[ ])", lambda found: "\n\n" if found[0].count("\n") > 1 else found[0], text).strip() + "\n"

@@ -13,7 +13,7 @@ import sys
 import torch
 
 
-def main(file: str, steps: str) -> None:
+def print_first_steps(file: str, steps: str) -> None:
     """Train for some steps and print what was lost."""
     torch.set_num_threads(1)
     spec = importlib.util.spec_from_file_location("ejected", file)
@@ -27,4 +27,4 @@ def main(file: str, steps: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    print_first_steps(*sys.argv[1:])

@@ -59,23 +59,23 @@ def statement(target: str, expression: Expression, indent: int = STEP) -> str:
     return "\n".join(lines(expression, indent, "return " if target == "return" else f"{target} = "))
 
 
-def call(name: str, *arguments: object, **keywords: object) -> Call:
+def call_of(name: str, *arguments: object, **keywords: object) -> Call:
     """A call of plain values, by their `repr`, and expressions."""
     named = [_named(key, value) for key, value in keywords.items()]
-    return Call(name, (*map(written, arguments), *named))
+    return Call(name, (*map(as_expression, arguments), *named))
 
 
-def written(value: object) -> Expression:
+def as_expression(value: object) -> Expression:
     """A value as Python writes it; words and calls stay as they are. A string is written by `repr(text)`."""
     if isinstance(value, str | Call):
         return value
     if isinstance(value, list):
-        return Call("", tuple(written(one) for one in value), is_list=True)
+        return Call("", tuple(as_expression(one) for one in value), is_list=True)
     return repr(value)
 
 
 def _named(key: str, value: object) -> Expression:
-    expression = written(value)
+    expression = as_expression(value)
     if isinstance(expression, Call):
         return Call(expression.name, expression.arguments, f"{key}=", expression.is_list)
     return f"{key}={expression}"

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from dlrun.components.registry import MODELS
 from dlrun.errors import ConfigError, Problem
-from dlrun.leaving.layout import WIDTH, Call, Expression, call, quoted, statement, written
+from dlrun.leaving.layout import WIDTH, Call, Expression, as_expression, call_of, quoted, statement
 from dlrun.leaving.source import sources
 from dlrun.models.residual import Residual
-from dlrun.models.vgg import Vgg, convolution
+from dlrun.models.vgg import Vgg, vgg_convolution
 
 LONGEST = WIDTH - 10  # characters of a docstring on one line
 PLACES = ("device", "dtype")  # arguments of every layer that belong to the run
@@ -27,7 +27,7 @@ PLACES = ("device", "dtype")  # arguments of every layer that belong to the run
 def model_text(name: str, model: nn.Module) -> str:
     """The source of the classes of a model, and of `make_model()`. Raises `ConfigError` for a layer of another kind."""
     own = [kind for kind in dict.fromkeys(type(part) for part in model.modules()) if is_own(kind)]
-    parts: list[Callable[..., Any]] = [convolution, *own] if Vgg in own else list(own)
+    parts: list[Callable[..., Any]] = [vgg_convolution, *own] if Vgg in own else list(own)
     head = [f"def make_model() -> {'nn.Sequential' if type(model) is nn.Sequential else type(model).__name__}:"]
     head += [f'    """{first_words(name)}"""']
     return "\n\n\n".join([*sources(parts), "\n".join([*head, *body(model)])])
@@ -82,7 +82,7 @@ def argument(value: object) -> Expression:
     """A value that a constructor is given."""
     if isinstance(value, nn.ModuleList):
         return Call("", tuple(expression(one) for one in value), is_list=True)
-    return expression(value) if isinstance(value, nn.Module) else written(value)
+    return expression(value) if isinstance(value, nn.Module) else as_expression(value)
 
 
 def layers(modules: Iterable[nn.Module]) -> Call:
@@ -94,7 +94,7 @@ def layers(modules: Iterable[nn.Module]) -> Call:
         if isinstance(layer, nn.Conv2d):
             norm = isinstance(rest[0], nn.BatchNorm2d)
             del rest[: 2 if norm else 1]
-            found.append(f"*{convolution.__name__}({layer.in_channels}, {layer.out_channels}, {norm})")
+            found.append(f"*{vgg_convolution.__name__}({layer.in_channels}, {layer.out_channels}, {norm})")
         else:
             found.append(expression(layer))
     return Call("", tuple(found), is_list=True)
@@ -106,9 +106,9 @@ def sequence(children: dict[str, nn.Module]) -> Call:
     if list(inner) == [str(i) for i in range(len(inner))]:
         return Call("nn.Sequential", tuple(inner.values()))
     if all(name.isidentifier() and not keyword.iskeyword(name) for name in inner):
-        return call("nn.Sequential", call("OrderedDict", **inner))
+        return call_of("nn.Sequential", call_of("OrderedDict", **inner))
     pairs = [Call("", (quoted(name), one)) for name, one in inner.items()]
-    return call("nn.Sequential", call("OrderedDict", Call("", tuple(pairs), is_list=True)))
+    return call_of("nn.Sequential", call_of("OrderedDict", Call("", tuple(pairs), is_list=True)))
 
 
 def torch_layer(module: nn.Module) -> Call:
@@ -132,7 +132,7 @@ def torch_layer(module: nn.Module) -> Call:
         named["nonlinearity"] = module.nonlinearity
     if kind.__name__ in ("MaxPool1d", "MaxPool2d", "MaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d"):
         named = {key: value for key, value in named.items() if key != "stride" or value != given[0]}
-    return call(f"nn.{kind.__name__}", *map(literal, given), **{key: literal(value) for key, value in named.items()})
+    return call_of(f"nn.{kind.__name__}", *map(literal, given), **{key: literal(value) for key, value in named.items()})
 
 
 def as_given(value: object, default: object) -> object:

@@ -33,7 +33,7 @@ def expect_same_start(file: Path, components: Components) -> None:
     """Raise `ConfigError` where the file reads other rows than the run, or draws other first weights."""
     try:
         with forked(0):
-            module = load(file)
+            module = import_file(file)
             rows = module.load_data()
             torch.manual_seed(module.derive("weights"))
             model = module.make_model()
@@ -46,13 +46,13 @@ def expect_same_start(file: Path, components: Components) -> None:
         if part not in rows or not same_rows(rows[part], part, components)
     ]
     mine, own = model.state_dict(), components.state.model.state_dict()
-    if str(model) != str(components.state.model) or not all(same(mine[key], own[key]) for key in own):
+    if str(model) != str(components.state.model) or not all(equal_tensors(mine[key], own[key]) for key in own):
         problems.append(Problem("model", "the plain file builds another model than the run.", HINT))
     if problems:
         raise ConfigError(problems)
 
 
-def load(file: Path) -> ModuleType:
+def import_file(file: Path) -> ModuleType:
     """The file as a module, which is not put among the imported ones."""
     spec = importlib.util.spec_from_file_location("ejected", file)
     assert spec is not None
@@ -76,12 +76,12 @@ def same_rows(columns: tuple[Tensor, ...], part: str, components: Components) ->
             mine = column[rows]
             if source.text and wanted.ndim == 2:  # without columns that are padding in every row
                 mine = mine[:, : wanted.shape[1]]
-            if not same(mine, wanted):
+            if not equal_tensors(mine, wanted):
                 return False
     return True
 
 
-def same(mine: Tensor, own: Tensor) -> bool:
+def equal_tensors(mine: Tensor, own: Tensor) -> bool:
     """Equal in type, shape and values."""
     return mine.dtype == own.dtype and torch.equal(mine, own)
 

@@ -47,9 +47,9 @@ def sources(things: Iterable[Callable[..., Any]]) -> list[str]:
 def _add(thing: Callable[..., Any], found: dict[str, str]) -> None:
     if thing.__name__ in found:
         return
-    text = trimmed(inspect.getsource(thing))
+    text = without_marked(inspect.getsource(thing))
     known = vars(sys.modules[thing.__module__])
-    for name in sorted(names_in(text) & known.keys()):
+    for name in sorted(global_names(text) & known.keys()):
         other = known[name]
         if callable(other):
             if other is not thing and getattr(other, "__module__", "").startswith("dlrun."):
@@ -71,7 +71,7 @@ def assignment(module: ModuleType, name: str) -> str:
     return ""
 
 
-def trimmed(text: str) -> str:
+def without_marked(text: str) -> str:
     """The source of a class without the attributes that only dlrun's engine reads."""
     text = textwrap.dedent(text)
     (tree,) = ast.parse(text).body
@@ -85,7 +85,7 @@ def trimmed(text: str) -> str:
     return "\n".join(rows)
 
 
-def names_in(text: str) -> set[str]:
+def global_names(text: str) -> set[str]:
     """The names that a text reads from its module: no parameters, and nothing else that is local to a function."""
     return _read_globals(symtable.symtable(text, "text", "exec"))
 
@@ -98,7 +98,7 @@ def _read_globals(table: symtable.SymbolTable) -> set[str]:
 
 def imports(text: str) -> str:
     """The import lines that a text needs, the standard library's first, in the order of isort."""
-    used = names_in(text) - vars(builtins).keys()
+    used = global_names(text) - vars(builtins).keys()
     plain, some = [], []
     for place, names in IMPORTS.items():
         if names is None and place.rpartition(" ")[2] in used:

@@ -11,7 +11,7 @@ from torch.optim import Optimizer, lr_scheduler
 from dlrun.components.registry import OPTIMIZERS, SCHEDULERS
 from dlrun.config.config import Config
 from dlrun.engine.state import TrainState
-from dlrun.leaving.layout import call, quoted, statement
+from dlrun.leaving.layout import call_of, quoted, statement
 from dlrun.objectives.schedule import Schedule
 
 LOSSES = {  # by dlrun's names
@@ -39,7 +39,7 @@ def optimizer_text(config: Config, optimizer: Optimizer) -> str:
     found = {key: optimizer.defaults[key] for key in parameters if key in optimizer.defaults}
     settings = {key: value for key, value in found.items() if key == "lr" or value != parameters[key].default}
     words = {key: quoted(value) if isinstance(value, str) else value for key, value in settings.items()}
-    made = statement("optimizer", call(f"torch.optim.{kind.__name__}", "model.parameters()", **words))
+    made = statement("optimizer", call_of(f"torch.optim.{kind.__name__}", "model.parameters()", **words))
     return f"    # {paper(inspect.getdoc(OPTIMIZERS.get(config.optimizer.name)))}\n{made}"
 
 
@@ -64,7 +64,7 @@ def schedule_text(config: Config, state: TrainState) -> ScheduleText:
     if not isinstance(schedule, Schedule):
         return ScheduleText()
     made = schedule.scheduler
-    name, settings = type(made).__name__, settings_of(config, made)
+    name, settings = type(made).__name__, schedule_settings(config, made)
     factor = None
     if isinstance(made, lr_scheduler.LambdaLR):
         curve = vars(made.lr_lambdas[0])
@@ -77,13 +77,13 @@ def schedule_text(config: Config, state: TrainState) -> ScheduleText:
             name = "MultiStepLR"
             settings = {"milestones": f"range({first}, EPOCHS, {config.scheduler.step_size})", **settings}
             del settings["step_size"]
-    line = statement("scheduler", call(f"lr_scheduler.{name}", "optimizer", **settings))
+    line = statement("scheduler", call_of(f"lr_scheduler.{name}", "optimizer", **settings))
     doc = paper(inspect.getdoc(SCHEDULERS.get(config.scheduler.name)))
     ends = config.get("scheduler.total_epochs") is not None or config.scheduler.name == "onecycle"
     return ScheduleText(f"    # {doc}\n{line}", schedule.interval, schedule.last if ends else None, factor)
 
 
-def settings_of(config: Config, made: lr_scheduler.LRScheduler) -> dict[str, object]:
+def schedule_settings(config: Config, made: lr_scheduler.LRScheduler) -> dict[str, object]:
     """The keyword arguments of torch's class, without those that are its defaults."""
     section, lr = config.section("scheduler"), config.optimizer.lr
     found: dict[str, object] = {key: value for key, value in section.items() if key not in ("name", "total_epochs")}

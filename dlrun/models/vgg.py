@@ -68,7 +68,7 @@ def vgg(
         if entry == POOL:
             layers.append(nn.MaxPool2d(2, 2, ceil_mode=True))
         elif isinstance(entry, int) and not isinstance(entry, bool) and entry >= 1:
-            layers.extend(convolution(c, entry, batch_norm))
+            layers.extend(vgg_convolution(c, entry, batch_norm))
             c = entry
         else:
             message = f"entry {position} is {entry!r}."
@@ -88,7 +88,7 @@ def vgg(
     return Vgg(layers, nn.AdaptiveAvgPool2d((size[0], size[1])), dense, tapped)
 
 
-def convolution(inputs: int, outputs: int, batch_norm: bool) -> list[nn.Module]:
+def vgg_convolution(inputs: int, outputs: int, batch_norm: bool) -> list[nn.Module]:
     """Conv-(BN)-ReLU. The ReLU is not in place: that would change a tapped map of the convolution."""
     conv = nn.Conv2d(inputs, outputs, kernel_size=3, stride=1, padding=1, bias=not batch_norm)
     # He et al., "Delving Deep into Rectifiers", 2015, eq. 10: with torch's own first weights the signal shrinks

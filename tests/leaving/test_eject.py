@@ -20,7 +20,7 @@ from dlrun.config.config import Config
 from dlrun.errors import CheckFailed, ConfigError
 from dlrun.leaving import proof
 from dlrun.leaving.eject import Ejected, eject
-from dlrun.leaving.proof import compare_steps, expect_same_start, load, steps_of_run
+from dlrun.leaving.proof import compare_steps, expect_same_start, import_file, steps_of_run
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["dataset=iris", "model.hidden=[8]", "trainer.batch_size=16", "trainer.epochs=7"]
@@ -131,7 +131,7 @@ def expect_same_steps(words: list[str], folder: Path) -> Path:
     ejected, path = made(words, folder)
     steps = min(proof.STEPS, ejected.components.plan.max_steps or proof.STEPS)
     losses, measured = steps_of_run(ejected.components, steps)
-    _, own_losses, own_measured = load(path).train(load(path).load_data(), max_steps=steps)
+    _, own_losses, own_measured = import_file(path).train(import_file(path).load_data(), max_steps=steps)
     assert (own_losses, own_measured) == (losses, measured)
     assert losses
     assert measured
@@ -237,7 +237,7 @@ def test_what_it_measures_is_what_evaluate_says(tmp_path: Path) -> None:
     words = [*SMALL, "trainer.early_stop.patience=2", "device=cpu", "device.threads=1", "device.fast=false"]
     run = dlrun.train([*words, f"run.dir={tmp_path / 'run'}"])
     _, path = made(words, tmp_path)
-    module = load(path)
+    module = import_file(path)
     data = module.load_data()
     model, _, _ = module.train(data)
     loss, accuracy = module.evaluate(model, data["test"])
@@ -290,7 +290,7 @@ def test_a_file_that_differs_is_told_by_its_first_step(
     def in_this_process(file: Path, steps: int) -> tuple[list[float], list[float]]:
         text = file.read_text(encoding="utf-8").replace("lr=0.001", "lr=0.002")
         file.write_text(text, encoding="utf-8")
-        _, losses, measured = load(file).train(load(file).load_data(), max_steps=steps)
+        _, losses, measured = import_file(file).train(import_file(file).load_data(), max_steps=steps)
         return losses, measured
 
     monkeypatch.setattr(proof, "steps_of_file", in_this_process)
