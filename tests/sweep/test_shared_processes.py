@@ -270,6 +270,19 @@ def test_a_process_takes_only_so_many_jobs(tmp_path: Path, monkeypatch: pytest.M
     assert pid_of(tmp_path / "b" / "0") != pid_of(tmp_path / "b" / "1")
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("warm_server")
+def test_a_process_that_has_had_workers_of_a_data_loader_takes_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mnist_root: Path
+) -> None:
+    """Torch handles their ends by a signal handler, which it installs once in a process."""
+    monkeypatch.setenv("DLRUN_DATA", str(mnist_root))
+    words = ["dataset=mnist", "dataset.in_memory=false", "dataset.workers=1"]
+    ended = run_all([job([*words, f"seed={n}"], tmp_path / "a", str(n)) for n in range(2)])
+    assert [one.code for one in ended] == [0, 0]
+    assert pid_of(tmp_path / "a" / "0") != pid_of(tmp_path / "a" / "1")
+
+
 @pytest.mark.usefixtures("warm_server")
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak of a process cannot be reset")
 def test_the_peak_memory_of_a_job_is_its_own(tmp_path: Path) -> None:

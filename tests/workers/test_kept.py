@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,6 +90,34 @@ def test_a_process_that_is_killed_while_it_waits_costs_no_task(server: Server) -
     two.send(signal.SIGTERM)  # it goes with the task
     assert server.join(two, deadline(30))
     assert (two.code, two.pid != one.pid) == (-signal.SIGTERM, True)
+
+
+CLIENT = """
+import sys
+from dlrun.workers.client import Server
+server = Server()
+given = {"keep": "tests.helpers.tasks:note_nothing"}
+one = server.start("a", "tests.helpers.tasks:use_memory", {"mib": 1}, **given)
+server.join(one)
+two = server.start("b", "tests.helpers.tasks:go_on", {"folder": sys.argv[1]}, after=one, **given)
+three = server.start("c", "tests.helpers.tasks:use_memory", {"mib": 1}, **given)
+server.join(three)
+open(sys.argv[1] + "/" + str(three.pid), "w").close()
+server.join(two)
+"""
+
+
+def test_processes_end_with_the_client_while_they_run_and_while_they_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    client = subprocess.Popen([sys.executable, "-c", CLIENT, str(tmp_path)], stderr=subprocess.DEVNULL)
+    wait_for(lambda: len(list(tmp_path.iterdir())) == 3)
+    pids = [int(path.stem) for path in tmp_path.iterdir()]
+    assert all(map(is_running, pids))
+    client.kill()
+    client.wait(deadline(10))
+    wait_for(lambda: not any(map(is_running, pids)), 5)
 
 
 def test_a_task_that_is_killed_before_it_began_is_killed_when_it_begins(server: Server, tmp_path: Path) -> None:
