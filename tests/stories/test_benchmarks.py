@@ -133,3 +133,31 @@ def test_a_build_of_torch_is_named(bench: Any) -> None:
     assert f"torch {torch.__version__} (" in said
     assert " build of " in said
     assert bench("bench").versions("/nowhere/python") == "versions unknown"
+
+
+def test_a_plain_sweep_trains_the_same_model_on_as_many_rows(bench: Any, tmp_path: Path) -> None:
+    plain = bench("plain_sweep")
+    ours = build(dlrun.compose(["device=cpu"]))
+    assert {name: part.samples for name, part in ours.data.parts().items()} == plain.ROWS
+    assert ours.batches["train"].batch_size == plain.BATCH
+    assert [p.shape for p in plain.model().parameters()] == [p.shape for p in ours.state.model.parameters()]
+    for name in plain.OPTIMIZERS:
+        theirs = plain.make_optimizer(name, plain.model(), 0.1).defaults
+        same = build(dlrun.compose(["device=cpu", f"optimizer={name}", "optimizer.lr=0.1"])).state.optimizer.defaults
+        assert [theirs[key] for key in ("lr", "weight_decay")] == [same[key] for key in ("lr", "weight_decay")]
+        assert theirs.get("momentum") == same.get("momentum")
+    assert 0 < plain.train("momentum", 0.03, 0, 1, tmp_path / "a") <= 1
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"best.pt", "metrics.csv", "accuracy.json"}
+
+
+def test_a_table_of_sweeps_compares_with_the_first(bench: Any) -> None:
+    sweep = bench("sweep_cost")
+    costs = {"dlrun": [sweep.Cost(8.0, 8.4)], "other": [sweep.Cost(16.0, 16.8), sweep.Cost(16.0, 33.6)]}
+    assert list(sweep.lines(costs))[2:] == [
+        "| dlrun | 8.0 | 0.100 | 1.00 | 1.00 |",
+        "| other | 16.0 | 0.300 | 2.00 | 3.00 |",
+    ]
+    said = sweep.further([sweep.Cost(8.0, 8.4, 4.2)], [sweep.Cost(4.0, 2.8)])
+    assert said.startswith(
+        "A further run without figures costs dlrun 0.100 s of CPU; training and evaluation take 0.050 s"
+    )
