@@ -27,14 +27,14 @@ def pair_table(pairs: Pairs, label: Label) -> Table | None:
     if not shown:
         return None
     columns = [
-        ("better", [label(pair.first) for pair in shown]),
-        ("than", [label(pair.second) for pair in shown]),
+        ("option", [label(pair.first) for pair in shown]),
+        ("against", [label(pair.second) for pair in shown]),
         ("n", [_size(pair) for pair in shown]),
         ("difference", [span(pair.difference) for pair in shown]),
         ("better on", ["" if pair.wins is None else f"{pair.wins} of {len(pair.differences)}" for pair in shown]),
         ("p", [format_p(pair.p_adjusted) for pair in shown]),
         ("exact p", [format_p(pair.exact_adjusted) for pair in shown]),
-        ("", [verdict(pair) for pair in shown]),
+        ("verdict", [verdict(pair) for pair in shown]),
         ("seeds for 80 %", ["" if pair.differ else format_needed(pair) for pair in shown]),
     ]
     columns = [(header, cells) for header, cells in columns if any(cells)]
@@ -152,7 +152,7 @@ def pairs_csv(pairs: Pairs, label: Label) -> str:
         return ""
     lines = [pair_values(pair, label) for pair in pairs.found]
     for line, pair in zip(lines, pairs.found, strict=True):
-        for side, one in (("better", pair.first), ("than", pair.second)):
+        for side, one in (("option", pair.first), ("against", pair.second)):
             line |= {f"{side}.{key}": format_value(value) for key, value in one.keys.items()}
     text = io.StringIO()
     writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
@@ -165,8 +165,8 @@ def pair_values(pair: Pair, label: Label) -> dict[str, Any]:
     """The plain values of a pair; None where there is none."""
     found, needed = pair.difference, pair.needed or (None, None)
     return {
-        "better": label(pair.first), "than": label(pair.second), "test": pair.kind, "n": pair.sizes[0],
-        "n_than": pair.sizes[1], "difference": found.center if found else None,
+        "option": label(pair.first), "against": label(pair.second), "test": pair.kind, "n": pair.sizes[0],
+        "n_against": pair.sizes[1], "difference": found.center if found else None,
         "difference_is": ("median" if found.is_median else "mean") if found else None,
         "low": found.low if found else None, "high": found.high if found else None,
         "std": found.std if found else None, "better_on": pair.wins,

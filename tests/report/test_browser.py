@@ -70,7 +70,7 @@ def test_the_pairs_are_read_without_scrolling_sideways(browser: Browser, tmp_pat
     ends = "Array.from(document.querySelectorAll('.stacked td'), cell => cell.getBoundingClientRect().right)"
     assert 300 < tab.evaluate(f"Math.max(...{ends})") <= NARROW
     first = "document.querySelector('.stacked td')"
-    assert tab.evaluate(f"getComputedStyle({first}, '::before').content") == '"better"'
+    assert tab.evaluate(f"getComputedStyle({first}, '::before').content") == '"option"'
     assert tab.evaluate(f"{first}.innerText").strip() == "adam lr=0.01"
     assert tab.evaluate("document.documentElement.scrollWidth") == NARROW
 

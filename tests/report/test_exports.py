@@ -54,7 +54,7 @@ def test_json_holds_what_the_table_and_the_pairs_say(sweep: Path, capsys: pytest
                                           "low": value.low, "high": value.high}  # fmt: skip
     assert (found["options"][-1]["lost"], found["options"][-1]["values"]) == (3, {})
     assert len(found["pairs"]) == found["pairs_in_all"] == 6
-    assert found["pairs"][0]["better"] == best["name"]
+    assert found["pairs"][0]["option"] == best["name"]
     assert found["remarks"] == comparison.remarks
     assert found["folder"] == str(sweep)
     with (sweep / "pairs.csv").open(newline="") as file:

@@ -251,17 +251,26 @@ def test_the_table_of_pairs_and_its_file() -> None:
     found = options(mode="max", a=[0.9, 0.92, 0.91], b=[0.9, 0.91, 0.92], c=[0.5, 0.55, 0.52])
     table = pair_table(found, label)
     assert table is not None
-    assert list(table.headers) == ["better", "than", "n", "difference", "better on", "p", "", "seeds for 80 %"]
+    assert list(table.headers) == [
+        "option",
+        "against",
+        "n",
+        "difference",
+        "better on",
+        "p",
+        "verdict",
+        "seeds for 80 %",
+    ]
     lines = [dict(zip(table.headers, row, strict=True)) for row in table.rows]
-    assert [(line["better"], line["than"], line[""]) for line in lines] == [
+    assert [(line["option"], line["against"], line["verdict"]) for line in lines] == [
         ("a", "b", "not told apart"), ("a", "c", "differ"), ("b", "c", "differ")
     ]  # fmt: skip
     assert lines[0]["better on"] == "1 of 3"
     assert lines[1]["seeds for 80 %"] == ""
     rows = pairs_csv(found, label).splitlines()
     assert len(rows) == 4
-    assert rows[0].startswith("better,than,test,n,")
-    assert rows[0].endswith(",better.optimizer,than.optimizer")
+    assert rows[0].startswith("option,against,test,n,")
+    assert rows[0].endswith(",option.optimizer,against.optimizer")
     assert pairs_csv(options(a=[1.0], b=[2.0]), label) == ""
     assert pair_table(options(a=[1.0], b=[2.0]), label) is None
 
