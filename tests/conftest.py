@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
 
 # On shared cores torch's threads wait for each other: a test of milliseconds takes seconds. Read when torch is
 # imported, and by child processes.
@@ -149,6 +155,32 @@ def pytest_sessionfinish() -> None:
     """End the shared server, whose CPU time is known only then."""
     if (warm := sys.modules.get("tests.helpers.warm")) is not None:
         warm.end()
+
+
+@pytest.fixture(scope="session")
+def empty_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of Optuna's without a study: making its tables takes longer than a short search."""
+    import optuna
+
+    from dlrun.sweep.samplers.study import open_storage
+
+    file = tmp_path_factory.mktemp("study") / "optuna.db"
+    open_storage(optuna, file)
+    return file
+
+
+@pytest.fixture
+def quick_studies(empty_study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New studies are copies of the empty one."""
+    from dlrun.sweep.samplers import optuna
+
+    def open_copy(module: ModuleType, file: Path) -> RDBStorage:
+        if not file.exists():
+            shutil.copy(empty_study, file)
+        return open_storage(module, file)
+
+    open_storage = optuna.open_storage
+    monkeypatch.setattr(optuna, "open_storage", open_copy)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from dlrun.plain import Values
@@ -46,6 +47,7 @@ def versions() -> Values:
     return {name: found for name in PACKAGES if (found := package_version(name))}
 
 
+@cache  # reading a package's facts takes longer than all others together
 def package_version(name: str) -> str | None:
     """The installed version of a package, or None."""
     try:

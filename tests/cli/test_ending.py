@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.deadline import deadline
+from tests.helpers import warm
 from tests.helpers.python import run_python
 
 END = "import sys\nfrom dlrun.processes import end_process\n"
@@ -48,24 +46,19 @@ def test_an_exit_function_that_fails_is_shown_and_the_code_kept() -> None:
 
 
 def test_a_run_whose_reader_has_gone_is_finished(tmp_path: Path) -> None:
-    words = [
-        sys.executable,
-        "-m",
-        "dlrun",
-        "model=linear",
-        "dataset=iris",
-        "trainer.epochs=2",
-        "run.dir=run",
-        "device=cpu",
-    ]
-    with subprocess.Popen(
-        words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)}
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.close()
-        process.wait(timeout=deadline(120))
+    (tmp_path / warm.DRAWING).touch()
+    code = f"""
+import os, signal, sys
+os.chdir({str(tmp_path)!r})
+reading, writing = os.pipe()
+os.close(reading)
+os.dup2(writing, 1)
+sys.stdout = open(1, "w", closefd=False)
+signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as Python begins
+sys.argv[1:] = ["model=linear", "dataset=iris", "trainer.epochs=2", "run.dir=run", "device=cpu"]
+from dlrun.__main__ import command
+command()
+"""
+    assert warm.run_code(code, tmp_path / "said") == 0, (tmp_path / "said").read_text()
     assert '"state": "finished"' in (tmp_path / "run" / "status.json").read_text(encoding="utf-8")
     assert (tmp_path / "run" / "curves.png").is_file()
-
-
-ROOT = Path(__file__).parents[2]

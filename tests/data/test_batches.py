@@ -325,10 +325,11 @@ def test_processes_that_read_end_with_a_main_process_that_is_killed(tmp_path: Pa
 
 def test_python_ends_at_once_with_workers_still_open() -> None:
     code = (
-        "from pathlib import Path; from dlrun.data.sklearn_sets import digits\n"
-        "from dlrun.data.loader import LoaderBatches\n"
-        "data = digits(seed=0, root=Path())\n"
-        "source = LoaderBatches(data.train, data.spec, batch_size=100, workers=1)\n"
+        "import torch; from dlrun.data.base import Split; from dlrun.data.loader import LoaderBatches\n"
+        "from dlrun.spec import DataSpec\n"
+        "spec = DataSpec('x', 'regression', 'tabular', (2,), 1)\n"
+        "part = Split((torch.ones(1200, 2),), torch.ones(1200, 1))\n"
+        "source = LoaderBatches(part, spec, batch_size=100, workers=1)\n"
         "print(len(list(source.epoch(0))))"
     )
     done = run_python(code)

@@ -170,7 +170,10 @@ def metrics_of(run: dlrun.api.Run) -> list[dict[str, float]]:
 
 @pytest.mark.figures
 @pytest.mark.parametrize("twice", [2, 0])
-def test_a_run_with_weights_is_that_of_a_table_with_rows_twice_or_without_them(twice: int, tmp_path: Path) -> None:
+def test_a_run_with_weights_is_that_of_a_table_with_rows_twice_or_without_them(
+    twice: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dlrun.run.closing.draw_figures", lambda *_: None)  # their values are stored all the same
     train, test = shops(), shops(40, seed=1)
     weights = [np.where(np.arange(len(frame)) % 3 == 0, twice, 1) for frame in (train, test)]
     own = [frame.assign(w=weight) for frame, weight in zip((train, test), weights, strict=True)]

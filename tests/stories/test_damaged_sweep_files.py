@@ -33,7 +33,7 @@ CASES = [
     *(("search", name, kind) for name in (".state/optuna.db", "sweep.yaml") for kind in KINDS),
 ]
 
-pytestmark = pytest.mark.usefixtures("quick", "watch")
+pytestmark = pytest.mark.usefixtures("quick", "quick_studies", "watch")
 
 
 def loss(config: dict[str, Any]) -> float:

@@ -24,6 +24,7 @@ from tests.helpers.traps import BASE, column, train
 ROWS = {case.key: case for case in CASES}
 SHORTER = {"breast_cancer": ("seed=0,1",), "breast_cancer_raw": ("trainer.epochs=2000",)}
 LONG = (
+    "logistic_regression",  # in the normal run, the page is written from it
     "manual_gd",
     "linear_regression",
     "breast_cancer_raw",
@@ -126,6 +127,7 @@ def test_the_page_is_written_from_the_runs(tmp_path: Path) -> None:
     case = ROWS["logistic_regression"]
     place = tmp_path / "runs"
     run_here(replace(case, words=("seed=0,1",)), place / case.key)
+    check(case, running.runs_of(case, place / case.key))
     text = page.write_page(tmp_path / "docs", place).read_text(encoding="utf-8")
     values = page.values_of(case.figures[0], running.runs_of(case, place / case.key))
     assert len(values) == 2

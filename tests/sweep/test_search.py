@@ -40,6 +40,8 @@ RANDOM = [
 ]
 TPE = [LR, "optimizer=sgd,adam", "device=cpu", "sweep.search=tpe", "sweep.trials=14"]
 
+pytestmark = pytest.mark.usefixtures("quick_studies")
+
 
 @pytest.fixture
 def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSweep:
