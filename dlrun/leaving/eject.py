@@ -86,6 +86,7 @@ def loop_values(config: Config, components: Components) -> dict[str, Any]:
     state, plan, trainer = components.state, components.plan, config.trainer
     parts = list(components.data.parts())
     part, train, metric = evaluated(parts), components.batches["train"], metric_of(state)
+    threads = config.device.threads  # auto and null: torch's choice
     wrong = "(output.double() - target).abs().sum().item()"
     threshold = 0.5 if state.loss.probabilities else 0
     right = f"((output >= {threshold}) == target)" if state.spec.num_outputs == 1 else "(output.argmax(1) == target)"
@@ -96,7 +97,7 @@ def loop_values(config: Config, components: Components) -> dict[str, Any]:
         "max_steps": trainer.max_steps, "shuffle": trainer.shuffle and len(train) > 1, "mode": plan.mode,
         "part": part, "last_part": "test" if "test" in parts else part, "monitored": plan.monitor.partition("_")[2],
         "metric": metric, "counted": wrong if metric == "mae" else f"{right}.sum().item()",
-        "text": state.spec.input_kind == "text", "threads": config.device.threads,
+        "text": state.spec.input_kind == "text", "threads": threads if isinstance(threads, int) else None,
         "device": device_text(config.device.name), "closure": needs_closure(state.optimizer),
         "loss": loss_text(config, components.auto["loss"]), "optimizer": optimizer_text(config, state.optimizer),
         "schedule": schedule_text(config, state),

@@ -165,7 +165,8 @@ def test_an_mlp_on_digits_is_the_same_to_the_bit_in_200_lines(tmp_path: Path) ->
 
 @pytest.mark.parametrize("words", ["trainer.accumulate=3 scheduler=onecycle", TRAINERS[6]], ids=short)
 def test_the_loop_is_the_same(words: str, tmp_path: Path) -> None:
-    expect_same_steps([*SMALL, *words.split()], tmp_path)
+    path = expect_same_steps([*SMALL, "device.threads=2", *words.split()], tmp_path)
+    assert "    torch.set_num_threads(2)\n" in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
