@@ -143,6 +143,32 @@ class Run:
         options = (top, batch_size, folder, threshold, invert)
         return predict_frame(self.path, inputs, str(checkpoint), device, options)
 
+    def export(
+        self,
+        format: str | None = None,
+        output: str | Path | None = None,
+        *,
+        logits: bool = False,
+        checkpoint: str = "best",
+        overwrite: bool = False,
+    ) -> Path:
+        """Write the model as a file that needs no dlrun, as `dlrun export` does, and return its path.
+
+        Args:
+            format: onnx, pt2, safetensors or state-dict; None: what the ending of `output` says, else onnx.
+            output: the file; None: in the run's directory.
+            logits: the outputs before softmax or sigmoid, instead of probabilities.
+            checkpoint: best or last, or the path of one.
+            overwrite: replace the file if it exists.
+
+        Raises `CheckFailed` where the file, run again in a fresh process, answers otherwise than the model.
+        """
+        from dlrun.inference.export.command import ExportRequest, export_run
+        from dlrun.store.rundir import RunDir
+
+        asked = ExportRequest(format, None if output is None else str(output), logits, str(checkpoint), overwrite)
+        return export_run(RunDir(self.path), (), asked).path
+
 
 def compose(overrides: Sequence[str] = (), **options: Any) -> Config:
     """Compose the configuration of one run. Raises `ConfigError` with all problems at once."""

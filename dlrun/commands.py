@@ -222,6 +222,17 @@ def _eject(line: CommandLine) -> int:
     return eject_command(line.plain[0], EjectRequest(output, "--check" in line.flags, "--overwrite" in line.flags))
 
 
+def _export(line: CommandLine) -> int:
+    from dlrun.inference.export.command import ExportRequest, export_command
+
+    _plugins(line)
+    asked = ExportRequest(
+        line.value("--format"), line.value("--output"), "--logits" in line.flags, line.value("--checkpoint") or "best",
+        "--overwrite" in line.flags,
+    )  # fmt: skip
+    return export_command(line.plain[0], line.overrides, asked)
+
+
 def _report(line: CommandLine) -> int:
     from dlrun.report.html import report_command
 
@@ -278,6 +289,9 @@ COMMANDS: dict[str, Command] = {
     "eject": Command(_eject, "dlrun eject RUN [-o FILE.py] [--check] [--overwrite]",
                      "write a run as one plain PyTorch file, without dlrun",
                      {"--output": 1, "--check": 0, "--overwrite": 0}, plain=(1, 1), overrides=False),
+    "export": Command(_export, "dlrun export RUN [--format onnx|pt2|safetensors|state-dict] [--output FILE] [--logits]",
+                      "a trained model as a file that needs no dlrun, run again and compared",
+                      {"--format": 1, "--output": 1, "--logits": 0, "--checkpoint": 1, "--overwrite": 0}, plain=(1, 1)),
     "replay": Command(_replay, "dlrun replay RUN",
                       "run the step that failed again and name the layer", plain=(1, 1), overrides=False),
     "runs": Command(_runs, "dlrun runs [FILTER ...] [--sort KEY] [--limit N] [--root DIR]",

@@ -133,6 +133,12 @@ def an(word: str) -> str:
     return f"{'an' if word[:1] in 'aeiou' else 'a'} {word}"
 
 
+def enumerated(words: Iterable[object]) -> str:
+    """Words as a sentence has them: `a`, `a and b`, `a, b and c`."""
+    *first, last = map(str, words)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`Did you mean X?` with the nearest of the known words, or the empty string if none is near."""
     near = get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.6)

@@ -143,6 +143,30 @@ flags:
 examples:
   dlrun eject last
   dlrun eject last -o plain.py --check""",
+    "export": f"""\
+Writes the model of a run as a file that is used without dlrun: raw pixels, codes or numbers in, probabilities (or
+values in the units of the target) out. Preprocessing and softmax are in the file; labels, vocabulary, sizes and the
+run's identity stand in its metadata. The number of rows is free, and the length of texts. A sweep stands for its best
+job.
+{RUN}
+
+The file is run again in a fresh process on up to 256 test rows and compared with the model; if it answers otherwise,
+there is no file, and the exit code is 3.
+
+flags:
+  --format FORMAT      onnx (needs `pip install 'dlrun[onnx]'`), pt2 (torch.export), or the weights alone: safetensors,
+                       state-dict (what the ending of FILE says, else onnx)
+  -o, --output FILE    the file (RUN/model.onnx, ...)
+  --overwrite          replace the file if it exists
+  --logits             the outputs before softmax or sigmoid
+  --checkpoint WHICH   best, last or a path (best)
+
+Recurrent networks can be onnx or weights, rnn_cell weights only. dataset.* says where the data are, if they have moved.
+
+examples:
+  dlrun export last
+  dlrun export last --format pt2 --output digits.pt2
+  dlrun export outputs/sweeps/optimizer --output best.onnx --logits""",
     "replay": f"""\
 Repeats the step that failed, which is stored in RUN/crash.pt, and names the first layer whose values are not finite.
 {RUN}

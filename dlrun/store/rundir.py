@@ -32,7 +32,7 @@ RESULT_FILES = (  # further files, of later training and of commands
     "summary.json", "curves.png", "confusion.csv", "confusion.png", "mistakes.png", "mistakes.json",
     "mistakes.npz", "reconstructions.png", "reconstructions.npz", "fit.csv", "fit.png", "profile.txt", "trace.json",
     "crash.pt", "report.html", "model-card.md", "results.csv", "pairs.csv", "comparison.png", "evaluations",
-    "predictions", "schema.yaml", TEST_PREDICTIONS,
+    "predictions", "schema.yaml", TEST_PREDICTIONS, "model.onnx", "model.pt2", "model.safetensors", "model.pt",
 )  # fmt: skip
 
 
