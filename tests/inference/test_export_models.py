@@ -71,7 +71,7 @@ def test_every_model_answers_the_same_out_of_its_file(
     )
     recurrent = MODELS.known(model).module.endswith("recurrent")
     if recurrent and (kind == "pt2" or model == "rnn_cell"):
-        with pytest.raises(ConfigError, match="fixes the length|has no graph"):
+        with pytest.raises(ConfigError, match=r"fixes the length|has no graph"):
             expect_exportable(trained, kind)
         return
     expect_exportable(trained, kind)
