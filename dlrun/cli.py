@@ -12,7 +12,8 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 
-from dlrun.commands import COMMANDS, CommandLine
+from dlrun.command_line import CommandLine
+from dlrun.commands import COMMANDS
 from dlrun.config.overrides import other_tools
 from dlrun.config.schema.schema import all_keys, set_config_dir, text_schema, unread_conf
 from dlrun.config.schema.words import key_of

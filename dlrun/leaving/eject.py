@@ -9,7 +9,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from dlrun.config.config import Config
-from dlrun.errors import ConfigError, Problem
+from dlrun.errors import ConfigError, Problem, enumerated
 from dlrun.leaving.covered import evaluated, metric_of, not_covered, not_measured
 from dlrun.leaving.data import DataText, data_text
 from dlrun.leaving.layout import WIDTH, Call, lines, quoted
@@ -135,11 +135,6 @@ def device_text(name: str) -> str:
         cuda = "cuda" if name == "auto" else name
         return f'torch.device("{cuda}" if torch.cuda.is_available() else "cpu")'
     return f'torch.device("{name}")'
-
-
-def enumerated(names: list[str]) -> str:
-    """`torch, numpy and pillow`."""
-    return ", ".join(names[:-1]) + f" and {names[-1]}"
 
 
 def plain_templates() -> Environment:

@@ -33,6 +33,7 @@ UNLIKE = [  # what is another one each time
     (re.compile(r"\d\d-\d\d-\d\d-"), "TIME-"),
     (re.compile(r"[\d,.]+ s in all.*samples/s"), "SPEED"),
     (re.compile(r"[\d,]+/s\b"), "SPEED"),
+    (re.compile(r"[\d,.]+ ms a row"), "SPEED"),
     (re.compile(r"cpu \(\d+ threads?\)"), "CPU"),
 ]
 RELATIVE, ABSOLUTE = 0.2, 0.08  # of a number, or of a share

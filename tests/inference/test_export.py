@@ -78,9 +78,9 @@ def test_a_recurrent_network_answers_as_predict_does_to_names_it_never_saw(
         assert np.allclose(answers.max(1), frame["probability"][rows], atol=1e-5)
     monkeypatch.chdir(tmp_path)
     exec(code_of(out), {})
-    assert (
-        export(run.path, "--output", file)[2].strip().endswith(f"{file} exists. Name another file, or add --overwrite.")
-    )
+    code, out, err = export(run.path, "--output", file)
+    assert (code, out) == (2, "")
+    assert f"--output: {file} exists." in err
     code, out, _ = export(run.path, "--output", file, "--overwrite", "--logits")
     logits = onnxruntime.InferenceSession(str(file)).run(None, {"codes": codes, "lengths": lengths})[0]
     assert code == 0
@@ -107,7 +107,7 @@ def test_a_file_that_answers_otherwise_is_not_kept(
 def test_weights_are_those_of_the_run_to_the_bit(
     kind: str, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, file = trained("digits"), tmp_path / f"digits{files.FORMATS[kind].ending}"
+    run, file = trained("digits"), tmp_path / f"digits{files.EXPORT_FORMATS[kind].ending}"
     if kind == "safetensors":
         safe = pytest.importorskip("safetensors")
     code, out, _ = export(run.path, "--output", file)
@@ -120,15 +120,15 @@ def test_weights_are_those_of_the_run_to_the_bit(
             weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     else:
         weights = torch.load(file, weights_only=True)
-        about = json.loads(zipfile.ZipFile(file).read("digits/dlrun.json"))
+        about = json.loads(zipfile.ZipFile(file).read("digits/about.json"))
     assert about["preprocessing"]["inputs"] == [[{"name": "scale", "by": 16.0}]]
     own = run.model().state_dict()
     assert weights.keys() == own.keys()
     assert all(torch.equal(weights[name], own[name]) for name in own)
-    write = files.FORMATS[kind].write
+    write = files.EXPORT_FORMATS[kind].write
     wrong = lambda path, weights, facts: write(path, {**weights, "head.bias": weights["head.bias"] + 1e-6}, facts)
-    broken = {kind: files.Format(files.FORMATS[kind].ending, (), False, wrong)}
-    monkeypatch.setattr(files, "FORMATS", {**files.FORMATS, **broken})
+    broken = {kind: files.ExportFormat(files.EXPORT_FORMATS[kind].ending, (), False, wrong)}
+    monkeypatch.setattr(files, "EXPORT_FORMATS", {**files.EXPORT_FORMATS, **broken})
     file.unlink()
     code, _, err = export(run.path, "--output", file)
     assert (code, file.exists()) == (3, False)
@@ -184,10 +184,10 @@ def test_a_run_whose_data_are_gone_is_checked_on_made_up_rows(
 
 
 def test_the_vocabulary_in_the_metadata_codes_as_dlrun_does(trained: Trained) -> None:
-    from dlrun.inference.export.facts import folding
+    from dlrun.inference.export.facts import folding_rule
 
     spec = trained("names").spec
-    about = {"vocabulary": list(spec.vocabulary), "folding": folding(spec)}
+    about = {"vocabulary": list(spec.vocabulary), "folding": folding_rule(spec)}
     codes, lengths = Vocabulary.of(spec).apply(NEW)
     assert [codes_by_hand(about, name) for name in NEW] == [
         row[:length] for row, length in zip(codes.tolist(), lengths.tolist(), strict=True)
@@ -210,7 +210,7 @@ def test_graphs_of_every_task_answer_as_predict_does(
         for step in reversed(run.predictor().preparation.inputs[0]):
             wanted = step.inverse(wanted)
     for kind in ("onnx",) if name == "hello" else ("onnx", "pt2"):
-        file = tmp_path / f"model{files.FORMATS[kind].ending}"
+        file = tmp_path / f"model{files.EXPORT_FORMATS[kind].ending}"
         code, out, err = export(run.path, "--output", file)
         assert (code, err) == (0, ""), err
         exec(code_of(out), {})
@@ -225,7 +225,7 @@ def test_graphs_of_every_task_answer_as_predict_does(
 
 
 def new_rows(name: str) -> tuple[tuple[torch.Tensor, ...], None]:
-    """Rows of a data set whose test part is none."""
+    """ExportRows of a data set whose test part is none."""
     if name == "hello":
         return (torch.tensor([[0, 1, 2, 2, 3, 1, 0]]), torch.tensor([7])), None
     return (torch.tensor([[3.5], [-100.0]]),), None

@@ -14,9 +14,9 @@ from dlrun.config.compose import compose
 from dlrun.data.transforms import Scale, Standardize, write_steps
 from dlrun.errors import ConfigError
 from dlrun.inference.answers import output_kind
-from dlrun.inference.export.check import Rows, check
-from dlrun.inference.export.files import expect_exportable, write
-from dlrun.inference.export.graph import graph_of
+from dlrun.inference.export.check import ExportRows, check_graph
+from dlrun.inference.export.files import expect_exportable, write_export
+from dlrun.inference.export.graph import export_graph
 from dlrun.inference.trained import Trained
 from dlrun.spec import DataSpec
 from dlrun.store.rundir import RunDir
@@ -75,9 +75,9 @@ def test_every_model_answers_the_same_out_of_its_file(
             expect_exportable(trained, kind)
         return
     expect_exportable(trained, kind)
-    graph = graph_of(trained, False, types)
+    graph = export_graph(trained, False, types)
     file = tmp_path / f"model.{kind}"
-    write(file, kind, graph, {}, {"a": "ü"})
-    checked = check(trained, graph, Rows(None), file, kind, tmp_path)
+    write_export(file, kind, graph, {}, {"a": "ü"})
+    checked = check_graph(trained, graph, ExportRows(None), file, kind, tmp_path)
     assert checked.difference <= 1e-5
     assert {1, 64} <= set(checked.sizes)

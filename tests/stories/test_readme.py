@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from dlrun.cli import main
-from dlrun.commands import COMMANDS, CommandLine
+from dlrun.command_line import CommandLine
+from dlrun.commands import COMMANDS
 from dlrun.config.expand import plan
 from dlrun.config.schema.schema import builtin_conf
 

@@ -144,7 +144,8 @@ def test_t29_labels_come_from_train_and_travel_with_the_checkpoint() -> None:
 
 
 def test_t30_the_labels_that_are_printed_are_those_of_train(capsys: pytest.CaptureFixture[str]) -> None:
-    from dlrun.commands import COMMANDS, CommandLine
+    from dlrun.command_line import CommandLine
+    from dlrun.commands import COMMANDS
 
     words = names(TRAIN, [("Sato", "Japan"), ("Greco", "Italy")])
     COMMANDS["show"].call(CommandLine(["show", *words], "show", overrides=list(words)))

@@ -13,15 +13,18 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-Arrays = tuple[np.ndarray, ...]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RowArrays = tuple[np.ndarray, ...]
 TIMED, WARM = 20, 3  # calls with one row
 
 
-def onnx(path: str, names: list[str]) -> Callable[[Arrays], np.ndarray]:
+def run_onnx(path: str, names: list[str]) -> Callable[[RowArrays], np.ndarray]:
     """The file as a function, by onnxruntime."""
     import onnxruntime
 
@@ -31,14 +34,14 @@ def onnx(path: str, names: list[str]) -> Callable[[Arrays], np.ndarray]:
     return lambda arrays: session.run(None, dict(zip(names, arrays, strict=True)))[0]
 
 
-def pt2(path: str, names: list[str]) -> Callable[[Arrays], np.ndarray]:
+def run_pt2(path: str, names: list[str]) -> Callable[[RowArrays], np.ndarray]:
     """The file as a function, by torch.export."""
     import torch
 
     torch.set_num_threads(1)
     net = torch.export.load(path).module()
 
-    def run(arrays: Arrays) -> np.ndarray:
+    def run(arrays: RowArrays) -> np.ndarray:
         with torch.inference_mode():
             found: np.ndarray = net(*(torch.from_numpy(array) for array in arrays)).numpy()
         return found
@@ -46,7 +49,7 @@ def pt2(path: str, names: list[str]) -> Callable[[Arrays], np.ndarray]:
     return run
 
 
-def tensors(path: str, kind: str) -> dict[str, Any]:
+def file_tensors(path: str, kind: str) -> dict[str, Tensor]:
     """The tensors of a file of weights."""
     if kind == "safetensors":
         from safetensors.torch import load_file
@@ -54,11 +57,11 @@ def tensors(path: str, kind: str) -> dict[str, Any]:
         return load_file(path)
     import torch
 
-    found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    found: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return found
 
 
-def digest(tensor: Any) -> str:
+def tensor_digest(tensor: Tensor) -> str:
     """The type, shape and SHA-256 of a tensor's bytes."""
     import torch
 
@@ -66,12 +69,12 @@ def digest(tensor: Any) -> str:
     return f"{tensor.dtype} {tuple(tensor.shape)} {hashlib.sha256(data).hexdigest()}"
 
 
-def arrays_of(file: Mapping[str, np.ndarray]) -> Arrays:
+def arrays_of(file: Mapping[str, np.ndarray]) -> RowArrays:
     """The arrays that `np.savez` has numbered, in their order."""
     return tuple(file[f"arr_{place}"] for place in range(len(file)))
 
 
-def batch(rows: Arrays, start: int, stop: int, length: int | None) -> Arrays:
+def slice_arrays(rows: RowArrays, start: int, stop: int, length: int | None) -> RowArrays:
     """Some rows; of texts and sequences the first `length` steps, with zeros where there are fewer."""
     first, *others = (array[start:stop] for array in rows)
     if length is not None:
@@ -80,7 +83,7 @@ def batch(rows: Arrays, start: int, stop: int, length: int | None) -> Arrays:
     return first, *others
 
 
-def seconds_a_row(run: Callable[[Arrays], np.ndarray], row: Arrays) -> float:
+def seconds_a_row(run: Callable[[RowArrays], np.ndarray], row: RowArrays) -> float:
     """The median time of a call with one row."""
     times = []
     for _ in range(WARM + TIMED):
@@ -95,17 +98,17 @@ def main(folder: Path) -> None:
     task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
     path, kind, names = task["file"], task["format"], task["names"]
     if kind not in ("onnx", "pt2"):
-        found = {name: digest(tensor) for name, tensor in tensors(path, kind).items()}
+        found = {name: tensor_digest(tensor) for name, tensor in file_tensors(path, kind).items()}
         (folder / "done.json").write_text(json.dumps({"tensors": found}), encoding="utf-8")
         return
-    run = {"onnx": onnx, "pt2": pt2}[kind](path, names)
+    run = {"onnx": run_onnx, "pt2": run_pt2}[kind](path, names)
     with np.load(folder / "rows.npz") as file:
         rows = arrays_of(file)
-    seconds = seconds_a_row(run, batch(rows, 0, 1, None))
+    seconds = seconds_a_row(run, slice_arrays(rows, 0, 1, None))
     batches = list(task["compared"])
     whole = seconds * len(rows[0]) <= task["patience"]
     batches += task["measured"] if whole else []
-    np.savez(folder / "answers.npz", *(run(batch(rows, *each)) for each in batches))
+    np.savez(folder / "answers.npz", *(run(slice_arrays(rows, *each)) for each in batches))
     (folder / "done.json").write_text(json.dumps({"seconds": seconds, "whole": whole}), encoding="utf-8")
 
 

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from dlrun.assembly.assemble import new_model
 from dlrun.data.base import Loading, Split
-from dlrun.data.loader import read_all, read_bytes, worker_count
+from dlrun.data.loader import bytes_in_memory, load_into_memory, worker_count
 from dlrun.data.transforms import scale_of
 from dlrun.engine.threads import threads_of
 from dlrun.errors import CheckFailed, ConfigError, DataError, Problem, count_of
 from dlrun.generators import forked
 from dlrun.inference.evaluate import Measured, measure, report_of
 from dlrun.inference.export import again
-from dlrun.inference.export.graph import Exported, Graph, made_up_rows
+from dlrun.inference.export.graph import ExportedModule, ExportGraph, made_up_rows
 from dlrun.inference.labelled import find_rows
 from dlrun.inference.trained import Trained
 from dlrun.plain import Values
@@ -40,7 +40,7 @@ Slice = tuple[int, int, int | None]  # first row, the row after the last, and th
 
 
 @dataclass(frozen=True)
-class Rows:
+class ExportRows:
     """The rows that a file is checked on: a part of the data, or made-up ones, which have no targets."""
 
     part: Split | None
@@ -50,7 +50,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Checked:
+class ExportCheck:
     """What the check found."""
 
     rows: int  # that were compared; of weights the tensors
@@ -63,7 +63,7 @@ class Checked:
     remark: str = ""
 
 
-def rows_of(trained: Trained, overrides: Sequence[str]) -> Rows:
+def export_rows(trained: Trained, overrides: Sequence[str]) -> ExportRows:
     """The test part of the run's data (else validation, else training), in memory as far as it fits.
 
     Made-up rows where the data are not there any more, unless overrides say where they are: then `DataError`. Raises
@@ -78,18 +78,22 @@ def rows_of(trained: Trained, overrides: Sequence[str]) -> Rows:
     except (DataError, OSError) as error:
         if overrides:
             raise
-        return Rows(None, remark=f"the data of the run cannot be read, so rows were made up: {error}".split("\n")[0])
+        return ExportRows(
+            None, remark=f"the data of the run cannot be read, so rows were made up: {error}".split("\n")[0]
+        )
     part = found.parts[found.part]
     if part.dataset is not None:
-        part = part.first(max(1, min(part.samples, part.samples * READ_BYTES // max(1, read_bytes(part)))))
-        part = read_all(part, worker_count(found.loading.workers, part.samples))
-    return Rows(part, found.part, found.loading)
+        part = part.first(max(1, min(part.samples, part.samples * READ_BYTES // max(1, bytes_in_memory(part)))))
+        part = load_into_memory(part, worker_count(found.loading.workers, part.samples))
+    return ExportRows(part, found.part, found.loading)
 
 
-def check(trained: Trained, graph: Graph, rows: Rows, file: Path, kind: str, folder: Path) -> Checked:
+def check_graph(
+    trained: Trained, graph: ExportGraph, rows: ExportRows, file: Path, kind: str, folder: Path
+) -> ExportCheck:
     """Run the file again in a fresh process. Raises `CheckFailed` where its answers differ, with the difference."""
     inputs, part = stored_inputs(trained.spec, graph, rows), rows.part
-    compared = plan(trained.spec, inputs, graph)
+    compared = slices_to_compare(trained.spec, inputs, graph)
     total = part.samples if part is not None else 0
     measured = [(start, min(start + MEASURED, total), None) for start in range(0, total, MEASURED)]
     np.savez(folder / "rows.npz", *(x.numpy() for x in inputs))
@@ -98,42 +102,47 @@ def check(trained: Trained, graph: Graph, rows: Rows, file: Path, kind: str, fol
     with np.load(folder / "answers.npz") as answers:
         found = [torch.from_numpy(array) for array in again.arrays_of(answers)]
     first, rest = found[: len(compared)], found[len(compared) :]
-    reference = Exported(trained, graph.module.logits, graph.module.stored)
-    apart = [difference(reference, sliced(inputs, each), out) for each, out in zip(compared, first, strict=True)]
+    reference = ExportedModule(trained, graph.module.logits, graph.module.stored)
+    apart = [
+        largest_difference(reference, inputs_of_slice(inputs, each), out)
+        for each, out in zip(compared, first, strict=True)
+    ]
     worst, count = max(apart, key=lambda x: math.inf if math.isnan(x) else x), min(COMPARED, len(inputs[0]))
     if not worst <= TOLERANCE:
-        raise CheckFailed(refusal(count, rows.name, worst))
+        raise CheckFailed(difference_message(count, rows.name, worst))
     metrics, seen = {}, min(count, total)
     if part is not None and rest:
-        metrics, seen = metrics_of(trained, graph, part, rows, rest), total
+        metrics, seen = file_metrics(trained, graph, part, rows, rest), total
     elif part is not None:
-        metrics = metrics_of(trained, graph, part.first(seen), rows, first[: -(-count // SIZE)])
+        metrics = file_metrics(trained, graph, part.first(seen), rows, first[: -(-count // SIZE)])
     sizes = tuple(sorted({stop - start for start, stop, _ in compared}, reverse=True))
-    return Checked(count, rows.name, worst, sizes, done["seconds"], metrics, seen, rows.remark)
+    return ExportCheck(count, rows.name, worst, sizes, done["seconds"], metrics, seen, rows.remark)
 
 
-def check_weights(trained: Trained, graph: Graph, rows: Rows, file: Path, kind: str, folder: Path) -> Checked:
+def check_weights_file(
+    trained: Trained, graph: ExportGraph, rows: ExportRows, file: Path, kind: str, folder: Path
+) -> ExportCheck:
     """Read the file in a fresh process: its tensors equal the run's to the bit. Then measure a new model with them.
 
     Raises `CheckFailed` where one does not.
     """
-    wanted = {name: again.digest(tensor) for name, tensor in trained.model.state_dict().items()}
+    wanted = {name: again.tensor_digest(tensor) for name, tensor in trained.model.state_dict().items()}
     found = run_again(folder, {"file": str(file), "format": kind, "names": []})["tensors"]
     if wrong := [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]:
         what = f"{count_of(len(wrong), 'tensor')} in it not equal to the run's, the first is {wrong[0]}"
         raise CheckFailed(f"no file was written: {what}.")
     with forked(0):  # its first weights are drawn, and thrown away
         model = new_model(trained.config, trained.spec)
-    model.load_state_dict(again.tensors(str(file), kind))
+    model.load_state_dict(again.file_tensors(str(file), kind))
     fresh = replace(trained, model=model.eval())
-    first = sliced(stored_inputs(trained.spec, graph, rows), (0, 1, None))
-    module = Exported(fresh, False, graph.module.stored)
+    first = inputs_of_slice(stored_inputs(trained.spec, graph, rows), (0, 1, None))
+    module = ExportedModule(fresh, False, graph.module.stored)
     with threads_of(1), torch.inference_mode():
         seconds = again.seconds_a_row(lambda _: module(*first), ())
     if rows.part is None:
-        return Checked(len(wanted), rows.name, 0.0, (), seconds, {}, 0, rows.remark)
+        return ExportCheck(len(wanted), rows.name, 0.0, (), seconds, {}, 0, rows.remark)
     metrics = told_metrics(measure(fresh, rows.part, rows.name, rows.loading))
-    return Checked(len(wanted), rows.name, 0.0, (), seconds, metrics, rows.part.samples, rows.remark)
+    return ExportCheck(len(wanted), rows.name, 0.0, (), seconds, metrics, rows.part.samples, rows.remark)
 
 
 def run_again(folder: Path, task: Values) -> Values:
@@ -148,7 +157,7 @@ def run_again(folder: Path, task: Values) -> Values:
     return done
 
 
-def stored_inputs(spec: DataSpec, graph: Graph, rows: Rows) -> tuple[Tensor, ...]:
+def stored_inputs(spec: DataSpec, graph: ExportGraph, rows: ExportRows) -> tuple[Tensor, ...]:
     """The inputs of the rows in the types of the graph, two rows at least."""
     if rows.part is None:
         return made_up_rows(spec, graph.module.stored, COMPARED)
@@ -156,7 +165,7 @@ def stored_inputs(spec: DataSpec, graph: Graph, rows: Rows) -> tuple[Tensor, ...
     return inputs if len(inputs[0]) > 1 else tuple(torch.cat([x, x]) for x in inputs)
 
 
-def plan(spec: DataSpec, inputs: tuple[Tensor, ...], graph: Graph) -> list[Slice]:
+def slices_to_compare(spec: DataSpec, inputs: tuple[Tensor, ...], graph: ExportGraph) -> list[Slice]:
     """The rows that are compared: in batches, then some one by one; of free lengths, too, shorter and longer ones."""
     count = min(COMPARED, len(inputs[0]))
     slices: list[Slice] = [(start, min(start + SIZE, count), None) for start in range(0, count, SIZE)]
@@ -168,13 +177,13 @@ def plan(spec: DataSpec, inputs: tuple[Tensor, ...], graph: Graph) -> list[Slice
     return [*slices, *((i, i + 1, own[i]) for i in single), (0, min(SINGLE, count), longest + 3)]
 
 
-def sliced(inputs: tuple[Tensor, ...], rows: Slice) -> tuple[Tensor, ...]:
+def inputs_of_slice(inputs: tuple[Tensor, ...], rows: Slice) -> tuple[Tensor, ...]:
     """The inputs of a slice, as `again.py` takes them."""
-    arrays = again.batch(tuple(x.numpy() for x in inputs), *rows)
+    arrays = again.slice_arrays(tuple(x.numpy() for x in inputs), *rows)
     return tuple(torch.from_numpy(array) for array in arrays)
 
 
-def difference(reference: Exported, inputs: tuple[Tensor, ...], found: Tensor) -> float:
+def largest_difference(reference: ExportedModule, inputs: tuple[Tensor, ...], found: Tensor) -> float:
     """The largest difference of the answers, as a share of the largest one where that is above 1; NaN for NaN."""
     with torch.inference_mode():
         wanted = reference.eval()(*inputs)
@@ -188,13 +197,13 @@ def difference(reference: Exported, inputs: tuple[Tensor, ...], found: Tensor) -
     return float((wanted - found).abs().max() / wanted.abs().max().clamp(min=1.0))
 
 
-def refusal(rows: int, name: str, worst: float) -> str:
+def difference_message(rows: int, name: str, worst: float) -> str:
     """The message for a file that answers otherwise than the model."""
     how = "have another shape" if worst == math.inf else f"differ from the model's by up to {worst:.2g}"
     return f"no file was written: on {count_of(rows, f'{name} row')} its answers {how} (allowed: {TOLERANCE:g})."
 
 
-class Replay(nn.Module):
+class ReplayedModel(nn.Module):
     """A model whose outputs are known, row by row, in the order in which they are asked for."""
 
     def __init__(self, outputs: Tensor, by_step: bool) -> None:
@@ -208,11 +217,13 @@ class Replay(nn.Module):
         return found[..., : inputs[0].shape[1]] if self.by_step else found
 
 
-def metrics_of(trained: Trained, graph: Graph, part: Split, rows: Rows, answers: list[Tensor]) -> dict[str, float]:
+def file_metrics(
+    trained: Trained, graph: ExportGraph, part: Split, rows: ExportRows, answers: list[Tensor]
+) -> dict[str, float]:
     """The metrics of the answers of the file."""
     by_step = trained.spec.task == "labelling" and trained.spec.input_kind == "text"
-    outputs = as_outputs(trained, graph, torch.cat(answers)[: part.samples])
-    return told_metrics(measure(replace(trained, model=Replay(outputs, by_step)), part, rows.name, rows.loading))
+    outputs = outputs_behind(trained, graph, torch.cat(answers)[: part.samples])
+    return told_metrics(measure(replace(trained, model=ReplayedModel(outputs, by_step)), part, rows.name, rows.loading))
 
 
 def told_metrics(measured: Measured) -> dict[str, float]:
@@ -223,7 +234,7 @@ def told_metrics(measured: Measured) -> dict[str, float]:
     return {name: value for name, value in targets[0].items() if name != "target"}
 
 
-def as_outputs(trained: Trained, graph: Graph, answers: Tensor) -> Tensor:
+def outputs_behind(trained: Trained, graph: ExportGraph, answers: Tensor) -> Tensor:
     """Answers as outputs of the model, from which they would come: what the loss and the metrics take."""
     spec, kind = trained.spec, trained.kind
     if spec.task == "regression":

@@ -8,14 +8,14 @@ import torch
 
 from dlrun.data.vocabulary import PLAIN, Vocabulary
 from dlrun.inference.answers import class_names
-from dlrun.inference.export.graph import Graph
+from dlrun.inference.export.graph import ExportGraph
 from dlrun.inference.trained import Trained
 from dlrun.package import PACKAGE
 from dlrun.plain import Values
 from dlrun.spec import DataSpec
 from dlrun.store.reading import read_json
 
-KEY = "dlrun"  # of the object in the file's metadata
+KEY, FILE = "dlrun", "about.json"  # of the object in the metadata; its file in formats that are archives
 FOLDING = "NFC, without surrounding blanks"
 ASCII_FOLDING = (
     "; then letters lose their marks where that leaves ASCII: `replace` first, NFKD without combining marks next"
@@ -23,13 +23,13 @@ ASCII_FOLDING = (
 TABLE = "the graph takes encoded numbers, one for each of feature_names; `table` says how columns become them"
 
 
-def facts_of(trained: Trained, graph: Graph | None) -> Values:
+def export_facts(trained: Trained, graph: ExportGraph | None) -> Values:
     """The metadata of a file. `graph`: None for a file of weights, which prepare nothing."""
     spec, config = trained.spec, trained.config
     found: Values = {
         "made_by": PACKAGE.name,
         "versions": read_json(trained.run.environment).get("versions") or {},
-        "run": identity(trained),
+        "run": run_identity(trained),
         "model": config.get("model.name"),
         "dataset": config.get("dataset.name"),
         "task": spec.task,
@@ -49,7 +49,7 @@ def facts_of(trained: Trained, graph: Graph | None) -> Values:
         name, sizes = graph.output
         found["outputs"] = {name: {"type": "float32", "shape": list(sizes)}}
     if spec.input_kind == "text":
-        found |= {"vocabulary": list(spec.vocabulary), "folding": folding(spec), "longest": spec.input_shape[0]}
+        found |= {"vocabulary": list(spec.vocabulary), "folding": folding_rule(spec), "longest": spec.input_shape[0]}
     else:
         found["input_shapes"] = [list(shape) for shape in (spec.input_shape, *spec.other_shapes)]
     if "table" in spec.preprocessing:
@@ -57,7 +57,7 @@ def facts_of(trained: Trained, graph: Graph | None) -> Values:
     return found
 
 
-def identity(trained: Trained) -> Values:
+def run_identity(trained: Trained) -> Values:
     """Which run and which of its checkpoints the weights are from."""
     summary = read_json(trained.run.summary)
     name = trained.config.get("run.name")
@@ -70,7 +70,7 @@ def identity(trained: Trained) -> Values:
     }
 
 
-def folding(spec: DataSpec) -> Values:
+def folding_rule(spec: DataSpec) -> Values:
     """How texts are folded before they are coded, in words and as a table."""
     vocabulary = Vocabulary.of(spec)
     rule: Values = {"rule": FOLDING + (ASCII_FOLDING if vocabulary.ascii else ""), "ascii": vocabulary.ascii}

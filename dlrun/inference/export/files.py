@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from dlrun.errors import ConfigError, Problem, RunError, enumerated, in_words
-from dlrun.inference.export.facts import KEY
-from dlrun.inference.export.graph import Graph, has_cells, is_recurrent
+from dlrun.inference.export.facts import FILE, KEY
+from dlrun.inference.export.graph import ExportGraph, has_cells, is_recurrent
 from dlrun.inference.trained import Trained
 from dlrun.plain import Values, json_line, say
 
@@ -33,7 +33,7 @@ LINES = ("shape inference of prim::PackPadded type is missing", "shape inference
 
 
 @dataclass(frozen=True)
-class Format:
+class ExportFormat:
     """A format: the ending of its files, the packages that it needs, whether the graph is in it, its function."""
 
     ending: str
@@ -42,7 +42,7 @@ class Format:
     write: Callable[..., None]
 
 
-def write_onnx(path: Path, graph: Graph, facts: Values) -> None:
+def write_onnx(path: Path, graph: ExportGraph, facts: Values) -> None:
     """One ONNX file, by the exporter that can do it."""
     import onnx
 
@@ -51,7 +51,7 @@ def write_onnx(path: Path, graph: Graph, facts: Values) -> None:
         raise RunError("the weights are larger than 2 GiB, which one ONNX file cannot hold. Use --format pt2.")
     (output, sizes), named = graph.output, list(graph.inputs)
     if graph.recurrent:
-        axes = {name: free(shape) for name, shape in (*graph.inputs.items(), (output, sizes))}
+        axes = {name: free_sizes(shape) for name, shape in (*graph.inputs.items(), (output, sizes))}
         with torch.no_grad():
             torch.onnx.export(
                 model, graph.example, str(path), dynamo=False, input_names=named, output_names=[output],
@@ -59,7 +59,12 @@ def write_onnx(path: Path, graph: Graph, facts: Values) -> None:
             )  # fmt: skip
     else:
         program = torch.onnx.export(
-            traced(graph), dynamo=True, input_names=named, output_names=[output], external_data=False, verbose=False
+            traced_program(graph),
+            dynamo=True,
+            input_names=named,
+            output_names=[output],
+            external_data=False,
+            verbose=False,
         )
         assert program is not None
         program.save(str(path))
@@ -69,7 +74,7 @@ def write_onnx(path: Path, graph: Graph, facts: Values) -> None:
     onnx.save(written, str(path))
 
 
-def name_sizes(written: object, graph: Graph) -> None:
+def name_sizes(written: object, graph: ExportGraph) -> None:
     """Give the free sizes of inputs and output their names, instead of `s21`."""
     names: dict[str, str] = {}
     of = written.graph  # type: ignore[attr-defined]
@@ -85,22 +90,23 @@ def name_sizes(written: object, graph: Graph) -> None:
                 size.dim_param = names[size.dim_param]
 
 
-def write_pt2(path: Path, graph: Graph, facts: Values) -> None:
+def write_pt2(path: Path, graph: ExportGraph, facts: Values) -> None:
     """One file of torch.export."""
-    torch.export.save(traced(graph), path, extra_files={f"{KEY}.json": json_line(facts)})
+    torch.export.save(traced_program(graph), path, extra_files={FILE: json_line(facts)})
 
 
-def traced(graph: Graph) -> torch.export.ExportedProgram:
+def traced_program(graph: ExportGraph) -> torch.export.ExportedProgram:
     """The graph by torch.export, with its free sizes."""
     sizes = {name: torch.export.Dim(name) for name in ("rows", "length")}
     shapes = tuple(
-        {place: sizes[name] for place, name in free(shape).items() if name in sizes} for shape in graph.inputs.values()
+        {place: sizes[name] for place, name in free_sizes(shape).items() if name in sizes}
+        for shape in graph.inputs.values()
     )
     with torch.no_grad():
         return torch.export.export(graph.module, graph.example, dynamic_shapes=(shapes,))
 
 
-def free(shape: tuple[int | str, ...]) -> dict[int, str]:
+def free_sizes(shape: tuple[int | str, ...]) -> dict[int, str]:
     """The sizes that are free, by their place."""
     return {place: size for place, size in enumerate(shape) if isinstance(size, str)}
 
@@ -117,20 +123,20 @@ def write_state_dict(path: Path, weights: dict[str, Tensor], facts: Values) -> N
     torch.save(weights, path)
     with zipfile.ZipFile(path, "a") as archive:
         folder = archive.namelist()[0].split("/")[0]  # torch.load refuses files beside it
-        archive.writestr(f"{folder}/{KEY}.json", json_line(facts))
+        archive.writestr(f"{folder}/{FILE}", json_line(facts))
 
 
-FORMATS = {
-    "onnx": Format(".onnx", ("onnx", "onnxscript", "onnxruntime"), True, write_onnx),
-    "pt2": Format(".pt2", (), True, write_pt2),
-    "safetensors": Format(".safetensors", ("safetensors",), False, write_safetensors),
-    "state-dict": Format(".pt", (), False, write_state_dict),
+EXPORT_FORMATS = {
+    "onnx": ExportFormat(".onnx", ("onnx", "onnxscript", "onnxruntime"), True, write_onnx),
+    "pt2": ExportFormat(".pt2", (), True, write_pt2),
+    "safetensors": ExportFormat(".safetensors", ("safetensors",), False, write_safetensors),
+    "state-dict": ExportFormat(".pt", (), False, write_state_dict),
 }
 
 
 def expect_packages(kind: str) -> None:
     """Raise `ConfigError` where a package of the format is not installed."""
-    missing = [name for name in FORMATS[kind].packages if find_spec(name) is None]
+    missing = [name for name in EXPORT_FORMATS[kind].packages if find_spec(name) is None]
     if missing:
         what = f"{kind} needs {enumerated(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed."
         raise ConfigError(Problem("--format", what, "Run `pip install 'dlrun[onnx]'`."))
@@ -138,7 +144,7 @@ def expect_packages(kind: str) -> None:
 
 def expect_exportable(trained: Trained, kind: str) -> None:
     """Raise `ConfigError` for a model whose graph the format cannot hold."""
-    if not FORMATS[kind].has_graph:
+    if not EXPORT_FORMATS[kind].has_graph:
         return
     name, weights = trained.config.get("model.name"), "--format safetensors and state-dict hold its weights."
     if has_cells(trained.model):
@@ -149,11 +155,11 @@ def expect_exportable(trained: Trained, kind: str) -> None:
         raise ConfigError(Problem("--format", what, f"Use --format onnx; {weights}"))
 
 
-def write(path: Path, kind: str, graph: Graph | None, weights: dict[str, Tensor], facts: Values) -> None:
+def write_export(path: Path, kind: str, graph: ExportGraph | None, weights: dict[str, Tensor], facts: Values) -> None:
     """Write the file. Raises `RunError` for a model that torch's exporter refuses."""
     try:
-        with quiet():
-            FORMATS[kind].write(path, weights if graph is None else graph, facts)
+        with quiet_exporter():
+            EXPORT_FORMATS[kind].write(path, weights if graph is None else graph, facts)
     except (RunError, OSError, MemoryError):
         raise
     except Exception as error:  # the exporters raise whatever they meet
@@ -161,7 +167,7 @@ def write(path: Path, kind: str, graph: Graph | None, weights: dict[str, Tensor]
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """Keep back known warnings, and known lines that C++ writes to standard error; all others are passed on."""
     sys.stderr.flush()
     try:

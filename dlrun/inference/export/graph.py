@@ -24,7 +24,7 @@ NAMES = {"image": ("images",), "tabular": ("features",), "text": ("codes", "leng
 EXAMPLES = 7  # rows of the example: torch.export takes 1 for a fixed size
 
 
-class Exported(nn.Module):
+class ExportedModule(nn.Module):
     """Inputs as stored to answers, or to the model's own outputs with `logits`.
 
     Answers are those of `inference.answers`, but that a reconstruction is in the units of the input as stored.
@@ -85,21 +85,21 @@ class PaddedRecurrent(nn.Module):
 
 
 @dataclass(frozen=True)
-class Graph:
+class ExportGraph:
     """A module to export, its example inputs, and the names and sizes of inputs and output."""
 
-    module: Exported
+    module: ExportedModule
     example: tuple[Tensor, ...]
     inputs: dict[str, tuple[int | str, ...]]  # sizes; those that are free have a name
     output: tuple[str, tuple[int | str, ...]]
     recurrent: bool
 
 
-def graph_of(trained: Trained, logits: bool, stored: tuple[torch.dtype, ...]) -> Graph:
+def export_graph(trained: Trained, logits: bool, stored: tuple[torch.dtype, ...]) -> ExportGraph:
     """The graph of a run's model. `stored`: the types of its inputs. Raises `ConfigError` where there are no logits."""
     check_logits(trained, logits)
     spec, recurrent = trained.spec, is_recurrent(trained.model)
-    module = Exported(trained, logits, stored).eval()
+    module = ExportedModule(trained, logits, stored).eval()
     shapes: list[tuple[int | str, ...]] = [tuple(spec.input_shape), *map(tuple, spec.other_shapes)]
     if spec.input_kind == "text":
         shapes = [("length",), ()]
@@ -115,7 +115,7 @@ def graph_of(trained: Trained, logits: bool, stored: tuple[torch.dtype, ...]) ->
     if isinstance(trained.model, Recurrent):
         module.model = PaddedRecurrent(trained.model)
     inputs = {name: ("rows", *shape) for name, shape in zip(names, shapes, strict=True)}
-    return Graph(module, example, inputs, (output_name(spec, logits), tuple(sizes)), recurrent)
+    return ExportGraph(module, example, inputs, (output_name(spec, logits), tuple(sizes)), recurrent)
 
 
 def is_recurrent(model: nn.Module) -> bool:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 
-from dlrun.inference.export.facts import KEY, type_name
-from dlrun.inference.export.graph import Graph
+from dlrun.inference.export.facts import FILE, KEY, type_name
+from dlrun.inference.export.graph import ExportGraph
 from dlrun.spec import DataSpec
 
 LENGTH = 3  # of the example of a text or sequence
 
 
-def usage(kind: str, name: str, graph: Graph, spec: DataSpec) -> list[str]:
+def usage_lines(kind: str, name: str, graph: ExportGraph, spec: DataSpec) -> list[str]:
     """The lines, for a file of that name in the working folder."""
     file = json.dumps(name)
-    inputs = {key: example(graph, spec, key, "np" if kind == "onnx" else "torch") for key in graph.inputs}
+    inputs = {key: example_input(graph, spec, key, "np" if kind == "onnx" else "torch") for key in graph.inputs}
     if kind == "onnx":
         given = ", ".join(f'"{key}": {value}' for key, value in inputs.items())
         return [
@@ -22,15 +22,15 @@ def usage(kind: str, name: str, graph: Graph, spec: DataSpec) -> list[str]:
             f"net = onnxruntime.InferenceSession({file})",
             f'about = json.loads(net.get_modelmeta().custom_metadata_map["{KEY}"])',
             f"answers = net.run(None, {{{given}}})[0]",
-            last_line(graph),
+            answer_line(graph),
         ]
     if kind == "pt2":
         return [
-            f'import json, torch; extra = {{"{KEY}.json": ""}}',
+            f'import json, torch; extra = {{"{FILE}": ""}}',
             f"net = torch.export.load({file}, extra_files=extra).module()",
-            f'about = json.loads(extra["{KEY}.json"])',
+            f'about = json.loads(extra["{FILE}"])',
             f"answers = net({', '.join(inputs.values())})",
-            last_line(graph),
+            answer_line(graph),
         ]
     read = (
         ["from safetensors.torch import load_file", f"weights = load_file({file})"]
@@ -41,7 +41,7 @@ def usage(kind: str, name: str, graph: Graph, spec: DataSpec) -> list[str]:
     return [*read, module, "net = make_model()", "net.load_state_dict(weights)"]
 
 
-def example(graph: Graph, spec: DataSpec, name: str, library: str) -> str:
+def example_input(graph: ExportGraph, spec: DataSpec, name: str, library: str) -> str:
     """One row of an input: zeros, or the last letters of the vocabulary."""
     make = f"{library}.{'array' if library == 'np' else 'tensor'}"
     if spec.input_kind == "text":
@@ -54,7 +54,7 @@ def example(graph: Graph, spec: DataSpec, name: str, library: str) -> str:
     return f"{library}.zeros({sizes}, dtype={library}.{kind})"
 
 
-def last_line(graph: Graph) -> str:
+def answer_line(graph: ExportGraph) -> str:
     """The line that prints the answer to the first row."""
     name, sizes = graph.output
     if name in ("probabilities", "logits") and len(sizes) == 2 and graph.module.spec.task == "classification":
