@@ -14,10 +14,9 @@ from dlrun.config.job import JobComposer, Rows, Space
 from dlrun.config.overrides.grammar import read_word
 from dlrun.config.overrides.values import LARGEST_SWEEP, Choices, Distribution, Zipped, as_text
 from dlrun.config.schema.schema import GROUPS, Schema
-from dlrun.config.schema.words import key_of
+from dlrun.config.schema.words import WORKLOAD, key_of
 from dlrun.errors import ConfigError, Problem
 
-WORKLOAD = "sweep.workload"
 Grid = dict[str, Choices | Distribution]  # the values that are tried of some keys, in all combinations
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from dlrun.config.schema.words import WORKLOAD
 from dlrun.errors import RunError, cannot_write
 from dlrun.plain import json_line, say
 from dlrun.report import panels
@@ -21,12 +22,15 @@ from dlrun.report.grouped import grouped_table
 from dlrun.report.jobs import RESULTS_FILE, ComparedRun, SweepEntry, collect, compared
 from dlrun.report.out_of_fold import OUT_OF_FOLD, out_of_fold
 from dlrun.report.pair_table import PAIRS_FILE, pair_table, pairs_csv
+from dlrun.report.profiles import PROFILES_FIGURE, PROFILES_FILE, draw_profiles, profile_table, profiles, profiles_csv
 from dlrun.report.tables import format_value, print_table
+from dlrun.report.trials import TUNING_FIGURE, draw_tuning
+from dlrun.report.tuning import TUNING_FILE, read_tuning
 from dlrun.store.files import write_atomic
 from dlrun.store.find import OUTPUTS, find_place
 
 FIGURE = "comparison.png"
-FILES = (RESULTS_FILE, PAIRS_FILE, OUT_OF_FOLD, FIGURE)
+FILES = (RESULTS_FILE, PAIRS_FILE, OUT_OF_FOLD, PROFILES_FILE, TUNING_FILE, FIGURE, PROFILES_FIGURE, TUNING_FIGURE)
 
 
 def compare(paths: Sequence[Path | str], output: Path | None = None) -> Comparison:
@@ -91,7 +95,17 @@ def print_comparison(comparison: Comparison) -> None:
     else:
         say("No setting differs.\n")
     sys.stdout.flush()
-    print_table(grouped_table(comparison))
+    for name, part in comparison.workloads:
+        say(f"{name}, by {part.metric}")
+        print_table(grouped_table(part))
+        for remark in part.remarks[:1]:
+            say(f"note: {remark}")
+        say()
+    if found := profiles(comparison.workloads):
+        say("Steps to each target, as multiples of the fastest option's; score: the area below the profile, 1 to 4")
+        print_table(profile_table(found))
+    if not comparison.workloads:
+        print_table(grouped_table(comparison))
     for remark in comparison.remarks:
         say(f"note: {remark}")
     if (pairs := pair_table(comparison.pairs, comparison.label)) is not None:
@@ -117,8 +131,24 @@ def _write(comparison: Comparison, folder: Path) -> Comparison:
         write_atomic(folder / PAIRS_FILE, text.encode())
     else:
         (folder / PAIRS_FILE).unlink(missing_ok=True)  # of an earlier comparison
-    panels.draw_comparison(comparison, folder / FIGURE)
+    draw(comparison, folder)
     return replace(comparison, folder=folder)
+
+
+def draw(comparison: Comparison, folder: Path) -> None:
+    """Draw the figures of a comparison, and remove those of an earlier one. Runs that do not compare have none."""
+    found = profiles(comparison.workloads)
+    form = comparison.jobs[0].run.figure_format if comparison.jobs else "png"
+    if comparison.comparable:
+        panels.draw_comparison(comparison, folder / FIGURE)
+    else:
+        (folder / FIGURE).unlink(missing_ok=True)
+    if found:
+        write_atomic(folder / PROFILES_FILE, profiles_csv(found).encode())
+        draw_profiles(found, folder / PROFILES_FIGURE, form)
+    trials = read_tuning(folder)
+    if any(trial.stage == "tune" for trial in trials):
+        draw_tuning(trials, folder / TUNING_FIGURE, form)
 
 
 def results_csv(comparison: Comparison, folder: Path) -> str:
@@ -126,15 +156,18 @@ def results_csv(comparison: Comparison, folder: Path) -> str:
 
     The columns `option.*` hold what the table says of all runs with its settings.
     """
-    options: dict[int, dict[str, Any]] = {}
-    own: dict[int, dict[str, float | None]] = {}
-    for rank, one in enumerate(comparison.groups, 1):
-        values = option_columns(comparison, rank, one)
-        options |= {id(row.source): values for row in one.rows}
-        own |= {id(row.source): vars(row.reached) for row in one.rows if row.reached is not None}
-    lines = [_line(job, comparison.keys, folder) | options.get(id(job), {}) for job in comparison.jobs]
-    for job, line in zip(comparison.jobs, lines, strict=True):
-        line |= {f"reached.{unit}": time for unit, time in own.get(id(job), {}).items() if time is not None}
+    lines: list[dict[str, Any]] = []
+    for name, part in comparison.workloads or (("", comparison),):
+        options: dict[int, dict[str, Any]] = {}
+        own: dict[int, dict[str, float | None]] = {}
+        for rank, one in enumerate(part.groups, 1):
+            values = option_columns(part, rank, one)
+            options |= {id(row.source): values for row in one.rows}
+            own |= {id(row.source): vars(row.reached) for row in one.rows if row.reached is not None}
+        for job in part.jobs:
+            line = ({WORKLOAD: name} if name else {}) | _line(job, comparison.keys, folder) | options.get(id(job), {})
+            line |= {f"reached.{unit}": time for unit, time in own.get(id(job), {}).items() if time is not None}
+            lines.append({**line, WORKLOAD: name} if name else line)
     parts = ("best", "last", "test", "baseline", "reached", "option")
     names = dict.fromkeys(name for line in lines for name in line if name.split(".")[0] in parts)
     metrics = sorted(names, key=lambda name: parts.index(name.split(".")[0]))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dlrun.config.schema.schema import text_schema
-from dlrun.config.schema.words import key_of, repeating_overrides
+from dlrun.config.schema.words import WORKLOAD, key_of, repeating_overrides
 from dlrun.report import stats
 from dlrun.report.chances import on_chances
 from dlrun.report.curves import metric_names
@@ -23,6 +23,7 @@ from dlrun.report.targets import Reached, first_reached
 from dlrun.store.reader import StoredRun, best_row, component
 from dlrun.store.scales import Bounds
 
+TUNING_CHANCE = "intervals do not hold the chance in tuning: settings were chosen by one seed"
 BATCHES = ("trainer.batch_size", "trainer.shuffle", "trainer.max_batches", "trainer.overfit")
 WEIGHTS = ("model", "init_from")  # sections from which the first weights follow
 
@@ -34,7 +35,9 @@ class Comparison:
     `keys` are the settings that differ (fold and seed last). `groups` are rows that differ only in these, best first by
     `metric`. `folder` is where results.csv and comparison.png were written, if they were. `comparable` is whether the
     metric means the same in all runs; otherwise there are no `pairs`. `by_last` is whether the runs are ranked by the
-    last value of the metric, not by that of their best epoch.
+    last value of the metric, not by that of their best epoch. `monitor` is the metric that chose epochs, and whose
+    target is reached: that of the ranking, unless final runs of a comparison with equal chances are ranked by the test
+    part. `workloads` are the comparisons on each of several workloads, by name.
     """
 
     jobs: list[ComparedRun]
@@ -49,6 +52,8 @@ class Comparison:
     comparable: bool = True
     pairs: Pairs = NO_PAIRS
     by_last: bool = False
+    monitor: str = ""
+    workloads: tuple[tuple[str, Comparison], ...] = ()
 
     def label(self, group: stats.RunGroup) -> str:
         """A short name of a group: `adam lr=0.1`, or the name of the run if no setting differs."""
@@ -68,7 +73,7 @@ class Comparison:
         names = {name for group in self.groups for row in group.rows for name in row.tests}
         own = self.metric.split("_", 1)[-1]
         order = [own, "accuracy", "r2", "macro_f1", "mae", "loss"]
-        return [name for name in dict.fromkeys(order) if name in names][:2]
+        return [name for name in dict.fromkeys(order) if name in names and f"test_{name}" != self.metric][:2]
 
     def differences(self) -> list[str]:
         """A line for each key that differs, with its values."""
@@ -82,9 +87,19 @@ class Comparison:
 
 def compare_jobs(jobs: list[ComparedRun], target: float | None = None) -> Comparison:
     """Group the jobs by the settings that differ and rank the groups; `target` defaults to their `sweep.target`."""
+    parts = by_workload(jobs)
     jobs = with_equal_runs(jobs)
     keys = varied_keys(jobs)
     metric, mode, notes, comparable = choose_metric(jobs)
+    monitor = metric
+    by_test = comparable and bool(jobs) and all(job.row.final for job in jobs)
+    if by_test:
+        metric, mode, notes = test_metric(jobs, metric, mode, notes)
+    if len(parts) > 1:
+        notes, comparable = [f"{len(parts)} workloads: no metric compares between them."], False
+        if all(job.row.final for job in jobs):
+            how = "within each, runs are ranked by the test result of the epoch that validation chose"
+            notes.append(f"{how}; {TUNING_CHANCE}.")
     if target is None:
         target = next(
             (value for job in jobs if isinstance(value := job.run.flat.get("sweep.target"), int | float)), None
@@ -93,7 +108,7 @@ def compare_jobs(jobs: list[ComparedRun], target: float | None = None) -> Compar
     by_last = has_training_alone(jobs, metric)
     shared = {id(first): _shared(first) for job in jobs for first in [job.like or job] if first is job}
     rows = [
-        _row(job, keys, metric, mode, target, in_folds=len(folds) > 1, by_last=by_last,
+        _row(job, keys, metric, mode, (monitor, target), in_folds=len(folds) > 1, by_last=by_last,
              shared=shared[id(job.like or job)])
         for job in jobs
     ]  # fmt: skip
@@ -101,20 +116,49 @@ def compare_jobs(jobs: list[ComparedRun], target: float | None = None) -> Compar
     pairs = compare_pairs(ranked) if comparable else NO_PAIRS
     comparison = Comparison(
         jobs, keys, metric, mode, ranked, [], target, short=short_names(keys), comparable=comparable, pairs=pairs,
-        by_last=by_last,
+        by_last=by_last, monitor=monitor,
+        workloads=tuple((name, compare_jobs(some)) for name, some in parts.items()) if len(parts) > 1 else (),
     )  # fmt: skip
     again = stats.count_repeated(rows)
     if again:
         repeated = "the settings, the fold and the seed" if len(folds) > 1 else "the settings and the seed"
         notes.append(f"{again} run(s) repeat {repeated} of another: only the newest counts.")
     notes += [text for text in [on_origin(jobs)] if text]
-    grid = all(job.run.flat.get("sweep.search", "grid") == "grid" for job in jobs)
+    grid = not by_test and all(job.run.flat.get("sweep.search", "grid") == "grid" for job in jobs)
     chances = on_chances(jobs, keys) if grid and comparable else ""
     found = remarks(
-        ranked, metric, mode, comparison.label, target, grid=grid, comparable=comparable, pairs=pairs, notes=notes,
-        by_last=by_last, repeat=REPEAT if grid else repeat_alone(ranked),
+        ranked, metric, mode, comparison.label, None if len(parts) > 1 else target, grid=grid, comparable=comparable,
+        pairs=pairs, notes=notes, by_last=by_last, monitor=monitor, by_test=by_test,
+        repeat=REPEAT if grid else repeat_alone(ranked),
     )  # fmt: skip
     return replace(comparison, remarks=[*([chances] if chances else []), *found])
+
+
+def by_workload(jobs: Sequence[ComparedRun]) -> dict[str, list[ComparedRun]]:
+    """The jobs of each workload, of which each has one comparison; none where the jobs name no workload."""
+    found: dict[str, list[ComparedRun]] = {}
+    for job in jobs:
+        name = job.row.keys.get(WORKLOAD) or job.run.flat.get(WORKLOAD)
+        if name:
+            keys = {key: value for key, value in job.row.keys.items() if key != WORKLOAD}
+            found.setdefault(str(name), []).append(ComparedRun(replace(job.row, keys=keys), job.run))
+    return found
+
+
+def test_metric(
+    jobs: Sequence[ComparedRun], metric: str, mode: str, notes: Sequence[str]
+) -> tuple[str, str, list[str]]:
+    """The test metric of the checkpoint that validation chose, by which final runs are ranked, min or max, and remarks.
+
+    Where a run has no test result, the monitored metric ranks.
+    """
+    own = metric.split("_", 1)[-1]
+    known = [job.run for job in jobs if job.status == "finished"]
+    if not known or not all(own in run.part("test") for run in known):
+        return metric, mode, [*notes, f"ranked by {metric}, since there is no test part; {TUNING_CHANCE}."]
+    how = f"ranked by test_{own} of the epoch that {metric} chose, measured once a run"
+    way = next((way for run in known if (way := run.direction(f"test_{own}"))), mode)
+    return f"test_{own}", way, [*notes, f"{how}; {TUNING_CHANCE}."]
 
 
 def has_training_alone(jobs: Sequence[ComparedRun], metric: str) -> bool:
@@ -205,10 +249,10 @@ def _fold(job: ComparedRun, metric: str) -> stats.Fold | None:
 
 
 def _row(
-    job: ComparedRun, keys: Sequence[str], metric: str, mode: str, target: float | None, *, in_folds: bool,
+    job: ComparedRun, keys: Sequence[str], metric: str, mode: str, goal: tuple[str, float | None], *, in_folds: bool,
     by_last: bool, shared: tuple[str, str],
 ) -> stats.PairRow:  # fmt: skip
-    run = job.run
+    run, (monitor, target) = job.run, goal
     best = run.best()  # the epoch of best.pt and of the test result, whatever metric selected it
     if metric not in best:
         best = best_row(run.metrics, metric, mode)
@@ -217,18 +261,25 @@ def _row(
         keys={key: job.setting(key) for key in keys if key not in REPEATS},
         seed=job.setting("seed"),
         fold=_fold(job, metric) if in_folds else None,
-        value=run.last().get(metric) if by_last else best.get(metric),
+        value=_value(run, metric, monitor, best, by_last=by_last),
         best=best.get(metric) if by_last else None,
         tests=run.part("test"),
         status=job.status,
         diverged=job.diverged,
         seconds=run.seconds,
-        reached=None if target is None else _reached(run, metric, mode, target),
+        reached=None if target is None else _reached(run, monitor, run.direction(monitor) or mode, target),
         source=job,
         began=bool(run.config),
         data=data,
         model=model,
     )
+
+
+def _value(run: StoredRun, metric: str, monitor: str, best: Mapping[str, float], *, by_last: bool) -> float | None:
+    """The ranked value: that of the test result, of the last epoch or of the best one."""
+    if metric != monitor:
+        return run.part("test").get(metric.split("_", 1)[-1])
+    return run.last().get(metric) if by_last else best.get(metric)
 
 
 def _shared(job: ComparedRun) -> tuple[str, str]:

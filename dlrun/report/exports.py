@@ -11,6 +11,7 @@ from dlrun.report.comparison import Comparison
 from dlrun.report.grouped import grouped_table, setting_columns
 from dlrun.report.intervals import ConfidenceInterval
 from dlrun.report.pair_table import notes_on, pair_values, shown_pairs
+from dlrun.report.profiles import profile_json, profiles
 from dlrun.report.stats import RunGroup
 from dlrun.report.tables import format_number
 from dlrun.report.targets import Reached
@@ -45,6 +46,8 @@ def comparison_json(comparison: Comparison) -> Values:
             for job in comparison.jobs
         ],
         "folder": str(comparison.folder) if comparison.folder else None,
+        "workloads": {name: comparison_json(part) for name, part in comparison.workloads},
+        "profiles": [profile_json(one) for one in profiles(comparison.workloads)],
     }  # fmt: skip
 
 
@@ -97,8 +100,10 @@ def latex_table(comparison: Comparison) -> str:
     r"""The table of options for a paper, which needs `\usepackage{booktabs}`.
 
     The best option and those that it cannot be told apart from are bold, where any differ; what the numbers rest on
-    stands below as comments.
+    stands below as comments. Of several workloads there is a table each.
     """
+    if comparison.workloads:
+        return "\n\n".join(f"% {printable(name)}\n{latex_table(part)}" for name, part in comparison.workloads)
     table, names = grouped_table(comparison), setting_columns(comparison)
     measures = list(dict.fromkeys(name for group in comparison.groups for name in measured_values(comparison, group)))
     rest = [header for header in table.headers if header in ("lost", "not counted")]

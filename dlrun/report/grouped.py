@@ -25,7 +25,7 @@ def grouped_table(comparison: Comparison) -> Table:
     values = [group.value for group in groups]
     ranked_by = f"last {comparison.metric}" if comparison.by_last else comparison.metric
     columns.append((ranked_by, [_center(value) for value in values]))
-    columns += _spread(values)
+    columns += _spread(values) if comparison.comparable else []
     if comparison.by_last:
         columns.append((f"best {comparison.metric}", [_with_spread(group.best) for group in groups]))
     if any(group.folds for group in groups):
@@ -34,7 +34,7 @@ def grouped_table(comparison: Comparison) -> Table:
         tests = [span(group.test(name)) if group.folds else _with_spread(group.test(name)) for group in groups]
         columns.append((f"test_{name}", tests))
     columns.append(("time", [format_seconds(group.seconds) for group in groups]))
-    to_target = f"to {comparison.metric} {format_number(comparison.target)}"
+    to_target = f"to {comparison.monitor or comparison.metric} {format_number(comparison.target)}"
     if comparison.target is not None:
         columns.append((to_target, [_reached(group) for group in groups]))
     columns.append((LOST, [_words(group.lost) for group in groups]))
@@ -82,7 +82,10 @@ def _center(value: ConfidenceInterval | None) -> str:
 def _with_spread(value: ConfidenceInterval | None) -> str:
     if value is None:
         return ""
-    return _center(value) + (f" ± {format_number(value.std)}" if value.std is not None else "")
+    if value.std is None:
+        return _center(value)
+    std = 0.0 if value.std < 1e-12 * abs(value.center) else value.std  # of equal values, by rounding
+    return f"{_center(value)} ± {format_number(std)}"
 
 
 def _reached(group: RunGroup) -> str:

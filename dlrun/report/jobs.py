@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ from typing import Any
 from dlrun.config.schema.contract import parse_literal
 from dlrun.config.schema.defaults import defaults
 from dlrun.config.schema.schema import GROUPS, Schema, text_schema
+from dlrun.config.schema.words import WORKLOAD
 from dlrun.errors import RunError
 from dlrun.report.stats import frozen
+from dlrun.report.tuning import read_tuning
 from dlrun.store.failure import Failure, read_failure
 from dlrun.store.find import expect_folder, find_runs
 from dlrun.store.marks import is_run
@@ -40,6 +42,8 @@ class SweepEntry:
             the run directory.
         command: the command that runs the job alone; by default read from overrides.txt.
         old: whether the run was resumed after the sweep wrote this record.
+        final: whether it is a run of a comparison with equal chances, which is ranked by its test result.
+        tuned: the swept keys whose values trials have chosen.
     """
 
     path: Path
@@ -48,6 +52,8 @@ class SweepEntry:
     failure: Failure | None = None
     command: str = ""
     old: bool = False
+    final: bool = False
+    tuned: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -185,10 +191,15 @@ def collect(paths: Sequence[Path]) -> list[ComparedRun]:
 
 
 def rows_of(folder: Path) -> list[SweepEntry]:
-    """The jobs of a folder: those in its results.csv, and all runs in it."""
+    """The jobs of a folder: those in its results.csv, and all runs in it; of one with equal chances, the final runs."""
     if is_run(folder):
         return [SweepEntry(folder)]
-    return read_results(folder / RESULTS_FILE) + [SweepEntry(path) for path in find_runs(folder)]
+    rows = read_results(folder / RESULTS_FILE) + [SweepEntry(path) for path in find_runs(folder)]
+    trials = read_tuning(folder)
+    if not trials:
+        return rows
+    spent, tuned = {trial.path.resolve() for trial in trials}, trials[0].tuned
+    return [replace(row, final=True, tuned=tuned) for row in rows if row.path.resolve() not in spent]
 
 
 def read_results(path: Path) -> list[SweepEntry]:
@@ -231,6 +242,8 @@ def varied_keys(jobs: Sequence[ComparedRun]) -> list[str]:
     differs between jobs with the same component.
     """
     given = list(dict.fromkeys(key for job in jobs for key in job.row.keys))
+    if jobs and all(WORKLOAD in job.row.keys for job in jobs):
+        return [key for key in given if key not in REPEATS] + [key for key in REPEATS if key in given]
     configs = [job for job in jobs if job.settings]
     given += [name for name in _chosen_groups(configs) if name not in given]
     order = dict.fromkeys(key for names in dict.fromkeys(tuple(job.settings) for job in configs) for key in names)

@@ -114,7 +114,7 @@ def draw_learning(axes: Axes, comparison: Comparison) -> None:
 
     The ranking beside it has the same colors and serves as the legend, which would hide the curves.
     """
-    metric, shown = comparison.metric, _ranked(comparison)
+    metric, shown = comparison.monitor or comparison.metric, _ranked(comparison)
     bands = any(len(group.counted) > 1 for group in shown)
     words = "mean ± std, colors" if bands else "colors"
     style.dress(axes, f"{metric} by epoch ({words} as on the left)", "epoch", metric)

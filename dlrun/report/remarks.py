@@ -30,6 +30,8 @@ def remarks(
     repeat: str = REPEAT,
     notes: Sequence[str] = (),
     by_last: bool = False,
+    by_test: bool = False,
+    monitor: str = "",
 ) -> list[str]:
     """All remarks on groups in the order of `stats.rank`, that on the best one first.
 
@@ -45,6 +47,8 @@ def remarks(
         repeat: the advice on how to run more seeds.
         notes: remarks on the runs and the metric, which come second.
         by_last: whether the metric is that of the last epoch.
+        by_test: whether the metric is that of the test part, which has chosen nothing.
+        monitor: the metric whose target is reached; empty: the ranked one.
     """
     known = [one for one in ranked if one.value is not None]
     in_folds = any(one.folds for one in known)
@@ -56,8 +60,8 @@ def remarks(
         *(on_edges(ranked) if grid and comparable else ()),
         on_failures(ranked, label),
         on_choice(known) if comparable else "",
-        on_selection(metric, by_last=by_last),
-        on_target(ranked, metric, mode, target),
+        "" if by_test else on_selection(metric, by_last=by_last),
+        on_target(ranked, monitor or metric, mode, target),
     ]
     return [text for text in found if text]
 

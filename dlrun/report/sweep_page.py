@@ -13,16 +13,22 @@ from dlrun.report.grouped import grouped_table
 from dlrun.report.jobs import ComparedRun
 from dlrun.report.page import Cell, join_texts, link, number_cell, picture, render, text_cell
 from dlrun.report.pair_table import pair_table
+from dlrun.report.profiles import PROFILES_FIGURE, profile_table, profiles
 from dlrun.report.run_page import NO_REASON, failure_log, shown
 from dlrun.report.stats import is_number
 from dlrun.report.svg import panels
 from dlrun.report.tables import FIGURES, format_number, format_seconds, format_value, shorten
+from dlrun.report.trials import TUNING_FIGURE
 from dlrun.store.reader import StoredRun
 
 POINTS = 60  # of a curve of one run among many
 MOST_FIGURES = 12  # runs whose figures are in the page, the best and the failed
 MOST_ROWS = 1000  # settings and runs that have a line in the page, and failures
 MOST_CURVES = 200  # the first runs, whose curves are in the page
+MORE_FIGURES = {
+    PROFILES_FIGURE: "For each option the share of workloads whose target it reached within tau times the fewest steps",
+    TUNING_FIGURE: "The best validation result after k trials, and by learning rate, for each option",
+}
 Rows = tuple[list[str], list[list[Cell]]]
 Images = list[tuple[str, str]]  # (address, description)
 
@@ -45,7 +51,12 @@ def sweep_page(folder: Path, comparison: Comparison, report: str) -> str:
         title=f"Sweep {folder.resolve().name}" if (folder / "jobs").is_dir() else folder.resolve().name,
         facts=join_texts([*facts, f"{format_seconds(seconds)} of computing"]),
         comparable=comparison.comparable,
-        groups=_groups(comparison),
+        groups=None if comparison.workloads else _groups(comparison),
+        workloads=[
+            (f"{name}, by {part.metric}", _groups(part), part.remarks[:1]) for name, part in comparison.workloads
+        ],
+        profile=_profile(comparison),
+        more=[(picture(folder / name), words) for name, words in MORE_FIGURES.items() if (folder / name).is_file()],
         caption=f"Runs that differ only in {repeats}, together; ranked by {comparison.metric} ({comparison.mode})",
         remarks=comparison.remarks,
         pairs=_pairs(comparison),
@@ -58,6 +69,15 @@ def sweep_page(folder: Path, comparison: Comparison, report: str) -> str:
         cut=f" (the best {MOST_ROWS:,} of {len(jobs):,}: all are in results.csv)" if len(jobs) > MOST_ROWS else "",
         curves=drawn,
     )
+
+
+def _profile(comparison: Comparison) -> Rows | None:
+    """The table of performance profiles over several workloads; None where there is none."""
+    found = profiles(comparison.workloads)
+    if not found:
+        return None
+    table = profile_table(found)
+    return list(table.headers), [[text_cell(text) for text in row] for row in table.rows]
 
 
 def _groups(comparison: Comparison) -> Rows:

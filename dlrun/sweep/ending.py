@@ -33,10 +33,14 @@ def conclude(
     With a `protocol` its final runs are compared, and what was tuned is printed before.
     """
     known = [(job, records[job.slug]) for job in (protocol.finals if protocol else jobs)]
+    tuned = tuple(dict.fromkeys(key for option in protocol.options for key in option.space)) if protocol else ()
     rows = [
-        SweepEntry(sweep.run(job.slug).path, job.swept, record.state, record.failure, alone(job, record))
+        SweepEntry(
+            sweep.run(job.slug).path, job.swept, record.state, record.failure, alone(job, record),
+            final=protocol is not None, tuned=tuned,
+        )
         for job, record in known
-    ]
+    ]  # fmt: skip
     comparison = write_results(sweep.path, rows, sweep.settings.get("target"))
     draw_chosen(comparison)
     html.write_report(sweep.path, comparison)
@@ -46,7 +50,7 @@ def conclude(
             if protocol:
                 print_tuned(protocol)
             print_comparison(comparison)
-        print_failures(jobs, records)
+        print_failures([job for job in jobs if is_failure(job, records[job.slug])], records)
         print_last_line(sweep, jobs, records)
     lacking = protocol is not None and any(option.chosen is None for option in protocol.options)
     return EXIT_FAILED if lacking or any(is_failure(job, records[job.slug]) for job in jobs) else 0

@@ -10,22 +10,22 @@ from typing import Any
 from dlrun.config.job import Space
 from dlrun.config.overrides.values import Distribution
 from dlrun.report.tables import Table, format_number, format_value
+from dlrun.report.tuning import FACTS, TUNING_FILE
 from dlrun.store.files import write_atomic
 from dlrun.store.reader import StoredRun
 from dlrun.sweep.folder import FrozenJob
-from dlrun.sweep.protocol import SEED, Protocol, TunedOption
+from dlrun.sweep.protocol import Protocol, TunedOption
 from dlrun.sweep.samplers.halton import share_of_range
 from dlrun.sweep.state import DONE, Record, state_of_job
 
-TUNING = "tuning.csv"
 OUTER = 0.1  # of a range at each end: a best value in there may lie at its edge
 
 
 def write_tuning(protocol: Protocol) -> None:
     """Write tuning.csv: a row for each trial of each option, and for final runs of settings that were chosen before."""
     sweep = protocol.sweep
-    keys = list(dict.fromkeys(key for option in protocol.options for key in (*option.job.swept, *option.space)))
-    columns = [*keys, SEED, "stage", "trial", "metric", "value", "chosen", "status", "path"]
+    keys = dict.fromkeys(key for option in protocol.options for key in (*option.job.swept, *option.space))
+    columns = [*keys, *FACTS]
     ranked = {job.slug for job in protocol.finals}
     trials = {job.slug for option in protocol.options for job in option.trials}
     rows = [tuning_row(protocol, job, n, option) for option in protocol.options for n, job in enumerate(option.trials)]
@@ -34,7 +34,7 @@ def write_tuning(protocol: Protocol) -> None:
     writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_atomic(sweep.path / TUNING, text.getvalue().encode())
+    write_atomic(sweep.path / TUNING_FILE, text.getvalue().encode())
 
 
 def tuning_row(
@@ -47,7 +47,9 @@ def tuning_row(
         **{key: format_value(value) for key, value in job.swept.items()},
         "stage": "former" if option is None else "tune",
         "trial": "" if number is None else number,
+        "tuned": " ".join(dict.fromkeys(key for option in protocol.options for key in option.space)),
         "metric": run.monitor if run.metrics else "",
+        "better": run.mode,
         "value": run.best().get(run.monitor, ""),
         "chosen": "yes" if chosen else "",
         "status": state_of_job(protocol.sweep, job).state,

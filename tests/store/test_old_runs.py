@@ -237,7 +237,8 @@ def test_a_finished_sweep_trains_nothing_again(sweep: str, jobs: int, capsys: py
     printed = capsys.readouterr().out
     assert f"stale: {jobs} jobs (changed since: code {jobs})" in printed, "the code has changed, no configuration"
     assert f"{jobs} jobs, 0 to run" in printed
-    assert files_in(folder / "jobs") == files
+    now = {name: facts for name, facts in files_in(folder / "jobs").items() if name in files or name[-4:] != ".png"}
+    assert now == files, "figures of the best may be drawn, which older versions did at once"
     assert rows_of(folder / "results.csv") == results
 
 

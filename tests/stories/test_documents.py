@@ -12,7 +12,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["using-a-model.md", "own-data.md", "leaving.md"])
+@pytest.mark.parametrize("page", ["using-a-model.md", "own-data.md", "comparing.md", "leaving.md"])
 def test_a_page_shows_what_its_commands_print(page: str, tmp_path: Path) -> None:
     found = differences(DOCS / page, tmp_path)
     assert not found, "\n\n".join(found)

@@ -11,6 +11,8 @@ from typing import Any
 
 from dlrun.config.schema.schema import GROUPS, Schema
 
+WORKLOAD = "sweep.workload"  # the key that names the workload of a job, which stands for all that the workload sets
+
 
 def key_of(word: str) -> str:
     """The key of an override: `optimizer.lr` of `+optimizer.lr=0.1`, `freeze` of `freeze+=[head.*]`."""
