@@ -15,7 +15,7 @@ from dlrun.report.intervals import MetricScale
 from dlrun.report.jobs import FOLD, REPEATS, ComparedRun, short_names, varied_keys, with_equal_runs
 from dlrun.report.origin import on_origin
 from dlrun.report.pairs import NO_PAIRS, Pairs, compare_pairs
-from dlrun.report.ranking import TUNING_CHANCE, choose_metric, has_training_alone, test_metric
+from dlrun.report.ranking import choose_ranking
 from dlrun.report.remarks import REPEAT, remarks
 from dlrun.report.tables import format_value, shorten
 from dlrun.report.targets import Reached, first_reached
@@ -88,25 +88,16 @@ def compare_jobs(jobs: list[ComparedRun], target: float | None = None) -> Compar
     parts = by_workload(jobs)
     jobs = with_equal_runs(jobs)
     keys = varied_keys(jobs)
-    metric, mode, notes, comparable = choose_metric(jobs)
-    monitor = metric
-    by_test = comparable and bool(jobs) and all(job.row.final for job in jobs)
-    if by_test:
-        metric, mode, notes = test_metric(jobs, metric, mode, notes)
-    if len(parts) > 1:
-        notes, comparable = [f"{len(parts)} workloads: no metric compares between them."], False
-        if all(job.row.final for job in jobs):
-            how = "within each, runs are ranked by the test result of the epoch that validation chose"
-            notes.append(f"{how}; {TUNING_CHANCE}.")
+    by = choose_ranking(jobs, len(parts))
+    metric, mode, notes, comparable = by.metric, by.mode, by.notes, by.comparable
     if target is None:
         target = next(
             (value for job in jobs if isinstance(value := job.run.flat.get("sweep.target"), int | float)), None
         )
     folds = {value for job in jobs if isinstance(value := job.setting(FOLD), int)}
-    by_last = has_training_alone(jobs, metric)
     shared = {id(first): _shared(first) for job in jobs for first in [job.like or job] if first is job}
     rows = [
-        _row(job, keys, metric, mode, (monitor, target), in_folds=len(folds) > 1, by_last=by_last,
+        _row(job, keys, metric, mode, (by.monitor, target), in_folds=len(folds) > 1, by_last=by.by_last,
              shared=shared[id(job.like or job)])
         for job in jobs
     ]  # fmt: skip
@@ -114,7 +105,7 @@ def compare_jobs(jobs: list[ComparedRun], target: float | None = None) -> Compar
     pairs = compare_pairs(ranked) if comparable else NO_PAIRS
     comparison = Comparison(
         jobs, keys, metric, mode, ranked, [], target, short=short_names(keys), comparable=comparable, pairs=pairs,
-        by_last=by_last, monitor=monitor,
+        by_last=by.by_last, monitor=by.monitor,
         workloads=tuple((name, compare_jobs(some)) for name, some in parts.items()) if len(parts) > 1 else (),
     )  # fmt: skip
     again = stats.count_repeated(rows)
@@ -122,11 +113,11 @@ def compare_jobs(jobs: list[ComparedRun], target: float | None = None) -> Compar
         repeated = "the settings, the fold and the seed" if len(folds) > 1 else "the settings and the seed"
         notes.append(f"{again} run(s) repeat {repeated} of another: only the newest counts.")
     notes += [text for text in [on_origin(jobs)] if text]
-    grid = not by_test and all(job.run.flat.get("sweep.search", "grid") == "grid" for job in jobs)
+    grid = not by.by_test and all(job.run.flat.get("sweep.search", "grid") == "grid" for job in jobs)
     chances = on_chances(jobs, keys) if grid and comparable else ""
     found = remarks(
         ranked, metric, mode, comparison.label, None if len(parts) > 1 else target, grid=grid, comparable=comparable,
-        pairs=pairs, notes=notes, by_last=by_last, monitor=monitor, by_test=by_test,
+        pairs=pairs, notes=notes, by_last=by.by_last, monitor=by.monitor, by_test=by.by_test,
         repeat=REPEAT if grid else repeat_alone(ranked),
     )  # fmt: skip
     return replace(comparison, remarks=[*([chances] if chances else []), *found])

@@ -4,12 +4,52 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from dlrun.report.curves import metric_names
 from dlrun.report.jobs import ComparedRun
 from dlrun.store.reader import StoredRun, component
 
 TUNING_CHANCE = "intervals do not hold the chance in tuning: settings were chosen by one seed"
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What runs are ranked by, and remarks on it.
+
+    Args:
+        metric: a column of metrics.csv, or that of the test result.
+        mode: min or max.
+        monitor: the metric that chose epochs: the ranked one, unless `by_test`.
+        comparable: whether the metric means the same in all runs.
+        notes: remarks.
+        by_test: whether it is the test result of final runs, which the monitored metric chose.
+        by_last: whether the value of the last epoch counts.
+    """
+
+    metric: str
+    mode: str
+    monitor: str
+    comparable: bool
+    notes: list[str]
+    by_test: bool = False
+    by_last: bool = False
+
+
+def choose_ranking(jobs: Sequence[ComparedRun], workloads: int) -> Ranking:
+    """What these runs are ranked by; runs of several workloads do not compare."""
+    monitor, mode, notes, comparable = choose_metric(jobs)
+    final = bool(jobs) and all(job.row.final for job in jobs)
+    if workloads > 1:
+        notes = [f"{workloads} workloads: no metric compares between them."]
+        if final:
+            how = "within each, runs are ranked by the test result of the epoch that validation chose"
+            notes.append(f"{how}; {TUNING_CHANCE}.")
+        return Ranking(monitor, mode, monitor, False, notes)
+    if comparable and final:
+        metric, mode, notes = test_metric(jobs, monitor, mode, notes)
+        return Ranking(metric, mode, monitor, True, notes, by_test=True)
+    return Ranking(monitor, mode, monitor, comparable, notes, by_last=has_training_alone(jobs, monitor))
 
 
 def choose_metric(jobs: Sequence[ComparedRun]) -> tuple[str, str, list[str], bool]:
