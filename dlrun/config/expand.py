@@ -15,7 +15,7 @@ from typing import Any, Unpack
 
 from dlrun.config.compose import Draft, Sources, open_draft, read_draft
 from dlrun.config.config import Config
-from dlrun.config.grids import Combinations, combinations_of, lowest, own_grids, params, union
+from dlrun.config.grids import Combinations, combinations_of, lowest, merged, own_grids, params, union
 from dlrun.config.job import Job, JobComposer, Space, without_params
 from dlrun.config.overrides.values import Distribution, as_text
 from dlrun.config.schema.schema import Schema
@@ -122,10 +122,11 @@ def expand_draft(draft: Draft) -> Expansion:
     if ranged and not searching:
         raise ConfigError([no_grid(key) for key in dict.fromkeys(k for one in found.ranges.values() for k in one)])
     refuse_mixed(jobs, found.inner if ranged or searching else [])
-    spaces = [{key: typed_space(key, v, jobs, draft.schema) for key, v in grid.items()} for grid in found.spaces]
     repeated = tuple(found.repeated)
     if not searching:
-        return Expansion(fixed, union(spaces), jobs, config, draft.schema, repeated=repeated)
+        return Expansion(fixed, union(found.spaces), jobs, config, draft.schema, repeated=repeated)
+    grids = merged(found.spaces)
+    spaces = [{key: typed_space(key, v, jobs, draft.schema) for key, v in grid.items()} for grid in grids]
     bad = impossible_values(jobs)
     if bad and not config.sweep.skip_invalid:
         raise ConfigError(name_problems(bad, jobs))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
@@ -77,16 +77,16 @@ def combinations_of(draft: Draft, composer: JobComposer, own: list[Grid]) -> Com
     for grid in own:
         found.repeated |= dict.fromkeys(_repeated(grid))
         whole = {key: _space(value) for key, value in grid.items()}
-        merged: list[list[dict[str, Space]]] = []
+        seen: list[list[dict[str, Space]]] = []
         mine = {key: value for key, value in grid.items() if isinstance(value, Distribution)}
         for texts, values in _product(grid):
             grids = _inner(draft, composer, texts, known) or [{}]
             spaces = [{key: _space(value) for key, value in one.items()} for one in grids]
             found.inner.append((texts, spaces))
-            if spaces not in merged:  # most rows choose the same
-                merged.append(spaces)
+            if spaces not in seen:  # most rows choose the same
+                seen.append(spaces)
                 for space in spaces:
-                    found.spaces = add_space(found.spaces, {**whole, **space})
+                    found.spaces.append({**whole, **space})
             for one in grids:
                 found.repeated |= dict.fromkeys(_repeated(one))
                 theirs = {key: value for key, value in one.items() if isinstance(value, Distribution)}
@@ -108,6 +108,14 @@ def workload_words(draft: Draft, composer: JobComposer) -> dict[str, tuple[str, 
     }
 
 
+def merged(spaces: Iterable[dict[str, Space]]) -> list[dict[str, Space]]:
+    """The spaces, those that differ in the list of one key alone merged into one."""
+    found: list[dict[str, Space]] = []
+    for space in spaces:
+        found = add_space(found, space)
+    return found
+
+
 def add_space(spaces: list[dict[str, Space]], new: dict[str, Space]) -> list[dict[str, Space]]:
     """The spaces with another one, which is merged into one that differs from it in the list of one key alone."""
     for i, one in enumerate(spaces):
@@ -125,8 +133,20 @@ def union(spaces: Sequence[dict[str, Space]]) -> dict[str, Space]:
     found: dict[str, Space] = {}
     for grid in spaces:
         for key, value in grid.items():
-            found[key] = _joined(found.get(key), value)
-    return found
+            known = found.get(key)
+            if isinstance(known, list) and isinstance(value, list):
+                known.extend(value)  # `_joined` would compare each value with all others
+            else:
+                found[key] = [*value] if isinstance(value, list) else _joined(known, value)
+    return {key: _once(value) if isinstance(value, list) else value for key, value in found.items()}
+
+
+def _once(values: list[Any]) -> list[Any]:
+    """The values without repetitions, in order."""
+    try:
+        return [*dict.fromkeys(values)]
+    except TypeError:  # lists or mappings among them, which have no hash
+        return [value for i, value in enumerate(values) if value not in values[:i]]
 
 
 def own_grids(draft: Draft) -> tuple[tuple[str, ...], list[Grid]]:
