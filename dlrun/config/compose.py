@@ -9,7 +9,6 @@ and reported at once.
 
 from __future__ import annotations
 
-import copy
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
@@ -27,6 +26,7 @@ from dlrun.config.overrides.values import Zipped, needs_quotes, read_value
 from dlrun.config.schema.contract import format_yaml
 from dlrun.config.schema.schema import GROUPS, Schema, config_dirs, settings_files
 from dlrun.config.schema.words import key_of
+from dlrun.config.section import thaw
 from dlrun.errors import ConfigError, Problem
 from dlrun.plain import say
 
@@ -134,7 +134,7 @@ class Draft:
         words = [word for word in self.words if not word.is_group and not word.is_sweep]
         changed = {word.key.partition(".")[0] for word in words}
         merged = merged_files(self.schema, tuple(self.choices.items()))
-        values = {key: copy.deepcopy(value) if key in changed else value for key, value in merged.items()}
+        values = {key: thaw(value) if key in changed else value for key, value in merged.items()}
         for word in words:
             problem = put(values, word, self.schema)
             self.problems += [problem] if problem else []
@@ -216,7 +216,7 @@ def put(values: dict[str, Any], word: Override, schema: Schema) -> Problem | Non
 
     *above, last = word.key.split(".")
     place: Any = values
-    new = copy.deepcopy(word.value)
+    new = thaw(word.value)
     for part in above:
         if isinstance(place, list):
             place = place[int(part)] if part.isdigit() and int(part) < len(place) else None

@@ -15,6 +15,7 @@ from typing import Any
 from dlrun.config.schema.words import WORKLOAD
 from dlrun.errors import RunError, cannot_write
 from dlrun.plain import json_line, say
+from dlrun.processes import collecting_rarely
 from dlrun.report import panels
 from dlrun.report.comparison import Comparison, compare_jobs
 from dlrun.report.exports import comparison_json, latex_table, option_columns
@@ -53,6 +54,7 @@ def write_results(folder: Path, jobs: Sequence[SweepEntry], target: float | None
     return _write(compare_jobs([compared(row) for row in jobs], target), folder)
 
 
+@collecting_rarely()
 def compare_command(paths: Sequence[Path | str], output: Path | None = None, form: str = "") -> int:
     """`dlrun compare`: print and write a comparison, as `json` or `latex` where `form` says so. Returns the exit code.
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 LEAST_FOLDS = 3  # with fewer there is no interval
 LEVEL = 0.95
@@ -91,6 +92,7 @@ def fold_interval(means: Sequence[float], ratio: float | None, level: float = LE
     return ConfidenceInterval(plain.n, plain.center, plain.std, plain.center - half, plain.center + half)
 
 
+@lru_cache(maxsize=1024)
 def student_t(probability: float, freedom: float) -> float:
     """The quantile of Student's t distribution."""
     from scipy.special import stdtrit

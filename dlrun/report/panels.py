@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 COLORED = 8  # groups; further ones are grey
 GREY = "#bbbbbb"
 RANKED = 20  # groups in the ranking
+CURVES = 200  # groups, the best, whose curves are drawn: more cover each other, and all their tables would be read
 LABEL, LABEL_LINE = 72, 36  # letters of a group's label, and of one line of it
 SMOOTH_FROM_STEPS = 200  # steps from which a running mean is drawn over raw losses
 LOSS_LIMIT = 0.2  # the upper end of the loss axis, if the later losses of all curves lie below it
@@ -114,7 +115,7 @@ def draw_learning(axes: Axes, comparison: Comparison) -> None:
 
     The ranking beside it has the same colors and serves as the legend, which would hide the curves.
     """
-    metric, shown = comparison.monitor or comparison.metric, _ranked(comparison)
+    metric, shown = comparison.monitor or comparison.metric, _ranked(comparison)[:CURVES]
     bands = any(len(group.counted) > 1 for group in shown)
     words = "mean ± std, colors" if bands else "colors"
     style.dress(axes, f"{metric} by epoch ({words} as on the left)", "epoch", metric)

@@ -90,7 +90,7 @@ class RunGroup:
     rows: tuple[PairRow, ...]
     scales: Mapping[str | None, MetricScale] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def counted(self) -> list[PairRow]:
         return [row for row in self.rows if row.counts]
 
@@ -108,7 +108,7 @@ class RunGroup:
         """That of the best values, where the ranked ones are the last."""
         return interval([row.best for row in self.counted if row.best is not None])
 
-    @property
+    @cached_property
     def folds(self) -> list[int]:
         """The folds that have a result; none if the runs are not of several folds."""
         return sorted({row.fold.number for row in self.counted if row.fold is not None})

@@ -14,6 +14,7 @@ from dlrun.config.expand import Expansion
 from dlrun.config.job import Job
 from dlrun.errors import TrainingFailed, cannot_write
 from dlrun.plain import say
+from dlrun.processes import collecting_rarely
 from dlrun.run.signals import EXIT_CODES, Interrupted, Signals
 from dlrun.store.claim import is_at_fault
 from dlrun.store.files import now
@@ -39,6 +40,7 @@ from dlrun.sweep.tuned import write_tuning
 MOST_EQUAL_JOBS = 5  # jobs that a note names as equal to another
 
 
+@collecting_rarely()
 def sweep_command(
     expansion: Expansion, *, overrides: Sequence[str], argv: Sequence[str], quiet: bool, flags: Sequence[str] = ()
 ) -> int:

@@ -12,6 +12,7 @@ from dlrun.config.expand import Expansion
 from dlrun.config.job import Job
 from dlrun.config.schema.schema import Schema
 from dlrun.config.section import Section, derived, flat_values, thaw
+from dlrun.plain import Values
 from dlrun.store.marks import is_run
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.identity import code_hash, data_hash
@@ -56,28 +57,44 @@ class KnownJobs:
         self.schema = schema
         self.by_words: dict[tuple[str, ...], FrozenJob] = {}
         self.by_result: dict[object, FrozenJob] = {}
-        self.results: dict[str, object] = {}  # by slug
+        self.results: dict[str, tuple[FrozenJob, object]] = {}  # by slug, of those that were needed
+        self.unread: list[FrozenJob] = []  # jobs that are not in `by_result` yet
         for job in sweep.jobs.values():
             self.add(job)
 
     def add(self, job: FrozenJob, config: Config | None = None) -> None:
-        """Add a job, or the new overrides of a known one. Its configuration is read unless it is given."""
+        """Add a job, or the new overrides of a known one, with its configuration if that is at hand."""
         self.by_words[job_words(job.fixed, job.swept, self.schema)] = job
-        if not job.invalid:
-            known = config or Config.stored(job.values, self.schema)
-            self.results[job.slug] = self.result(known, job.swept)
-            self.by_result.setdefault(self.results[job.slug], job)
+        if config is not None:
+            self.by_result.setdefault(self.result(config, job.swept), job)
+        elif not job.invalid:
+            self.unread.append(job)
 
     def find(self, fixed: Sequence[str], job: Job) -> FrozenJob | None:
         """The frozen job with the same configuration or, if there is none, with the same overrides."""
         found = self.by_words.get(job_words(fixed, job.swept, self.schema))
         if job.config is None or (found is not None and self.is_same(found, job)):
             return found
+        for frozen in self.unread:  # only now: it takes longer than finding all jobs of the same command again
+            self.by_result.setdefault(self.result_of(frozen), frozen)
+        self.unread = []
         return self.by_result.get(self.result(job.config, job.swept), found)
 
     def is_same(self, frozen: FrozenJob, job: Job) -> bool:
         """Whether the frozen job and today's job give the same result."""
-        return job.config is not None and self.results.get(frozen.slug) == self.result(job.config, job.swept)
+        if job.config is None or frozen.invalid:
+            return False
+        if frozen.swept.keys() == job.swept.keys() and equal_but_for_sweep(frozen.values, job.config.shared()):
+            return True
+        return self.result_of(frozen) == self.result(job.config, job.swept)
+
+    def result_of(self, frozen: FrozenJob) -> object:
+        """The result of a frozen job, as of today's keys."""
+        known, found = self.results.get(frozen.slug, (None, None))
+        if known is not frozen:
+            found = self.result(Config.stored(frozen.values, self.schema), frozen.swept)
+            self.results[frozen.slug] = frozen, found
+        return found
 
     def result(self, config: Config, swept: Iterable[str]) -> object:
         """The identity of a job, and the values of swept keys that do not change results.
@@ -104,6 +121,11 @@ class KnownJobs:
             return [] if value is ABSENT else chosen({name: thaw(value)})
         found = {f"{name}.{key}": item for key, item in flat_values(value).items()}
         return chosen(found)
+
+
+def equal_but_for_sweep(one: Values, other: Values) -> bool:
+    """Whether configurations are equal in all sections but that of the sweep, none of whose keys changes a result."""
+    return {**one, "sweep": None} == {**other, "sweep": None}
 
 
 def freeze_jobs(sweep: SweepDir, expansion: Expansion, jobs: Iterable[Job]) -> Frozen:

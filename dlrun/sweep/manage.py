@@ -11,6 +11,7 @@ from os import kill
 from dlrun.config.config import current_schema, not_registered
 from dlrun.errors import ConfigError, Problem, RunError
 from dlrun.plain import say
+from dlrun.processes import collecting_rarely
 from dlrun.report.tables import Table, print_table
 from dlrun.store.files import now
 from dlrun.sweep.command import run_jobs, with_lock
@@ -22,6 +23,7 @@ from dlrun.sweep.state import alone, command_to_continue, counts, retry_command_
 STOP_TIMEOUT = 90.0  # seconds that `sweep stop` waits for the sweep to end
 
 
+@collecting_rarely()
 def status_command(path: str) -> int:
     """Print the state of every job of a sweep. Returns 0."""
     sweep = expect_sweep(path)
@@ -44,6 +46,7 @@ def status_command(path: str) -> int:
     return 0
 
 
+@collecting_rarely()
 def retry_command(path: str, *, argv: Sequence[str] = (), quiet: bool = False) -> int:
     """Run the failed and unfinished jobs of a sweep as they were frozen. Returns the exit code of a sweep.
 
