@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import unicodedata
 import zipfile
 from collections.abc import Callable
@@ -192,6 +193,17 @@ def test_the_vocabulary_in_the_metadata_codes_as_dlrun_does(trained: Trained) ->
     assert [codes_by_hand(about, name) for name in NEW] == [
         row[:length] for row, length in zip(codes.tolist(), lengths.tolist(), strict=True)
     ]
+
+
+def test_lines_of_cpp_are_caught_by_name_and_others_are_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
+    with files.quiet_exporter():
+        os.write(2, f"[W1] Warning: The {files.LINES[0]}, so.\nSomething else.\n".encode())
+    assert capfd.readouterr().err == "Something else.\n"
+    with pytest.raises(ValueError, match="reason"), files.quiet_exporter():
+        os.write(2, b"a graph of a thousand lines\n")
+        raise ValueError("reason")
+    os.write(2, b"as before\n")
+    assert capfd.readouterr().err == "as before\n"
 
 
 @pytest.mark.slow

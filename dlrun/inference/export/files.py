@@ -168,7 +168,10 @@ def write_export(path: Path, kind: str, graph: ExportGraph | None, weights: dict
 
 @contextmanager
 def quiet_exporter() -> Iterator[None]:
-    """Keep back known warnings, and known lines that C++ writes to standard error; all others are passed on."""
+    """Keep back known warnings, and known lines that C++ writes to standard error; all others are passed on.
+
+    Not those before an exception, which says what is wrong: torch prints the whole graph.
+    """
     sys.stderr.flush()
     try:
         kept = os.dup(2)
@@ -188,7 +191,7 @@ def quiet_exporter() -> Iterator[None]:
                 sys.stderr.flush()
                 os.dup2(kept, 2)
                 os.close(kept)
-            lines.seek(0)
-            for line in lines.read().decode(errors="replace").splitlines():
-                if not any(known in line for known in LINES):
-                    say(line, file=sys.stderr)
+        lines.seek(0)
+        for line in lines.read().decode(errors="replace").splitlines():
+            if not any(known in line for known in LINES):
+                say(line, file=sys.stderr)
