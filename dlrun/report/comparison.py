@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from dlrun.config.schema.schema import text_schema
@@ -68,6 +69,10 @@ class Comparison:
 
     def test_names(self) -> list[str]:
         """Up to two test metrics that get a column: that of the ranking, and the first other in order of preference."""
+        return self._test_names
+
+    @cached_property
+    def _test_names(self) -> list[str]:
         names = {name for group in self.groups for row in group.rows for name in row.tests}
         own = self.metric.split("_", 1)[-1]
         order = [own, "accuracy", "r2", "macro_f1", "mae", "loss"]
@@ -138,7 +143,7 @@ def _scales(
     jobs: Sequence[ComparedRun], rows: Sequence[stats.PairRow], metric: str, mode: str
 ) -> dict[str | None, MetricScale]:
     """Which way the ranked metric (None) and those of the test part are better, and their bounds."""
-    runs = [job.run for job in jobs if job.run.metrics or job.run.summary]
+    runs = [job.run for job in jobs if job.run.summary or job.run.metrics]
     if not runs:
         return {None: MetricScale(mode)}
     scales: dict[str | None, MetricScale] = {None: MetricScale(mode, *_bounds(runs, metric))}

@@ -19,12 +19,14 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from table import markdown_table
 
+from dlrun.config.schema import yamls
 from dlrun.store.marks import is_run
 from dlrun.sweep.folder import FrozenJob, SweepDir, expect_sweep
 from dlrun.sweep.state import Record, read_record, write_record
@@ -115,9 +117,16 @@ def make_finished(sweep: SweepDir, model: SweepDir) -> None:
         (sweep.state / f"{job.slug}.result.json").write_text('{"exit_code": 0}')
 
 
+@cache
+def section_text(section: str) -> str:
+    """A section, given as JSON, as a run writes it."""
+    return yamls.dumps(json.loads(section))
+
+
 def own_files(job: FrozenJob, run: Path, place: Path, factor: float) -> None:
     """The files of a run that differ from job to job."""
-    (place / "config.yaml").write_text(job.config.to_yaml())
+    sections = (section_text(json.dumps({name: value})) for name, value in job.values.items())
+    (place / "config.yaml").write_text("".join(sections))
     (place / "overrides.txt").write_text("\n".join(job.overrides) + "\n")
     status = json.loads((run / "status.json").read_text()) | {"name": job.slug}
     (place / "status.json").write_text(json.dumps(status, indent=2))
