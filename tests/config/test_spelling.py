@@ -88,7 +88,7 @@ def test_files_of_the_user_may_keep_it(tmp_path: Path, monkeypatch: pytest.Monke
         assert dlrun.compose([*words, "dataset.standardize=true"]).dataset.standardize, words
     wine = current_schema().section("dataset", "wine")
     assert wine is not None
-    assert list(wine.keys) == ["name", "standardize", "test_fraction", "val_fraction"]
+    assert list(wine.keys) == ["name", "standardize", "test_fraction", "val_fraction", "split_seed"]
     assert (wine.keys["standardize"].default, wine.keys["test_fraction"].default) == ("false", "0.3")
     assert without_contract(current_schema()) == []
     assert expand(["experiment=swept"]).swept == {"dataset.standardize": [True, False]}

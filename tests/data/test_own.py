@@ -70,7 +70,7 @@ def test_arrays_say_what_they_are() -> None:
         "image", "classification", [[{"name": "scale", "by": 255.0}]],
     )  # fmt: skip
     assert dlrun.from_arrays(np.ones((9, 2)) * np.arange(9)[:, None], np.arange(9.0)).spec.task == "regression"
-    with pytest.raises(DataError, match=r"of shape \(9,\) are no rows"):
+    with pytest.raises(DataError, match=r"inputs \(9,\) are no rows"):
         dlrun.from_arrays(np.ones(9), np.ones(9))
 
 

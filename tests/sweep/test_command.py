@@ -635,17 +635,17 @@ OPEN = os.open
 def test_a_retry_of_a_search_says_what_only_its_own_command_begins(
     sweep: FakeSweep, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sweep(["seed=range(9)", "device=cpu", "sweep.search=random", "sweep.trials=4"])
+    sweep(["trainer.epochs=range(1,10)", "device=cpu", "sweep.search=random", "sweep.trials=4"])
     folder = sweep.folder
     assert manage.retry_command(str(folder.path)) == 0
     assert "trials were begun" not in capsys.readouterr().out
     folder.settings["trials"] = 20  # as if it had been stopped
     folder.write()
     assert manage.retry_command(str(folder.path)) == 0
-    said = r"4 of 9 trials were begun; the others:  dlrun -m 'seed=range\(9\)' device=cpu"
+    said = r"4 of 9 trials were begun; the others:  dlrun -m 'trainer.epochs=range\(1,10\)' device=cpu"
     assert re.search(said, capsys.readouterr().out)
     assert command.interrupted(folder, [], {}, signal.SIGINT) == 130
-    assert "Go on with:  dlrun -m 'seed=range(9)'" in capsys.readouterr().out
+    assert "Go on with:  dlrun -m 'trainer.epochs=range(1,10)'" in capsys.readouterr().out
 
 
 def test_a_retry_of_a_pruned_grid_prunes(sweep: FakeSweep) -> None:
