@@ -160,6 +160,8 @@ def run_jobs(
     screen = SweepScreen(quiet=quiet)
     source = make_source(sweep, expansion, todo)
     screen.note(f"sweep  {sweep.path}", style="bold")
+    for note in source.notes if isinstance(source, Protocol) else ():
+        screen.note(f"note: {note}")
     left = announce(screen, source, jobs, todo)
     executor = ready_executor(sweep, expansion, source, todo, screen) if left else None
     with ExitStack() as failed:  # `Drive.run` closes the executor; until then, what fails does

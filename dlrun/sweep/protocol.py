@@ -20,6 +20,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from dlrun.components.registry import DATASETS
 from dlrun.config.expand import Expansion
 from dlrun.config.job import Job, JobComposer, Space
 from dlrun.config.overrides.values import as_text
@@ -73,6 +74,8 @@ class Protocol:
         self.budget, self.repeat = int(settings["budget"]), int(settings["repeat"])
         self.retry_failed = bool(settings["retry_failed"])
         self.options = options_of(expansion)
+        configs = [option.job.config for option in self.options if option.job.config]
+        self.sections = {str(config.dataset.name): config.section("dataset") for config in configs}
         self.failed: set[str] = set()  # in this command
         self.queue: list[FrozenJob] = []
         for option in self.options:
@@ -185,6 +188,16 @@ class Protocol:
             if any(trial.slug == job.slug for trial in option.trials):
                 self.tell(option, job)
             self.settle(option)
+
+    @property
+    def notes(self) -> list[str]:
+        """That a data set of the user's cuts another test part for each seed, if so."""
+        names = dict.fromkeys(str(option.job.config.dataset.name) for option in self.options if option.job.config)
+        return [
+            f"{name} has no {SPLIT}: if it cuts a test part by the seed, tuning may have trained on final test rows"
+            for name in names
+            if name in DATASETS.plugins and "split_seed" not in self.sections[name]
+        ]
 
     @property
     def done(self) -> int:

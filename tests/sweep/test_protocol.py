@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dlrun.components.registry import DATASETS
 from dlrun.config.overrides.values import Distribution
 from dlrun.errors import ConfigError
 from dlrun.sweep.folder import FrozenJob
@@ -124,6 +125,19 @@ def test_trials_may_be_proposed_by_tpe(sweep: FakeSweep) -> None:
     after = rates(jobs_of(sweep, "tune"), "adam")
     assert after[:4] == before
     assert len(set(after)) == 14
+
+
+def test_a_data_set_of_the_users_that_cuts_a_test_part_by_the_seed_is_said(
+    sweep: FakeSweep, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("mine.py").write_text(
+        "import dlrun\n\n@dlrun.register.dataset('mine')\ndef mine(*, seed: int):\n    raise NotImplementedError\n"
+    )
+    sweep(["dataset=mine", *WORDS, "model=mlp"], quiet=False, flags=["--plugin", "mine.py"])
+    assert "note: mine has no dataset.split_seed" in " ".join(capsys.readouterr().out.split())
+    monkeypatch.delitem(DATASETS.plugins, "mine")
+    sweep([*WORDS, "sweep.name=ours"], quiet=False)
+    assert "has no dataset.split_seed" not in capsys.readouterr().out
 
 
 def test_test_results_do_not_choose(sweep: FakeSweep) -> None:
