@@ -9,8 +9,8 @@ PYTHON is the interpreter of the peers' environment (README.md); without it they
 not installed are left out.
 
 The programs take turns within a round; medians over the rounds are printed. Seconds are those of the whole command,
-start and report included. CPU seconds are those of all processes that it has started, daemons too (Linux). What a
-further run costs is the difference between sweeps of 84 and of 28 runs (one seed).
+start and report included. CPU seconds are those of all processes that it has started, daemons too (Linux). A program
+that fails is left out of the table. What a further run costs is the difference between sweeps of 84 and of 28 runs (one seed).
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def lines(costs: dict[str, list[Cost]]) -> Iterator[str]:
     """The table: median seconds, CPU seconds a run, and how many times as much as dlrun."""
     yield f"| {RUNS} runs on digits | seconds | CPU seconds a run | times dlrun's seconds | times its CPU |"
     yield "| --- | --- | --- | --- | --- |"
-    middle = {name: (median(c.wall for c in some), median(c.cpu for c in some)) for name, some in costs.items()}
+    middle = {name: (median(c.wall for c in some), median(c.cpu for c in some)) for name, some in costs.items() if some}
     base = next(iter(middle.values()))
     for name, (wall, cpu) in middle.items():
         yield f"| {name} | {wall:.1f} | {cpu / RUNS:.3f} | {wall / base[0]:.2f} | {cpu / base[1]:.2f} |"
@@ -160,13 +160,18 @@ def main() -> None:
             costs[name].append(noted(name, dlrun(words, asked.epochs)))
         few.append(dlrun(["run.figures=none"], asked.epochs, SEEDS[:1]))
         for name in peers:
-            costs[PEERS[name]].append(noted(PEERS[name], peer(name, asked.peers, asked.epochs)))
+            try:
+                costs[PEERS[name]].append(noted(PEERS[name], peer(name, asked.peers, asked.epochs)))
+            except (RuntimeError, AssertionError) as error:
+                print(f"{PEERS[name]}: {error}", file=sys.stderr)
     print(f"{processors()} processors, load {os.getloadavg()[0]:.1f} at the end, medians of {asked.rounds} round(s)\n")
     print("\n".join(lines(costs)))
     print(f"\n{further(costs['dlrun run.figures=none'], few)}")
     for name in asked.only:
         if name not in peers:
             print(f"{PEERS[name]}: not installed there")
+        elif not costs[PEERS[name]]:
+            print(f"{PEERS[name]}: failed in every round")
 
 
 if __name__ == "__main__":
