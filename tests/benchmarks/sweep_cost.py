@@ -10,7 +10,7 @@ not installed are left out.
 
 The programs take turns within a round; medians over the rounds are printed. Seconds are those of the whole command,
 start and report included. CPU seconds are those of all processes that it has started, daemons too (Linux). A program
-that fails is left out of the table. What a further run costs is the difference between sweeps of 84 and of 28 runs (one seed).
+that fails is left out of the table. What a further run costs is the difference between sweeps of 84 and of 28 runs.
 """
 
 from __future__ import annotations
