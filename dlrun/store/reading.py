@@ -58,12 +58,17 @@ def has_type(value: object, kind: type | tuple[type, ...] | None) -> bool:
     return value is None or kind is None or (isinstance(value, kind) and not isinstance(value, bool))
 
 
-def read_yaml(path: Path, most: int = MOST_YAML) -> Values:
-    """A YAML mapping of plain values, or an empty dict if the file is missing or damaged."""
+def parse_yaml(text: str, source: str) -> object:
+    """The value of a YAML text. Raises `ConfigError` that names its `source`. yaml is loaded when it is needed."""
     from dlrun.config.schema import yamls
 
+    return yamls.loads(text, source)
+
+
+def read_yaml(path: Path, most: int = MOST_YAML) -> Values:
+    """A YAML mapping of plain values, or an empty dict if the file is missing or damaged."""
     try:
-        value = yamls.loads(bounded.read_text(path, most), str(path))
+        value = parse_yaml(bounded.read_text(path, most), str(path))
     except (OSError, ValueError, ConfigError):
         return {}
     return value if isinstance(value, dict) else {}

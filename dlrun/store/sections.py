@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from dlrun.config.schema import yamls
 from dlrun.config.schema.schema import Schema
 from dlrun.config.schema.words import respelled
 from dlrun.errors import ConfigError
 from dlrun.plain import Values, flatten
-from dlrun.store.reading import MOST_YAML, read_yaml, try_read_text
+from dlrun.store.reading import MOST_YAML, parse_yaml, read_yaml, try_read_text
 
 BEGIN = re.compile(r"^(?=[A-Za-z_])", re.MULTILINE)  # where a section begins
 STRANGE = re.compile(r"^[^A-Za-z_ \n]", re.MULTILINE)  # lines that are neither the first of a section nor within one
@@ -51,7 +50,7 @@ def joined(parts: Iterable[Values]) -> Values:
 def _part(text: str, schema: Schema) -> Part | None:
     """The only section in a text; None if it is not one."""
     try:
-        values = yamls.loads(text, "")
+        values = parse_yaml(text, "")
     except ConfigError:
         return None
     if not isinstance(values, dict) or len(values) != 1:
