@@ -249,7 +249,7 @@ def _several(word: Override, schema: Schema) -> Problem:
 def _unloaded(clean: dict[str, Any]) -> list[Problem]:
     """A problem if an experiment names plug-ins: only the command line and the user's settings import code."""
     names = clean.get("plugins", [])
-    missing = [name for name in names if not plugins.is_loaded(name)] if isinstance(names, list) else []
+    missing = [name for name in names if not plugins.is_loaded(name)] if isinstance(names, list | tuple) else []
     if not missing:
         return []
     hint = f"Give it on the command line: plugins={format_yaml(missing)}, or put it into ./conf/dlrun.yaml."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -53,12 +52,10 @@ def expect_same_start(file: Path, components: Components) -> None:
 
 
 def import_file(file: Path) -> ModuleType:
-    """The file as a module, which is not put among the imported ones."""
-    spec = importlib.util.spec_from_file_location("ejected", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    """The file as a module, which is not put among the imported ones and leaves no byte code."""
+    module = ModuleType("ejected")
+    module.__file__ = str(file)
+    exec(compile(file.read_text(encoding="utf-8"), file, "exec"), module.__dict__)
     return module
 
 

@@ -31,7 +31,7 @@ from dlrun.sweep.places import folder_of
 from dlrun.sweep.protocol import Protocol, options_of
 from dlrun.sweep.refusals import refuse_impossible, refuse_useless
 from dlrun.sweep.samplers.search import Pruned, Search, make_sampler
-from dlrun.sweep.samplers.space import search_space, set_search
+from dlrun.sweep.samplers.space import refuse_unsearchable, search_space, set_search
 from dlrun.sweep.screen import SweepScreen, ignore_closed_stdout
 from dlrun.sweep.source import Jobs, Source
 from dlrun.sweep.state import Record, command_to_continue, counts, states_of_jobs, todo_of, write_status
@@ -87,6 +87,8 @@ def with_lock(sweep: SweepDir, work: Callable[[], int]) -> int:
 
 def dry_run(expansion: Expansion, settings: dict[str, Any]) -> int:
     """Try every job and print the plan. Returns 2 for invalid jobs (unless they are skipped), 3 for other failures."""
+    if not expansion.jobs:
+        refuse_unsearchable(search_space(expansion), settings)
     jobs = expansion.jobs or [some_job(expansion)]
     budget = settings["budget"] and (int(settings["budget"]), int(settings["repeat"]), len(options_of(expansion)))
     scratch = SweepDir("dry-run")
@@ -94,7 +96,8 @@ def dry_run(expansion: Expansion, settings: dict[str, Any]) -> int:
     print_notes(expansion, frozen, settings)
     tried = plan.try_jobs(list(frozen.jobs.values()), settings, plugin_files())
     searching = expansion.jobs != jobs
-    trials = int(min(settings["trials"], search_space(expansion).size)) if searching else None
+    space = search_space(expansion)
+    trials = int(min(settings["trials"], space.size)) * len(space.repeats) if searching else None
     plan.print_plan(tried, settings, trials, budget or None)
     if any(one.impossible for one in tried) and not settings["skip_invalid"]:
         return 2
