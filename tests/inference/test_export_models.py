@@ -50,7 +50,7 @@ def trained_on(model: str, spec: DataSpec, kwargs: dict[str, Any]) -> Trained:
     for name, values in net.named_buffers():
         if "running" in name:
             values.uniform_(0.5, 1.5)
-    config = compose([f"model={model}", "device=cpu"])
+    config = compose(["device=cpu"])
     name, loss = build_loss(config, spec, [1] * spec.num_outputs)
     kind = output_kind(name, loss)
     return Trained(RunDir("."), config, spec, net.eval(), name, loss, build_metric(spec, loss), kind, Path("best.pt"))
