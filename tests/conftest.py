@@ -55,7 +55,8 @@ def figures_where_they_are_asked_for(request: pytest.FixtureRequest, monkeypatch
     if "dlrun.run.closing" in sys.modules and request.node.get_closest_marker("figures") is None:
         monkeypatch.setattr("dlrun.run.closing.draw", lambda *_: None)
     if "dlrun.sweep.ending" in sys.modules and request.node.get_closest_marker("figures") is None:
-        monkeypatch.setattr("dlrun.sweep.ending.draw_chosen", lambda *_: None)
+        monkeypatch.setattr("dlrun.sweep.drawing.Drawing.begin", lambda *_: None)
+        monkeypatch.setattr("dlrun.sweep.command.import_figures", lambda: None)
 
 
 @pytest.fixture(scope="session", autouse=True)

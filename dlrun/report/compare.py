@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -43,15 +43,23 @@ def compare(paths: Sequence[Path | str], output: Path | None = None) -> Comparis
     return _write(compare_jobs(jobs), output) if output else compare_jobs(jobs)
 
 
-def write_results(folder: Path, jobs: Sequence[SweepEntry], target: float | None = None) -> Comparison:
+def write_results(
+    folder: Path,
+    jobs: Sequence[SweepEntry],
+    target: float | None = None,
+    before: Callable[[Comparison], None] = lambda _: None,
+) -> Comparison:
     """Write results.csv (a row for each job) and comparison.png of a sweep's jobs.
 
     Args:
         folder: the folder of the sweep, which exists.
         jobs: all its jobs, also those that have not begun.
         target: a value of the monitored metric whose time to reach is reported; by default the jobs' `sweep.target`.
+        before: called with the comparison before its files are written and its figures drawn.
     """
-    return _write(compare_jobs([compared(row) for row in jobs], target), folder)
+    comparison = compare_jobs([compared(row) for row in jobs], target)
+    before(comparison)
+    return _write(comparison, folder)
 
 
 @collecting_rarely()

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from threading import Thread
 from typing import Any
 
 from dlrun.components.plugins import loaded
@@ -19,6 +20,7 @@ from dlrun.run.signals import EXIT_CODES, Interrupted, Signals
 from dlrun.store.claim import is_at_fault
 from dlrun.store.files import now
 from dlrun.sweep import plan
+from dlrun.sweep.drawing import import_figures
 from dlrun.sweep.drive import Drive
 from dlrun.sweep.ending import EXIT_FAILED, conclude
 from dlrun.sweep.executors.base import Executor
@@ -216,6 +218,8 @@ def ready_executor(
         jobs = source.queue
     elif expansion is not None and sweep.settings["search"] != "grid":
         jobs = [new_job(sweep, "sample", expansion, some_job(expansion), "")]
+    if sweep.settings["executor"] == "local" and len(jobs) > 1:
+        Thread(target=import_figures, daemon=True).start()  # while the server of the jobs imports torch
     executor = make_executor(sweep.settings, [job.config for job in plan.unlike(jobs)], sweep.state)
     try:
         begun = {job.slug for job in jobs if sweep.run(job.slug).status.exists()} - sweep.renewed

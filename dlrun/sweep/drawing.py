@@ -4,36 +4,72 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from dlrun.plain import say
 from dlrun.processes import processors
+from dlrun.report import style
 from dlrun.report.comparison import Comparison
 from dlrun.report.curves import has_curves
 from dlrun.report.jobs import ComparedRun
 from dlrun.report.stats import RunGroup
-from dlrun.workers.client import Server, ServerDied
+from dlrun.workers.client import Child, Server, ServerDied
 
 LEADERS, MOST_FAILED = 3, 20
 MODULE = "dlrun.report.figures"
 SECONDS = 120.0  # after which the processes are given up
 
 
+def import_figures() -> None:
+    """Load what figures are drawn with, which takes a second, before the end of the sweep."""
+    with suppress(Exception):  # it is said when a figure is drawn
+        style.warm_up()
+
+
+class Drawing:
+    """Draws the figures of the jobs that `chosen` names, while this process writes the reports of the sweep.
+
+    What goes wrong is a note: the sweep is done.
+    """
+
+    def __init__(self) -> None:
+        self.server: Server | None = None
+        self.children: list[Child] = []
+
+    def begin(self, comparison: Comparison) -> None:
+        """Start the processes."""
+        paths = [str(path.absolute()) for path in chosen(comparison)]
+        if not paths:
+            return
+        count = min(processors(), len(paths))
+        self.server = Server([MODULE, "dlrun.report.style:warm_up"])
+        try:
+            for number in range(count):
+                part = {"paths": paths[number::count]}
+                self.children.append(self.server.start(f"figures-{number}", f"{MODULE}:draw_runs", part))
+        except ServerDied:
+            self.finish()
+
+    def finish(self) -> None:
+        """Wait until the figures are drawn."""
+        if self.server is None:
+            return
+        server, self.server = self.server, None
+        try:
+            with server:
+                whole = not [child for child in self.children if not server.join(child, SECONDS) or child.code]
+        except ServerDied:
+            whole = False
+        if not whole:
+            say("note: some figures could not be drawn; `dlrun report RUN` draws those of a run", file=sys.stderr)
+
+
 def draw_chosen(comparison: Comparison) -> None:
-    """Draw the figures of the jobs that `chosen` names. What goes wrong is a note: the sweep is done."""
-    paths = [str(path.absolute()) for path in chosen(comparison)]
-    if not paths:
-        return
-    count = min(processors(), len(paths))
-    try:
-        with Server([MODULE, "dlrun.report.style:warm_up"]) as server:
-            parts = [{"paths": paths[number::count]} for number in range(count)]
-            children = [server.start(f"figures-{n}", f"{MODULE}:draw_runs", part) for n, part in enumerate(parts)]
-            whole = not [child for child in children if not server.join(child, SECONDS) or child.code]
-    except ServerDied:
-        whole = False
-    if not whole:
-        say("note: some figures could not be drawn; `dlrun report RUN` draws those of a run", file=sys.stderr)
+    """Draw the figures of the jobs that `chosen` names."""
+    drawing = Drawing()
+    drawing.begin(comparison)
+    drawing.finish()
 
 
 def chosen(comparison: Comparison) -> list[Path]:

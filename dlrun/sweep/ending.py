@@ -10,7 +10,7 @@ from dlrun.report import html
 from dlrun.report.compare import print_comparison, write_results
 from dlrun.report.jobs import SweepEntry
 from dlrun.report.tables import print_table
-from dlrun.sweep.drawing import draw_chosen
+from dlrun.sweep.drawing import Drawing
 from dlrun.sweep.folder import FrozenJob, SweepDir
 from dlrun.sweep.protocol import Protocol
 from dlrun.sweep.screen import ignore_closed_stdout
@@ -41,8 +41,11 @@ def conclude(
         )
         for job, record in known
     ]  # fmt: skip
-    comparison = write_results(sweep.path, rows, sweep.settings.get("target"))
-    draw_chosen(comparison)
+    drawing = Drawing()
+    try:
+        comparison = write_results(sweep.path, rows, sweep.settings.get("target"), drawing.begin)
+    finally:
+        drawing.finish()
     html.write_report(sweep.path, comparison)
     with ignore_closed_stdout():
         if not quiet:
