@@ -50,6 +50,7 @@ def test_models_have_the_same_weights(name: str, bench: Any, mnist_root: Path) -
     assert [p.shape for p in ours.parameters()] == [p.shape for p in theirs.parameters()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mnist_mlp", "mnist_cnn"])
 def test_images_are_normalised_alike(name: str, bench: Any, mnist_root: Path) -> None:
     theirs = bench("tasks").Task(name, 64, 10, mnist_root).dataset()

@@ -122,10 +122,13 @@ def submitted(state: Path, number: str) -> str:
 @pytest.mark.parametrize(
     ("end", "log"), [((os._exit, 9), r"slurm/\d+_0_log\.out"), ((os.abort,), r"slurm/\d+_0_log\.(out|err)")]
 )
-def test_a_batch_job_that_dies_is_not_said_to_have_finished(end: tuple[Any, ...], log: str, tmp_path: Path) -> None:
-    pytest.importorskip("submitit")
+def test_a_batch_job_that_dies_is_not_said_to_have_finished(
+    end: tuple[Any, ...], log: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitit = pytest.importorskip("submitit")
     from dlrun.sweep.executors.slurm import SlurmExecutor
 
+    monkeypatch.setattr(submitit.Job, "_results_timeout_s", 1)  # it waits 15 s for files of a network
     executor = SlurmExecutor({"slurm": {"cluster": "local"}, "workers": 1}, tmp_path)
     with safe_path():
         executor.jobs["a"] = job = executor.executor.submit(*end)

@@ -299,7 +299,7 @@ def test_the_peak_memory_of_a_job_is_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("warm_server")
-@pytest.mark.parametrize("way", ["kill", "segfault", "stop", "hang"])
+@pytest.mark.parametrize("way", ["kill", "segfault", "stop", pytest.param("hang", marks=pytest.mark.slow)])
 def test_a_job_that_dies_between_others_costs_itself_alone(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = Path("outputs/sweeps/s")
     monkeypatch.setattr(local, "GRACE", 1.0)
