@@ -100,6 +100,8 @@ def _explain_key(dotted: str, draft: Draft) -> str:
         lines.append(f"  value     {format_yaml(present)}{_wrong(info, present)}")
     lines.append(f"  accepts   {info.contract or 'anything'}")
     lines.append(f"  effect    {(info.contract.effect if info.contract else RESULT).words}")
+    if info.contract and info.contract.tune:
+        lines.append(f"  tuned     {info.contract.tune} (sweep.budget)")
     lines.append(f"  default   {info.default}  ({info.source})")
     if origins:
         lines.append("  set by")

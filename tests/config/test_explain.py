@@ -56,6 +56,7 @@ def test_a_key_that_no_file_sets_has_its_default(conf: Path) -> None:
 
 def test_what_a_key_changes_is_told_in_words() -> None:
     assert "effect    changes the result\n" in told("optimizer.lr")
+    assert "tuned     1e-05 to 0.1, log (sweep.budget)\n" in told("optimizer.lr")
     assert "effect    changes only what is shown; may change on resume\n" in told("trainer.print_every")
     assert "effect    does not change the result; may change on resume\n" in told("dataset.workers", "dataset=digits")
     assert told("dataset=mnist").endswith("\n  speed     does not change the result; may change on resume")

@@ -100,6 +100,9 @@ class TuneRange:
     high: float
     log: bool = False
 
+    def __str__(self) -> str:
+        return f"{format_yaml(self.low)} to {format_yaml(self.high)}{', log' if self.log else ''}"
+
 
 @dataclass(frozen=True)
 class Contract:
