@@ -141,7 +141,9 @@ def enumerated(words: Iterable[object]) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`Did you mean X?` with the nearest of the known words, or the empty string if none is near."""
-    near = get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.6)
+    words = [str(k) for k in known]
+    swapped = [k for k in words if sorted(k) == sorted(str(word))]  # letters in another order: the commonest slip
+    near = swapped or get_close_matches(str(word), words, n=1, cutoff=0.6)
     return f"Did you mean {near[0]}?" if near else ""
 
 

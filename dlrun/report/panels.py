@@ -61,11 +61,18 @@ def choose_panels(comparison: Comparison) -> list[Panel]:
         curves = [_step_curve(group) for group in chosen]
         if all(steps for steps, _ in curves):
             panels.append(partial(draw_steps, chosen=chosen, curves=curves))
-    if any(is_lr(key) and len({repr(g.keys[key]) for g in comparison.groups}) > 1 for key in comparison.groups[0].keys):
+    if any(is_lr(key) and _is_tried(comparison, key) for key in comparison.groups[0].keys):
         panels.append(draw_lr)
     if heat_map_keys(comparison):
         panels.append(draw_heat_map)
     return panels
+
+
+def _is_tried(comparison: Comparison, key: str) -> bool:
+    """Whether any optimizer was run with several values of a key, so that they can be compared."""
+    optimizer = optimizer_key(comparison) or ""
+    parts = partition(comparison.groups, lambda group: group.keys.get(optimizer))
+    return any(len({repr(group.keys[key]) for group in part}) > 1 for part in parts)
 
 
 def optimizer_key(comparison: Comparison) -> str | None:

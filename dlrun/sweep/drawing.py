@@ -65,13 +65,6 @@ class Drawing:
             say("note: some figures could not be drawn; `dlrun report RUN` draws those of a run", file=sys.stderr)
 
 
-def draw_chosen(comparison: Comparison) -> None:
-    """Draw the figures of the jobs that `chosen` names."""
-    drawing = Drawing()
-    drawing.begin(comparison)
-    drawing.finish()
-
-
 def chosen(comparison: Comparison) -> list[Path]:
     """The directories of the best run of each of the best three settings, and of the failed runs.
 

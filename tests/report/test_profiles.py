@@ -11,6 +11,7 @@ from statistics import fmean
 
 import pytest
 
+from dlrun.report import panels
 from dlrun.report.compare import compare, write_results
 from dlrun.report.exports import comparison_json, latex_table
 from dlrun.report.html import write_report
@@ -20,17 +21,19 @@ from dlrun.report.tuning import FACTS, TUNING_FILE, best_after, read_tuning
 from tests.helpers.runs_by_hand import make_config, make_run
 
 
-def ranked_run(folder: Path, optimizer: str, workload: str, seed: int, val: float, test: float) -> SweepEntry:
+def ranked_run(
+    folder: Path, optimizer: str, workload: str, seed: int, val: float, test: float, rate: float = 0.1
+) -> SweepEntry:
     """A final run whose validation and test results differ."""
     name = f"{workload}-{optimizer}-seed{seed}"
     config = make_config(seed=seed)
-    config["optimizer"]["name"] = optimizer
+    config["optimizer"] |= {"name": optimizer, "lr": rate}
     config["sweep"] = {"budget": 2, "target": 0.75, "workload": workload}
     path = make_run(folder / "jobs" / name, config, epochs=6, floor=val)
     summary = json.loads((path / "summary.json").read_text())
     summary["test"] = {"loss": test, "accuracy": 1 - test}
     (path / "summary.json").write_text(json.dumps(summary))
-    keys = {"sweep.workload": workload, "optimizer": optimizer, "optimizer.lr": 0.1 + seed * 0, "seed": seed}
+    keys = {"sweep.workload": workload, "optimizer": optimizer, "optimizer.lr": rate, "seed": seed}
     return SweepEntry(path, keys, "finished", final=True, tuned=("optimizer.lr",))
 
 
@@ -68,6 +71,14 @@ def test_final_runs_are_ranked_by_the_test_result_and_trials_not_at_all(tmp_path
     assert again.metric == "test_loss"
     assert len(again.jobs) == 6, "the trial is no run to rank"
     assert [group.keys["optimizer"] for group in again.groups] == ["adam", "sgd"]
+
+
+def test_rates_that_were_tuned_apart_are_no_panel(tmp_path: Path) -> None:
+    rates = {"sgd": 0.1, "adam": 0.01}
+    rows = [ranked_run(tmp_path, name, "one", seed, 0.1, 0.2, rates[name]) for name in rates for seed in (1, 2)]
+    assert panels.draw_lr not in panels.choose_panels(write_results(tmp_path, rows))
+    tried = [*rows, ranked_run(tmp_path, "sgd", "one", 3, 0.1, 0.2, 0.5)]
+    assert panels.draw_lr in panels.choose_panels(write_results(tmp_path, tried))
 
 
 def two_workloads(tmp_path: Path) -> list[SweepEntry]:

@@ -148,9 +148,12 @@ def test_the_best_three_and_the_failed_of_a_sweep_are_drawn(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.figures
 def test_they_are_drawn_in_processes_of_their_own(tmp_path: Path) -> None:
     comparison = compare([make_sweep(tmp_path / "lrs", ("adam",), (0.1, 0.01), 1)])
-    drawing.draw_chosen(comparison)
+    figures = drawing.Drawing()
+    figures.begin(comparison)
+    figures.finish()
     assert len([*tmp_path.glob("lrs/jobs/*/curves.png")]) == 2
 
 
